@@ -1,0 +1,58 @@
+"""Closed-form Taylor expansions of stochastic gradient descent.
+
+Derive what SGD does to order η^d as an exact formula, evaluate it on tensors measured on your own loss, and
+compare it with simulated SGD:
+
+    import taylorsgd as ts
+    f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=3)
+
+The rooms, in the order in which data flows: `diagrams` (what is summed), `spacetime` (where), `formulas`
+(what comes out), `lowering` (formulas as jitted JAX functions), `landscapes` (where numbers come from), beside
+`descent` (what really happens), and `display` (shapes on a page).
+"""
+
+from taylorsgd import landscapes, symbols
+from taylorsgd.descent import perturb
+from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
+from taylorsgd.formulas import (
+    Covariance,
+    Displacement,
+    Formula,
+    GeneralizationGap,
+    Observable,
+    SecondMoment,
+    Term,
+    TestLoss,
+    TrainLoss,
+    Variance,
+    derive,
+)
+from taylorsgd.landscapes import FiniteLandscape
+from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid
+
+__all__ = [
+    "GD",
+    "ODE",
+    "SDE",
+    "SGD",
+    "Covariance",
+    "Diagram",
+    "Displacement",
+    "FiniteLandscape",
+    "Formula",
+    "GeneralizationGap",
+    "Grid",
+    "Observable",
+    "SecondMoment",
+    "Term",
+    "TestLoss",
+    "TrainLoss",
+    "Value",
+    "Variance",
+    "count_diagrams",
+    "derive",
+    "diagrams_of_order",
+    "landscapes",
+    "perturb",
+    "symbols",
+]

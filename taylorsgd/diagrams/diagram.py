@@ -1,0 +1,246 @@
+"""The diagram: a rooted tree, or a forest with several roots, with a set partition of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from taylorsgd.diagrams.symmetry import (
+    Code,
+    best_colouring,
+    children_of,
+    exchanges,
+    restricted_growth,
+    rooted_code,
+)
+
+__all__ = ["Diagram"]
+
+
+class Diagram:
+    """A rooted tree (or forest) with a set partition of its nodes, in canonical form.
+
+    Construction canonicalizes: any numbering of the nodes that describes the same diagram gives an equal
+    object with the same hash. Roots keep their order (they carry different observables), and automorphisms
+    never move them. A root that is tied to a part (for the training loss) simply has that part's label.
+
+    Args:
+        parents: the parent of every node, −1 for a root.
+        parts: a label for every node's part; equal labels mean the same part. By default every node is
+            alone.
+
+    Raises:
+        ValueError: if `parents` is not a forest with at least one root, or `parts` has another length.
+
+    Example:
+        >>> chain = Diagram((-1, 0, 1))              # root <- node <- leaf
+        >>> Diagram((1, -1, 0), "abc") == Diagram((-1, 0, 1), "xyz")
+        False
+        >>> Diagram((2, 0, -1)) == chain
+        True
+        >>> fork = Diagram((-1, 0, 0), (0, 1, 1))    # two tied leaves at the root: C·H
+        >>> fork.order, fork.automorphisms, fork.is_linkless, chain.is_linkless
+        (2, 2, True, False)
+
+    Source: Tenka, Definition 3 (section B.3).
+    """
+
+    __slots__ = ("__dict__", "_hash", "automorphisms", "parents", "parts")
+
+    parents: tuple[int, ...]
+    """The parent of every node, −1 for a root, numbered in depth-first order."""
+    parts: tuple[int, ...]
+    """The part of every node, numbered by first appearance."""
+    automorphisms: int
+    """|Aut D|, the automorphisms that preserve the partition and fix every root."""
+
+    def __init__(self, parents: Sequence[int], parts: Sequence[object] | None = None) -> None:
+        """Put the diagram into canonical form."""
+        parents = tuple(parents)
+        labels = range(len(parents)) if parts is None else parts
+        if len(labels) != len(parents):
+            raise ValueError(
+                f"parts={parts!r} labels {len(labels)} nodes but parents={parents!r} has {len(parents)}; "
+                "give one label per node"
+            )
+        _check_forest(parents)
+        children = children_of(parents)
+        roots = [node for node, parent in enumerate(parents) if parent < 0]
+
+        def surroundings(sizes: Sequence[int]) -> list[tuple[Code, ...]]:
+            codes: list[tuple[Code, ...]] = [()] * len(parents)
+            for position, root in enumerate(roots):
+                stack: list[tuple[int, tuple[Code, ...]]] = [(root, ((position,),))]
+                while stack:
+                    node, above = stack.pop()
+                    codes[node] = (*above, rooted_code(children, sizes, node))
+                    stack.extend((child, codes[node]) for child in children[node])
+            return codes
+
+        def code(colours: Sequence[int]) -> tuple[Code, ...]:
+            return tuple(rooted_code(children, colours, root) for root in roots)
+
+        best, _, ways = best_colouring(restricted_growth(labels), surroundings, code)
+        self.parents, self.parts = _unfold(best)
+        count = ways
+        for root_code in best:
+            count *= exchanges(root_code)
+        self.automorphisms = count
+        self._hash = hash((self.parents, self.parts))
+
+    @property
+    def order(self) -> int:
+        """The number of edges: the power of η."""
+        return len(self.parents) - len(self.roots)
+
+    @cached_property
+    def roots(self) -> tuple[int, ...]:
+        """The roots, in the order of the observables that they carry."""
+        return tuple(node for node, parent in enumerate(self.parents) if parent < 0)
+
+    @cached_property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """The children of every node."""
+        return tuple(map(tuple, children_of(self.parents)))
+
+    @cached_property
+    def tree_of(self) -> tuple[int, ...]:
+        """For every node, which root's tree it is in, counted from 0."""
+        trees: list[int] = []
+        for parent in self.parents:
+            trees.append(trees[parent] if parent >= 0 else max(trees, default=-1) + 1)
+        return tuple(trees)
+
+    def degree(self, node: int) -> int:
+        """The number of edges at a node: how often its loss is differentiated."""
+        return len(self.children[node]) + (self.parents[node] >= 0)
+
+    @cached_property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """The parts as tuples of nodes, roots included."""
+        blocks: list[list[int]] = [[] for _ in range(max(self.parts) + 1)]
+        for node, part in enumerate(self.parts):
+            blocks[part].append(node)
+        return tuple(map(tuple, blocks))
+
+    @cached_property
+    def inner_blocks(self) -> tuple[tuple[int, ...], ...]:
+        """The parts without the roots: what is mapped into a spacetime. Parts of roots alone are left out."""
+        inner = (tuple(node for node in block if self.parents[node] >= 0) for block in self.blocks)
+        return tuple(block for block in inner if block)
+
+    @property
+    def is_linkless(self) -> bool:
+        """Whether no non-root node with exactly one child is alone in its part."""
+        return not any(
+            parent >= 0 and len(self.children[node]) == 1 and len(self.blocks[self.parts[node]]) == 1
+            for node, parent in enumerate(self.parents)
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Equal when isomorphic."""
+        if not isinstance(other, Diagram):
+            return NotImplemented
+        return self.parents == other.parents and self.parts == other.parts
+
+    def __lt__(self, other: Diagram) -> bool:
+        """Order by number of edges, then by canonical form."""
+        return (len(self.parents), self.parents, self.parts) < (len(other.parents), other.parents, other.parts)
+
+    def __hash__(self) -> int:
+        """Hash the canonical form."""
+        return self._hash
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse to change a finished diagram."""
+        if hasattr(self, "_hash"):
+            raise AttributeError(f"a Diagram is frozen: {name} can't be set")
+        super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle through the constructor."""
+        return Diagram, (self.parents, self.parts)
+
+    def __repr__(self) -> str:
+        """The constructor call."""
+        return f"Diagram({self.parents}, {self.parts})"
+
+    def __str__(self) -> str:
+        """Nested brackets, root outermost, tied nodes named by letters.
+
+        Example:
+            >>> print(Diagram((-1, 0, 0), (0, 1, 1)))
+            (a a)
+            >>> print(Diagram((-1, 0, 1)))
+            ((.))
+        """
+        letters: dict[int, str] = {}
+
+        def name(node: int) -> str:
+            part = self.parts[node]
+            if len(self.blocks[part]) == 1:
+                return ""
+            return letters.setdefault(part, "abcdefghijklmnopqrstuvwxyz"[len(letters) % 26])
+
+        def write(node: int) -> str:
+            label = name(node)
+            below = " ".join(write(child) for child in self.children[node])
+            return f"{label}({below})" if below else (label or ".")
+
+        return " | ".join(write(root) for root in self.roots)
+
+    def _drawing(self):
+        from taylorsgd.display import TreeDrawing, layout_tree
+
+        return TreeDrawing(
+            positions=layout_tree(self.parents),
+            edges=tuple((node, parent) for node, parent in enumerate(self.parents) if parent >= 0),
+            ties=tuple(block for block in self.blocks if len(block) > 1),
+            roots=self.roots,
+        )
+
+    def svg(self) -> str:
+        """Draw the diagram: root rightmost, thin black edges, gray ties."""
+        from taylorsgd.display import tree_svg
+
+        return tree_svg(self._drawing())
+
+    def tikz(self) -> str:
+        """Draw the diagram as a TikZ picture for a paper."""
+        from taylorsgd.display import tree_tikz
+
+        return tree_tikz(self._drawing())
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
+
+def _check_forest(parents: tuple[int, ...]) -> None:
+    if not any(parent == -1 for parent in parents):
+        raise ValueError(f"parents={parents!r} has no root; mark each root with -1")
+    for node, parent in enumerate(parents):
+        if not -1 <= parent < len(parents):
+            raise ValueError(f"parents={parents!r}: node {node} has parent {parent}, which is not a node")
+    for node in range(len(parents)):
+        above, steps = node, 0
+        while parents[above] >= 0:
+            above, steps = parents[above], steps + 1
+            if steps > len(parents):
+                raise ValueError(f"parents={parents!r} has a cycle through node {node}; a diagram is a forest")
+
+
+def _unfold(codes: tuple[Code, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Number the nodes of coded trees in depth-first order and their parts by first appearance."""
+    parents: list[int] = []
+    labels: list[object] = []
+
+    def visit(code: Code, parent: int) -> None:
+        node = len(parents)
+        parents.append(parent)
+        labels.append(code[0] or ("alone", node))
+        for child in code[1:]:
+            visit(child, node)
+
+    for code in codes:
+        visit(code, -1)
+    return tuple(parents), restricted_growth(labels)

@@ -1,0 +1,106 @@
+"""Canonical forms and automorphisms of trees whose nodes are partitioned.
+
+The plain algorithm would try every relabelling of the nodes. It is enough to try every naming of the
+*tied* parts by colours: once the nodes are coloured, sorting subtrees decides isomorphism (Aho, Hopcroft
+and Ullman 1974, section 3.2). Single parts need no colour of their own, and parts that already differ by
+what surrounds them are never exchanged, so a handful of colourings remains (three tied pairs at order 6).
+
+The automorphism group follows from the same search by the orbit-stabilizer theorem: its order is the
+number of colourings that reach the smallest code, times the number of ways to exchange equal subtrees.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, permutations, product
+from math import factorial
+from typing import Any
+
+__all__ = ["Code", "best_colouring", "children_of", "exchanges", "restricted_growth", "rooted_code"]
+
+Code = tuple[Any, ...]
+"""A coloured subtree: (node key, code of child, code of child, …) with the children sorted, largest first."""
+
+
+def children_of(parents: Sequence[int]) -> list[list[int]]:
+    """List the children of every node, given the parent of every node (−1 for a root)."""
+    children: list[list[int]] = [[] for _ in parents]
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            children[parent].append(node)
+    return children
+
+
+def restricted_growth(labels: Sequence[Any]) -> tuple[int, ...]:
+    """Rename labels 0, 1, 2, … in the order of their first appearance.
+
+    Example:
+        >>> restricted_growth("abac")
+        (0, 1, 0, 2)
+    """
+    names: dict[Any, int] = {}
+    return tuple(names.setdefault(label, len(names)) for label in labels)
+
+
+def rooted_code(neighbours: Sequence[Sequence[int]], keys: Sequence[Any], root: int, above: int = -1) -> Code:
+    """Code the subtree of `root` seen from `above`: isomorphic coloured subtrees have equal codes."""
+    below = [rooted_code(neighbours, keys, node, root) for node in neighbours[root] if node != above]
+    below.sort(reverse=True)
+    return (keys[root], *below)
+
+
+def exchanges(code: Code) -> int:
+    """Count the automorphisms of a coloured subtree: the ways to exchange equal subtrees."""
+    count = 1
+    for child, copies in groupby(code[1:]):
+        number = len(list(copies))
+        count *= factorial(number) * exchanges(child) ** number
+    return count
+
+
+def best_colouring(
+    parts: Sequence[int], surroundings: Callable[[Sequence[int]], Sequence[Any]], code: Callable[[Sequence[int]], Any]
+) -> tuple[Any, list[int], int]:
+    """Name the tied parts so that the code of the whole is smallest.
+
+    Args:
+        parts: the label of every node's part.
+        surroundings: given a first colouring by part size, an isomorphism invariant of every node.
+        code: given a colour for every node (0 for the nodes of single parts), the code of the whole.
+
+    Returns:
+        The smallest code, the colouring that reaches it, and the number of colourings that do.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for node, part in enumerate(parts):
+        members[part].append(node)
+    tied = [nodes for nodes in members.values() if len(nodes) > 1]
+    if not tied:
+        plain = [0] * len(parts)
+        return code(plain), plain, 1
+    sizes = [len(members[part]) - 1 for part in parts]
+    around = surroundings(sizes)
+    best: Any = None
+    best_colours: list[int] = []
+    ways = 0
+    for order in _orders(tied, around):
+        colours = [0] * len(parts)
+        for colour, nodes in enumerate(order, start=1):
+            for node in nodes:
+                colours[node] = colour
+        candidate = code(colours)
+        if best is None or candidate < best:
+            best, best_colours, ways = candidate, colours, 1
+        elif candidate == best:
+            ways += 1
+    return best, best_colours, ways
+
+
+def _orders(tied: list[list[int]], around: Sequence[Any]) -> Iterator[list[list[int]]]:
+    """Every order of the tied parts that respects what surrounds them."""
+    signature = [(tuple(sorted(around[node] for node in nodes)), nodes) for nodes in tied]
+    signature.sort(key=lambda pair: pair[0])
+    classes = [[nodes for _, nodes in group] for _, group in groupby(signature, key=lambda pair: pair[0])]
+    for choice in product(*(permutations(group) for group in classes)):
+        yield [nodes for group in choice for nodes in group]

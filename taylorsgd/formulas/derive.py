@@ -1,0 +1,193 @@
+"""Deriving a formula: sum over diagrams, count embeddings, merge by value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sympy.polys.rings import PolyElement
+
+from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
+from taylorsgd.diagrams.values import LOSS, open_index
+from taylorsgd.formulas.formula import Formula, Term
+from taylorsgd.formulas.observables import (
+    AnyObservable,
+    Covariance,
+    Displacement,
+    GeneralizationGap,
+    Observable,
+    SecondMoment,
+    SingleObservable,
+    TestLoss,
+    TrainLoss,
+)
+from taylorsgd.spacetime import Spacetime
+from taylorsgd.spacetime.base import RING
+
+__all__ = ["derive", "generalized_diagrams"]
+
+
+@dataclass(frozen=True)
+class _Root:
+    """What an observable asks of its root."""
+
+    mark: str
+    may_tie: bool = False
+    must_tie: bool = False
+    sign: int = 1
+
+
+def derive(observable: AnyObservable, spacetime: Spacetime, order: int) -> Formula:
+    """Derive E[observable] after descent on a spacetime, through η^order, exactly.
+
+    E[s(θ_T)] = Σ_D (−1)^|D| / (B^|D| |Aut D|) · Z_S(D) · value(D), over all diagrams D of at most `order`
+    edges, with all tensors taken at θ_0.
+
+    Args:
+        observable: `TestLoss()`, `TrainLoss()`, `GeneralizationGap()`, `Displacement()`, `Observable(s)`,
+            or the `SecondMoment`, `Covariance` or `Variance` of these.
+        spacetime: `SGD(...)`, `GD(...)`, `ODE(...)`, `SDE(...)` or `Grid(cells)`.
+        order: the highest power d ≥ 0 of η.
+
+    Returns:
+        A `Formula`. Its coefficients are written in the free sizes of the spacetime.
+
+    Raises:
+        TypeError: if the observable or the spacetime is of another kind.
+        ValueError: if `order` is not a non-negative integer, or a training loss or gap is asked of an ODE
+            or SDE, which have no training set.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> print(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2))
+        l - T G_μ G^μ + T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T/2 C_μν H^μν    with T = N
+        >>> print(ts.derive(ts.GeneralizationGap(), ts.GD(), order=1))
+        T/N C^μ_μ
+
+    Source: Tenka, Theorem 3 (section B.3), summed over maps instead of embeddings.
+    """
+    roots = _roots(observable)
+    _check(observable, spacetime, order)
+    coefficients: dict[Value, PolyElement] = {}
+    sources: dict[Value, list[Diagram]] = {}
+    marks = [root.mark for root in roots]
+    for d in range(order + 1):
+        for diagram, ties in generalized_diagrams(observable, spacetime, d):
+            weight = spacetime.weight(diagram)
+            if not weight:
+                continue
+            sign = (-1) ** d
+            for root in roots:
+                sign *= root.sign
+            value = value_of(diagram, marks)
+            term = weight * RING.gens[3] ** ties * sign / diagram.automorphisms
+            coefficients[value] = coefficients.get(value, RING.zero) + term
+            sources.setdefault(value, []).append(diagram)
+    terms = [
+        Term(spacetime.expression(coefficient), value, tuple(sources[value]))
+        for value, coefficient in coefficients.items()
+        if coefficient
+    ]
+    return Formula(terms, (spacetime,), _observed(observable))
+
+
+def generalized_diagrams(
+    observable: AnyObservable, spacetime: Spacetime, order: int
+) -> Iterator[tuple[Diagram, int]]:
+    """Yield the diagrams of one order that an observable sums, each with its power of 1/N.
+
+    A training root draws its row with weight 1/N each; a part of roots alone has N rows to be in.
+
+    Args:
+        observable: what is observed.
+        spacetime: where; it says which diagrams can't have embeddings.
+        order: the number of edges.
+
+    Yields:
+        Pairs of a diagram and the number of factors 1/N that its tied roots bring.
+    """
+    roots = _roots(observable)
+    connected = isinstance(observable, Covariance)
+    forests = forests_of_order(
+        order,
+        [root.may_tie for root in roots],
+        tied_ancestors=spacetime.tied_ancestors,
+        largest_part=spacetime.largest_part,
+    )
+    for diagram in forests:
+        tied = [len(diagram.blocks[diagram.parts[node]]) > 1 for node in diagram.roots]
+        if any(root.must_tie and not tie for root, tie in zip(roots, tied, strict=True)):
+            continue
+        if any(
+            root.mark.startswith("@") and diagram.degree(node) != 1
+            for root, node in zip(roots, diagram.roots, strict=True)
+        ):
+            continue
+        if connected and not _meets_both_trees(diagram):
+            continue
+        yield diagram, _row_factors(diagram)
+
+
+def _row_factors(diagram: Diagram) -> int:
+    """The power of 1/N: one for each tied root, less one for a part made of roots alone."""
+    power = 0
+    for block in diagram.blocks:
+        if len(block) > 1:
+            roots = sum(diagram.parents[node] < 0 for node in block)
+            power += roots - (roots == len(block))
+    return power
+
+
+def _meets_both_trees(diagram: Diagram) -> bool:
+    return any(len({diagram.tree_of[node] for node in block}) > 1 for block in diagram.blocks)
+
+
+def _roots(observable: AnyObservable) -> list[_Root]:
+    if isinstance(observable, (SecondMoment, Covariance)):
+        first, second = observable.a, observable.b
+        if isinstance(first, Observable) and isinstance(second, Observable) and first != second:
+            if first.name == second.name:
+                raise ValueError(
+                    f"the observables {first!r} and {second!r} share the name {first.name!r}; "
+                    "give each its own, as in Observable(s, name='u')"
+                )
+        return [_root(first, 0), _root(second, 1)]
+    return [_root(observable, 0)]
+
+
+def _root(observable: SingleObservable, position: int) -> _Root:
+    match observable:
+        case TestLoss():
+            return _Root(LOSS)
+        case TrainLoss():
+            return _Root(LOSS, may_tie=True)
+        case GeneralizationGap():
+            return _Root(LOSS, may_tie=True, must_tie=True, sign=-1)
+        case Displacement():
+            return _Root(open_index(position))
+        case Observable():
+            return _Root(observable.name)
+        case _:
+            raise TypeError(
+                f"observable={observable!r} is not an observable; give TestLoss(), TrainLoss(), "
+                "GeneralizationGap(), Displacement(), Observable(s), or a SecondMoment, Covariance or Variance"
+            )
+
+
+def _observed(observable: AnyObservable) -> dict[str, Observable]:
+    pair = (observable.a, observable.b) if isinstance(observable, (SecondMoment, Covariance)) else (observable,)
+    return {single.name: single for single in pair if isinstance(single, Observable)}
+
+
+def _check(observable: AnyObservable, spacetime: Spacetime, order: int) -> None:
+    if not isinstance(spacetime, Spacetime):
+        raise TypeError(
+            f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), ODE(...), SDE(...) or Grid(cells)"
+        )
+    if isinstance(order, bool) or not isinstance(order, int) or order < 0:
+        raise ValueError(f"order={order!r} is not an order; it must be an integer of at least 0")
+    if any(root.may_tie for root in _roots(observable)) and not spacetime.has_training_set:
+        raise ValueError(
+            f"{observable!r} needs a training set, and {type(spacetime).__name__} has none; "
+            "observe the test loss, the displacement or an Observable, or use SGD, GD or a Grid"
+        )

@@ -1,0 +1,105 @@
+"""Exact evaluation of values and formulas on a landscape that knows its cumulants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sympy import Expr, ImmutableMatrix, Integer, Rational, diff, expand, sympify
+
+from taylorsgd import symbols
+from taylorsgd.diagrams import Value
+from taylorsgd.formulas.observables import Observable
+
+if TYPE_CHECKING:
+    from taylorsgd.formulas.formula import Formula
+
+__all__ = ["ExactLandscape", "evaluate", "evaluate_value"]
+
+
+class ExactLandscape(Protocol):
+    """What exact evaluation asks of a landscape."""
+
+    def cumulant(self, degrees: tuple[int, ...], at: Any) -> Any:
+        """The joint cumulant of ∇^{k_1} l_x, ∇^{k_2} l_x, …, an array with Σ k_i axes of exact numbers."""
+        ...
+
+
+def evaluate(formula: Formula, landscape: ExactLandscape, at: Any, eta: Any = None) -> Any:
+    """Evaluate a formula whose sizes are all numbers; see `Formula.evaluate`."""
+    rate = symbols.eta if eta is None else sympify(eta)
+    tensors = partial(landscape.cumulant, at=at)
+    observables = {name: _derivatives(o, landscape, at) for name, o in formula.observables.items()}
+    total: Any = Integer(0)
+    for term in formula.terms:
+        value = evaluate_value(term.value, tensors, observables)
+        total = total + _scaled(value, term.coefficient * rate**term.order)
+    return total.applyfunc(expand) if isinstance(total, ImmutableMatrix) else expand(total)
+
+
+def evaluate_value(value: Value, tensors: Any, observables: Mapping[str, Any]) -> Any:
+    """Contract the network of a value.
+
+    Args:
+        value: a value in cumulants.
+        tensors: a function from the degrees of a part to its cumulant, an array.
+        observables: for every marked observable a function from a degree to its derivative, an array.
+
+    Returns:
+        A number, or an array with one axis for every open index.
+    """
+    import numpy as np
+
+    edge_of: list[list[int]] = [[] for _ in value.parents]
+    for label, (child, parent) in enumerate(value.edges):
+        edge_of[child].append(label)
+        edge_of[parent].append(label)
+    operands: list[Any] = []
+    for block in value.blocks:
+        mark = value.marks[block[0]]
+        if mark.startswith("@"):
+            continue
+        degrees = tuple(value.degrees[node] for node in block)
+        operands += [
+            observables[mark](degrees[0]) if mark else tensors(degrees),
+            [label for node in block for label in edge_of[node]],
+        ]
+    free = [edge_of[node][0] for node in value.open_indices]
+    return np.einsum(*operands, free, optimize="greedy" if len(operands) > 4 else False)[()]
+
+
+def _scaled(value: Any, factor: Expr) -> Any:
+    shape = getattr(value, "shape", ())
+    if not shape:
+        return factor * _sympy(value)
+    rows = value.reshape(shape[0], -1)
+    return ImmutableMatrix([[factor * _sympy(entry) for entry in row] for row in rows])
+
+
+def _sympy(number: Any) -> Expr:
+    if isinstance(number, Expr):
+        return number
+    return Rational(int(number.numerator), int(number.denominator))
+
+
+def _derivatives(observable: Observable, landscape: Any, at: Any) -> Any:
+    """The derivative tensors of an observable s at a point, as a function of their degree."""
+    import numpy as np
+
+    variables: Sequence[Any] | None = getattr(landscape, "variables", None)
+    if variables is None:
+        raise TypeError(
+            f"landscape={landscape!r} has no .variables, which an exact {observable!r} is differentiated in"
+        )
+    point = dict(zip(variables, landscape.point(at), strict=True))
+    expression = sympify(observable.s(tuple(variables)) if callable(observable.s) else observable.s)
+
+    def derivative(degree: int) -> Any:
+        tensor = np.empty((len(variables),) * degree, dtype=object)
+        for index in np.ndindex(tensor.shape):
+            along = [variables[i] for i in index]
+            tensor[index] = (diff(expression, *along) if along else expression).subs(point, simultaneous=True)
+        return tensor
+
+    return derivative

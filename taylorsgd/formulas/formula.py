@@ -1,0 +1,389 @@
+"""The formula: a sum of exact coefficients times tensor networks, with the algebra of a vector space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from sympy import Expr, Integer, Rational, factor, simplify, sympify
+
+from taylorsgd import symbols
+from taylorsgd.diagrams import Diagram, Value
+from taylorsgd.formulas import cumulants
+from taylorsgd.formulas.assumptions import survives
+from taylorsgd.formulas.observables import Observable
+from taylorsgd.formulas.sizes import solve_sizes
+from taylorsgd.spacetime import Spacetime
+
+__all__ = ["Formula", "Term"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a formula: an exact coefficient times a value.
+
+    Attributes:
+        coefficient: (−1)^d Z / (B^d |Aut|) summed over the diagrams, a SymPy expression in the sizes.
+        value: the tensor network, which holds its own d powers of η.
+        diagrams: the diagrams that have this value.
+    """
+
+    coefficient: Expr
+    value: Value
+    diagrams: tuple[Diagram, ...]
+
+    @property
+    def order(self) -> int:
+        """The power of η."""
+        return self.value.order
+
+    def __str__(self) -> str:
+        """The term in plain text."""
+        return str(Formula([self], (), {}))
+
+    def _repr_latex_(self) -> str:
+        return Formula([self], (), {})._repr_latex_()
+
+
+class Formula:
+    """An exact formula in η: Σ coefficient · value, in canonical form.
+
+    Formulas add, subtract and scale; equal values are merged, and two formulas are equal when all their
+    coefficients are. `f[d]` is the part of order d. `derive` makes formulas; so does their algebra.
+
+    Attributes:
+        terms: the terms, by order and then from few ties to many.
+        spacetimes: the spacetimes whose sizes the coefficients are written in.
+        observables: by name, the `Observable`s that marked nodes carry.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> test, train = (ts.derive(s, ts.SGD(), order=2) for s in (ts.TestLoss(), ts.TrainLoss()))
+        >>> test - train == ts.derive(ts.GeneralizationGap(), ts.SGD(), order=2)
+        True
+        >>> print(test[1].subs(N=10, B=2, E=3))
+        -15 G_μ G^μ
+    """
+
+    def __init__(
+        self,
+        terms: Iterable[Term],
+        spacetimes: Iterable[Spacetime],
+        observables: Mapping[str, Observable],
+    ) -> None:
+        """Merge equal values, drop zeros and sort; users call `derive` instead."""
+        merged: dict[Value, Term] = {}
+        for term in terms:
+            known = merged.get(term.value)
+            if known is not None:
+                diagrams = tuple(dict.fromkeys((*known.diagrams, *term.diagrams)))
+                term = Term(factor(known.coefficient + term.coefficient), term.value, diagrams)
+            merged[term.value] = term
+        self.terms: tuple[Term, ...] = tuple(merged[value] for value in sorted(merged) if merged[value].coefficient != 0)
+        self.spacetimes: tuple[Spacetime, ...] = tuple(dict.fromkeys(spacetimes))
+        self.observables: dict[str, Observable] = dict(observables)
+
+    # -- parts ---------------------------------------------------------------------------------------
+
+    @property
+    def order(self) -> int:
+        """The highest power of η with a term; 0 for the formula 0."""
+        return max((term.order for term in self.terms), default=0)
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """The values of the terms, in their order."""
+        return tuple(term.value for term in self.terms)
+
+    def __getitem__(self, order: int) -> Formula:
+        """The part of one order in η."""
+        if isinstance(order, bool) or not isinstance(order, int) or order < 0:
+            raise TypeError(f"f[{order!r}]: an order is an integer of at least 0; f.terms lists the terms")
+        return self._with(term for term in self.terms if term.order == order)
+
+    __iter__ = None  # the orders are not a sequence: f.terms is
+
+    def truncate(self, order: int) -> Formula:
+        """The part of order at most `order`."""
+        return self._with(term for term in self.terms if term.order <= order)
+
+    # -- algebra -------------------------------------------------------------------------------------
+
+    def __add__(self, other: Formula) -> Formula:
+        """The sum, with equal values merged."""
+        if isinstance(other, (int, Integer)) and other == 0:
+            return self  # so that sum() works
+        if not isinstance(other, Formula):
+            return NotImplemented
+        for name in self.observables.keys() & other.observables.keys():
+            if self.observables[name] != other.observables[name]:
+                raise ValueError(f"both formulas observe something called {name!r}; give one another name")
+        _check_open_indices(self, other)
+        return Formula(
+            (*self.terms, *other.terms), (*self.spacetimes, *other.spacetimes), self.observables | other.observables
+        )
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Formula:
+        """All coefficients negated."""
+        return self * -1
+
+    def __sub__(self, other: Formula) -> Formula:
+        """The difference, with equal values merged."""
+        return self + -other if isinstance(other, Formula) else NotImplemented
+
+    def __mul__(self, scale: int | Fraction | Expr) -> Formula:
+        """All coefficients times an exact number or expression."""
+        number = _exact_number(scale)
+        if number is None:
+            return NotImplemented
+        return self._with(Term(factor(number * t.coefficient), t.value, t.diagrams) for t in self.terms)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, scale: int | Fraction | Expr) -> Formula:
+        """All coefficients divided by an exact number or expression."""
+        number = _exact_number(scale)
+        return NotImplemented if number is None else self * (1 / number)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal when every value has the same coefficient, wherever the formulas come from."""
+        if not isinstance(other, Formula):
+            return NotImplemented
+        if self.values != other.values or self.observables != other.observables:
+            return False
+        return all(
+            mine.coefficient == yours.coefficient or simplify(mine.coefficient - yours.coefficient) == 0
+            for mine, yours in zip(self.terms, other.terms, strict=True)
+        )
+
+    def __hash__(self) -> int:
+        """Hash the values."""
+        return hash(self.values)
+
+    def __bool__(self) -> bool:
+        """Whether there is any term."""
+        return bool(self.terms)
+
+    # -- rewriting -----------------------------------------------------------------------------------
+
+    def subs(self, sizes: Mapping[Any, Any] | None = None, /, **named: Any) -> Formula:
+        """Replace sizes by numbers or expressions.
+
+        Args:
+            sizes: a mapping from symbols or names to values.
+            **named: values by name. A derived size (T or M of SGD) may be given where it determines a
+                free one.
+
+        Raises:
+            ValueError: if a size is unknown, impossible, contradicts another or determines nothing.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1), order=1)
+            >>> print(f.subs(T=12, N=4))
+            l - 12 G_μ G^μ
+        """
+        given = {str(key): value for key, value in (sizes or {}).items()} | named
+        solution = self._solve(given)
+        spacetimes = [spacetime.substitute(solution) for spacetime in self.spacetimes]
+        terms = (
+            Term(factor(t.coefficient.subs(solution, simultaneous=True)), t.value, t.diagrams) for t in self.terms
+        )
+        return Formula(terms, spacetimes, self.observables)
+
+    def simplify(self) -> Formula:
+        """Simplify every coefficient with `sympy.simplify`; useful after substituting expressions."""
+        return self._with(Term(simplify(t.coefficient), t.value, t.diagrams) for t in self.terms)
+
+    def assume(self, *assumptions: str) -> Formula:
+        """Drop the terms that vanish under assumptions about the landscape.
+
+        Args:
+            *assumptions: "minimum" (G = 0 at θ_0), "gaussian" (no cumulants of three or more), "noiseless"
+                (all parts single) or "quadratic" (every l_x is; its Hessian may still fluctuate).
+
+        Raises:
+            ValueError: if an assumption is unknown, or the formula is in moments.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> print(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2).assume("minimum"))
+            l + T/2 C_μν H^μν    with T = N
+        """
+        if any(term.value.moments for term in self.terms):
+            raise ValueError("assume() reads cumulants, and this formula is in moments; use to_cumulants() first")
+        return self._with(
+            term for term in self.terms if all([survives(term.value, assumption) for assumption in assumptions])
+        )
+
+    def to_moments(self) -> Formula:
+        """Write the formula in joint moments E[∇^a l_x ∇^b l_x …] instead of cumulants (Proposition 2).
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> print(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2)[2].to_moments())
+            T*(T - 1) G_μ H^μ_ν G^ν + T/2 E[∇_μ l ∇_ν l] H^μν    with T = N
+        """
+        return self._rewrite(cumulants.in_moments, moments=False)
+
+    def to_cumulants(self) -> Formula:
+        """Write a formula in moments in cumulants again: the inverse of `to_moments`."""
+        return self._rewrite(cumulants.in_cumulants, moments=True)
+
+    # -- faces ---------------------------------------------------------------------------------------
+
+    def evaluate(self, landscape: Any, at: Any, eta: Any = None, **sizes: Any) -> Any:
+        """Evaluate exactly on a landscape with known cumulants, such as a `FiniteLandscape`.
+
+        Args:
+            landscape: anything with `cumulant(degrees, at)`.
+            at: the initial θ_0, as the landscape takes it.
+            eta: the learning rate, a SymPy number or expression; None keeps the symbol η.
+            **sizes: any sizes that determine the free ones; all are checked against each other.
+
+        Returns:
+            A polynomial in η as a SymPy expression; a column matrix for a displacement, a matrix for a
+            second moment of displacements.
+
+        Raises:
+            ValueError: if sizes are missing, unknown or inconsistent.
+
+        Example:
+            >>> import sympy, taylorsgd as ts
+            >>> x = sympy.Symbol("x")
+            >>> coin = ts.FiniteLandscape([x**2 / 2 + x, x**2 / 2 - x], [sympy.Rational(1, 2)] * 2, [x])
+            >>> ts.derive(ts.TestLoss(), ts.SGD(), order=2).evaluate(coin, at=[1], N=2, B=1, E=1)
+            4*eta**2 - 2*eta + 1/2
+        """
+        from taylorsgd.formulas.evaluation import evaluate
+
+        formula = self.subs(sizes) if sizes else self
+        missing = sorted({str(s) for term in formula.terms for s in term.coefficient.free_symbols})
+        if missing:
+            names = sorted({name for spacetime in formula.spacetimes for name in spacetime.sizes})
+            raise ValueError(
+                f"the sizes {', '.join(missing)} have no value yet; give enough of {', '.join(names)} as keywords"
+            )
+        return evaluate(formula.to_cumulants(), landscape, at, eta)
+
+    def to_sympy(self) -> Expr:
+        """The formula as one SymPy expression, with indexed tensors and sums over their indices.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> ts.derive(ts.TestLoss(), ts.SGD(), order=1).to_sympy()
+            l - E*N*eta*Sum(G[mu]**2, (mu, 0, P - 1))/B
+        """
+        from taylorsgd.formulas.to_sympy import to_sympy
+
+        return to_sympy(self)
+
+    def to_json(self) -> str:
+        """The formula as JSON text; `Formula.from_json` reads it back without evaluating any string.
+
+        Raises:
+            TypeError: if an observable is a Python function, which JSON can't hold.
+        """
+        from taylorsgd.formulas.json_form import to_json
+
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Formula:
+        """Read a formula written by `to_json`.
+
+        Raises:
+            ValueError: if the text is not such a formula.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=2)
+            >>> ts.Formula.from_json(f.to_json()) == f
+            True
+        """
+        from taylorsgd.formulas.json_form import from_json
+
+        return from_json(text)
+
+    def latex(self) -> str:
+        r"""The formula in LaTeX, in index notation; η raises indices, so a value of order d holds η^d.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1).latex())
+            l - T G_{\mu} G^{\mu}
+        """
+        from taylorsgd.formulas.writing import formula_latex
+
+        return formula_latex(self)
+
+    def _repr_latex_(self) -> str:
+        from taylorsgd.formulas.writing import formula_display
+
+        return formula_display(self)
+
+    def __str__(self) -> str:
+        """The formula in plain text."""
+        from taylorsgd.formulas.writing import formula_text
+
+        return formula_text(self)
+
+    def __repr__(self) -> str:
+        """The formula in plain text, so that it reads well at a prompt."""
+        return f"<Formula {self}>"
+
+    def table(self) -> Any:
+        """A table of the terms, each with its diagrams; shows itself as HTML in a notebook, else as text.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> print(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=1).table())
+            order  coefficient  value    diagrams
+            0      1            l        .
+            1      -N           G_μ G^μ  (.)
+        """
+        from taylorsgd.formulas.writing import TermTable
+
+        return TermTable(self)
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _with(self, terms: Iterable[Term]) -> Formula:
+        return Formula(terms, self.spacetimes, self.observables)
+
+    def _rewrite(self, rule: Any, moments: bool) -> Formula:
+        terms = []
+        for term in self.terms:
+            if term.value.moments != moments and len(set(term.value.parts)) < len(term.value.parts):
+                terms.append(term)  # already on the other side
+                continue
+            terms += [Term(n * term.coefficient, value, term.diagrams) for n, value in rule(term.value)]
+        return self._with(Term(factor(term.coefficient), term.value, term.diagrams) for term in terms)
+
+    def _solve(self, given: Mapping[str, Any]) -> dict[Any, Expr]:
+        free = {symbol for term in self.terms for symbol in term.coefficient.free_symbols}
+        if symbols.eta.name in given:
+            raise ValueError("eta is part of every value, not a size; give it to evaluate(), or use to_sympy()")
+        return solve_sizes([spacetime.sizes for spacetime in self.spacetimes], free, given)  # type: ignore[arg-type]
+
+
+def _exact_number(scale: Any) -> Expr | None:
+    if isinstance(scale, bool) or isinstance(scale, float):
+        raise TypeError(f"{scale!r} is not exact; scale a formula by an int, a Fraction or a SymPy expression")
+    if isinstance(scale, Fraction):
+        return Rational(scale.numerator, scale.denominator)
+    if isinstance(scale, (int, Expr)):
+        return sympify(scale)
+    return None
+
+
+def _check_open_indices(left: Formula, right: Formula) -> None:
+    shapes = {len(term.value.open_indices) for formula in (left, right) for term in formula.terms}
+    if len(shapes) > 1:
+        raise ValueError("these formulas have different numbers of open indices: a scalar and a vector don't add")
+
+

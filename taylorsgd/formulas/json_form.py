@@ -1,0 +1,144 @@
+"""Formulas as JSON: structure in, structure out. No string is ever parsed into an expression."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import sympy
+from sympy import Expr, Integer, Rational, Symbol
+
+from taylorsgd import spacetime as spacetimes
+from taylorsgd.diagrams import Diagram, Value
+from taylorsgd.formulas.observables import Observable
+from taylorsgd.spacetime import Spacetime
+
+if TYPE_CHECKING:
+    from taylorsgd.formulas.formula import Formula
+
+__all__ = ["from_json", "to_json"]
+
+VERSION = 1
+
+_HEADS: dict[str, Callable[..., Expr]] = {
+    name: getattr(sympy, name)
+    for name in (
+        "Add", "Mul", "Pow", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan",
+        "asinh", "acosh", "atanh", "Abs", "erf", "gamma", "factorial", "binomial",
+    )
+}  # fmt: skip
+_CONSTANTS: dict[str, Expr] = {"pi": sympy.pi, "e": sympy.E}
+_SPACETIMES: dict[str, type[Spacetime]] = {
+    name: getattr(spacetimes, name) for name in ("SGD", "GD", "ODE", "SDE", "Grid")
+}
+
+
+def to_json(formula: Formula) -> str:
+    """Write a formula as JSON text; see `Formula.to_json`."""
+    return json.dumps(
+        {
+            "taylorsgd": VERSION,
+            "terms": [
+                {
+                    "coefficient": _encode(term.coefficient),
+                    "value": _encode_value(term.value),
+                    "diagrams": [_encode_diagram(diagram) for diagram in term.diagrams],
+                }
+                for term in formula.terms
+            ],
+            "spacetimes": [_encode_spacetime(spacetime) for spacetime in formula.spacetimes],
+            "observables": [_encode_observable(observable) for observable in formula.observables.values()],
+        },
+        indent=1,
+    )
+
+
+def from_json(text: str) -> Formula:
+    """Read a formula from JSON text; see `Formula.from_json`."""
+    from taylorsgd.formulas.formula import Formula, Term
+
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the text is not JSON: {error}") from error
+    if not isinstance(data, dict) or data.get("taylorsgd") != VERSION:
+        raise ValueError(f"the text is not a formula written by to_json (format {VERSION})")
+    try:
+        terms = [
+            Term(
+                _decode(entry["coefficient"]),
+                Value(
+                    entry["value"]["parents"],
+                    entry["value"]["parts"],
+                    entry["value"]["marks"],
+                    moments=entry["value"]["moments"],
+                ),
+                tuple(Diagram(d["parents"], d["parts"]) for d in entry["diagrams"]),
+            )
+            for entry in data["terms"]
+        ]
+        places = [_decode_spacetime(entry) for entry in data["spacetimes"]]
+        observed = {entry["name"]: Observable(_decode(entry["s"]), entry["name"]) for entry in data["observables"]}
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"the JSON text is damaged: {error!r}") from error
+    return Formula(terms, places, observed)
+
+
+def _encode(expression: Expr) -> Any:
+    if isinstance(expression, Integer):
+        return int(expression)
+    if isinstance(expression, Rational):
+        return {"rational": [int(expression.p), int(expression.q)]}
+    if isinstance(expression, Symbol):
+        return {"symbol": expression.name, "assumptions": expression._assumptions_orig}
+    for name, constant in _CONSTANTS.items():
+        if expression == constant:
+            return {"constant": name}
+    head = type(expression).__name__
+    if head not in _HEADS:
+        raise TypeError(f"{expression} can't be written as JSON: the function {head} is none of {', '.join(_HEADS)}")
+    return {"head": head, "arguments": [_encode(argument) for argument in expression.args]}
+
+
+def _decode(data: Any) -> Expr:
+    if isinstance(data, int):
+        return Integer(data)
+    if "rational" in data:
+        return Rational(*data["rational"])
+    if "symbol" in data:
+        return Symbol(data["symbol"], **data["assumptions"])
+    if "constant" in data:
+        return _CONSTANTS[data["constant"]]
+    return _HEADS[data["head"]](*map(_decode, data["arguments"]))
+
+
+def _encode_value(value: Value) -> dict[str, Any]:
+    return {"parents": value.parents, "parts": value.parts, "marks": value.marks, "moments": value.moments}
+
+
+def _encode_diagram(diagram: Diagram) -> dict[str, Any]:
+    return {"parents": diagram.parents, "parts": diagram.parts}
+
+
+def _encode_spacetime(spacetime: Spacetime) -> dict[str, Any]:
+    kind = type(spacetime).__name__
+    if isinstance(spacetime, spacetimes.Grid):
+        return {"kind": kind, "cells": [[int(cell) for cell in row] for row in spacetime.cells]}
+    fields = spacetime.__dataclass_fields__  # type: ignore[attr-defined]
+    return {"kind": kind} | {name: _encode(getattr(spacetime, name)) for name in fields}
+
+
+def _decode_spacetime(data: dict[str, Any]) -> Spacetime:
+    arguments = {name: value for name, value in data.items() if name != "kind"}
+    if data["kind"] == "Grid":
+        return spacetimes.Grid(**arguments)
+    return _SPACETIMES[data["kind"]](**{name: _decode(value) for name, value in arguments.items()})
+
+
+def _encode_observable(observable: Observable) -> dict[str, Any]:
+    if callable(observable.s) and not isinstance(observable.s, Expr):
+        raise TypeError(
+            f"the observable {observable.name!r} is a Python function, which JSON can't hold; give a SymPy expression"
+        )
+    return {"name": observable.name, "s": _encode(sympy.sympify(observable.s))}

@@ -1,0 +1,136 @@
+"""What is observed at the end of a run: s(θ_T), averaged over training sets.
+
+    test loss            l(θ_T) = E_x l_x(θ_T)
+    training loss        (1/N) Σ_n l_n(θ_T) over the training points themselves
+    generalization gap   test loss − training loss
+    displacement         θ_T − θ_0, a vector
+    observable           s(θ_T) for any smooth s
+    second moment        E[a b]              for two of the above
+    covariance           E[a b] − E[a] E[b]
+
+(`DESIGN` of the sum: the root of a diagram carries the observable; Tenka, sections A.7 and B.3.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "AnyObservable",
+    "Covariance",
+    "Displacement",
+    "GeneralizationGap",
+    "Observable",
+    "SecondMoment",
+    "SingleObservable",
+    "TestLoss",
+    "TrainLoss",
+    "Variance",
+]
+
+
+@dataclass(frozen=True)
+class TestLoss:
+    """The expected test loss E[l(θ_T)], a scalar.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> print(ts.derive(ts.TestLoss(), ts.SGD(), order=1))
+        l - T G_μ G^μ
+    """
+
+    __test__ = False  # pytest would otherwise collect the class by its name
+
+
+@dataclass(frozen=True)
+class TrainLoss:
+    """The expected training loss E[(1/N) Σ_n l_n(θ_T)], a scalar."""
+
+
+@dataclass(frozen=True)
+class GeneralizationGap:
+    """The expected test loss minus the expected training loss, a scalar."""
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """The expected displacement E[θ_T − θ_0], a vector with one upper index."""
+
+
+@dataclass(frozen=True)
+class Observable:
+    """The expectation of any smooth observable s(θ_T), a scalar.
+
+    Args:
+        s: a SymPy expression in the landscape's variables, or a function of θ. The function is called
+            with a tuple of SymPy symbols where the answer is exact and with the parameters themselves
+            (any pytree) where it is measured with JAX.
+        name: how s is written in formulas.
+    """
+
+    s: Any | Callable[..., Any]
+    name: str = "s"
+
+    def __post_init__(self) -> None:
+        """Reject what is neither an expression nor a function."""
+        from sympy import Expr
+
+        if not (callable(self.s) or isinstance(self.s, (Expr, int, float))):
+            raise TypeError(
+                f"s={self.s!r} is neither a SymPy expression nor a function of theta; "
+                "write for example Observable(x**2) with x = sympy.Symbol('x')"
+            )
+
+
+SingleObservable = TestLoss | TrainLoss | GeneralizationGap | Displacement | Observable
+_SINGLE = (TestLoss, TrainLoss, GeneralizationGap, Displacement, Observable)
+
+
+@dataclass(frozen=True)
+class SecondMoment:
+    """The second moment E[a b] over training sets; open indices of a come before those of b."""
+
+    a: SingleObservable
+    b: SingleObservable
+
+    def __post_init__(self) -> None:
+        """Reject nested moments."""
+        _check_pair(self)
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """The covariance E[a b] − E[a] E[b] over training sets; open indices of a come before those of b."""
+
+    a: SingleObservable
+    b: SingleObservable
+
+    def __post_init__(self) -> None:
+        """Reject nested moments."""
+        _check_pair(self)
+
+
+def Variance(a: SingleObservable) -> Covariance:
+    """The variance of an observable: `Covariance(a, a)`.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> ts.Variance(ts.TestLoss()) == ts.Covariance(ts.TestLoss(), ts.TestLoss())
+        True
+    """
+    return Covariance(a, a)
+
+
+AnyObservable = SingleObservable | SecondMoment | Covariance
+
+
+def _check_pair(pair: SecondMoment | Covariance) -> None:
+    for name in ("a", "b"):
+        member = getattr(pair, name)
+        if not isinstance(member, _SINGLE):
+            raise TypeError(
+                f"{name}={member!r} is not a single observable; a {type(pair).__name__} takes two of "
+                "TestLoss(), TrainLoss(), GeneralizationGap(), Displacement(), Observable(s)"
+            )

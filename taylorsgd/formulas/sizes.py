@@ -1,0 +1,98 @@
+"""Working out free sizes from any sizes that determine them.
+
+A spacetime names sizes that depend on each other: T = E·N/B and M = E/B. A user may give any of them; the
+free symbols are solved for, and what is given twice must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sympy import Eq, Expr, Integer, Rational, Symbol, simplify, solve
+
+__all__ = ["solve_sizes"]
+
+
+def solve_sizes(
+    tables: Iterable[Mapping[str, Expr]], free: Iterable[Symbol], given: Mapping[str, Any]
+) -> dict[Symbol, Expr]:
+    """Solve for the free symbols of some spacetimes.
+
+    Args:
+        tables: for every spacetime, its sizes by name, as expressions in its free symbols.
+        free: further symbols that may be given by their own names.
+        given: values by name: integers or SymPy expressions.
+
+    Returns:
+        A value for every free symbol that the given sizes determine.
+
+    Raises:
+        TypeError: if a value is neither an integer nor a SymPy expression.
+        ValueError: if a name is unknown, the sizes contradict each other, or a derived size is given
+            without enough others.
+
+    Example:
+        >>> from taylorsgd.spacetime import SGD
+        >>> solve_sizes([SGD(B=2).sizes], [], {"T": 15, "N": 10})
+        {N: 10, E: 3}
+    """
+    tables = list(tables)
+    own = {symbol.name: symbol for symbol in free}
+    known = sorted({name for table in tables for name in table} | set(own))
+    equations: list[tuple[str, Expr, Expr]] = []
+    for name, value in given.items():
+        number = _exact(name, value)
+        sides = [table[name] for table in tables if name in table]
+        if name in own and own[name] not in sides:
+            sides.append(own[name])
+        if not sides:
+            raise ValueError(f"{name}={value} is no size of this formula; it has {', '.join(known) or 'none'}")
+        equations += [(name, side, number) for side in sides]
+    solution: dict[Symbol, Expr] = {}
+    values = {symbol for _, _, number in equations for symbol in number.free_symbols}
+    while equations:
+        equations.sort(key=lambda equation: (len(_unknown(equation[1], solution)), equation[1].count_ops()))
+        name, side, number = equations.pop(0)
+        unknown = _unknown(side, solution)
+        current = side.subs(solution, simultaneous=True)
+        if not unknown:
+            if simplify(current - number) != 0:
+                raise ValueError(
+                    f"{name}={number} contradicts the other sizes, which make {name} = {current}; "
+                    f"given were {', '.join(f'{key}={value}' for key, value in given.items())}"
+                )
+        elif len(unknown) == 1:
+            (symbol,) = unknown
+            roots = [number] if current == symbol else solve(Eq(current, number), symbol)
+            if len(roots) != 1:
+                raise ValueError(f"{name}={number} does not determine {symbol} in {name} = {side}")
+            solution[symbol] = roots[0]
+        else:
+            rest = [(side, number), *((s, n) for _, s, n in equations)]
+            symbols = sorted({u for s, _ in rest for u in _unknown(s, solution)}, key=str)
+            found = solve([s.subs(solution) - n for s, n in rest], symbols, dict=True)
+            if len(found) != 1 or set(found[0]) != set(symbols) or any(
+                root.free_symbols - values for root in found[0].values()
+            ):
+                raise ValueError(
+                    f"{name}={number} is not enough: here {name} = {side}; "
+                    f"give {' or '.join(str(u) for u in sorted(unknown, key=str))} as well"
+                )
+            solution |= found[0]
+            return solution
+    return solution
+
+
+def _unknown(side: Expr, solution: Mapping[Symbol, Expr]) -> set[Symbol]:
+    return {symbol for symbol in side.free_symbols if symbol not in solution}  # type: ignore[misc]
+
+
+def _exact(name: str, value: Any) -> Expr:
+    if isinstance(value, Expr):
+        return value
+    if hasattr(value, "__index__") and not isinstance(value, bool):
+        return Integer(int(value))
+    if hasattr(value, "numerator") and hasattr(value, "denominator") and not isinstance(value, bool):
+        return Rational(int(value.numerator), int(value.denominator))
+    raise TypeError(f"{name}={value!r} is not a size; give an integer or a SymPy expression")

@@ -1,0 +1,159 @@
+r"""Formulas on the page: plain text, LaTeX and tables of diagrams.
+
+Coefficients are stored in the free sizes of the spacetime. On the page a derived T = E·N/B often reads
+better: each coefficient is shown in whichever of the sizes and T makes it shortest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sympy import Add, Expr, Rational, factor, latex, solve, sstr
+
+from taylorsgd import symbols
+from taylorsgd.diagrams import notation
+
+if TYPE_CHECKING:
+    from taylorsgd.formulas.formula import Formula
+
+__all__ = ["TermTable", "formula_display", "formula_latex", "formula_text", "presented"]
+
+_LINE = 4
+"""How many terms stand on one line of a displayed formula."""
+
+
+def formula_text(formula: Formula) -> str:
+    """Write a formula in plain text, with T explained where it is a shorthand."""
+    pieces = []
+    for coefficient, term in zip(presented(formula), formula.terms, strict=True):
+        scale, tensors = notation.factored_text(term.value)
+        pieces.append(_signed(coefficient * Rational(scale.numerator, scale.denominator), tensors, sstr, " "))
+    return _joined(pieces) + _explanation(formula, sstr, "    with T = {}")
+
+
+def formula_latex(formula: Formula) -> str:
+    """Write a formula in LaTeX on one line; T is written for E·N/B where that is shorter."""
+    return _joined(_latex_pieces(formula))
+
+
+def formula_display(formula: Formula) -> str:
+    """Write a formula in LaTeX for display, a few terms a line, with T explained where it is a shorthand."""
+    pieces = _latex_pieces(formula)
+    orders = [term.order for term in formula.terms]
+    explanation = _explanation(formula, latex, r"\qquad\left(T = {}\right)")
+    if len(pieces) <= _LINE:
+        return f"$\\displaystyle {_joined(pieces)}{explanation}$"
+    lines: list[str] = []
+    for order in sorted(set(orders)):
+        group = [piece for piece, d in zip(pieces, orders, strict=True) if d == order]
+        for start in range(0, len(group), _LINE):
+            line = _joined(group[start : start + _LINE])
+            lines.append("&" + (line if not lines or line.startswith("-") else "+ " + line))
+    body = " \\\\\n".join(lines)
+    return f"$\\displaystyle \\begin{{aligned}}\n{body}{explanation}\n\\end{{aligned}}$"
+
+
+def presented(formula: Formula) -> list[Expr]:
+    """The coefficients as they are shown: with T for E·N/B wherever that is shorter."""
+    coefficients = [term.coefficient for term in formula.terms]
+    shorthand = _shorthand(formula)
+    if shorthand is None:
+        return coefficients
+    chosen = []
+    for coefficient in coefficients:
+        candidates = [coefficient]
+        for symbol in (symbols.N, symbols.E, symbols.B):
+            if symbol in coefficient.free_symbols & shorthand.free_symbols:
+                (root,) = solve(shorthand - symbols.T, symbol)
+                candidate = factor(coefficient.subs(symbol, root))
+                # At equal length T reads better than N, but not than E or B.
+                candidates.insert(0 if symbol == symbols.N else len(candidates), candidate)
+        chosen.append(min(candidates, key=_length))
+    return chosen
+
+
+def _length(expression: Expr) -> int:
+    return int(expression.count_ops()) + len(expression.free_symbols)
+
+
+def _shorthand(formula: Formula) -> Expr | None:
+    """What T stands for, if it is derived from other sizes and free to be used."""
+    if len(formula.spacetimes) != 1:
+        return None
+    derived = formula.spacetimes[0].sizes.get("T")
+    if derived is None or derived == symbols.T or not derived.free_symbols:
+        return None
+    own = derived.free_symbols <= {symbols.N, symbols.B, symbols.E}
+    used = any(symbols.T in term.coefficient.free_symbols for term in formula.terms)
+    return derived if own and not used else None
+
+
+def _explanation(formula: Formula, write, template: str) -> str:
+    shorthand = _shorthand(formula)
+    if shorthand is None or not any(symbols.T in c.free_symbols for c in presented(formula)):
+        return ""
+    return template.replace("{}", write(shorthand))
+
+
+def _latex_pieces(formula: Formula) -> list[str]:
+    pieces = []
+    for coefficient, term in zip(presented(formula), formula.terms, strict=True):
+        scale, tensors = notation.factored_latex(term.value)
+        pieces.append(_signed(coefficient * Rational(scale.numerator, scale.denominator), tensors, latex, r" "))
+    return pieces
+
+
+def _signed(coefficient: Expr, tensors: str, write, space: str) -> str:
+    """A term with its sign in front, as '-' or '+' and a space."""
+    sign = "-" if coefficient.could_extract_minus_sign() else "+"
+    size = -coefficient if sign == "-" else coefficient
+    if size == 1:
+        return f"{sign} {tensors}"
+    written = write(size)
+    if isinstance(size, Add):
+        written = rf"\left({written}\right)" if write is latex else f"({written})"
+    return f"{sign} {written}{space}{tensors}"
+
+
+def _joined(pieces: list[str]) -> str:
+    if not pieces:
+        return "0"
+    first, *rest = pieces
+    head = first[2:] if first.startswith("+") else f"-{first[2:]}"
+    return " ".join([head, *rest])
+
+
+class TermTable:
+    """The terms of a formula with the diagrams behind each; HTML in a notebook, text elsewhere."""
+
+    header = ("order", "coefficient", "value", "diagrams")
+
+    def __init__(self, formula: Formula) -> None:
+        """Keep the formula; nothing is drawn before it is shown."""
+        self.formula = formula
+
+    def __str__(self) -> str:
+        """An aligned table in plain text."""
+        from taylorsgd.display import text_table
+
+        rows = [
+            (str(t.order), sstr(t.coefficient), str(t.value), "  ".join(map(str, t.diagrams)))
+            for t in self.formula.terms
+        ]
+        return text_table(self.header, rows)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from taylorsgd.display import Raw, html_table
+
+        rows = [
+            (
+                str(t.order),
+                f"${latex(t.coefficient)}$",
+                f"${t.value.latex()}$",
+                Raw(" ".join(diagram.svg() for diagram in t.diagrams)),
+            )
+            for t in self.formula.terms
+        ]
+        return html_table(self.header, rows)

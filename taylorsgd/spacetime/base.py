@@ -1,0 +1,130 @@
+"""What every spacetime answers: which diagrams it embeds, how often, and what its sizes are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any, ClassVar, Self
+
+from sympy import QQ, Expr, Integer, Rational, Symbol, factor, sympify
+from sympy.polys.rings import PolyElement, ring
+
+from taylorsgd.diagrams import Diagram
+
+__all__ = ["RING", "Spacetime", "binomial_polynomial", "inverse_batch", "size"]
+
+RING, _n, _e, _b, _c = ring("n,e,b,c", QQ)
+"""Exact counts: polynomials in n (batches per epoch; the time T of a flow), e (epochs), b = 1/B, c = 1/N."""
+
+
+@lru_cache(maxsize=None)
+def binomial_polynomial(generator: int, k: int) -> PolyElement:
+    """The binomial coefficient C(x, k) as a polynomial in the given generator of `RING`."""
+    x = RING.gens[generator]
+    product = RING.one
+    for i in range(k):
+        product = product * (x - i) / (i + 1)
+    return product
+
+
+def inverse_batch(power: int) -> PolyElement:
+    """The power b^power, that is 1/B^power."""
+    return _b**power
+
+
+class Spacetime(ABC):
+    """The cells in which an optimizer's updates meet training points; a frozen dataclass of its sizes."""
+
+    tied_ancestors: ClassVar[bool] = True
+    """Whether a diagram with a node tied to its own ancestor can have embeddings."""
+    largest_part: ClassVar[int | None] = None
+    """The most nodes in a part of a diagram with embeddings; None for no limit."""
+    has_training_set: ClassVar[bool] = True
+    """Whether there are training points to take a training loss on."""
+
+    @abstractmethod
+    def weight(self, diagram: Diagram) -> PolyElement:
+        """Z(D) / B^|D| as an element of `RING`."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> dict[str, Expr]:
+        """The sizes that the user may name, the derived ones included, in the free symbols."""
+
+    @abstractmethod
+    def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
+        """What the generators of `RING` stand for here."""
+
+    @property
+    def free_symbols(self) -> tuple[Symbol, ...]:
+        """The symbols that the sizes are written in, in a fixed order."""
+        found: dict[Symbol, None] = {}
+        for expression in self.sizes.values():
+            found.update(dict.fromkeys(sorted(expression.free_symbols, key=str)))  # type: ignore[arg-type]
+        return tuple(found)
+
+    def expression(self, count: PolyElement) -> Expr:
+        """Write an element of `RING` in the sizes of this spacetime, factored."""
+        numbers = self._generators()
+        total: Expr = Integer(0)
+        for exponents, coefficient in count.terms():
+            term: Expr = Rational(coefficient.numerator, coefficient.denominator)
+            for number, exponent in zip(numbers, exponents, strict=True):
+                if exponent:
+                    term = term * number**exponent
+            total = total + term
+        return factor(total)
+
+    def embeddings(self, diagram: Diagram) -> Expr:
+        """The number Z(D) of embeddings of a diagram, exact and in the sizes' own symbols.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> chain, fork = ts.Diagram((-1, 0, 1)), ts.Diagram((-1, 0, 0), (0, 1, 1))
+            >>> ts.SGD(B=1).embeddings(chain)
+            E*N*(E*N - 1)/2
+            >>> ts.SGD(N=6, B=2, E=3).embeddings(fork)
+            54
+        """
+        weight = self.weight(diagram)
+        return factor(self.expression(weight) * self._generators()[2] ** (-diagram.order))
+
+    def substitute(self, values: Mapping[Symbol, Expr]) -> Self:
+        """The same dynamics with some symbols of its sizes replaced."""
+        constructor: dict[str, Any] = {}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            constructor[field.name] = value.subs(values, simultaneous=True) if isinstance(value, Expr) else value
+        return type(self)(**constructor)
+
+
+def size(name: str, value: Any, symbol: Symbol, least: int) -> Expr:
+    """Turn a constructor argument into an exact size.
+
+    Args:
+        name: the argument's name, for the error.
+        value: None for the symbol, an integer, or a SymPy expression.
+        symbol: what None means.
+        least: the smallest integer allowed.
+
+    Raises:
+        TypeError: if `value` is neither an integer nor a SymPy expression.
+        ValueError: if it is a number that is no integer or is too small.
+    """
+    if value is None:
+        return symbol
+    if isinstance(value, bool) or not (isinstance(value, (int, Expr)) or _is_integer(value)):
+        raise TypeError(
+            f"{name}={value!r} is not a size; it must be an integer of at least {least}, "
+            f"a SymPy expression, or None for the symbol {symbol}"
+        )
+    expression = sympify(int(value)) if _is_integer(value) else value
+    if expression.is_number and not (expression.is_Integer and expression >= least):
+        raise ValueError(f"{name}={value} is impossible; it must be an integer of at least {least}")
+    return expression
+
+
+def _is_integer(value: Any) -> bool:
+    return hasattr(value, "__index__")

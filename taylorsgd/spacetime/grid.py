@@ -1,0 +1,127 @@
+"""Any grid of cells: which training point is in the batch of which update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sympy import Expr, Integer, Rational
+from sympy.polys.rings import PolyElement
+
+from taylorsgd.diagrams import Diagram
+from taylorsgd.spacetime.base import RING, Spacetime
+
+__all__ = ["Grid"]
+
+
+@dataclass(frozen=True)
+class Grid(Spacetime):
+    """Descent on any N × T grid of cells: row n is in the batch of update t where `cells[n][t]` is true.
+
+    Args:
+        cells: a boolean array, rows n and columns t. Every column must hold the same number B ≥ 1 of cells.
+
+    Raises:
+        ValueError: if the array is ragged or empty, has other entries than booleans (or 0 and 1), or its
+            columns hold different numbers of cells.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> grid = ts.Grid([[1, 0, 1, 0], [0, 1, 0, 1]])       # two epochs of SGD on two points
+        >>> grid.sizes
+        {'N': 2, 'B': 1, 'T': 4, 'M': 2}
+        >>> print(grid)
+        ■□■□
+        □■□■
+    """
+
+    cells: tuple[tuple[bool, ...], ...]
+
+    def __post_init__(self) -> None:
+        """Check that the cells are a spacetime."""
+        object.__setattr__(self, "cells", _checked(self.cells))
+
+    @property
+    def N(self) -> int:
+        """The number of rows."""
+        return len(self.cells)
+
+    @property
+    def T(self) -> int:
+        """The number of columns."""
+        return len(self.cells[0])
+
+    @property
+    def B(self) -> int:
+        """The number of cells in every column."""
+        return sum(row[0] for row in self.cells)
+
+    @property
+    def sizes(self) -> dict[str, Expr]:
+        """N, B, T and M = T/N, all integers or a ratio of them."""
+        return {"N": Integer(self.N), "B": Integer(self.B), "T": Integer(self.T), "M": Rational(self.T, self.N)}
+
+    def weight(self, diagram: Diagram) -> PolyElement:
+        """Z(D) / B^|D| as an element of `RING`: a number."""
+        return RING(self.count(diagram)) / self.B**diagram.order
+
+    def count(self, diagram: Diagram) -> int:
+        """Z(D) as an integer: the sum over all maps as one tensor contraction.
+
+        With A the cells and L[t, t'] = 1 for t < t', Z = Σ Π_nodes A[row of part, t_v] Π_edges L[t_v, t_w].
+        """
+        import numpy as np
+
+        inner = [node for node, parent in enumerate(diagram.parents) if parent >= 0]
+        if not inner:
+            return 1
+        filled = sum(map(sum, self.cells))
+        exact = np.int64 if filled ** len(inner) < 2**62 else object  # no sum can exceed cells^nodes
+        cells = np.array(self.cells, dtype=exact)
+        earlier = np.triu(np.ones((self.T, self.T), dtype=exact), k=1)
+        row = {node: i for i, block in enumerate(diagram.inner_blocks) for node in block}
+        time = {node: len(diagram.inner_blocks) + i for i, node in enumerate(inner)}
+        operands: list[Any] = []
+        for node in inner:
+            operands += [cells, [row[node], time[node]]]
+            parent = diagram.parents[node]
+            if diagram.parents[parent] >= 0:
+                operands += [earlier, [time[node], time[parent]]]
+        return int(np.einsum(*operands, [], optimize="greedy"))
+
+    def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
+        # A count on a grid is a number: only 1/B (for Z itself) and 1/N (for tied roots) are asked for.
+        return Integer(1), Integer(1), Rational(1, self.B), Rational(1, self.N)
+
+    def __str__(self) -> str:
+        """The grid as filled and empty squares."""
+        return "\n".join("".join("■" if cell else "□" for cell in row) for row in self.cells)
+
+    def _repr_svg_(self) -> str:
+        from taylorsgd.display import grid_svg
+
+        return grid_svg(self.cells)
+
+
+def _checked(cells: Sequence[Sequence[Any]]) -> tuple[tuple[bool, ...], ...]:
+    rows = [list(row) for row in cells]
+    if not rows or not rows[0]:
+        raise ValueError(f"cells={cells!r} is empty; a grid needs at least one row and one column")
+    widths = {len(row) for row in rows}
+    if len(widths) > 1:
+        raise ValueError(f"cells is ragged: its rows have lengths {sorted(widths)}; all rows need one length")
+    for n, row in enumerate(rows):
+        for t, cell in enumerate(row):
+            if cell not in (0, 1):
+                raise ValueError(f"cells[{n}][{t}]={cell!r} is neither true nor false")
+    counts = [sum(bool(row[t]) for row in rows) for t in range(len(rows[0]))]
+    for t, count in enumerate(counts):
+        if count == 0:
+            raise ValueError(f"cells: column {t} is empty; every update needs a batch of at least one point")
+        if count != counts[0]:
+            raise ValueError(
+                f"cells: column {t} holds {count} cells but column 0 holds {counts[0]}; "
+                "every batch must have the same size B"
+            )
+    return tuple(tuple(bool(cell) for cell in row) for row in rows)

@@ -1,0 +1,137 @@
+"""Stochastic and full-batch gradient descent on N training points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sympy import Expr, Integer, cancel
+from sympy.polys.rings import PolyElement
+
+from taylorsgd import symbols
+from taylorsgd.diagrams import Diagram
+from taylorsgd.spacetime.base import RING, Spacetime, binomial_polynomial, inverse_batch, size
+from taylorsgd.spacetime.epochs import epoch_count
+from taylorsgd.spacetime.posets import levels_of_parts, levels_of_tree
+
+__all__ = ["GD", "SGD"]
+
+
+@dataclass(frozen=True)
+class SGD(Spacetime):
+    """SGD on N training points in batches of B for E epochs, in the same order every epoch.
+
+    T = E·N/B updates θ ← θ − η·(1/B)·Σ_{n in batch} ∇l_n(θ), each training point once an epoch.
+
+    Args:
+        N: training points. None means the symbol; else an integer of at least 1 or a SymPy expression.
+        B: batch size, a divisor of N. Likewise.
+        E: epochs, at least 0. Likewise.
+
+    Raises:
+        TypeError: if a size is neither an integer nor an expression.
+        ValueError: if a size is impossible, or B does not divide N.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> ts.SGD(N=10, B=2, E=3).T
+        15
+        >>> ts.SGD(B=1).sizes["M"]
+        E
+
+    Source: Tenka, sections 1.2 and A.2.
+    """
+
+    N: Expr = None  # type: ignore[assignment]
+    B: Expr = None  # type: ignore[assignment]
+    E: Expr = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        object.__setattr__(self, "N", size("N", self.N, symbols.N, 1))
+        object.__setattr__(self, "B", size("B", self.B, symbols.B, 1))
+        object.__setattr__(self, "E", size("E", self.E, symbols.E, 0))
+        batches = self.batches
+        if batches.is_number and not (batches.is_Integer and batches >= 1):
+            raise ValueError(f"B={self.B} does not divide N={self.N}; batches must fill an epoch exactly")
+
+    @property
+    def batches(self) -> Expr:
+        """The batches in an epoch, N/B."""
+        return cancel(self.N / self.B)
+
+    @property
+    def T(self) -> Expr:
+        """The number of updates, E·N/B."""
+        return self.E * self.batches
+
+    @property
+    def M(self) -> Expr:
+        """The number of updates per training point, E/B."""
+        return self.E / self.B
+
+    @property
+    def sizes(self) -> dict[str, Expr]:
+        """N, B, E and the derived T = E·N/B and M = E/B."""
+        return {"N": self.N, "B": self.B, "E": self.E, "T": self.T, "M": self.M}
+
+    @property
+    def tied_ancestors(self) -> bool:  # type: ignore[override]
+        """In one epoch a training point is met once, so a node is never tied to its ancestor."""
+        return self.E != 1
+
+    def weight(self, diagram: Diagram) -> PolyElement:
+        """Z(D) / B^|D| as an element of `RING`."""
+        parts = len(diagram.inner_blocks)
+        if self.E == 1:
+            levels = levels_of_parts(diagram)
+            if levels is None:
+                return RING.zero
+            count = sum((binomial_polynomial(0, k) * s for k, s in enumerate(levels)), RING.zero)
+        elif self.batches == 1:
+            count = sum((binomial_polynomial(1, k) * s for k, s in enumerate(levels_of_tree(diagram))), RING.zero)
+        else:
+            count = epoch_count(diagram)
+        return count * inverse_batch(diagram.order - parts)
+
+    def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
+        return self.batches, self.E, 1 / self.B, 1 / self.N
+
+
+@dataclass(frozen=True)
+class GD(Spacetime):
+    """Full-batch gradient descent: T updates, each on all N training points.
+
+    Args:
+        N: training points. None means the symbol; else an integer of at least 1 or a SymPy expression.
+        T: updates, at least 0. Likewise.
+
+    Raises:
+        TypeError: if a size is neither an integer nor an expression.
+        ValueError: if a size is impossible.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> ts.GD(T=5).sizes
+        {'N': N, 'B': N, 'E': 5, 'T': 5, 'M': 5/N}
+    """
+
+    N: Expr = None  # type: ignore[assignment]
+    T: Expr = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        object.__setattr__(self, "N", size("N", self.N, symbols.N, 1))
+        object.__setattr__(self, "T", size("T", self.T, symbols.T, 0))
+
+    @property
+    def sizes(self) -> dict[str, Expr]:
+        """N and T, and the derived B = N, E = T, M = T/N."""
+        return {"N": self.N, "B": self.N, "E": self.T, "T": self.T, "M": self.T / self.N}
+
+    def weight(self, diagram: Diagram) -> PolyElement:
+        """Z(D) / N^|D| as an element of `RING`."""
+        count = sum((binomial_polynomial(1, k) * s for k, s in enumerate(levels_of_tree(diagram))), RING.zero)
+        return count * inverse_batch(diagram.order - len(diagram.inner_blocks))
+
+    def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
+        return Integer(1), self.T, 1 / self.N, 1 / self.N
