@@ -192,10 +192,11 @@ class Diagram:
     def _drawing(self):
         from taylorsgd.display import TreeDrawing, layout_tree
 
+        ties = tuple(block for block in self.blocks if len(block) > 1)
         return TreeDrawing(
-            positions=layout_tree(self.parents),
+            positions=layout_tree(self.parents, ties),
             edges=tuple((node, parent) for node, parent in enumerate(self.parents) if parent >= 0),
-            ties=tuple(block for block in self.blocks if len(block) > 1),
+            ties=ties,
             roots=self.roots,
         )
 

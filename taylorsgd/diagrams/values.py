@@ -123,19 +123,21 @@ class Value:
         """The nodes with an open index, in the order of the observables that left them open."""
         return tuple(sorted((n for n, m in enumerate(self.marks) if m.startswith("@")), key=lambda n: self.marks[n]))
 
-    def _key(self) -> tuple[object, ...]:
-        # Fewer ties first, so that a formula reads from the noiseless terms to the noisiest.
-        return (self.order, -len(self.blocks), self.parents, self.parts, self.marks, self.moments)
+    @property
+    def sort_key(self) -> tuple[object, ...]:
+        """Powers of η first, then from few ties to many: from the noiseless terms to the noisiest."""
+        return (self.order, 0, -len(self.blocks), self.parents, self.parts, self.marks, self.moments)
 
     def __eq__(self, other: object) -> bool:
         """Equal when the networks are isomorphic."""
         if not isinstance(other, Value):
             return NotImplemented
-        return self._hash == other._hash and self._key() == other._key()
+        return self._hash == other._hash and self.sort_key == other.sort_key
+
 
     def __lt__(self, other: Value) -> bool:
-        """Order by powers of η, then from few ties to many."""
-        return self._key() < other._key()  # type: ignore[operator]
+        """Order by `sort_key`."""
+        return self.sort_key < other.sort_key  # type: ignore[operator]
 
     def __hash__(self) -> int:
         """Hash the canonical form."""

@@ -81,7 +81,11 @@ class Formula:
                 diagrams = tuple(dict.fromkeys((*known.diagrams, *term.diagrams)))
                 term = Term(factor(known.coefficient + term.coefficient), term.value, diagrams)
             merged[term.value] = term
-        self.terms: tuple[Term, ...] = tuple(merged[value] for value in sorted(merged) if merged[value].coefficient != 0)
+        self.terms: tuple[Term, ...] = tuple(
+            merged[value]
+            for value in sorted(merged, key=lambda value: value.sort_key)
+            if merged[value].coefficient != 0
+        )
         self.spacetimes: tuple[Spacetime, ...] = tuple(dict.fromkeys(spacetimes))
         self.observables: dict[str, Observable] = dict(observables)
 

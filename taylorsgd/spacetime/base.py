@@ -12,11 +12,22 @@ from sympy import QQ, Expr, Integer, Rational, Symbol, factor, sympify
 from sympy.polys.rings import PolyElement, ring
 
 from taylorsgd.diagrams import Diagram
+from taylorsgd.spacetime.gridsums import GridSum
+from taylorsgd.spacetime.timesums import TimeSum
 
-__all__ = ["RING", "Spacetime", "binomial_polynomial", "inverse_batch", "size"]
+__all__ = ["RESUMMED", "RING", "Spacetime", "binomial_polynomial", "inverse_batch", "size"]
+
+Times = TimeSum | GridSum
+"""A sum over the times of a diagram's nodes: in closed form, or cell by cell."""
 
 RING, _n, _e, _b, _c = ring("n,e,b,c", QQ)
 """Exact counts: polynomials in n (batches per epoch; the time T of a flow), e (epochs), b = 1/B, c = 1/N."""
+
+
+RESUMMED = (
+    "resum='discrete' for SGD with E=1, GD, and any Grid or SGD with concrete sizes, "
+    "resum='continuous' for SGD with E=1, GD, ODE and SDE"
+)
 
 
 @lru_cache(maxsize=None)
@@ -47,6 +58,22 @@ class Spacetime(ABC):
     @abstractmethod
     def weight(self, diagram: Diagram) -> PolyElement:
         """Z(D) / B^|D| as an element of `RING`."""
+
+    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
+        """Which times resummation sums over, and the factor in front of that sum.
+
+        Args:
+            diagram: a linkless diagram.
+            continuous: whether sums over times are to be integrals.
+
+        Returns:
+            What multiplies the sum over times, an element of `RING`, and the sum itself.
+
+        Raises:
+            ValueError: if the dynamics have no such sum by their nature.
+            NotImplementedError: if it has no closed form here.
+        """
+        raise NotImplementedError(f"{self} has no resummed form; supported are {RESUMMED}")
 
     @property
     @abstractmethod

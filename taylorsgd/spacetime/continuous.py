@@ -11,8 +11,9 @@ from sympy.polys.rings import PolyElement
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
-from taylorsgd.spacetime.base import RING, Spacetime, inverse_batch, size
+from taylorsgd.spacetime.base import RING, Spacetime, Times, inverse_batch, size
 from taylorsgd.spacetime.posets import levels_of_parts, levels_of_tree
+from taylorsgd.spacetime.timesums import times_of_nodes, times_of_parts
 
 __all__ = ["ODE", "SDE"]
 
@@ -49,6 +50,11 @@ class ODE(Spacetime):
         if len(diagram.inner_blocks) < diagram.order:
             return RING.zero
         return _volume(levels_of_tree(diagram))
+
+    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
+        """Integrals over the nodes' times."""
+        _check_continuous(self, continuous)
+        return RING(len(diagram.inner_blocks) == diagram.order), times_of_nodes(diagram)
 
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         return self.T, Integer(1), Integer(1), Integer(1)
@@ -96,8 +102,20 @@ class SDE(Spacetime):
             return RING.zero
         return _volume(levels) * inverse_batch(diagram.order - len(diagram.inner_blocks))
 
+    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
+        """Integrals over the parts' times."""
+        _check_continuous(self, continuous)
+        if any(len(block) > 2 for block in diagram.inner_blocks):
+            return RING.zero, times_of_parts(diagram)
+        return inverse_batch(diagram.order - len(diagram.inner_blocks)), times_of_parts(diagram)
+
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         return self.T, Integer(1), 1 / self.B, Integer(1)
+
+
+def _check_continuous(spacetime: Spacetime, continuous: bool) -> None:
+    if not continuous:
+        raise ValueError(f"resum='discrete': {spacetime} runs in continuous time; use resum='continuous'")
 
 
 def _volume(levels: tuple[int, ...]) -> PolyElement:

@@ -23,8 +23,9 @@ from sympy.polys.rings import PolyElement
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import RING, binomial_polynomial
+from taylorsgd.spacetime.posets import weak_orderings
 
-__all__ = ["epoch_count", "weak_orderings"]
+__all__ = ["epoch_count"]
 
 
 def epoch_count(diagram: Diagram) -> PolyElement:
@@ -54,27 +55,6 @@ def epoch_count(diagram: Diagram) -> PolyElement:
             if difference:
                 total = total + batches * binomial_polynomial(1, j) * difference
     return total
-
-
-@lru_cache(maxsize=None)
-def weak_orderings(count: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """List the weak orderings of so many things as (number of levels, level of every thing).
-
-    Example:
-        >>> weak_orderings(2)
-        ((1, (0, 0)), (2, (0, 1)), (2, (1, 0)))
-        >>> [len(weak_orderings(n)) for n in range(6)]
-        [1, 1, 3, 13, 75, 541]
-    """
-    found: list[tuple[int, tuple[int, ...]]] = [(0, ())]
-    for _ in range(count):
-        longer = []
-        for levels, ranks in found:
-            longer.extend((levels, (*ranks, level)) for level in range(levels))
-            for gap in range(levels + 1):  # or on a level of its own, above `gap` others
-                longer.append((levels + 1, (*(rank + (rank >= gap) for rank in ranks), gap)))
-        found = longer
-    return tuple(sorted(found))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -10,7 +10,8 @@ from sympy import Expr, Integer, Rational
 from sympy.polys.rings import PolyElement
 
 from taylorsgd.diagrams import Diagram
-from taylorsgd.spacetime.base import RING, Spacetime
+from taylorsgd.spacetime.base import RESUMMED, RING, Spacetime, Times
+from taylorsgd.spacetime.gridsums import GridSum
 
 __all__ = ["Grid"]
 
@@ -78,17 +79,25 @@ class Grid(Spacetime):
             return 1
         filled = sum(map(sum, self.cells))
         exact = np.int64 if filled ** len(inner) < 2**62 else object  # no sum can exceed cells^nodes
-        cells = np.array(self.cells, dtype=exact)
-        earlier = np.triu(np.ones((self.T, self.T), dtype=exact), k=1)
+        # A last axis of length 1 stays open: NumPy would turn a scalar of Python integers back into int64.
+        cells = np.array(self.cells, dtype=exact)[..., None]
+        earlier = np.triu(np.ones((self.T, self.T), dtype=exact), k=1)[..., None]
+        kept = len(diagram.inner_blocks) + len(inner)
         row = {node: i for i, block in enumerate(diagram.inner_blocks) for node in block}
         time = {node: len(diagram.inner_blocks) + i for i, node in enumerate(inner)}
         operands: list[Any] = []
         for node in inner:
-            operands += [cells, [row[node], time[node]]]
+            operands += [cells, [row[node], time[node], kept]]
             parent = diagram.parents[node]
             if diagram.parents[parent] >= 0:
-                operands += [earlier, [time[node], time[parent]]]
-        return int(np.einsum(*operands, [], optimize="greedy"))
+                operands += [earlier, [time[node], time[parent], kept]]
+        return int(np.einsum(*operands, [kept], optimize="greedy")[0])
+
+    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
+        """The sum over cells."""
+        if continuous:
+            raise NotImplementedError(f"a Grid has no continuous resummation; supported are {RESUMMED}")
+        return RING(1) / self.B**diagram.order, GridSum(self.cells)
 
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         # A count on a grid is a number: only 1/B (for Z itself) and 1/N (for tied roots) are asked for.

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from taylorsgd.diagrams import Diagram
 
-__all__ = ["levels_of_parts", "levels_of_tree", "surjections"]
+__all__ = ["levels_of_parts", "levels_of_tree", "surjections", "weak_orderings"]
 
 
 @lru_cache(maxsize=None)
@@ -79,6 +79,27 @@ def levels_of_parts(diagram: Diagram) -> tuple[int, ...] | None:
                 return None
             below[names[parent]] |= 1 << names[node]
     return surjections(tuple(below))
+
+
+@lru_cache(maxsize=None)
+def weak_orderings(count: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """List the weak orderings of so many things as (number of levels, level of every thing).
+
+    Example:
+        >>> weak_orderings(2)
+        ((1, (0, 0)), (2, (0, 1)), (2, (1, 0)))
+        >>> [len(weak_orderings(n)) for n in range(6)]
+        [1, 1, 3, 13, 75, 541]
+    """
+    found: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+    for _ in range(count):
+        longer = []
+        for levels, ranks in found:
+            longer.extend((levels, (*ranks, level)) for level in range(levels))
+            for gap in range(levels + 1):  # or on a level of its own, above `gap` others
+                longer.append((levels + 1, (*(rank + (rank >= gap) for rank in ranks), gap)))
+        found = longer
+    return tuple(sorted(found))
 
 
 def _down_sets(below: Sequence[int]) -> list[int]:

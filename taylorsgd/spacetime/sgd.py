@@ -9,9 +9,19 @@ from sympy.polys.rings import PolyElement
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
-from taylorsgd.spacetime.base import RING, Spacetime, binomial_polynomial, inverse_batch, size
+from taylorsgd.spacetime.base import (
+    RESUMMED,
+    RING,
+    Spacetime,
+    Times,
+    binomial_polynomial,
+    inverse_batch,
+    size,
+)
 from taylorsgd.spacetime.epochs import epoch_count
+from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.posets import levels_of_parts, levels_of_tree
+from taylorsgd.spacetime.timesums import times_of_nodes, times_of_parts
 
 __all__ = ["GD", "SGD"]
 
@@ -93,6 +103,36 @@ class SGD(Spacetime):
             count = epoch_count(diagram)
         return count * inverse_batch(diagram.order - parts)
 
+    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
+        """One epoch sums over the parts' times; several epochs of concrete sizes, cell by cell."""
+        if self.E == 1:
+            return inverse_batch(diagram.order - len(diagram.inner_blocks)), times_of_parts(diagram)
+        if self.batches == 1:
+            return inverse_batch(diagram.order - len(diagram.inner_blocks)), times_of_nodes(diagram)
+        if continuous or not all(isinstance(size, Integer) for size in (self.N, self.B, self.E)):
+            kind = "continuous" if continuous else "discrete"
+            raise NotImplementedError(f"{self} has no {kind} resummation; supported are {RESUMMED}")
+        return self.grid().times(diagram, continuous)
+
+    def grid(self) -> Grid:
+        """The same spacetime as an explicit grid of cells.
+
+        Raises:
+            ValueError: if a size is still a symbol, or there are no updates.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> print(ts.SGD(N=4, B=2, E=2).grid())
+            ■□■□
+            ■□■□
+            □■□■
+            □■□■
+        """
+        if not all(isinstance(size, Integer) for size in (self.N, self.B, self.E)):
+            raise ValueError(f"{self} has symbols for sizes; a grid needs integers")
+        batch = [n // int(self.B) for n in range(int(self.N))]
+        return Grid([[t % int(self.batches) == b for t in range(int(self.T))] for b in batch])
+
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         return self.batches, self.E, 1 / self.B, 1 / self.N
 
@@ -132,6 +172,10 @@ class GD(Spacetime):
         """Z(D) / N^|D| as an element of `RING`."""
         count = sum((binomial_polynomial(1, k) * s for k, s in enumerate(levels_of_tree(diagram))), RING.zero)
         return count * inverse_batch(diagram.order - len(diagram.inner_blocks))
+
+    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
+        """Every node chooses its own time, every part its row."""
+        return inverse_batch(diagram.order - len(diagram.inner_blocks)), times_of_nodes(diagram)
 
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         return Integer(1), self.T, 1 / self.N, 1 / self.N

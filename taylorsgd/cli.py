@@ -1,0 +1,190 @@
+"""The command line: taylorsgd demo | derive | diagrams."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+__all__ = ["main"]
+
+_SINGLE = ("test-loss", "train-loss", "gap", "displacement")
+_PAIRS = ("variance", "covariance", "second-moment")
+_OBSERVABLES = f"{', '.join(_SINGLE)}, variance(A), covariance(A,B) or second-moment(A,B) with A and B among the first"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports a bad argument in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line on standard error and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: the words after the program's name; those of the process by default.
+
+    Returns:
+        The exit status: 0, or 130 when interrupted. Bad arguments exit with status 2 and one line on
+        standard error.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, TypeError, OSError) as error:
+        options.parser.error(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe went away
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="taylorsgd", description="Closed-form Taylor expansions of stochastic gradient descent.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    demo = commands.add_parser(
+        "demo",
+        help="derive, measure, predict and simulate on real images",
+        description="Derive the expected test loss of one-epoch SGD, measure it on a classifier of handwritten "
+        "digits, and compare the prediction with simulated SGD.",
+    )
+    demo.add_argument("--order", type=_integer(2, 4), default=3, help="highest power of eta, 2 to 4 (default 3)")
+    demo.add_argument("--trials", type=_integer(16), default=4000, help="simulated runs per learning rate (default 4000)")
+    demo.add_argument("--seed", type=_integer(0), default=0, help="seed of all random numbers (default 0)")
+    demo.add_argument("--output", type=Path, default=Path("."), help="folder for the plot (default: this folder)")
+    demo.set_defaults(run=_demo, parser=demo)
+
+    derive = commands.add_parser(
+        "derive",
+        help="print a formula",
+        description="Derive the expectation of an observable after descent, exactly.",
+    )
+    derive.add_argument("observable", metavar="OBSERVABLE", help=_OBSERVABLES)
+    where = derive.add_mutually_exclusive_group(required=True)
+    for name, text in (
+        ("sgd", "SGD on N points in batches of B for E epochs, without shuffling"),
+        ("gd", "full-batch gradient descent on N points, T updates"),
+        ("ode", "gradient flow for a time T"),
+        ("sde", "the stochastic differential equation for a time T, with the noise of batches of B"),
+    ):
+        where.add_argument(f"--{name}", dest="dynamics", action="store_const", const=name, help=text)
+    for name, text in (("N", "training points"), ("B", "batch size"), ("E", "epochs"), ("T", "updates or time")):
+        derive.add_argument(f"-{name}", type=_integer(0), help=f"{text}; left out: a symbol")
+    derive.add_argument("--order", type=_integer(0), required=True, help="highest power of eta")
+    derive.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="drop terms that vanish: minimum, gaussian, noiseless or quadratic; may be repeated",
+    )
+    derive.add_argument("--format", choices=("text", "latex", "json"), default="text", help="default text")
+    derive.set_defaults(run=_derive, parser=derive)
+
+    diagrams = commands.add_parser(
+        "diagrams",
+        help="list the diagrams of an order",
+        description="List every diagram with so many edges, in brackets: root outermost, tied nodes share a letter.",
+    )
+    diagrams.add_argument("--order", type=_integer(0), required=True, help="number of edges")
+    diagrams.add_argument("--svg", type=Path, metavar="DIR", help="also draw each into this folder")
+    diagrams.set_defaults(run=_diagrams, parser=diagrams)
+    return parser
+
+
+def _integer(least: int, most: int | None = None):
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
+        if number < least or (most is not None and number > most):
+            bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"{number} is out of range; it must be {bounds}")
+        return number
+
+    return convert
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from taylorsgd.demo import run_demo
+
+    run_demo(options.order, options.trials, options.seed, options.output)
+    return 0
+
+
+def _derive(options: argparse.Namespace) -> int:
+    from taylorsgd.formulas import derive
+
+    formula = derive(_observable(options.observable), _spacetime(options), options.order).assume(*options.assume)
+    write = {"text": str, "latex": lambda f: f.latex(), "json": lambda f: f.to_json()}[options.format]
+    print(write(formula))
+    return 0
+
+
+def _diagrams(options: argparse.Namespace) -> int:
+    from taylorsgd.diagrams import count_diagrams, diagrams_of_order
+    from taylorsgd.display import text_table
+
+    if options.svg is not None:
+        options.svg.mkdir(parents=True, exist_ok=True)
+    width = len(str(count_diagrams(options.order)))
+    rows = []
+    for number, diagram in enumerate(diagrams_of_order(options.order), start=1):
+        rows.append((str(number), str(diagram), str(diagram.automorphisms), "yes" if diagram.is_linkless else "no"))
+        if options.svg is not None:
+            name = f"order-{options.order}-{number:0{width}d}.svg"
+            (options.svg / name).write_text(diagram.svg(), encoding="utf-8")
+    print(text_table(("number", "diagram", "automorphisms", "linkless"), rows))
+    return 0
+
+
+def _observable(text: str):
+    from taylorsgd import formulas
+
+    single = {
+        "test-loss": formulas.TestLoss(),
+        "train-loss": formulas.TrainLoss(),
+        "gap": formulas.GeneralizationGap(),
+        "displacement": formulas.Displacement(),
+    }
+    if text in single:
+        return single[text]
+    head, bracket, rest = text.partition("(")
+    members = [word.strip() for word in rest.removesuffix(")").split(",")]
+    wanted = 1 if head == "variance" else 2
+    if head not in _PAIRS or not bracket or not text.endswith(")") or len(members) != wanted:
+        raise ValueError(f"argument OBSERVABLE: {text!r} is unknown; give {_OBSERVABLES}")
+    for member in members:
+        if member not in single:
+            raise ValueError(f"argument OBSERVABLE: {member!r} in {text!r} is unknown; give one of {', '.join(_SINGLE)}")
+    build = {
+        "variance": formulas.Variance,
+        "covariance": formulas.Covariance,
+        "second-moment": formulas.SecondMoment,
+    }[head]
+    return build(*(single[member] for member in members))
+
+
+def _spacetime(options: argparse.Namespace):
+    from taylorsgd import spacetime
+
+    kind, sizes = {
+        "sgd": (spacetime.SGD, "NBE"),
+        "gd": (spacetime.GD, "NT"),
+        "ode": (spacetime.ODE, "T"),
+        "sde": (spacetime.SDE, "TB"),
+    }[options.dynamics]
+    for name in "NBET":
+        if getattr(options, name) is not None and name not in sizes:
+            raise ValueError(f"argument -{name}: --{options.dynamics} has no size {name}; it has {', '.join(sizes)}")
+    return kind(**{name: getattr(options, name) for name in sizes})
