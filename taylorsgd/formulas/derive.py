@@ -9,7 +9,7 @@ from sympy.polys.rings import PolyElement
 
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.values import LOSS, open_index
-from taylorsgd.formulas.formula import Formula, Term
+from taylorsgd.formulas.formula import AnyValue, Formula, Term
 from taylorsgd.formulas.observables import (
     AnyObservable,
     Covariance,
@@ -21,6 +21,7 @@ from taylorsgd.formulas.observables import (
     TestLoss,
     TrainLoss,
 )
+from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.spacetime.base import RING
 
@@ -37,17 +38,24 @@ class _Root:
     sign: int = 1
 
 
-def derive(observable: AnyObservable, spacetime: Spacetime, order: int) -> Formula:
+def derive(
+    observable: AnyObservable, spacetime: Spacetime, order: int, *, resum: str | None = None
+) -> Formula:
     """Derive E[observable] after descent on a spacetime, through η^order, exactly.
 
     E[s(θ_T)] = Σ_D (−1)^|D| / (B^|D| |Aut D|) · Z_S(D) · value(D), over all diagrams D of at most `order`
-    edges, with all tensors taken at θ_0.
+    edges, with all tensors taken at θ_0. Resummed, over linkless diagrams only, with Z_S(D) · value(D)
+    replaced by the sum over embeddings of value(D) with K^{Δt−1} η on its edges, K = I − ηH.
 
     Args:
         observable: `TestLoss()`, `TrainLoss()`, `GeneralizationGap()`, `Displacement()`, `Observable(s)`,
             or the `SecondMoment`, `Covariance` or `Variance` of these.
         spacetime: `SGD(...)`, `GD(...)`, `ODE(...)`, `SDE(...)` or `Grid(cells)`.
         order: the highest power d ≥ 0 of η.
+        resum: None for a polynomial in η and T; "discrete" for exact sums over times with powers of K
+            (one epoch, GD, and any grid or SGD of concrete sizes); "continuous" for integrals with
+            exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
+            landscapes with additive noise and stays finite as T → ∞ at a minimum.
 
     Returns:
         A `Formula`. Its coefficients are written in the free sizes of the spacetime.
@@ -55,7 +63,8 @@ def derive(observable: AnyObservable, spacetime: Spacetime, order: int) -> Formu
     Raises:
         TypeError: if the observable or the spacetime is of another kind.
         ValueError: if `order` is not a non-negative integer, or a training loss or gap is asked of an ODE
-            or SDE, which have no training set.
+            or SDE, which have no training set, or `resum` is unknown.
+        NotImplementedError: if this resummation of this spacetime has no closed form here.
 
     Example:
         >>> import taylorsgd as ts
@@ -63,11 +72,15 @@ def derive(observable: AnyObservable, spacetime: Spacetime, order: int) -> Formu
         l - T G_μ G^μ + T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T/2 C_μν H^μν    with T = N
         >>> print(ts.derive(ts.GeneralizationGap(), ts.GD(), order=1))
         T/N C^μ_μ
+        >>> print(ts.derive(ts.GeneralizationGap(), ts.GD(), order=1, resum="continuous"))
+        1/N Σ_μ C_μμ (1 - exp(-T*eta*λ_μ))/λ_μ
 
-    Source: Tenka, Theorem 3 (section B.3), summed over maps instead of embeddings.
+    Source: Tenka, Theorem 3 (section B.3), summed over maps instead of embeddings; resummed, Theorem 1.
     """
     roots = _roots(observable)
-    _check(observable, spacetime, order)
+    _check(observable, spacetime, order, resum)
+    if resum is not None:
+        return _derive_resummed(observable, spacetime, order, resum == "continuous")
     coefficients: dict[Value, PolyElement] = {}
     sources: dict[Value, list[Diagram]] = {}
     marks = [root.mark for root in roots]
@@ -88,7 +101,29 @@ def derive(observable: AnyObservable, spacetime: Spacetime, order: int) -> Formu
         for value, coefficient in coefficients.items()
         if coefficient
     ]
-    return Formula(terms, (spacetime,), _observed(observable))
+    return Formula(terms, (spacetime,), _observed(observable), _indices(roots))
+
+
+def _derive_resummed(observable: AnyObservable, spacetime: Spacetime, order: int, continuous: bool) -> Formula:
+    roots = _roots(observable)
+    marks = [root.mark for root in roots]
+    sign = 1
+    for root in roots:
+        sign *= root.sign
+    terms = []
+    for d in range(order + 1):
+        for diagram, ties in generalized_diagrams(observable, spacetime, d):
+            if not diagram.is_linkless:
+                continue
+            factor, times = spacetime.times(diagram, continuous)
+            if not factor or not times.possible:
+                continue
+            weight = factor * RING.gens[3] ** ties * sign * (-1) ** d / diagram.automorphisms
+            value: AnyValue = value_of(diagram, marks)
+            if d:  # without edges nothing depends on T
+                value = PropagatedValue(diagram, marks, times, spacetime.sizes["T"], continuous)
+            terms.append(Term(spacetime.expression(weight), value, (diagram,)))
+    return Formula(terms, (spacetime,), _observed(observable), _indices(roots))
 
 
 def generalized_diagrams(
@@ -174,12 +209,18 @@ def _root(observable: SingleObservable, position: int) -> _Root:
             )
 
 
+def _indices(roots: list[_Root]) -> int:
+    return sum(root.mark.startswith("@") for root in roots)
+
+
 def _observed(observable: AnyObservable) -> dict[str, Observable]:
     pair = (observable.a, observable.b) if isinstance(observable, (SecondMoment, Covariance)) else (observable,)
     return {single.name: single for single in pair if isinstance(single, Observable)}
 
 
-def _check(observable: AnyObservable, spacetime: Spacetime, order: int) -> None:
+def _check(observable: AnyObservable, spacetime: Spacetime, order: int, resum: str | None) -> None:
+    if resum not in (None, "discrete", "continuous"):
+        raise ValueError(f"resum={resum!r} is unknown; give 'discrete', 'continuous' or None")
     if not isinstance(spacetime, Spacetime):
         raise TypeError(
             f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), ODE(...), SDE(...) or Grid(cells)"

@@ -11,6 +11,8 @@ from sympy import Expr, ImmutableMatrix, Integer, Rational, diff, expand, sympif
 from taylorsgd import symbols
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas.observables import Observable
+from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.formulas.propagation import Propagation, contract
 
 if TYPE_CHECKING:
     from taylorsgd.formulas.formula import Formula
@@ -32,7 +34,18 @@ def evaluate(formula: Formula, landscape: ExactLandscape, at: Any, eta: Any = No
     tensors = partial(landscape.cumulant, at=at)
     observables = {name: _derivatives(o, landscape, at) for name, o in formula.observables.items()}
     total: Any = Integer(0)
+    if formula.indices:
+        size = len(tensors((1,)))
+        total = ImmutableMatrix.zeros(size, size ** (formula.indices - 1))
+    resummed = Propagation(tensors, observables, rate)
     for term in formula.terms:
+        if isinstance(term.value, PropagatedValue):
+            try:
+                value = resummed.evaluate(term.value)
+            except ValueError as error:
+                raise ValueError(f"the term {term}: {error}") from error
+            total = total + _scaled(value, term.coefficient)
+            continue
         value = evaluate_value(term.value, tensors, observables)
         total = total + _scaled(value, term.coefficient * rate**term.order)
     return total.applyfunc(expand) if isinstance(total, ImmutableMatrix) else expand(total)
@@ -49,8 +62,6 @@ def evaluate_value(value: Value, tensors: Any, observables: Mapping[str, Any]) -
     Returns:
         A number, or an array with one axis for every open index.
     """
-    import numpy as np
-
     edge_of: list[list[int]] = [[] for _ in value.parents]
     for label, (child, parent) in enumerate(value.edges):
         edge_of[child].append(label)
@@ -66,7 +77,7 @@ def evaluate_value(value: Value, tensors: Any, observables: Mapping[str, Any]) -
             [label for node in block for label in edge_of[node]],
         ]
     free = [edge_of[node][0] for node in value.open_indices]
-    return np.einsum(*operands, free, optimize="greedy" if len(operands) > 4 else False)[()]
+    return contract(operands, free)
 
 
 def _scaled(value: Any, factor: Expr) -> Any:

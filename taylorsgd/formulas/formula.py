@@ -14,10 +14,14 @@ from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.formulas import cumulants
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.observables import Observable
+from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.formulas.sizes import solve_sizes
 from taylorsgd.spacetime import Spacetime
 
-__all__ = ["Formula", "Term"]
+__all__ = ["AnyValue", "Formula", "Term"]
+
+AnyValue = Value | PropagatedValue
+"""What a term multiplies: a plain value, or a resummed one."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,19 @@ class Term:
     """
 
     coefficient: Expr
-    value: Value
+    value: AnyValue
     diagrams: tuple[Diagram, ...]
 
     @property
     def order(self) -> int:
         """The power of η."""
         return self.value.order
+
+    @property
+    def free_symbols(self) -> set[Any]:
+        """The sizes that have no number yet."""
+        own = self.value.free_symbols if isinstance(self.value, PropagatedValue) else set()
+        return {*self.coefficient.free_symbols, *own}
 
     def __str__(self) -> str:
         """The term in plain text."""
@@ -57,6 +67,7 @@ class Formula:
         terms: the terms, by order and then from few ties to many.
         spacetimes: the spacetimes whose sizes the coefficients are written in.
         observables: by name, the `Observable`s that marked nodes carry.
+        indices: the number of open indices: 0 for a scalar, 1 for a displacement, 2 for its covariance.
 
     Example:
         >>> import taylorsgd as ts
@@ -72,9 +83,10 @@ class Formula:
         terms: Iterable[Term],
         spacetimes: Iterable[Spacetime],
         observables: Mapping[str, Observable],
+        indices: int = 0,
     ) -> None:
         """Merge equal values, drop zeros and sort; users call `derive` instead."""
-        merged: dict[Value, Term] = {}
+        merged: dict[AnyValue, Term] = {}
         for term in terms:
             known = merged.get(term.value)
             if known is not None:
@@ -88,6 +100,7 @@ class Formula:
         )
         self.spacetimes: tuple[Spacetime, ...] = tuple(dict.fromkeys(spacetimes))
         self.observables: dict[str, Observable] = dict(observables)
+        self.indices = indices
 
     # -- parts ---------------------------------------------------------------------------------------
 
@@ -97,7 +110,7 @@ class Formula:
         return max((term.order for term in self.terms), default=0)
 
     @property
-    def values(self) -> tuple[Value, ...]:
+    def values(self) -> tuple[AnyValue, ...]:
         """The values of the terms, in their order."""
         return tuple(term.value for term in self.terms)
 
@@ -105,13 +118,13 @@ class Formula:
         """The part of one order in η."""
         if isinstance(order, bool) or not isinstance(order, int) or order < 0:
             raise TypeError(f"f[{order!r}]: an order is an integer of at least 0; f.terms lists the terms")
-        return self._with(term for term in self.terms if term.order == order)
+        return self.replaced(term for term in self.terms if term.order == order)
 
     __iter__ = None  # the orders are not a sequence: f.terms is
 
     def truncate(self, order: int) -> Formula:
         """The part of order at most `order`."""
-        return self._with(term for term in self.terms if term.order <= order)
+        return self.replaced(term for term in self.terms if term.order <= order)
 
     # -- algebra -------------------------------------------------------------------------------------
 
@@ -124,9 +137,15 @@ class Formula:
         for name in self.observables.keys() & other.observables.keys():
             if self.observables[name] != other.observables[name]:
                 raise ValueError(f"both formulas observe something called {name!r}; give one another name")
-        _check_open_indices(self, other)
+        if self.indices != other.indices:
+            raise ValueError(
+                f"these formulas have {self.indices} and {other.indices} open indices; a scalar and a vector don't add"
+            )
         return Formula(
-            (*self.terms, *other.terms), (*self.spacetimes, *other.spacetimes), self.observables | other.observables
+            (*self.terms, *other.terms),
+            (*self.spacetimes, *other.spacetimes),
+            self.observables | other.observables,
+            self.indices,
         )
 
     __radd__ = __add__
@@ -144,7 +163,7 @@ class Formula:
         number = _exact_number(scale)
         if number is None:
             return NotImplemented
-        return self._with(Term(factor(number * t.coefficient), t.value, t.diagrams) for t in self.terms)
+        return self.replaced(Term(factor(number * t.coefficient), t.value, t.diagrams) for t in self.terms)
 
     __rmul__ = __mul__
 
@@ -157,7 +176,7 @@ class Formula:
         """Equal when every value has the same coefficient, wherever the formulas come from."""
         if not isinstance(other, Formula):
             return NotImplemented
-        if self.values != other.values or self.observables != other.observables:
+        if (self.values, self.observables, self.indices) != (other.values, other.observables, other.indices):
             return False
         return all(
             mine.coefficient == yours.coefficient or simplify(mine.coefficient - yours.coefficient) == 0
@@ -195,13 +214,14 @@ class Formula:
         solution = self._solve(given)
         spacetimes = [spacetime.substitute(solution) for spacetime in self.spacetimes]
         terms = (
-            Term(factor(t.coefficient.subs(solution, simultaneous=True)), t.value, t.diagrams) for t in self.terms
+            Term(factor(t.coefficient.subs(solution, simultaneous=True)), _substituted(t.value, solution), t.diagrams)
+            for t in self.terms
         )
-        return Formula(terms, spacetimes, self.observables)
+        return Formula(terms, spacetimes, self.observables, self.indices)
 
     def simplify(self) -> Formula:
         """Simplify every coefficient with `sympy.simplify`; useful after substituting expressions."""
-        return self._with(Term(simplify(t.coefficient), t.value, t.diagrams) for t in self.terms)
+        return self.replaced(Term(simplify(t.coefficient), t.value, t.diagrams) for t in self.terms)
 
     def assume(self, *assumptions: str) -> Formula:
         """Drop the terms that vanish under assumptions about the landscape.
@@ -220,7 +240,7 @@ class Formula:
         """
         if any(term.value.moments for term in self.terms):
             raise ValueError("assume() reads cumulants, and this formula is in moments; use to_cumulants() first")
-        return self._with(
+        return self.replaced(
             term for term in self.terms if all([survives(term.value, assumption) for assumption in assumptions])
         )
 
@@ -237,6 +257,50 @@ class Formula:
     def to_cumulants(self) -> Formula:
         """Write a formula in moments in cumulants again: the inverse of `to_moments`."""
         return self._rewrite(cumulants.in_cumulants, moments=True)
+
+    def limit(self) -> Formula:
+        """The limit T → ∞ of a resummed formula at a minimum (Theorem 2).
+
+        Requires H > 0 where it is evaluated; a flat direction that carries noise is an error there. In one
+        epoch N grows with T.
+
+        Returns:
+            The formula with every sum over times replaced by its limit.
+
+        Raises:
+            ValueError: if a term has no limit: it says which and why (a polynomial in T, or G ≠ 0).
+            NotImplementedError: for a grid of concrete cells.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> gap = ts.derive(ts.GeneralizationGap(), ts.GD(), order=1, resum="discrete")
+            >>> print(gap.limit())        # Takeuchi's criterion
+            1/N Σ_μ C_μμ 1/λ_μ
+        """
+        from taylorsgd.formulas.limits import formula_limit
+
+        return formula_limit(self)
+
+    def drift(self) -> Formula:
+        """The steady growth per update of a displacement along the flat directions of a valley.
+
+        The open indices are taken along flat directions (λ = 0), all others along damped ones. The result
+        evaluates to 0 along directions that are not flat.
+
+        Raises:
+            ValueError: if there is no open index, a term holds G, or the growth is not steady.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> valley = ts.derive(ts.Displacement(), ts.SDE(B=1), order=3, resum="continuous")
+            >>> print(valley.assume("minimum").drift())
+            -eta**2/2 Σ_νρ C_νρ J_μνρ 1/(λ_ν + λ_ρ)
+
+        Source: Tenka, Corollary 4, along a flat direction.
+        """
+        from taylorsgd.formulas.limits import formula_drift
+
+        return formula_drift(self)
 
     # -- faces ---------------------------------------------------------------------------------------
 
@@ -266,13 +330,33 @@ class Formula:
         from taylorsgd.formulas.evaluation import evaluate
 
         formula = self.subs(sizes) if sizes else self
-        missing = sorted({str(s) for term in formula.terms for s in term.coefficient.free_symbols})
+        missing = sorted({str(symbol) for term in formula.terms for symbol in term.free_symbols})
         if missing:
             names = sorted({name for spacetime in formula.spacetimes for name in spacetime.sizes})
             raise ValueError(
                 f"the sizes {', '.join(missing)} have no value yet; give enough of {', '.join(names)} as keywords"
             )
         return evaluate(formula.to_cumulants(), landscape, at, eta)
+
+    def lower(self) -> Any:
+        """Compile the formula to a jitted JAX function g(tensors, eta=…, **sizes) of measured values.
+
+        Σ coefficient(sizes) · η^d · value, with the values as `measure` returns them (or by hand). Tensors,
+        η and sizes are traced: new numbers do not compile again, and the function can be differentiated in
+        all of them, batched with `jax.vmap`, and exported.
+
+        Returns:
+            A `taylorsgd.lowering.Lowered`; its `contributions` are the parts of each order.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> g = ts.derive(ts.TestLoss(), ts.SGD(), order=1).lower()      # l - T G·G
+            >>> print(g([2.0, 0.5], eta=0.25, T=12))
+            0.5
+        """
+        from taylorsgd.lowering import lower
+
+        return lower(self)
 
     def to_sympy(self) -> Expr:
         """The formula as one SymPy expression, with indexed tensors and sums over their indices.
@@ -356,23 +440,33 @@ class Formula:
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def _with(self, terms: Iterable[Term]) -> Formula:
-        return Formula(terms, self.spacetimes, self.observables)
+    def replaced(self, terms: Iterable[Term]) -> Formula:
+        """A formula of the same kind with other terms."""
+        return Formula(terms, self.spacetimes, self.observables, self.indices)
 
     def _rewrite(self, rule: Any, moments: bool) -> Formula:
         terms = []
         for term in self.terms:
+            if isinstance(term.value, PropagatedValue):
+                if not moments:
+                    raise ValueError("a resummed formula is in cumulants: its K would have to be rewritten as well")
+                terms.append(term)
+                continue
             if term.value.moments != moments and len(set(term.value.parts)) < len(term.value.parts):
                 terms.append(term)  # already on the other side
                 continue
             terms += [Term(n * term.coefficient, value, term.diagrams) for n, value in rule(term.value)]
-        return self._with(Term(factor(term.coefficient), term.value, term.diagrams) for term in terms)
+        return self.replaced(Term(factor(term.coefficient), term.value, term.diagrams) for term in terms)
 
     def _solve(self, given: Mapping[str, Any]) -> dict[Any, Expr]:
-        free = {symbol for term in self.terms for symbol in term.coefficient.free_symbols}
+        free = {symbol for term in self.terms for symbol in term.free_symbols}
         if symbols.eta.name in given:
             raise ValueError("eta is part of every value, not a size; give it to evaluate(), or use to_sympy()")
         return solve_sizes([spacetime.sizes for spacetime in self.spacetimes], free, given)  # type: ignore[arg-type]
+
+
+def _substituted(value: AnyValue, solution: Mapping[Any, Expr]) -> AnyValue:
+    return value.substitute(solution) if isinstance(value, PropagatedValue) else value
 
 
 def _exact_number(scale: Any) -> Expr | None:
@@ -383,11 +477,3 @@ def _exact_number(scale: Any) -> Expr | None:
     if isinstance(scale, (int, Expr)):
         return sympify(scale)
     return None
-
-
-def _check_open_indices(left: Formula, right: Formula) -> None:
-    shapes = {len(term.value.open_indices) for formula in (left, right) for term in formula.terms}
-    if len(shapes) > 1:
-        raise ValueError("these formulas have different numbers of open indices: a scalar and a vector don't add")
-
-

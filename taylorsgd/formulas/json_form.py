@@ -12,7 +12,10 @@ from sympy import Expr, Integer, Rational, Symbol
 from taylorsgd import spacetime as spacetimes
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.formulas.observables import Observable
+from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.spacetime import Spacetime
+from taylorsgd.spacetime.gridsums import GridSum
+from taylorsgd.spacetime.timesums import TimeSum
 
 if TYPE_CHECKING:
     from taylorsgd.formulas.formula import Formula
@@ -49,6 +52,7 @@ def to_json(formula: Formula) -> str:
             ],
             "spacetimes": [_encode_spacetime(spacetime) for spacetime in formula.spacetimes],
             "observables": [_encode_observable(observable) for observable in formula.observables.values()],
+            "indices": formula.indices,
         },
         indent=1,
     )
@@ -68,21 +72,17 @@ def from_json(text: str) -> Formula:
         terms = [
             Term(
                 _decode(entry["coefficient"]),
-                Value(
-                    entry["value"]["parents"],
-                    entry["value"]["parts"],
-                    entry["value"]["marks"],
-                    moments=entry["value"]["moments"],
-                ),
+                _decode_value(entry["value"]),
                 tuple(Diagram(d["parents"], d["parts"]) for d in entry["diagrams"]),
             )
             for entry in data["terms"]
         ]
         places = [_decode_spacetime(entry) for entry in data["spacetimes"]]
+        indices = data["indices"]
         observed = {entry["name"]: Observable(_decode(entry["s"]), entry["name"]) for entry in data["observables"]}
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"the JSON text is damaged: {error!r}") from error
-    return Formula(terms, places, observed)
+    return Formula(terms, places, observed, indices)
 
 
 def _encode(expression: Expr) -> Any:
@@ -113,8 +113,36 @@ def _decode(data: Any) -> Expr:
     return _HEADS[data["head"]](*map(_decode, data["arguments"]))
 
 
-def _encode_value(value: Value) -> dict[str, Any]:
+def _encode_value(value: Value | PropagatedValue) -> dict[str, Any]:
+    if isinstance(value, PropagatedValue):
+        grid = isinstance(value.times, GridSum)
+        return {
+            "propagated": _encode_diagram(value.diagram),
+            "marks": value.root_marks,
+            "T": "oo" if value.T is sympy.oo else _encode(value.T),
+            "continuous": value.continuous,
+            "drift": value.drift,
+            "cells": _encode_cells(value.times.cells) if isinstance(value.times, GridSum) else None,
+            "events": None if grid else [value.time_sum.events, value.time_sum.edges],
+        }
     return {"parents": value.parents, "parts": value.parts, "marks": value.marks, "moments": value.moments}
+
+
+def _decode_value(data: dict[str, Any]) -> Value | PropagatedValue:
+    if "propagated" not in data:
+        return Value(data["parents"], data["parts"], data["marks"], moments=data["moments"])
+    if data["cells"] is not None:
+        times = GridSum(tuple(tuple(bool(cell) for cell in row) for row in data["cells"]))
+    else:
+        events, edges = data["events"]
+        times = TimeSum(events, tuple((source, target) for source, target in edges))
+    diagram = Diagram(data["propagated"]["parents"], data["propagated"]["parts"])
+    T = sympy.oo if data["T"] == "oo" else _decode(data["T"])
+    return PropagatedValue(diagram, data["marks"], times, T, data["continuous"], data["drift"])
+
+
+def _encode_cells(cells: Any) -> list[list[int]]:
+    return [[int(cell) for cell in row] for row in cells]
 
 
 def _encode_diagram(diagram: Diagram) -> dict[str, Any]:
@@ -124,7 +152,7 @@ def _encode_diagram(diagram: Diagram) -> dict[str, Any]:
 def _encode_spacetime(spacetime: Spacetime) -> dict[str, Any]:
     kind = type(spacetime).__name__
     if isinstance(spacetime, spacetimes.Grid):
-        return {"kind": kind, "cells": [[int(cell) for cell in row] for row in spacetime.cells]}
+        return {"kind": kind, "cells": _encode_cells(spacetime.cells)}
     fields = spacetime.__dataclass_fields__  # type: ignore[attr-defined]
     return {"kind": kind} | {name: _encode(getattr(spacetime, name)) for name in fields}
 

@@ -2,7 +2,8 @@
 
 G[mu], H[mu, nu], J[mu, nu, lambda] and C, S are as in `diagrams.notation`; a derivative of order k ≥ 4 is
 D4, D5, …; any other cumulant of ∇^a l_x, ∇^b l_x, … is kappa_a_b…[indices of a, indices of b, …], a moment
-m_a_b…; a derivative of order k of an observable s is s_k. The learning rate is the scalar η.
+m_a_b…; a derivative of order k of an observable s is s_k. The learning rate is the scalar η. Resummed terms
+are in an eigenbasis of H, with eigenvalues lambda[mu].
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from sympy import Expr, IndexedBase, Integer, Mul, Sum, Symbol
 from taylorsgd import symbols
 from taylorsgd.diagrams import Value
 from taylorsgd.diagrams.notation import GREEK, NAMED
+from taylorsgd.formulas import eigenbasis
+from taylorsgd.formulas.propagated import PropagatedValue
 
 if TYPE_CHECKING:
     from taylorsgd.formulas.formula import Formula
@@ -27,7 +30,10 @@ def to_sympy(formula: Formula) -> Expr:
     """Write a formula as one expression; see `Formula.to_sympy`."""
     total: Expr = Integer(0)
     for term in formula.terms:
-        total = total + term.coefficient * symbols.eta**term.order * value_to_sympy(term.value)
+        if isinstance(term.value, PropagatedValue):
+            total = total + term.coefficient * eigenbasis.value_to_sympy(term.value)
+        else:
+            total = total + term.coefficient * symbols.eta**term.order * value_to_sympy(term.value)
     return total
 
 

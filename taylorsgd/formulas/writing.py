@@ -6,12 +6,14 @@ better: each coefficient is shown in whichever of the sizes and T makes it short
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sympy import Add, Expr, Rational, factor, latex, solve, sstr
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import notation
+from taylorsgd.formulas import eigenbasis
+from taylorsgd.formulas.propagated import PropagatedValue
 
 if TYPE_CHECKING:
     from taylorsgd.formulas.formula import Formula
@@ -24,10 +26,7 @@ _LINE = 4
 
 def formula_text(formula: Formula) -> str:
     """Write a formula in plain text, with T explained where it is a shorthand."""
-    pieces = []
-    for coefficient, term in zip(presented(formula), formula.terms, strict=True):
-        scale, tensors = notation.factored_text(term.value)
-        pieces.append(_signed(coefficient * Rational(scale.numerator, scale.denominator), tensors, sstr, " "))
+    pieces = [_signed(*piece, sstr) for piece in _pieces(formula, notation.factored_text, eigenbasis.pieces_text)]
     return _joined(pieces) + _explanation(formula, sstr, "    with T = {}")
 
 
@@ -88,22 +87,35 @@ def _shorthand(formula: Formula) -> Expr | None:
     return derived if own and not used else None
 
 
-def _explanation(formula: Formula, write, template: str) -> str:
+def _explanation(formula: Formula, write: Any, template: str) -> str:
     shorthand = _shorthand(formula)
-    if shorthand is None or not any(symbols.T in c.free_symbols for c in presented(formula)):
+    used = any(symbols.T in c.free_symbols for c in presented(formula)) or any(
+        isinstance(value, PropagatedValue) and value.T == shorthand for value in formula.values
+    )
+    if shorthand is None or not used:
         return ""
     return template.replace("{}", write(shorthand))
 
 
 def _latex_pieces(formula: Formula) -> list[str]:
-    pieces = []
+    return [_signed(*piece, latex) for piece in _pieces(formula, notation.factored_latex, eigenbasis.pieces_latex)]
+
+
+def _pieces(formula: Formula, plain: Any, resummed: Any) -> list[tuple[Expr, str]]:
+    """For every term what stands in front, and its tensors."""
+    shorthand = _shorthand(formula)
+    found = []
     for coefficient, term in zip(presented(formula), formula.terms, strict=True):
-        scale, tensors = notation.factored_latex(term.value)
-        pieces.append(_signed(coefficient * Rational(scale.numerator, scale.denominator), tensors, latex, r" "))
-    return pieces
+        value = term.value
+        if isinstance(value, PropagatedValue):
+            found.append(resummed(value.with_T(symbols.T, value.drift) if value.T == shorthand else value, coefficient))
+        else:
+            scale, tensors = plain(value)
+            found.append((coefficient * Rational(scale.numerator, scale.denominator), tensors))
+    return found
 
 
-def _signed(coefficient: Expr, tensors: str, write, space: str) -> str:
+def _signed(coefficient: Expr, tensors: str, write: Any) -> str:
     """A term with its sign in front, as '-' or '+' and a space."""
     sign = "-" if coefficient.could_extract_minus_sign() else "+"
     size = -coefficient if sign == "-" else coefficient
@@ -112,7 +124,7 @@ def _signed(coefficient: Expr, tensors: str, write, space: str) -> str:
     written = write(size)
     if isinstance(size, Add):
         written = rf"\left({written}\right)" if write is latex else f"({written})"
-    return f"{sign} {written}{space}{tensors}"
+    return f"{sign} {written}" if tensors == "1" else f"{sign} {written} {tensors}"
 
 
 def _joined(pieces: list[str]) -> str:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, SupportsIndex
 
 from sympy import QQ, Expr, Integer, Rational, Symbol, factor, sympify
 from sympy.polys.rings import PolyElement, ring
@@ -15,7 +15,10 @@ from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.gridsums import GridSum
 from taylorsgd.spacetime.timesums import TimeSum
 
-__all__ = ["RESUMMED", "RING", "Spacetime", "binomial_polynomial", "inverse_batch", "size"]
+__all__ = ["RESUMMED", "RING", "Size", "Spacetime", "binomial_polynomial", "inverse_batch", "size"]
+
+Size = SupportsIndex | Expr | None
+"""What a constructor takes for a size: an integer, an expression, or None for the symbol."""
 
 Times = TimeSum | GridSum
 """A sum over the times of a diagram's nodes: in closed form, or cell by cell."""

@@ -11,14 +11,14 @@ from sympy.polys.rings import PolyElement
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
-from taylorsgd.spacetime.base import RING, Spacetime, Times, inverse_batch, size
+from taylorsgd.spacetime.base import RING, Size, Spacetime, Times, inverse_batch, size
 from taylorsgd.spacetime.posets import levels_of_parts, levels_of_tree
 from taylorsgd.spacetime.timesums import times_of_nodes, times_of_parts
 
 __all__ = ["ODE", "SDE"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class ODE(Spacetime):
     """Gradient flow dθ = −η ∇l dt for a time T: noiseless, and without a training set.
 
@@ -31,14 +31,14 @@ class ODE(Spacetime):
         ValueError: if T is negative.
     """
 
-    T: Expr = None  # type: ignore[assignment]
+    T: Expr
 
     largest_part: ClassVar[int | None] = 1
     has_training_set: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __init__(self, T: Size = None) -> None:
         """Check the time."""
-        object.__setattr__(self, "T", size("T", self.T, symbols.T, 0))
+        object.__setattr__(self, "T", size("T", T, symbols.T, 0))
 
     @property
     def sizes(self) -> dict[str, Expr]:
@@ -60,7 +60,7 @@ class ODE(Spacetime):
         return self.T, Integer(1), Integer(1), Integer(1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class SDE(Spacetime):
     """The diffusion dθ = −η ∇l dt + η √(C(θ)/B) dW (Itô) for a time T: Gaussian, uncorrelated noise.
 
@@ -76,17 +76,17 @@ class SDE(Spacetime):
         ValueError: if a size is impossible.
     """
 
-    T: Expr = None  # type: ignore[assignment]
-    B: Expr = None  # type: ignore[assignment]
+    T: Expr
+    B: Expr
 
     tied_ancestors: ClassVar[bool] = False
     largest_part: ClassVar[int | None] = 2
     has_training_set: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __init__(self, T: Size = None, B: Size = None) -> None:
         """Check the sizes."""
-        object.__setattr__(self, "T", size("T", self.T, symbols.T, 0))
-        object.__setattr__(self, "B", size("B", self.B, symbols.B, 1))
+        object.__setattr__(self, "T", size("T", T, symbols.T, 0))
+        object.__setattr__(self, "B", size("B", B, symbols.B, 1))
 
     @property
     def sizes(self) -> dict[str, Expr]:

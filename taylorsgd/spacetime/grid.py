@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from taylorsgd.spacetime.gridsums import GridSum
 __all__ = ["Grid"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Grid(Spacetime):
     """Descent on any N × T grid of cells: row n is in the batch of update t where `cells[n][t]` is true.
 
@@ -26,6 +26,7 @@ class Grid(Spacetime):
     Raises:
         ValueError: if the array is ragged or empty, has other entries than booleans (or 0 and 1), or its
             columns hold different numbers of cells.
+        TypeError: if there are no rows to go through.
 
     Example:
         >>> import taylorsgd as ts
@@ -39,9 +40,9 @@ class Grid(Spacetime):
 
     cells: tuple[tuple[bool, ...], ...]
 
-    def __post_init__(self) -> None:
+    def __init__(self, cells: Iterable[Iterable[Any]]) -> None:
         """Check that the cells are a spacetime."""
-        object.__setattr__(self, "cells", _checked(self.cells))
+        object.__setattr__(self, "cells", _checked(cells))
 
     @property
     def N(self) -> int:
@@ -113,8 +114,13 @@ class Grid(Spacetime):
         return grid_svg(self.cells)
 
 
-def _checked(cells: Sequence[Sequence[Any]]) -> tuple[tuple[bool, ...], ...]:
-    rows = [list(row) for row in cells]
+def _checked(cells: Iterable[Iterable[Any]]) -> tuple[tuple[bool, ...], ...]:
+    try:
+        rows = [list(row) for row in cells]
+    except TypeError as error:
+        raise TypeError(
+            f"cells={cells!r} is no array of rows and columns; write for example [[1, 0], [0, 1]]"
+        ) from error
     if not rows or not rows[0]:
         raise ValueError(f"cells={cells!r} is empty; a grid needs at least one row and one column")
     widths = {len(row) for row in rows}
@@ -122,7 +128,7 @@ def _checked(cells: Sequence[Sequence[Any]]) -> tuple[tuple[bool, ...], ...]:
         raise ValueError(f"cells is ragged: its rows have lengths {sorted(widths)}; all rows need one length")
     for n, row in enumerate(rows):
         for t, cell in enumerate(row):
-            if cell not in (0, 1):
+            if getattr(cell, "shape", ()) or cell not in (0, 1):
                 raise ValueError(f"cells[{n}][{t}]={cell!r} is neither true nor false")
     counts = [sum(bool(row[t]) for row in rows) for t in range(len(rows[0]))]
     for t, count in enumerate(counts):

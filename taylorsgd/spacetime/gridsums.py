@@ -27,6 +27,9 @@ class GridSum:
 
     cells: tuple[tuple[bool, ...], ...]
 
+    possible = True
+    """No order of the nodes is impossible by its shape alone."""
+
     def schedules(self, diagram: Diagram) -> Iterator[tuple[int, dict[int, tuple[int, ...]]]]:
         """Yield, for every choice of rows, how often it occurs and when each node may be.
 

@@ -12,6 +12,7 @@ from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import (
     RESUMMED,
     RING,
+    Size,
     Spacetime,
     Times,
     binomial_polynomial,
@@ -26,7 +27,7 @@ from taylorsgd.spacetime.timesums import times_of_nodes, times_of_parts
 __all__ = ["GD", "SGD"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class SGD(Spacetime):
     """SGD on N training points in batches of B for E epochs, in the same order every epoch.
 
@@ -51,15 +52,15 @@ class SGD(Spacetime):
     Source: Tenka, sections 1.2 and A.2.
     """
 
-    N: Expr = None  # type: ignore[assignment]
-    B: Expr = None  # type: ignore[assignment]
-    E: Expr = None  # type: ignore[assignment]
+    N: Expr
+    B: Expr
+    E: Expr
 
-    def __post_init__(self) -> None:
+    def __init__(self, N: Size = None, B: Size = None, E: Size = None) -> None:
         """Check the sizes."""
-        object.__setattr__(self, "N", size("N", self.N, symbols.N, 1))
-        object.__setattr__(self, "B", size("B", self.B, symbols.B, 1))
-        object.__setattr__(self, "E", size("E", self.E, symbols.E, 0))
+        object.__setattr__(self, "N", size("N", N, symbols.N, 1))
+        object.__setattr__(self, "B", size("B", B, symbols.B, 1))
+        object.__setattr__(self, "E", size("E", E, symbols.E, 0))
         batches = self.batches
         if batches.is_number and not (batches.is_Integer and batches >= 1):
             raise ValueError(f"B={self.B} does not divide N={self.N}; batches must fill an epoch exactly")
@@ -137,7 +138,7 @@ class SGD(Spacetime):
         return self.batches, self.E, 1 / self.B, 1 / self.N
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class GD(Spacetime):
     """Full-batch gradient descent: T updates, each on all N training points.
 
@@ -155,13 +156,13 @@ class GD(Spacetime):
         {'N': N, 'B': N, 'E': 5, 'T': 5, 'M': 5/N}
     """
 
-    N: Expr = None  # type: ignore[assignment]
-    T: Expr = None  # type: ignore[assignment]
+    N: Expr
+    T: Expr
 
-    def __post_init__(self) -> None:
+    def __init__(self, N: Size = None, T: Size = None) -> None:
         """Check the sizes."""
-        object.__setattr__(self, "N", size("N", self.N, symbols.N, 1))
-        object.__setattr__(self, "T", size("T", self.T, symbols.T, 0))
+        object.__setattr__(self, "N", size("N", N, symbols.N, 1))
+        object.__setattr__(self, "T", size("T", T, symbols.T, 0))
 
     @property
     def sizes(self) -> dict[str, Expr]:

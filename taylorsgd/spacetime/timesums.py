@@ -12,7 +12,8 @@ them let x_i be the product of k_e over the edges alive between t_i and t_{i+1} 
     Σ_{t_1<…<t_m<T} Π_e k_e^{Δt_e − 1} = [Π_e k_e^{(intervals spanned) − 1}] · h_{T−m}(1, x_1, …, x_m),
 
 with h the complete homogeneous symmetric polynomial: the divided difference of x^T at 1, x_1, …, x_m. The
-integral is the divided difference of e^{Ty} at 0, −s_1, …, −s_m, s_i the sum of s_e over the edges alive.
+integral, over orderings without ties only, is the divided difference of e^{Ty} at 0, −s_1, …, −s_m, with
+s_i the sum of s_e over the edges alive.
 As T → ∞ they tend to Π 1/(1 − x_i) and Π 1/s_i.
 
 (Tenka, section A.5 and Remark 1, where these sums are integrals; divided differences as entries of
@@ -56,12 +57,19 @@ class Branch:
     """Events that the edges connect otherwise than through the root.
 
     Attributes:
+        events: how many there are.
         edges: the labels of the edges that leave the branch's events.
         chains: the weak orderings of the events that respect the edges.
     """
 
+    events: int
     edges: tuple[int, ...]
     chains: tuple[Chain, ...]
+
+    @property
+    def strict_chains(self) -> tuple[Chain, ...]:
+        """The orderings without ties: all that has volume in an integral over times."""
+        return tuple(chain for chain in self.chains if len(chain.alive) == self.events)
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ class TimeSum:
             )
             for alive, spanned in _chains(len(events), edges)
         )
-        return Branch(labels, chains)
+        return Branch(len(events), labels, chains)
 
     def discrete(self, decays: Sequence[Any], T: int) -> Any:
         """The exact sum for given factors k_e = 1 − ηλ_e and an integer T, in their own arithmetic.

@@ -1,0 +1,99 @@
+r"""T → ∞: limits at a minimum, and steady drifts along a valley.
+
+At a non-degenerate minimum (G = 0, H > 0) every sum over times of a resummed formula converges: an interval
+of the order between two events sums to 1/(1 − x_i), or integrates to 1/s_i (Tenka, Theorem 2). Along a
+flat direction of a valley nothing is damped, and a displacement grows by a constant amount per update.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sympy import Dummy, Expr, Integer, Symbol, factor, limit, oo
+
+from taylorsgd import symbols
+from taylorsgd.formulas.assumptions import survives
+from taylorsgd.formulas.eigenbasis import closed_time_sum
+from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.spacetime.gridsums import GridSum
+
+if TYPE_CHECKING:
+    from taylorsgd.formulas.formula import Formula, Term
+
+__all__ = ["formula_drift", "formula_limit"]
+
+
+def formula_limit(formula: Formula) -> Formula:
+    """The limit T → ∞, term by term; see `Formula.limit`."""
+    terms = []
+    for term in formula.terms:
+        if term.order == 0:
+            terms.append(_rescaled(term, term.value, formula))
+            continue
+        value = _at_minimum(term, "limit()")
+        terms.append(_rescaled(term, value.with_T(oo), formula))
+    return formula.replaced(terms)
+
+
+def formula_drift(formula: Formula) -> Formula:
+    """The growth per update along flat open indices; see `Formula.drift`."""
+    if not formula.indices:
+        raise ValueError(
+            "drift() is the steady motion along the open indices of a displacement; this formula has none. "
+            "Derive Displacement() or its covariance; a loss tends to a limit()"
+        )
+    terms = []
+    for term in formula.terms:
+        value = _at_minimum(term, "drift()")
+        flat = [e for node in value.open_indices for e, (_, parent) in enumerate(value.edges) if parent == node]
+        rates: list[Expr] = [Integer(0) if e in flat else Dummy(f"s{e}") for e in range(len(value.edges))]
+        try:
+            growth = closed_time_sum(value.time_sum, rates, oo, continuous=value.continuous, flat=flat)
+        except ValueError as error:
+            raise ValueError(f"the term {term} has no steady drift: {error}") from error
+        if growth != 0:
+            terms.append(_rescaled(term, value.with_T(oo, drift=True), formula))
+    return formula.replaced(terms)
+
+
+def _at_minimum(term: Term, method: str) -> PropagatedValue:
+    value = term.value
+    if not isinstance(value, PropagatedValue):
+        raise ValueError(
+            f"{method}: the term {term} is a polynomial in T, which diverges as T -> oo; "
+            "derive the formula with resum='discrete' or resum='continuous'"
+        )
+    if isinstance(value.times, GridSum):
+        raise NotImplementedError(
+            f"{method}: a grid of concrete cells has no T to send to infinity; supported are SGD with E=1, GD, "
+            "ODE and SDE"
+        )
+    if not survives(value, "minimum"):
+        raise ValueError(
+            f"{method}: the term {term} holds G. Away from a minimum the run leaves the neighbourhood of theta_0: "
+            "every order contributes alike as T -> oo, and the expansion in eta breaks down. At a minimum, "
+            "use assume('minimum') first"
+        )
+    return value
+
+
+def _rescaled(term: Term, value, formula: Formula) -> Term:
+    """The term with another value; where T is derived from N, as in one epoch, N goes to infinity with it."""
+    coefficient = term.coefficient
+    for spacetime in formula.spacetimes:
+        T = spacetime.sizes["T"]
+        if T.is_number:
+            raise ValueError(f"T = {T} is a number in {spacetime}; leave it free to let it go to infinity")
+        symbol = _driver(T)
+        if symbol in coefficient.free_symbols:
+            coefficient = limit(coefficient, symbol, oo)
+    return type(term)(factor(coefficient), value, term.diagrams)
+
+
+def _driver(T: Expr) -> Symbol:
+    """The symbol that grows with T."""
+    growing = [symbol for symbol in T.free_symbols if limit(T, symbol, oo) == oo]
+    preferred = [symbol for symbol in (symbols.T, symbols.N) if symbol in growing]
+    if not growing:
+        raise ValueError(f"no symbol in T = {T} can go to infinity")
+    return (preferred or sorted(growing, key=str))[0]  # type: ignore[return-value]
