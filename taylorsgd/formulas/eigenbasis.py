@@ -378,7 +378,7 @@ def _pieces(value: PropagatedValue, coefficient: Expr, eigenvalues: list[Symbol]
         words.append(rf"\sum_{{{' '.join(letters)}}}" if face == 0 else f"Σ_{''.join(letters)}")
     words += [_tensor_word(name, nodes, face) for name, nodes in _tensors(value)]
     if rest != 1:
-        body = write(rest)
+        body = write(rest, order="old")  # 1 - x rather than -x + 1
         if isinstance(rest, Add):
             body = rf"\left({body}\right)" if face == 0 else f"({body})"
         words.append(body)

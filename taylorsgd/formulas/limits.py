@@ -25,14 +25,9 @@ __all__ = ["formula_drift", "formula_limit"]
 
 def formula_limit(formula: Formula) -> Formula:
     """The limit T → ∞, term by term; see `Formula.limit`."""
-    terms = []
-    for term in formula.terms:
-        if term.order == 0:
-            terms.append(_rescaled(term, term.value, formula))
-            continue
-        value = _at_minimum(term, "limit()")
-        terms.append(_rescaled(term, value.with_T(oo), formula))
-    return formula.replaced(terms)
+    limits = [_at_minimum(term, "limit()").with_T(oo) if term.order else term.value for term in formula.terms]
+    pairs = zip(formula.terms, limits, strict=True)
+    return formula.replaced([_rescaled(term, value, formula) for term, value in pairs])
 
 
 def formula_drift(formula: Formula) -> Formula:

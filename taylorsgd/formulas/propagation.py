@@ -61,15 +61,16 @@ class Propagation:
         ]
         if value.T is oo:
             self._check_stable(value)
-        # A resolvent needs H > 0; in an eigenbasis flat directions without noise can be left out.
-        if value.continuous or value.drift or (value.T is oo and self._flat):
+        # Exponentials at finite T have no polynomial in K; a resolvent needs H > 0, and in an eigenbasis flat
+        # directions without noise can be left out.
+        if value.drift or (self._flat if value.T is oo else value.continuous):
             return self._in_eigenbasis(value, parts)
         import numpy as np
 
         entries = [entry for tensor, _ in parts for entry in np.ravel(tensor)]
         arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian)])
         convert = np.vectorize(arithmetic.convert, otypes=[object])
-        sums = propagated_discrete(value, convert(self.hessian), arithmetic)
+        sums = _propagators(value, convert(self.hessian), arithmetic)
         operands: list[Any] = [sums, [label for e in range(len(value.edges)) for label in (2 * e, 2 * e + 1)]]
         for tensor, block in parts:
             operands += [convert(tensor), [label for node in block for label in _ends(value, node)]]
@@ -251,11 +252,11 @@ class Arithmetic:
         return written[0] / written[1]
 
 
-def propagated_discrete(value: PropagatedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
+def _propagators(value: PropagatedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
     """The tensor S of a value: one pair of axes for each edge, where it starts and where it ends.
 
     Args:
-        value: a discrete resummed value with a concrete T (or T = ∞).
+        value: a discrete resummed value with a concrete T, or either kind with T = ∞.
         hessian: H at θ_0, a P × P array of entries of `arithmetic`.
         arithmetic: exact entries.
 
@@ -274,7 +275,7 @@ def propagated_discrete(value: PropagatedValue, hessian: Any, arithmetic: Arithm
         return _over_grid(value, value.times, damping, identity)
     walk = _Walk(value.times, damping, identity)
     if value.T is oo:
-        return walk.limit(arithmetic)
+        return walk.limit(arithmetic, value.continuous)
     if not value.T.is_Integer:
         raise ValueError(f"T={value.T} is not an integer number of updates")
     return walk.run(int(value.T), lambda chosen, t: 1)
@@ -351,47 +352,61 @@ class _Walk:
             return states[self.full]
         return np.full((len(self.identity),) * (2 * len(self.times.edges)), one - one, dtype=object)
 
-    def limit(self, arithmetic: Arithmetic) -> Any:
-        """Sum over all times, T → ∞: between events stands the resolvent of the edges alive."""
+    def limit(self, arithmetic: Arithmetic, continuous: bool) -> Any:
+        """Sum or integrate over all times, T → ∞: between events stands the resolvent of the edges alive."""
         import numpy as np
 
         one = arithmetic.one
         field = one.ring.to_field()
         lift = np.vectorize(lambda entry: field(entry), otypes=[object])
-        damping, identity = self.damping, self.identity
-        self.damping, self.identity = lift(damping), lift(identity)
+        walk = _Walk(self.times, lift(self.identity if continuous else self.damping), lift(self.identity))
+        # What leaves a state: K acts on all alive edges at once; a flow by the sum of its rates on each.
+        rate = lift(self.identity - self.damping) if continuous else None
         states: dict[int, Any] = {0: np.array(field(one), dtype=object)}
         for done in sorted(range(self.full + 1), key=int.bit_count):
             if done not in states:
                 continue
             tensor = states[done]
             if done:
-                tensor = self._resolvent(tensor, done, field)
+                tensor = walk.resolve(tensor, done, field, rate)
                 states[done] = tensor
-            for chosen in self.steps(done):
-                moved = self.advance(tensor, done, chosen)
+            for chosen in walk.steps(done):
+                if continuous and chosen.bit_count() > 1:
+                    continue  # events at one instant have no volume
+                moved = walk.advance(tensor, done, chosen)
                 after = done | chosen
                 states[after] = states[after] + moved if after in states else moved
-        self.damping, self.identity = damping, identity
         return states[self.full]
 
-    def _resolvent(self, tensor: Any, done: int, field: Any) -> Any:
+    def resolve(self, tensor: Any, done: int, field: Any, rate: Any) -> Any:
+        """Apply (1 − ⊗ K)^{−1}, or (Σ rate)^{−1} if there is one, to the edges alive after a down-set."""
         import numpy as np
 
         born = self.born(done)
         axes = [2 * born.index(e) + 1 for e in self.alive(done)]
         size = len(self.identity)
-        kron = np.array([[field.one]], dtype=object)
-        for _ in axes:
-            kron = np.multiply.outer(kron, self.damping).transpose(0, 2, 1, 3)
-            kron = kron.reshape(kron.shape[0] * size, -1)
         domain = field.to_domain()
-        matrix = DomainMatrix([[*row] for row in -kron], kron.shape, domain) + DomainMatrix.eye(len(kron), domain)
-        inverse = np.array(matrix.inv().to_list(), dtype=object)
+        identity = DomainMatrix.eye(size, domain)
+        factors = [DomainMatrix([[*row] for row in self.damping], (size, size), domain)] * len(axes)
+        if rate is None:
+            matrix = DomainMatrix.eye(size ** len(axes), domain) - _kronecker(factors)
+        else:
+            single = DomainMatrix([[*row] for row in rate], (size, size), domain)
+            matrix = DomainMatrix.zeros((size ** len(axes),) * 2, domain)
+            for place in range(len(axes)):
+                matrix = matrix + _kronecker([single if i == place else identity for i in range(len(axes))])
+        inverse = np.array(matrix.to_dense().inv().to_list(), dtype=object)
         moved = np.moveaxis(tensor, axes, range(len(axes)))
-        shape = moved.shape
-        solved = np.dot(inverse.T, moved.reshape(size ** len(axes), -1)).reshape(shape)
+        solved = np.dot(inverse.T, moved.reshape(size ** len(axes), -1)).reshape(moved.shape)
         return np.moveaxis(solved, range(len(axes)), axes)
+
+
+def _kronecker(factors: Sequence[DomainMatrix]) -> DomainMatrix:
+    product = factors[0].to_list()
+    for factor in factors[1:]:
+        right = factor.to_list()
+        product = [[a * b for a in row for b in other] for row in product for other in right]
+    return DomainMatrix(product, (len(product), len(product)), factors[0].domain)
 
 
 def _over_grid(value: PropagatedValue, grid: GridSum, damping: Any, identity: Any) -> Any:

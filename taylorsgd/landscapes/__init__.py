@@ -1,0 +1,56 @@
+"""Where numbers come from: a loss, its data, and the cumulants of its derivatives.
+
+A landscape is a distribution over losses x ↦ l_x, each a smooth function of the parameters θ ∈ ℝ^P. A formula
+asks it for the derivative tensors ∇^k l_x at one point θ_0, combined over the data into
+
+    moment   E_x[∇^{k_1} l_x ⊗ … ⊗ ∇^{k_m} l_x]
+    cumulant Σ_π (−1)^{|π|−1} (|π|−1)! Π_{block ∈ π} moment(block),   π a set partition of the m nodes
+
+The list (k_1, …, k_m) is called the degrees, each entry a node. Either tensor has Σ k_i axes of length P, the
+axes of the first node first; all the nodes see the same x. In the paper's letters G = (1), H = (2), J = (3)
+and C = (1, 1), all of them cumulants. A cumulant of two nodes or more vanishes when the loss is not random.
+
+Exact, in SymPy: `FiniteLandscape`, a finite population of losses; `NormalLandscape`, a loss polynomial in
+normal noise; and the paper's `gauss()`, `helix()` and `mean_estimation()`. Measured, in JAX: `Landscape`, any
+loss on any data, whose values `measure` contracts without forming a tensor.
+"""
+
+from typing import TYPE_CHECKING
+
+from taylorsgd._lazy import loader
+from taylorsgd.landscapes.finite import FiniteLandscape
+from taylorsgd.landscapes.normal import NormalLandscape
+from taylorsgd.landscapes.toys import gauss, helix, mean_estimation
+
+if TYPE_CHECKING:
+    from taylorsgd.landscapes.digits import digits
+    from taylorsgd.landscapes.landscape import Landscape
+    from taylorsgd.landscapes.measurement import Measurement
+    from taylorsgd.landscapes.measuring import measure
+    from taylorsgd.landscapes.predicting import Prediction, predict
+
+__all__ = [
+    "FiniteLandscape",
+    "Landscape",
+    "Measurement",
+    "NormalLandscape",
+    "Prediction",
+    "digits",
+    "gauss",
+    "helix",
+    "mean_estimation",
+    "measure",
+    "predict",
+]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "Landscape": "taylorsgd.landscapes.landscape",
+        "Measurement": "taylorsgd.landscapes.measurement",
+        "Prediction": "taylorsgd.landscapes.predicting",
+        "digits": "taylorsgd.landscapes.digits",
+        "measure": "taylorsgd.landscapes.measuring",
+        "predict": "taylorsgd.landscapes.predicting",
+    },
+)
