@@ -12,6 +12,7 @@ from dataclasses import dataclass
 __all__ = ["Box", "Dot", "INKS", "Label", "Point", "Shape", "Stroke", "along", "barbs", "extent", "positive"]
 
 Point = tuple[float, float]
+"""A place (x, y) on the page."""
 
 INKS = {
     "black": ("#000000", "black"),
@@ -71,6 +72,7 @@ class Label:
 
 
 Shape = Stroke | Dot | Box | Label
+"""Whatever can be drawn."""
 
 
 def along(points: Sequence[Point], steps: int) -> list[Point]:

@@ -17,7 +17,7 @@ Cumulants, not moments: they make the counting free of exclusions (section B.4).
 rewrites a formula in moments by Möbius inversion over set partitions.
 """
 
-from taylorsgd.formulas.derive import derive
+from taylorsgd.formulas.derivation import derive
 from taylorsgd.formulas.formula import Formula, Term
 from taylorsgd.formulas.observables import (
     Covariance,

@@ -30,6 +30,8 @@ class ExactLandscape(Protocol):
 
 def evaluate(formula: Formula, landscape: ExactLandscape, at: Any, eta: Any = None) -> Any:
     """Evaluate a formula whose sizes are all numbers; see `Formula.evaluate`."""
+    if not callable(getattr(landscape, "cumulant", None)):
+        raise TypeError(f"landscape={landscape!r} has no cumulant(degrees, at); give a FiniteLandscape")
     rate = symbols.eta if eta is None else sympify(eta)
     tensors = partial(landscape.cumulant, at=at)
     observables = {name: _derivatives(o, landscape, at) for name, o in formula.observables.items()}

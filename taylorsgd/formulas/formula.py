@@ -170,7 +170,11 @@ class Formula:
     def __truediv__(self, scale: int | Fraction | Expr) -> Formula:
         """All coefficients divided by an exact number or expression."""
         number = _exact_number(scale)
-        return NotImplemented if number is None else self * (1 / number)
+        if number is None:
+            return NotImplemented
+        if number == 0:
+            raise ZeroDivisionError("a formula can't be divided by 0")
+        return self * (1 / number)
 
     def __eq__(self, other: object) -> bool:
         """Equal when every value has the same coefficient, wherever the formulas come from."""
@@ -214,7 +218,7 @@ class Formula:
         solution = self._solve(given)
         spacetimes = [spacetime.substitute(solution) for spacetime in self.spacetimes]
         terms = (
-            Term(factor(t.coefficient.subs(solution, simultaneous=True)), _substituted(t.value, solution), t.diagrams)
+            Term(factor(t.coefficient.xreplace(solution)), _substituted(t.value, solution), t.diagrams)
             for t in self.terms
         )
         return Formula(terms, spacetimes, self.observables, self.indices)
@@ -350,7 +354,7 @@ class Formula:
 
         Example:
             >>> import taylorsgd as ts
-            >>> g = ts.derive(ts.TestLoss(), ts.SGD(), order=1).lower()      # l - T G·G
+            >>> g = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=1).lower()      # l - T G·G
             >>> print(g([2.0, 0.5], eta=0.25, T=12))
             0.5
         """
@@ -366,7 +370,7 @@ class Formula:
             >>> ts.derive(ts.TestLoss(), ts.SGD(), order=1).to_sympy()
             l - E*N*eta*Sum(G[mu]**2, (mu, 0, P - 1))/B
         """
-        from taylorsgd.formulas.to_sympy import to_sympy
+        from taylorsgd.formulas.sympy_form import to_sympy
 
         return to_sympy(self)
 
@@ -460,6 +464,7 @@ class Formula:
 
     def _solve(self, given: Mapping[str, Any]) -> dict[Any, Expr]:
         free = {symbol for term in self.terms for symbol in term.free_symbols}
+        free |= {symbol for spacetime in self.spacetimes for symbol in spacetime.free_symbols}
         if symbols.eta.name in given:
             raise ValueError("eta is part of every value, not a size; give it to evaluate(), or use to_sympy()")
         return solve_sizes([spacetime.sizes for spacetime in self.spacetimes], free, given)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -80,8 +81,10 @@ def from_json(text: str) -> Formula:
         places = [_decode_spacetime(entry) for entry in data["spacetimes"]]
         indices = data["indices"]
         observed = {entry["name"]: Observable(_decode(entry["s"]), entry["name"]) for entry in data["observables"]}
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"the JSON text is damaged: {error!r}") from error
+    if indices not in (0, 1, 2):
+        raise ValueError(f"the JSON text is damaged: indices={indices!r} is none of 0, 1, 2")
     return Formula(terms, places, observed, indices)
 
 
@@ -110,7 +113,10 @@ def _decode(data: Any) -> Expr:
         return Symbol(data["symbol"], **data["assumptions"])
     if "constant" in data:
         return _CONSTANTS[data["constant"]]
-    return _HEADS[data["head"]](*map(_decode, data["arguments"]))
+    head = _HEADS[data["head"]]
+    arguments = list(map(_decode, data["arguments"]))
+    # Sums, products and powers come back as they were written: 2*(x + y) would turn into 2*x + 2*y.
+    return head(*arguments, evaluate=False) if head in (sympy.Add, sympy.Mul, sympy.Pow) else head(*arguments)
 
 
 def _encode_value(value: Value | PropagatedValue) -> dict[str, Any]:
@@ -153,8 +159,8 @@ def _encode_spacetime(spacetime: Spacetime) -> dict[str, Any]:
     kind = type(spacetime).__name__
     if isinstance(spacetime, spacetimes.Grid):
         return {"kind": kind, "cells": _encode_cells(spacetime.cells)}
-    fields = spacetime.__dataclass_fields__  # type: ignore[attr-defined]
-    return {"kind": kind} | {name: _encode(getattr(spacetime, name)) for name in fields}
+    names = [field.name for field in fields(spacetime)]  # type: ignore[arg-type]
+    return {"kind": kind} | {name: _encode(getattr(spacetime, name)) for name in names}
 
 
 def _decode_spacetime(data: dict[str, Any]) -> Spacetime:

@@ -67,7 +67,11 @@ class Observable:
         s: a SymPy expression in the landscape's variables, or a function of θ. The function is called
             with a tuple of SymPy symbols where the answer is exact and with the parameters themselves
             (any pytree) where it is measured with JAX.
-        name: how s is written in formulas.
+        name: how s is written in formulas; "l" is taken by the loss.
+
+    Raises:
+        TypeError: if s is neither an expression nor a function, or the name is no string.
+        ValueError: if the name is empty, starts with "@", or is "l".
     """
 
     s: Any | Callable[..., Any]
@@ -82,9 +86,14 @@ class Observable:
                 f"s={self.s!r} is neither a SymPy expression nor a function of theta; "
                 "write for example Observable(x**2) with x = sympy.Symbol('x')"
             )
+        if not isinstance(self.name, str):
+            raise TypeError(f"name={self.name!r} is not a string; write for example name='s'")
+        if self.name in ("", "l") or self.name.startswith("@"):
+            raise ValueError(f"name={self.name!r} is taken; call the observable something else, such as 's'")
 
 
 SingleObservable = TestLoss | TrainLoss | GeneralizationGap | Displacement | Observable
+"""What one run of descent ends with."""
 _SINGLE = (TestLoss, TrainLoss, GeneralizationGap, Displacement, Observable)
 
 
@@ -124,6 +133,7 @@ def Variance(a: SingleObservable) -> Covariance:
 
 
 AnyObservable = SingleObservable | SecondMoment | Covariance
+"""What can be averaged over training sets."""
 
 
 def _check_pair(pair: SecondMoment | Covariance) -> None:

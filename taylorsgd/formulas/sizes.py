@@ -41,18 +41,26 @@ def solve_sizes(
     own = {symbol.name: symbol for symbol in free}
     known = sorted({name for table in tables for name in table} | set(own))
     equations: list[tuple[str, Expr, Expr]] = []
+    hints: list[tuple[Expr, Expr]] = []
     for name, value in given.items():
         number = _exact(name, value)
-        sides = [table[name] for table in tables if name in table]
-        if name in own and own[name] not in sides:
-            sides.append(own[name])
+        sides = dict.fromkeys(table[name] for table in tables if name in table)
+        if name in own:
+            # A symbol means itself. What another spacetime derives under its name (B = N of GD beside the B
+            # of SGD) may fill a gap, but can't contradict it.
+            hints += [(side, number) for side in sides if side != own[name]]
+            sides = {own[name]: None}
         if not sides:
-            raise ValueError(f"{name}={value} is no size of this formula; it has {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"{name}={value} is no size of this formula; it has {', '.join(known) or 'none'}"
+            )
         equations += [(name, side, number) for side in sides]
     solution: dict[Symbol, Expr] = {}
     values = {symbol for _, _, number in equations for symbol in number.free_symbols}
     while equations:
         equations.sort(key=lambda equation: (len(_unknown(equation[1], solution)), equation[1].count_ops()))
+        if len(_unknown(equations[0][1], solution)) > 1 and _fill(hints, solution):
+            continue
         name, side, number = equations.pop(0)
         unknown = _unknown(side, solution)
         current = side.subs(solution, simultaneous=True)
@@ -72,6 +80,11 @@ def solve_sizes(
             rest = [(side, number), *((s, n) for _, s, n in equations)]
             symbols = sorted({u for s, _ in rest for u in _unknown(s, solution)}, key=str)
             found = solve([s.subs(solution) - n for s, n in rest], symbols, dict=True)
+            if not found:
+                raise ValueError(
+                    f"{name}={number} contradicts the other sizes; "
+                    f"given were {', '.join(f'{key}={value}' for key, value in given.items())}"
+                )
             if len(found) != 1 or set(found[0]) != set(symbols) or any(
                 root.free_symbols - values for root in found[0].values()
             ):
@@ -80,8 +93,23 @@ def solve_sizes(
                     f"give {' or '.join(str(u) for u in sorted(unknown, key=str))} as well"
                 )
             solution |= found[0]
-            return solution
+            break
+    while _fill(hints, solution):
+        pass
     return solution
+
+
+def _fill(hints: list[tuple[Expr, Expr]], solution: dict[Symbol, Expr]) -> bool:
+    """Solve one hint that has a single unknown, if there is one."""
+    for side, number in hints:
+        unknown = _unknown(side, solution)
+        if len(unknown) == 1:
+            (symbol,) = unknown
+            roots = solve(Eq(side.subs(solution, simultaneous=True), number), symbol)
+            if len(roots) == 1:
+                solution[symbol] = roots[0]
+                return True
+    return False
 
 
 def _unknown(side: Expr, solution: Mapping[Symbol, Expr]) -> set[Symbol]:

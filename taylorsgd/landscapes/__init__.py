@@ -23,7 +23,7 @@ from taylorsgd.landscapes.normal import NormalLandscape
 from taylorsgd.landscapes.toys import gauss, helix, mean_estimation
 
 if TYPE_CHECKING:
-    from taylorsgd.landscapes.digits import digits
+    from taylorsgd.landscapes.handwriting import digits
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.landscapes.measurement import Measurement
     from taylorsgd.landscapes.measuring import measure
@@ -49,7 +49,7 @@ __getattr__ = loader(
         "Landscape": "taylorsgd.landscapes.landscape",
         "Measurement": "taylorsgd.landscapes.measurement",
         "Prediction": "taylorsgd.landscapes.predicting",
-        "digits": "taylorsgd.landscapes.digits",
+        "digits": "taylorsgd.landscapes.handwriting",
         "measure": "taylorsgd.landscapes.measuring",
         "predict": "taylorsgd.landscapes.predicting",
     },

@@ -31,6 +31,7 @@ RESUMMED = (
     "resum='discrete' for SGD with E=1, GD, and any Grid or SGD with concrete sizes, "
     "resum='continuous' for SGD with E=1, GD, ODE and SDE"
 )
+"""Where resummation is supported, for error messages."""
 
 
 @lru_cache(maxsize=None)

@@ -1,0 +1,166 @@
+"""Does a prediction agree with a simulation? A joint χ² over the learning rates in the formula's range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from taylorsgd.descent.simulation import Simulation
+from taylorsgd.formulas import TestLoss
+from taylorsgd.landscapes.predicting import TWO_SIDED_95, Prediction
+
+__all__ = ["Comparison", "compare"]
+
+
+def compare(prediction: Prediction, simulation: Simulation, observable: Any = None) -> Comparison:
+    """Compare a prediction with a simulation at the same learning rates.
+
+    With r = prediction − simulation over the k learning rates in the formula's range,
+
+        χ² = rᵀ (Cov_prediction + diag(s²_simulation))⁻¹ r,        k degrees of freedom.
+
+    Predictions at different learning rates share one measurement, so Cov_prediction is a full matrix;
+    simulated training sets at different learning rates are independent. Terms beyond the formula's order are
+    no part of either error: well inside the range they are small against both.
+
+    Args:
+        prediction: what `predict` returned for a scalar observable.
+        simulation: what `simulate` returned for the same landscape, θ_0, spacetime and learning rates.
+        observable: what the formula is of, such as `TestLoss()`, which None means.
+
+    Returns:
+        A `Comparison`.
+
+    Raises:
+        TypeError: if arguments have other types, or the observable is a vector.
+        ValueError: if the learning rates differ, none is in range, trials diverged in range, or both errors
+            vanish.
+
+    Example:
+        >>> import jax, taylorsgd as ts
+        >>> coin = ts.Landscape(lambda theta, x: theta**2 / 2 + x * theta, jax.numpy.array([-1.0, 1.0]))
+        >>> sgd, rates = ts.SGD(N=4, B=1, E=1), [0.01, 0.02]
+        >>> f = ts.derive(ts.TestLoss(), sgd, order=3)
+        >>> run = ts.simulate(coin, 1.0, sgd, eta=rates, trials=500, key=jax.random.key(1))
+        >>> ts.compare(ts.predict(f, coin, 1.0, eta=rates), run).p_value > 0.01
+        True
+    """
+    if not isinstance(prediction, Prediction) or not isinstance(simulation, Simulation):
+        raise TypeError(
+            f"compare takes a Prediction and a Simulation, not {type(prediction).__name__} and "
+            f"{type(simulation).__name__}"
+        )
+    statistic = simulation.statistic(TestLoss() if observable is None else observable)
+    if statistic.trials is None or any(value.open_indices for value in prediction.formula.values):
+        raise TypeError(
+            "compare takes scalars, and a displacement is a vector; compare an Observable(s) of it"
+        )
+    if prediction.eta.shape != simulation.eta.shape or not np.allclose(
+        prediction.eta, simulation.eta, rtol=1e-6
+    ):
+        raise ValueError(
+            f"the learning rates differ: predicted at {prediction.eta}, simulated at {simulation.eta}"
+        )
+    inside = np.atleast_1d(prediction.range_ok)
+    if not inside.any():
+        raise ValueError(
+            f"no learning rate lies in the formula's range: the highest order is more than "
+            f"{prediction.tolerance} of the lowest at all of {prediction.eta}; take smaller ones"
+        )
+    simulated, error = np.atleast_1d(statistic.mean), np.atleast_1d(statistic.standard_error)
+    if not np.isfinite(simulated[inside]).all():
+        raise ValueError("trials diverged at a learning rate in the formula's range; see simulation.diverged")
+    size = inside.size
+    residual = np.atleast_1d(prediction.mean) - simulated
+    covariance = np.reshape(prediction.covariance, (size, size)) + np.diag(error**2)
+    variance = np.diag(covariance)
+    if not (variance[inside] > 0).all():
+        raise ValueError(
+            "prediction and simulation are both without error at a learning rate; there is no χ²"
+        )
+    chosen = residual[inside]
+    chi2 = float(chosen @ np.linalg.solve(covariance[np.ix_(inside, inside)], chosen))
+    from scipy.stats import chi2 as distribution
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviations = residual / np.sqrt(variance)
+    return Comparison(
+        prediction=prediction,
+        simulation=simulation,
+        simulated=simulated,
+        simulated_error=error,
+        deviations=deviations,
+        inside=inside,
+        chi2=chi2,
+        degrees=int(inside.sum()),
+        p_value=float(distribution.sf(chi2, inside.sum())),
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A prediction beside a simulation at k learning rates.
+
+    Attributes:
+        prediction: the prediction.
+        simulation: the simulation.
+        simulated: the simulated counterpart of the prediction, (k,).
+        simulated_error: its standard error, (k,).
+        deviations: (prediction − simulation) in units of their joint standard error, (k,).
+        inside: whether a learning rate is in the formula's range and counts, (k,).
+        chi2: the joint χ² of those inside.
+        degrees: its degrees of freedom, the number inside.
+        p_value: the probability of a larger χ² if prediction and simulation agree.
+    """
+
+    prediction: Prediction
+    simulation: Simulation
+    simulated: np.ndarray
+    simulated_error: np.ndarray
+    deviations: np.ndarray
+    inside: np.ndarray
+    chi2: float
+    degrees: int
+    p_value: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether they agree at the 1 % level."""
+        return self.p_value >= 0.01
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The header and the rows of a table, one row for each learning rate; errors are 95 % half-widths."""
+        predicted, errors = np.atleast_1d(self.prediction.mean), np.atleast_1d(self.prediction.standard_error)
+        rows = [
+            (
+                f"{rate:.4g}",
+                f"{predicted[i]:.6g} ± {TWO_SIDED_95 * errors[i]:.2g}",
+                f"{self.simulated[i]:.6g} ± {TWO_SIDED_95 * self.simulated_error[i]:.2g}",
+                f"{self.deviations[i]:+.1f} σ",
+                "yes" if self.inside[i] else "no",
+            )
+            for i, rate in enumerate(np.atleast_1d(self.prediction.eta))
+        ]
+        return ("η", "predicted (95 %)", "simulated (95 %)", "difference", "in range"), rows
+
+    def __str__(self) -> str:
+        """The table and the verdict in plain text."""
+        from taylorsgd.display import text_table
+
+        return f"{text_table(*self.table())}\n{self._verdict()}"
+
+    def __repr__(self) -> str:
+        """The verdict."""
+        return f"<Comparison {self._verdict()}>"
+
+    def _repr_html_(self) -> str:
+        from taylorsgd.display import html_table
+
+        return f"{html_table(*self.table())}\n<p>{self._verdict()}</p>"
+
+    def _verdict(self) -> str:
+        verdict = "they agree" if self.agrees else "they disagree"
+        count = f"{self.degrees} learning rates in range"
+        return f"χ² = {self.chi2:.2f} for {count}, p = {self.p_value:.2g}: {verdict}"

@@ -1,0 +1,241 @@
+"""A finite landscape near a point: Taylor polynomials in the displacement δ, and truncated series in η.
+
+With δ = θ − θ_0 = O(η) a function of θ is needed through total degree `order` in δ only. The coefficients
+∂^α f(θ_0)/α! are elements of one exact domain: the rationals where they can be, else an algebraic number
+field, or polynomials in the parameters. `perturb` works on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache, reduce
+from itertools import combinations_with_replacement, product
+from math import factorial, prod
+from operator import add, index
+from typing import Any, cast
+
+from sympy import (
+    Add,
+    Dummy,
+    Expr,
+    Float,
+    Rational,
+    Symbol,
+    SympifyError,
+    construct_domain,
+    nan,
+    oo,
+    sympify,
+    zoo,
+)
+from sympy.polys.rings import PolyElement, PolyRing
+
+from taylorsgd.formulas.observables import Displacement, Observable, SingleObservable, TestLoss, TrainLoss
+from taylorsgd.landscapes import FiniteLandscape
+from taylorsgd.symbols import eta
+
+__all__ = ["LocalExpansion"]
+
+Series = list[Any]
+"""The coefficients of η⁰, …, η^order, elements of the exact domain."""
+Rows = tuple[int, ...]
+"""The number of its loss in the landscape, for each row of a training set or of a batch."""
+Powers = tuple[int, ...]
+"""The exponents of δ_1, …, δ_P in a monomial."""
+
+
+class LocalExpansion:
+    """The losses and the observables near θ_0 as polynomials in δ, and truncated series in η.
+
+    Args:
+        landscape: the losses.
+        at: the point θ_0.
+        order: the degree at which everything is truncated.
+        members: the observables to average, one or two.
+        sizes: further expressions to compute with, as indeterminates: whatever they are, the domain stays
+            one of polynomials in them.
+    """
+
+    def __init__(
+        self,
+        landscape: FiniteLandscape,
+        at: Any,
+        order: int,
+        members: Sequence[SingleObservable],
+        sizes: Sequence[Expr] = (),
+    ) -> None:
+        """Expand the losses and the observables, and find the domain that holds all their coefficients."""
+        self.order = _checked_order(order)
+        self.dimension = landscape.dimension
+        self.members = members
+        variables, point = landscape.variables, landscape.point(at)
+        observables = [member for member in members if isinstance(member, Observable)]
+        functions = [(loss, f"losses[{i}]") for i, loss in enumerate(landscape.losses)]
+        functions += [(_expression(observable, variables), "s") for observable in observables]
+        expansions = [_taylor(function, name, variables, point, self.order) for function, name in functions]
+        coefficients = [number for expansion in expansions for number in expansion.values()]
+        if any(number.has(eta) for number in [*sizes, *coefficients]):
+            raise ValueError(
+                f"losses, s, at and sizes must not depend on the learning rate {eta}, in which the result is "
+                "expanded; use another symbol"
+            )
+        # with 1/2 among them the domain holds every rational: N, B and factorials are divided by
+        numbers = [Rational(1, 2), *landscape.weights, *coefficients]
+        self.domain, elements = construct_domain(numbers, extension=True)
+        self._meaning = {Dummy(): size for size in sizes}
+        self.sizes = []
+        if sizes:
+            self.domain = self.domain.poly_ring(*self._meaning)
+            self.sizes = list(self.domain.gens)
+            # convert() refuses what is a polynomial itself
+            elements = [self.domain.ring.ground_new(element) for element in elements]
+        stream = iter(elements[1:])
+        self.weights = [next(stream) for _ in landscape.weights]
+        self.ring = PolyRing([Dummy() for _ in variables], self.domain)
+        polynomials = [self.ring.from_dict({powers: next(stream) for powers in each}) for each in expansions]
+        self.losses = polynomials[: len(landscape.losses)]
+        self.observables = dict(zip(observables, polynomials[len(landscape.losses) :], strict=True))
+        self.test_loss = self.test_mean(self.losses)
+        self._batch_gradients: dict[Rows, list[PolyElement]] = {}
+
+    def rational(self, numerator: int, denominator: int) -> Any:
+        """A rational number as an element of the domain."""
+        return self.domain.from_sympy(Rational(numerator, denominator))
+
+    def test_mean(self, functions: Sequence[PolyElement]) -> PolyElement:
+        """The mean of one polynomial for each loss, by the weights of the landscape."""
+        return reduce(add, (f.mul_ground(w) for f, w in zip(functions, self.weights, strict=True)))
+
+    def mean_loss(self, rows: Rows) -> PolyElement:
+        """The mean loss over the rows of a batch or of a training set."""
+        return reduce(add, (self.losses[row] for row in rows)).mul_ground(self.rational(1, len(rows)))
+
+    def batch_gradient(self, rows: Rows) -> list[PolyElement]:
+        """The gradient of the mean loss over a batch, exact to degree order − 1."""
+        rows = tuple(sorted(rows))
+        if rows not in self._batch_gradients:
+            self._batch_gradients[rows] = self.gradient(self.mean_loss(rows))
+        return self._batch_gradients[rows]
+
+    def gradient(self, function: PolyElement) -> list[PolyElement]:
+        """The partial derivatives by δ_1, …, δ_P."""
+        return [function.diff(i) for i in range(self.dimension)]
+
+    def targets(self, rows: Rows | None) -> list[PolyElement]:
+        """What to average on a training set; of two observables the products come last."""
+        components = [self._components(member, rows) for member in self.members]
+        listed = [target for member in components for target in member]
+        if len(components) == 2:
+            listed += [self.truncated(a * b, self.order) for a, b in product(*components)]
+        return listed
+
+    def _components(self, member: SingleObservable, rows: Rows | None) -> list[PolyElement]:
+        if isinstance(member, Displacement):
+            return [self.truncated(displacement, self.order) for displacement in self.ring.gens]
+        if isinstance(member, Observable):
+            return [self.observables[member]]
+        if isinstance(member, TestLoss):
+            return [self.test_loss]
+        assert rows is not None  # flows were refused the training loss
+        train_loss = self.mean_loss(rows)
+        return [train_loss if isinstance(member, TrainLoss) else self.test_loss - train_loss]
+
+    def truncated(self, function: PolyElement, degree: int) -> PolyElement:
+        """Drop the terms of a polynomial in δ above a total degree."""
+        return self.ring.from_dict({powers: c for powers, c in function.iterterms() if sum(powers) <= degree})
+
+    def constant(self, value: Any) -> Series:
+        """A number as a series in η."""
+        return [value] + [self.domain.zero] * self.order
+
+    def times(self, a: Series, b: Series) -> Series:
+        """The product of two series, truncated."""
+        result = self.constant(self.domain.zero)
+        for i, x in enumerate(a):
+            if x:
+                for j, y in enumerate(b[: self.order + 1 - i]):
+                    result[i + j] += x * y
+        return result
+
+    def monomials(self, displacement: list[Series]) -> dict[Powers, Series]:
+        """Every monomial in δ of degree at most `order`, with δ a vector of series."""
+        found = {(0,) * self.dimension: self.constant(self.domain.one)}
+        for powers in _exponents(self.dimension, self.order):
+            if powers not in found:
+                i = next(i for i, power in enumerate(powers) if power)
+                found[powers] = self.times(found[_lowered(powers, i)], displacement[i])
+        return found
+
+    def value(self, function: PolyElement, monomials: dict[Powers, Series]) -> Series:
+        """A polynomial in δ at the series δ whose monomials are given."""
+        result = self.constant(self.domain.zero)
+        for powers, coefficient in function.iterterms():
+            for k, x in enumerate(monomials[powers]):
+                if x:
+                    result[k] += coefficient * x
+        return result
+
+    def in_eta(self, series: Series) -> Expr:
+        """A series as an expanded SymPy polynomial in η."""
+        numbers = [self.domain.to_sympy(x).xreplace(self._meaning) for x in series]
+        return Add(*(number * eta**k for k, number in enumerate(numbers))).expand()
+
+
+def _checked_order(order: int) -> int:
+    try:
+        checked = index(order)
+    except TypeError as error:
+        raise TypeError(f"order={order!r} must be an int, the highest power of eta") from error
+    if checked < 0:
+        raise ValueError(f"order={order} must be at least 0, the highest power of eta")
+    return checked
+
+
+def _expression(observable: Observable, variables: tuple[Symbol, ...]) -> Expr:
+    """The observable as an expression in the variables, its floats turned into the rationals they are."""
+    s = observable.s
+    result = s if isinstance(s, Expr) or not callable(s) else s(variables)
+    try:
+        expression = sympify(result, strict=True)
+    except SympifyError as error:
+        raise TypeError(
+            f"s={s!r} returns {result!r} for theta={variables}, which is no expression"
+        ) from error
+    if not isinstance(expression, Expr):
+        raise TypeError(f"s={s!r} returns {result!r} for theta={variables}; it must be a scalar expression")
+    return cast(Expr, expression.xreplace({number: Rational(number) for number in expression.atoms(Float)}))
+
+
+@lru_cache(maxsize=256)  # symbolic differentiation takes most of the time, and observables share the losses
+def _taylor(
+    function: Expr, name: str, variables: tuple[Symbol, ...], point: tuple[Expr, ...], degree: int
+) -> dict[Powers, Expr]:
+    """The coefficients ∂^α f(θ_0)/α! of every δ^α with |α| at most `degree`."""
+    derivatives = {(0,) * len(variables): function}
+    coefficients = {}
+    substitution = list(zip(variables, point, strict=True))
+    for powers in _exponents(len(variables), degree):
+        if powers not in derivatives:
+            i = next(i for i, power in enumerate(powers) if power)
+            derivatives[powers] = derivatives[_lowered(powers, i)].diff(variables[i])
+        value = derivatives[powers].subs(substitution, simultaneous=True)
+        if value.has(nan, oo, -oo, zoo):
+            raise ValueError(
+                f"at={point}: {name}={function} or one of its derivatives is not finite there; "
+                "expand around a point where it is smooth"
+            )
+        coefficients[powers] = value / prod(map(factorial, powers))
+    return coefficients
+
+
+def _exponents(dimension: int, degree: int) -> list[Powers]:
+    """The exponents of all monomials of degree at most `degree`, lower degrees first."""
+    return [
+        tuple(map(factors.count, range(dimension)))
+        for total in range(degree + 1)
+        for factors in combinations_with_replacement(range(dimension), total)
+    ]
+
+
+def _lowered(powers: Powers, i: int) -> Powers:
+    return (*powers[:i], powers[i] - 1, *powers[i + 1 :])

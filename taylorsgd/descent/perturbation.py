@@ -1,0 +1,236 @@
+"""Direct perturbation: descent with θ a truncated power series in η, on every training set there is.
+
+The slow and plain way to the expansion of E[s(θ_T)], and therefore the one to check the others with. With
+δ = θ_T − θ_0 = O(η), every function of θ may be replaced by its Taylor polynomial in δ of degree `order`.
+
+    descent   for each of the K^N training sets, T updates of δ as a series in η; the weighted mean of s(δ)
+    flows     E[s(δ)] = Σ_k T^k/k! L^k s at δ = 0,    L = −η G·∇ + η²/(2B) C:∇∇
+
+where G(δ) and C(δ) are the mean and the covariance of the gradients as functions of δ; the generator L has
+its second term for the SDE only (Itô), not for the ODE. All numbers are elements of one exact domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product, starmap
+from math import prod
+from operator import index, sub
+from typing import Any, overload
+
+from sympy import Expr, ImmutableMatrix
+from sympy.polys.rings import PolyElement
+
+from taylorsgd.descent.local_expansion import LocalExpansion, Rows, Series
+from taylorsgd.formulas.observables import (
+    AnyObservable,
+    Covariance,
+    Displacement,
+    GeneralizationGap,
+    Observable,
+    SecondMoment,
+    SingleObservable,
+    TestLoss,
+    TrainLoss,
+)
+from taylorsgd.landscapes import FiniteLandscape
+from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid
+
+__all__ = ["perturb"]
+
+
+@overload
+def perturb(
+    observable: TestLoss | TrainLoss | GeneralizationGap | Observable,
+    spacetime: Any,
+    landscape: FiniteLandscape,
+    at: Any,
+    order: int,
+) -> Expr: ...
+@overload
+def perturb(
+    observable: Displacement, spacetime: Any, landscape: FiniteLandscape, at: Any, order: int
+) -> ImmutableMatrix: ...
+@overload
+def perturb(
+    observable: SecondMoment | Covariance, spacetime: Any, landscape: FiniteLandscape, at: Any, order: int
+) -> Any: ...
+def perturb(
+    observable: AnyObservable, spacetime: Any, landscape: FiniteLandscape, at: Any, order: int
+) -> Expr | ImmutableMatrix:
+    """Expand E[s(θ_T)] through η^order by running descent on every training set.
+
+        E[s(θ_T)] = Σ_{x_1 … x_N} w_{x_1} ⋯ w_{x_N} s(θ_T(x_1, …, x_N))  +  O(η^(order+1))
+
+    The work grows as K^N · T for K losses and N rows: nothing is counted, merged or resummed.
+
+    Args:
+        observable: what to average.
+        spacetime: SGD (the rows in the same order every epoch), GD or Grid, with concrete integer sizes;
+            or ODE or SDE, whose T and B may be symbolic.
+        landscape: the finite population that the rows are drawn from.
+        at: the initial point θ_0, in any form that `landscape.point` takes.
+        order: the highest power of η, an int of at least 0.
+
+    Returns:
+        An expanded polynomial in `taylorsgd.symbols.eta` of degree at most `order`. For a vector, and for the
+        moments of a vector and a scalar, a P × 1 ImmutableMatrix of them; for the moments of two vectors a
+        P × P one, whose rows are the index of the first.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: `order` is negative; a size of SGD or GD is symbolic; SGD shuffles; the training loss is
+            asked of an ODE or SDE, which have no training set; a function is not smooth at the point, or
+            depends on the symbol eta.
+
+    Example:
+        Descent on (x ± 1)²/2 multiplies the mean of x by 1 − η at every update; the coins add variance:
+
+        >>> import taylorsgd as ts
+        >>> from sympy import Rational, Symbol
+        >>> x = Symbol("x")
+        >>> coin = ts.FiniteLandscape([(x - 1) ** 2 / 2, (x + 1) ** 2 / 2], [Rational(1, 2)] * 2, [x])
+        >>> ts.perturb(ts.Displacement(), ts.GD(N=2, T=3), coin, at=1, order=3)
+        Matrix([[-eta**3 + 3*eta**2 - 3*eta]])
+        >>> ts.perturb(ts.Variance(ts.Displacement()), ts.SGD(N=2, B=1, E=1), coin, at=1, order=3)
+        Matrix([[-2*eta**3 + 2*eta**2]])
+    """
+    if not isinstance(landscape, FiniteLandscape):
+        raise TypeError(f"landscape={landscape!r} must be a FiniteLandscape: every training set is visited")
+    members = _members(observable)
+    if isinstance(spacetime, (ODE, SDE)):
+        _refuse_training_loss(members, spacetime)
+        sizes = [spacetime.T, 1 / spacetime.B] if isinstance(spacetime, SDE) else [spacetime.T]
+        local = LocalExpansion(landscape, at, order, members, sizes)
+        means = _mean_under_flow(local)
+    else:
+        size, batches = _schedule(spacetime)
+        local = LocalExpansion(landscape, at, order, members)
+        means = _mean_over_training_sets(local, size, batches)
+
+    vectors = [isinstance(member, Displacement) for member in members]
+    if len(members) == 2:
+        # `targets` lists the components of a, those of b, and then their products
+        widths = [local.dimension if vector else 1 for vector in vectors]
+        a, b, means = means[: widths[0]], means[widths[0] : sum(widths)], means[sum(widths) :]
+        if isinstance(observable, Covariance):
+            apart = starmap(local.times, product(a, b))
+            means = [list(map(sub, joint, separate)) for joint, separate in zip(means, apart, strict=True)]
+    entries = [local.in_eta(mean) for mean in means]
+    if not any(vectors):
+        return entries[0]
+    return ImmutableMatrix(local.dimension, len(entries) // local.dimension, entries)
+
+
+def _mean_over_training_sets(local: LocalExpansion, size: int, batches: list[Rows]) -> list[Series]:
+    """The targets after descent, averaged over all training sets of `size` rows."""
+    totals: list[Series] = []
+    for rows in product(range(len(local.losses)), repeat=size):
+        displacement = [local.constant(local.domain.zero) for _ in range(local.dimension)]
+        for batch in batches:
+            monomials = local.monomials(displacement)
+            for i, slope in enumerate(local.batch_gradient(tuple(rows[n] for n in batch))):
+                # η times the gradient: its coefficient of η^(k−1) moves that of η^k
+                moved = local.value(slope, monomials)
+                displacement[i] = [
+                    x - (moved[k - 1] if k else local.domain.zero) for k, x in enumerate(displacement[i])
+                ]
+        probability = prod((local.weights[row] for row in rows), start=local.domain.one)
+        monomials = local.monomials(displacement)
+        values = [local.value(target, monomials) for target in local.targets(rows)]
+        totals = totals or [local.constant(local.domain.zero) for _ in values]
+        totals = [
+            [total + probability * x for total, x in zip(*pair, strict=True)]
+            for pair in zip(totals, values, strict=True)
+        ]
+    return totals
+
+
+def _mean_under_flow(local: LocalExpansion) -> list[Series]:
+    """The targets at time T, by T^k/k! times the k-th power of the generator at δ = 0."""
+    time, *inverse_batch = local.sizes
+    half_noise = [noise * local.rational(1, 2) for noise in inverse_batch]  # none for the ODE
+    slopes = [local.gradient(loss) for loss in local.losses]
+    drift = local.gradient(local.test_loss)
+    pairs = list(product(range(local.dimension), repeat=2))
+    diffusion = {
+        (i, j): local.test_mean([slope[i] * slope[j] for slope in slopes]) - drift[i] * drift[j]
+        for i, j in pairs
+    }
+
+    def generate(functions: dict[int, PolyElement]) -> dict[int, PolyElement]:
+        """Apply L to Σ_m η^m functions[m], dropping the powers of δ that no longer reach η^order."""
+        image: dict[int, Any] = dict.fromkeys(range(local.order + 1), local.ring.zero)
+        for m, function in functions.items():
+            gradient = local.gradient(function)
+            if m + 1 <= local.order:
+                for slope, derivative in zip(drift, gradient, strict=True):
+                    image[m + 1] -= slope * derivative
+            if m + 2 <= local.order:
+                for (i, j), noise in product(pairs, half_noise):
+                    image[m + 2] += diffusion[i, j] * gradient[i].diff(j).mul_ground(noise)
+        return {m: local.truncated(function, local.order - m) for m, function in image.items()}
+
+    means = []
+    for target in local.targets(None):
+        mean = local.constant(local.domain.zero)
+        functions = {0: target}
+        volume = local.domain.one  # T^k/k!
+        for k in range(local.order + 1):
+            for m, function in functions.items():
+                mean[m] += function.coeff(1) * volume
+            volume = volume * time * local.rational(1, k + 1)
+            functions = generate(functions)
+        means.append(mean)
+    return means
+
+
+def _schedule(spacetime: Any) -> tuple[int, list[Rows]]:
+    """The number of rows, and the rows in the batch of each update."""
+    if isinstance(spacetime, Grid):
+        columns = list(zip(*spacetime.cells, strict=True))
+        return len(spacetime.cells), [tuple(n for n, cell in enumerate(column) if cell) for column in columns]
+    if isinstance(spacetime, GD):
+        size, updates = _integer(spacetime, "N"), _integer(spacetime, "T")
+        return size, [tuple(range(size))] * updates
+    if isinstance(spacetime, SGD):
+        for name, plain in (("shuffle", False), ("data", "fresh")):
+            if getattr(spacetime, name, plain) != plain:
+                raise ValueError(
+                    f"spacetime={spacetime!r}: perturb runs one fixed order of fresh rows; "
+                    f"it needs {name}={plain!r}, not {getattr(spacetime, name)!r}"
+                )
+        size, batch, epochs = (_integer(spacetime, name) for name in ("N", "B", "E"))
+        return size, [tuple(range(first, first + batch)) for first in range(0, size, batch)] * epochs
+    raise TypeError(f"spacetime={spacetime!r} must be an SGD, GD, Grid, ODE or SDE")
+
+
+def _integer(spacetime: Any, name: str) -> int:
+    try:
+        return index(getattr(spacetime, name))
+    except TypeError as error:
+        raise ValueError(
+            f"{name}={getattr(spacetime, name)} of {type(spacetime).__name__} is symbolic, but running "
+            f"descent needs a concrete integer, for example {name}=2"
+        ) from error
+
+
+def _members(observable: AnyObservable) -> tuple[SingleObservable, ...]:
+    """The one observable, or the two whose product is averaged."""
+    if isinstance(observable, (SecondMoment, Covariance)):
+        return observable.a, observable.b
+    if isinstance(observable, SingleObservable):
+        return (observable,)
+    raise TypeError(
+        f"observable={observable!r} must be a TestLoss, TrainLoss, GeneralizationGap, Displacement, "
+        "Observable, SecondMoment or Covariance; write for example TestLoss()"
+    )
+
+
+def _refuse_training_loss(members: Sequence[SingleObservable], spacetime: Any) -> None:
+    for member in members:
+        if isinstance(member, (TrainLoss, GeneralizationGap)):
+            raise ValueError(
+                f"observable {member!r} needs a training set, and {type(spacetime).__name__} has none; "
+                "ask for the TestLoss, or take SGD or GD"
+            )

@@ -1,0 +1,396 @@
+"""What the landscapes with exact cumulants share: from the derivatives of a random loss to its cumulants.
+
+A random loss is written in functions φ_a of the data alone whose products are such functions again,
+
+    l_x(θ) = Σ_a φ_a(x) c_a(θ),        φ_a φ_b = φ_{ab} or 0,        E_x[φ_a] known and rational:
+
+the indicators of the atoms of a finite population, or the powers of a normal variable. Then every moment is
+a finite sum of products of derivatives of the c_a, and every cumulant a Möbius inversion of moments. The
+derivatives are taken symbolically and evaluated at the point; the sums run in the smallest exact domain that
+holds the evaluated numbers (the rationals, an algebraic number field, polynomials in parameters), so that
+what cancels does become zero.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, reduce
+from itertools import combinations_with_replacement, product
+from math import factorial
+from numbers import Number
+from operator import index
+from typing import TYPE_CHECKING, Any, cast
+
+from sympy import Add, Expr, Float, Rational, Symbol, SympifyError, construct_domain, nan, oo, sympify, zoo
+from sympy.utilities.iterables import multiset_partitions
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Degrees", "ExactPopulation", "Point", "checked_variables", "exact_expression", "listed"]
+
+Point = tuple[Expr, ...]
+"""A point θ: one exact expression for each of the P variables."""
+Degrees = tuple[int, ...]
+"""How often the loss is differentiated at each node of a part."""
+
+
+class ExactPopulation(ABC):
+    """A random loss l_x(θ) = Σ_a φ_a(x) c_a(θ) whose moments and cumulants are exact.
+
+    A subclass names its variables and the c_a, and knows how the φ_a multiply and what their means are.
+
+    Attributes:
+        variables: tuple of P SymPy symbols.
+    """
+
+    variables: tuple[Symbol, ...]
+
+    @property
+    @abstractmethod
+    def components(self) -> tuple[Expr, ...]:
+        """The coefficients c_a(θ), SymPy expressions in the variables."""
+
+    @abstractmethod
+    def _describe(self, component: int) -> str:
+        """What to call the coefficient c_a in an error message."""
+
+    @abstractmethod
+    def _product(self, left: int, right: int) -> int | None:
+        """The number of φ_left · φ_right, or None where this product vanishes."""
+
+    @abstractmethod
+    def _means(self, nodes: int) -> list[Rational]:
+        """The expectations E_x[φ_a] of all that a product of at most `nodes` of the φ's can be."""
+
+    @property
+    def dimension(self) -> int:
+        """The number P of variables."""
+        return len(self.variables)
+
+    @property
+    def loss(self) -> Expr:
+        """The test loss l = E_x[l_x] as an expression in the variables."""
+        return Add(*(mean * part for mean, part in zip(self._means(1), self.components, strict=True)))
+
+    def point(self, at: Any) -> Point:
+        """Return `at` as a tuple of P exact SymPy expressions.
+
+        Args:
+            at: a sequence of P entries, a mapping with the variables as its keys, or one bare number or
+                expression when P = 1. Entries are numbers or SymPy expressions (symbols too); a float is
+                converted exactly, so 0.1 becomes 3602879701896397/36028797018963968.
+
+        Returns:
+            A tuple of length P, hashable, free of floats.
+
+        Raises:
+            TypeError: an entry is neither a number nor a SymPy expression.
+            ValueError: the length or the keys of `at` do not match the variables, or an entry is not finite.
+
+        Example:
+            >>> from sympy import symbols
+            >>> from taylorsgd import FiniteLandscape
+            >>> x, y = symbols("x y")
+            >>> FiniteLandscape([x * y], [1], [x, y]).point({y: 2, x: 0.5})
+            (1/2, 2)
+        """
+        if isinstance(at, Mapping):
+            if set(at) != set(self.variables):
+                raise ValueError(f"at={at} must have exactly the variables {self.variables} as its keys")
+            entries = [at[variable] for variable in self.variables]
+        elif isinstance(at, (Number, Expr)) or getattr(at, "shape", None) == ():
+            entries = [at]
+        elif isinstance(at, Iterable) and not isinstance(at, str):
+            entries = list(at)
+        else:
+            raise TypeError(f"at={at!r} must be a sequence or a mapping of numbers for {self.variables}")
+        if len(entries) != self.dimension:
+            raise ValueError(
+                f"at={at} has {len(entries)} entries; give {self.dimension}, one for each of {self.variables}"
+            )
+        point = tuple(exact_expression(entry, f"at[{i}]") for i, entry in enumerate(entries))
+        for i, entry in enumerate(point):
+            if not _is_finite(entry):
+                raise ValueError(f"at[{i}]={entry} must be finite")
+        return point
+
+    def moment(self, degrees: Sequence[int], at: Any) -> np.ndarray:
+        """The moment E_x[∇^{k_1} l_x ⊗ … ⊗ ∇^{k_m} l_x] at one point.
+
+        Args:
+            degrees: (k_1, …, k_m), the degree of each node; 0 stands for the loss itself.
+            at: the point, in any form that `point` takes.
+
+        Returns:
+            A read-only object array of shape (P,) * (k_1 + … + k_m), the axes of the first node first. Its
+            entries are `fractions.Fraction` when every one of them is rational and SymPy expressions
+            otherwise; both mix exactly with SymPy under + and *.
+
+        Raises:
+            TypeError: `degrees` is no sequence of ints, or `at` holds something that is not a number.
+            ValueError: `degrees` is empty or negative, `at` does not match the variables, or a derivative
+                is not finite there.
+
+        Example:
+            >>> from sympy import symbols
+            >>> from taylorsgd import FiniteLandscape
+            >>> x, y = symbols("x y")
+            >>> FiniteLandscape([x * y**2], [1], [x, y]).moment((2,), at=(3, 5))
+            array([[Fraction(0, 1), Fraction(10, 1)],
+                   [Fraction(10, 1), Fraction(6, 1)]], dtype=object)
+        """
+        return self._tensor(False, _checked_degrees(degrees), self.point(at))
+
+    def cumulant(self, degrees: Sequence[int], at: Any) -> np.ndarray:
+        """The joint cumulant of the nodes ∇^{k_1} l_x, …, ∇^{k_m} l_x at one point.
+
+            Σ_π (−1)^{|π|−1} (|π|−1)! Π_{block ∈ π} E_x[⊗_{i ∈ block} ∇^{k_i} l_x]
+
+        with π over the set partitions of the m nodes. One node: the mean derivative. Two: their covariance.
+
+        Args:
+            degrees: (k_1, …, k_m), the degree of each node; 0 stands for the loss itself.
+            at: the point, in any form that `point` takes.
+
+        Returns:
+            An array like that of `moment`: shape (P,) * (k_1 + … + k_m), the axes of the first node first,
+            read-only, of Fractions when every entry is rational and of SymPy expressions otherwise.
+
+        Raises:
+            TypeError: `degrees` is no sequence of ints, or `at` holds something that is not a number.
+            ValueError: `degrees` is empty or negative, `at` does not match the variables, or a derivative
+                is not finite there.
+
+        Example:
+            The third cumulant of a coin that shows 1 with probability 1/3 is pq(q − p):
+
+            >>> from sympy import Rational, symbols
+            >>> from taylorsgd import FiniteLandscape
+            >>> x = symbols("x")
+            >>> bernoulli = FiniteLandscape([0, x], [Rational(2, 3), Rational(1, 3)], [x])
+            >>> bernoulli.cumulant((1, 1, 1), at=0).item()
+            Fraction(2, 27)
+        """
+        return self._tensor(True, _checked_degrees(degrees), self.point(at))
+
+    # -- inside: three caches, filled on demand -------------------------------------------------------
+
+    @cached_property
+    def _derivatives(self) -> dict[tuple[int, tuple[int, ...]], Expr]:
+        return {}
+
+    @cached_property
+    def _values(self) -> dict[tuple[int, Point], list[list[Expr]]]:
+        return {}
+
+    @cached_property
+    def _tensors(self) -> dict[tuple[bool, Degrees, Point], np.ndarray]:
+        return {}
+
+    def _tensor(self, connected: bool, degrees: Degrees, point: Point) -> np.ndarray:
+        """Return the cumulant if `connected`, else the moment; computed once per degrees and point."""
+        key = (connected, degrees, point)
+        if key not in self._tensors:
+            self._tensors[key] = self._compute_tensor(connected, degrees, point)
+        return self._tensors[key]
+
+    def _compute_tensor(self, connected: bool, degrees: Degrees, point: Point) -> np.ndarray:
+        import numpy as np
+
+        # A derivative of degree k is symmetric, so a node carries one axis over the multisets of k variables
+        # instead of k axes; these are unfolded at the very end.
+        values = {degree: self._derivative_values(degree, point) for degree in set(degrees)}
+        numbers = [number for rows in values.values() for row in rows for number in row]
+        means = self._means(len(degrees))
+        domain, elements = construct_domain([*means, *numbers], extension=True)
+        if domain.is_EX:
+            # SymPy knows no domain for these, and its stand-in simplifies after every operation: use the bare
+            # expressions and simplify once, at the end
+            elements = [*means, *numbers]
+        stream = iter(elements)
+        basis = _Basis([_object_vector([next(stream)]) for _ in means], self._product)
+        vectors = {
+            degree: [_object_vector([next(stream) for _ in row]) for row in rows]
+            for degree, rows in values.items()
+        }
+        nodes = [vectors[degree] for degree in degrees]
+        compact = basis.joint_cumulant(nodes) if connected else basis.joint_moment(nodes)
+        entries = _fractions_if_rational(
+            [
+                element.cancel().expand() if domain.is_EX else domain.to_sympy(element)
+                for element in compact.flat
+            ]
+        )
+        unfolding = np.ix_(*(_unfolding(self.dimension, degree) for degree in degrees))
+        tensor = _object_vector(entries).reshape(compact.shape)[unfolding]
+        tensor = tensor.reshape((self.dimension,) * sum(degrees))
+        tensor.flags.writeable = False  # it is cached, and so shared by all who ask
+        return tensor
+
+    def _derivative_values(self, degree: int, point: Point) -> list[list[Expr]]:
+        """The distinct entries of ∇^degree c_a at the point, one list for each a."""
+        key = (degree, point)
+        if key not in self._values:
+            self._values[key] = [
+                [
+                    self._evaluate(component, multiset, point)
+                    for multiset in _multisets(self.dimension, degree)
+                ]
+                for component in range(len(self.components))
+            ]
+        return self._values[key]
+
+    def _evaluate(self, component: int, multiset: tuple[int, ...], point: Point) -> Expr:
+        substitution = list(zip(self.variables, point, strict=True))
+        # simultaneous, because the point may be written in the variables themselves
+        value = self._derivative(component, multiset).subs(substitution, simultaneous=True)
+        if not _is_finite(value):
+            raise ValueError(
+                f"at={point}: {self._describe(component)}={self.components[component]} or one of its "
+                f"derivatives of degree {len(multiset)} is not finite there; expand around a point where the "
+                f"losses are smooth"
+            )
+        return value
+
+    def _derivative(self, component: int, multiset: tuple[int, ...]) -> Expr:
+        if not multiset:
+            return self.components[component]
+        key = (component, multiset)
+        if key not in self._derivatives:
+            lower = self._derivative(component, multiset[:-1])
+            self._derivatives[key] = lower.diff(self.variables[multiset[-1]])
+        return self._derivatives[key]
+
+
+# -- moments and cumulants of nodes that are written in the φ's, each a list of vectors by a --------------
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """The means of the φ's, as vectors of length 1 over an exact domain, and how the φ's multiply.
+
+    Vectors, because a bare domain element on the left of an array would try to multiply the array as if it
+    were a number.
+    """
+
+    means: list[np.ndarray]
+    product: Any
+
+    def joint_moment(self, nodes: Sequence[list[np.ndarray]]) -> np.ndarray:
+        """E_x[⊗_i Σ_a φ_a(x) (vector a of node i)], one axis for each node."""
+        import numpy as np
+
+        terms = dict(enumerate(nodes[0]))
+        for node in nodes[1:]:
+            products: dict[int, np.ndarray] = {}
+            for (left, tensor), (right, vector) in product(terms.items(), enumerate(node)):
+                number = self.product(left, right)
+                if number is not None:
+                    outer = np.multiply.outer(tensor, vector)
+                    products[number] = products[number] + outer if number in products else outer
+            terms = products
+        weighted = [np.multiply.outer(self.means[number], tensor)[0] for number, tensor in terms.items()]
+        return reduce(np.add, weighted)
+
+    def joint_cumulant(self, nodes: Sequence[list[np.ndarray]]) -> np.ndarray:
+        """Möbius inversion of the joint moments over the set partitions of the nodes, one axis for each."""
+        import numpy as np
+
+        moments: dict[tuple[int, ...], np.ndarray] = {}
+        terms = []
+        for partition in multiset_partitions(list(range(len(nodes)))):
+            blocks = [tuple(int(node) for node in block) for block in partition]
+            factors = []
+            for block in blocks:
+                if block not in moments:
+                    # an axis of length 1 for each absent node, so that blocks multiply by broadcasting
+                    shape = [len(node[0]) if i in block else 1 for i, node in enumerate(nodes)]
+                    moments[block] = self.joint_moment([nodes[i] for i in block]).reshape(shape)
+                factors.append(moments[block])
+            terms.append(
+                reduce(np.multiply, factors) * ((-1) ** (len(blocks) - 1) * factorial(len(blocks) - 1))
+            )
+        return reduce(np.add, terms)
+
+
+def _multisets(dimension: int, degree: int) -> Iterator[tuple[int, ...]]:
+    """The sorted tuples of `degree` variable indices, the distinct entries of a symmetric tensor."""
+    return combinations_with_replacement(range(dimension), degree)
+
+
+def _unfolding(dimension: int, degree: int) -> list[int]:
+    """For each entry of a full tensor of `degree` axes, in C order, the number of its multiset."""
+    number_of = {multiset: number for number, multiset in enumerate(_multisets(dimension, degree))}
+    return [number_of[tuple(sorted(axes))] for axes in product(range(dimension), repeat=degree)]
+
+
+def _object_vector(entries: Sequence[Any]) -> np.ndarray:
+    """A one-dimensional object array; np.array() would unpack entries that look like sequences."""
+    import numpy as np
+
+    vector = np.empty(len(entries), dtype=object)
+    for i, entry in enumerate(entries):
+        vector[i] = entry
+    return vector
+
+
+def _fractions_if_rational(entries: list[Expr]) -> list[Any]:
+    rationals = [entry for entry in entries if isinstance(entry, Rational)]
+    if len(rationals) < len(entries):
+        return entries
+    return [Fraction(int(rational.p), int(rational.q)) for rational in rationals]
+
+
+def _is_finite(expression: Expr) -> bool:
+    return not expression.has(nan, zoo, oo, -oo)
+
+
+# -- checks of what users pass -----------------------------------------------------------------------------
+
+
+def exact_expression(entry: Any, name: str) -> Expr:
+    """Return a number or expression as a SymPy expression whose floats are replaced by exact rationals."""
+    try:
+        expression = sympify(entry.item() if hasattr(entry, "item") else entry, strict=True)
+    except (SympifyError, ValueError) as error:
+        raise TypeError(f"{name}={entry!r} must be a number or a SymPy expression") from error
+    if not isinstance(expression, Expr):
+        raise TypeError(f"{name}={entry!r} must be a number or a scalar SymPy expression")
+    return cast(Expr, expression.xreplace({number: Rational(number) for number in expression.atoms(Float)}))
+
+
+def listed(entries: Any, name: str, example: str) -> list[Any]:
+    """Return a sequence that may not be empty as a list."""
+    if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
+        raise TypeError(f"{name}={entries!r} must be a sequence; write for example {name}={example}")
+    entries = list(entries)
+    if not entries:
+        raise ValueError(f"{name}={entries!r} is empty; write for example {name}={example}")
+    return entries
+
+
+def checked_variables(variables: Iterable[Symbol]) -> tuple[Symbol, ...]:
+    """Return variables, which must be distinct symbols, as a tuple."""
+    checked = listed(variables, "variables", "[x, y]")
+    for i, variable in enumerate(checked):
+        if not isinstance(variable, Symbol):
+            raise TypeError(f"variables[{i}]={variable!r} must be a SymPy symbol, such as Symbol('x')")
+    if len(set(checked)) != len(checked):
+        raise ValueError(f"variables={checked} must be distinct")
+    return tuple(checked)
+
+
+def _checked_degrees(degrees: Sequence[int]) -> Degrees:
+    try:
+        checked = tuple(index(degree) for degree in degrees)
+    except TypeError as error:
+        raise TypeError(
+            f"degrees={degrees!r} must be a sequence of ints, one for each node, such as (1, 1)"
+        ) from error
+    if not checked or min(checked) < 0:
+        raise ValueError(f"degrees={degrees!r} must name at least one node, each of degree 0 or more")
+    return checked

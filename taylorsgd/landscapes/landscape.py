@@ -1,0 +1,355 @@
+"""A loss and its data: where measuring and simulating draw their points from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.tree_util import keystr, tree_flatten_with_path
+
+__all__ = [
+    "BUDGET",
+    "POPULATION_CHUNK",
+    "AnyLandscape",
+    "Landscape",
+    "PointFunction",
+    "as_landscape",
+    "check_counts",
+    "checked_parameters",
+    "floats_per_point",
+    "population_chunk",
+    "population_mean",
+    "weighted_loss",
+]
+
+BUDGET = 2**24
+"""About how many floats may be alive at once, in what is evaluated side by side."""
+POPULATION_CHUNK = 512
+"""The most points of a population that are evaluated at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """The losses l_x(θ) with x from a population of data, or from a sampler.
+
+    The given data *are* the distribution: a training set of N points is N independent draws from them, with
+    replacement, and the test loss is their exact mean l(θ) = (1/|data|) Σ_x l_x(θ).
+
+    Args:
+        loss: a function `loss(theta, x)` that returns a scalar, differentiable by JAX in theta as often as
+            the order of what is measured asks. `theta` is any pytree of float arrays.
+        data: any pytree of arrays that share their leading axis, one entry for each point; x is one slice.
+            Or a sampler: a function `data(key, n)` that returns n independent points, stacked likewise.
+
+    Attributes:
+        size: the number of points, None for a sampler.
+
+    Raises:
+        TypeError: if `loss` is not callable, or `data` holds something that is no array.
+        ValueError: if `data` is empty, or its arrays have different leading axes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> coin = Landscape(lambda theta, x: theta**2 / 2 + x * theta, jnp.array([-1.0, 1.0]))
+        >>> coin.size, float(coin.population_loss(3.0))
+        (2, 4.5)
+
+    Source: Tenka, section C.2.2.
+    """
+
+    loss: Callable[[Any, Any], Any]
+    data: Any
+
+    def __post_init__(self) -> None:
+        """Check the data and put them on the default device."""
+        if not callable(self.loss):
+            raise TypeError(f"loss={self.loss!r} is not a function; it is called as loss(theta, x)")
+        if not callable(self.data):
+            object.__setattr__(self, "data", jax.tree.map(_array, self.data))
+            _common_length(self.data, "data")
+
+    @property
+    def size(self) -> int | None:
+        """The number of points in the population; None for a sampler."""
+        return None if callable(self.data) else _common_length(self.data, "data")
+
+    @property
+    def point_loss(self) -> PointFunction:
+        """The loss l_x(θ) of one point, checked to return a scalar, and hashable."""
+        return PointFunction(self.loss, "loss")
+
+    def draw(self, key: jax.Array, shape: tuple[int, ...] = ()) -> Any:
+        """Draw independent points, with replacement from a population.
+
+        Args:
+            key: a JAX random key.
+            shape: the shape of the draw.
+
+        Returns:
+            A pytree like the data with the leading axis replaced by `shape`.
+
+        Raises:
+            ValueError: if a sampler does not return as many points as it was asked for.
+
+        Example:
+            >>> import jax
+            >>> coin = Landscape(lambda theta, x: x * theta, jax.numpy.array([-1.0, 1.0]))
+            >>> coin.draw(jax.random.key(0), (5, 3)).shape
+            (5, 3)
+        """
+        if self.size is not None:
+            return self.rows(jax.random.randint(key, shape, 0, self.size))
+        count = prod(shape)
+        batch = jax.tree.map(_array, self.data(key, count))
+        found = _common_length(batch, "data(key, n)")
+        if found != count:
+            raise ValueError(f"data(key, {count}) returned {found} points; a sampler must return n of them")
+        return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), batch)
+
+    def rows(self, indices: Any) -> Any:
+        """The points of the population with the given indices, of any shape."""
+        self._require_population("rows()")
+        return _rows(self.data, jnp.asarray(indices))
+
+    def losses(self, theta: Any, batch: Any) -> jax.Array:
+        """The loss of every point of a batch, a pytree with a leading axis."""
+        return jax.vmap(self.point_loss, (None, 0))(theta, batch)
+
+    def population_loss(self, theta: Any) -> jax.Array:
+        """The test loss l(θ), exactly: the mean over the population.
+
+        Args:
+            theta: the parameters.
+
+        Returns:
+            A scalar array.
+
+        Raises:
+            ValueError: if the data are a sampler, which has no population.
+        """
+        self._require_population("population_loss()")
+        return _population_loss(self.point_loss, theta, self.data)
+
+    def _require_population(self, what: str) -> None:
+        if self.size is None:
+            raise ValueError(f"{what} needs a population, and data={self.data!r} is a sampler; use draw()")
+
+    def __repr__(self) -> str:
+        """The loss and the extent of the data."""
+        name = getattr(self.loss, "__name__", repr(self.loss))
+        return f"<Landscape {name} on {'a sampler' if self.size is None else f'{self.size} points'}>"
+
+
+class StandsForLandscape(Protocol):
+    """An object, such as a toy landscape, that measuring and simulating take for a landscape."""
+
+    def as_landscape(self) -> Landscape:
+        """What it stands for."""
+        ...
+
+
+AnyLandscape = Landscape | StandsForLandscape
+"""A landscape to measure on, or what can be turned into one."""
+
+
+def as_landscape(landscape: AnyLandscape) -> Landscape:
+    """Return a landscape, or what an object with a method `as_landscape()` (a toy) stands for.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(landscape, Landscape):
+        return landscape
+    if hasattr(landscape, "as_landscape"):
+        return landscape.as_landscape()
+    raise TypeError(f"landscape={landscape!r} is not a Landscape; write Landscape(loss, data)")
+
+
+def check_counts(**counts: tuple[Any, int]) -> None:
+    """Raise if a setting, given by name with its least value, is not an integer of at least that.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    for name, (number, least) in counts.items():
+        if isinstance(number, bool) or not hasattr(number, "__index__") or number < least:
+            raise ValueError(f"{name}={number!r} must be an integer of at least {least}")
+
+
+class PointFunction:
+    """A user's function, hashable by identity where it can't be hashed itself, checked to return a scalar.
+
+    Args:
+        function: what to call.
+        name: what it is called in errors.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        """Wrap a function."""
+        self.function = function
+        self.name = name
+        try:
+            hash(function)
+            self._key: Any = function
+        except TypeError:  # a callable that holds arrays
+            self._key = id(function)
+
+    def __call__(self, *arguments: Any) -> jax.Array:
+        """Call the function; raises if what it returns is not one float."""
+        result = self.function(*arguments)
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(result)]
+        if jax.tree.structure(result) != jax.tree.structure(0) or shapes != [()]:
+            described = f"an array of shape {shapes[0]}" if len(shapes) == 1 else f"{len(shapes)} arrays"
+            raise ValueError(f"{self.name} returned {described}; it must return one scalar for one point")
+        value = jnp.asarray(result)
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise TypeError(f"{self.name} returned a scalar of dtype {value.dtype}; it must be a float")
+        return value
+
+    def __eq__(self, other: object) -> bool:
+        """Equal when they wrap the same function."""
+        return isinstance(other, PointFunction) and self._key == other._key and self.name == other.name
+
+    def __hash__(self) -> int:
+        """Hash the function or its identity."""
+        return hash((self._key, self.name))
+
+
+def population_mean(
+    weighted_sum: Callable[[Any, jax.Array], Any], data: Any, chunk: int = POPULATION_CHUNK
+) -> Any:
+    """Average over a population without evaluating all of it at once.
+
+    Args:
+        weighted_sum: a function of a batch (a pytree with a leading axis) and of weights, one for each point,
+            that returns Σ weight · (what is to be averaged), a pytree.
+        data: the population, a pytree with a leading axis.
+        chunk: the most points in a batch.
+
+    Returns:
+        The mean over the population, a pytree like the function's.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(population_mean(lambda x, w: jnp.sum(x * w), jnp.arange(7.0), chunk=3))
+        3.0
+    """
+    count = _common_length(data, "data")
+    batches = -(-count // chunk)
+    length = -(-count // batches)
+
+    def part(i: Any) -> Any:
+        start = jnp.minimum(
+            i * length, count - length
+        )  # the last batch reaches back, and counts no point twice
+        batch = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, length), data)
+        fresh = start + jnp.arange(length) >= i * length
+        return weighted_sum(batch, fresh / count)
+
+    if batches == 1:
+        return part(0)
+    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(part, 0))
+    total, _ = lax.scan(
+        lambda total, i: (jax.tree.map(jnp.add, total, part(i)), None), empty, jnp.arange(batches)
+    )
+    return total
+
+
+def checked_parameters(theta: Any) -> Any:
+    """Return θ as a pytree of float arrays.
+
+    Raises:
+        TypeError: if a leaf is no array of floats.
+        ValueError: if there are no leaves.
+    """
+    leaves, structure = tree_flatten_with_path(theta)
+    if not leaves:
+        raise ValueError(f"theta={theta!r} holds no parameters")
+    checked = []
+    for path, leaf in leaves:
+        name = f"theta{keystr(path)}"
+        if callable(leaf) or isinstance(leaf, (str, bytes)):
+            raise TypeError(
+                f"{name}={leaf!r} is not an array; keep only the trained arrays in theta "
+                "(for an Equinox module: equinox.partition(module, equinox.is_inexact_array))"
+            )
+        array = _array(leaf, name)
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(
+                f"{name} has dtype {array.dtype}; parameters must be floats to be differentiated in"
+            )
+        checked.append(array)
+    return jax.tree.unflatten(structure, checked)
+
+
+def _array(leaf: Any, name: str = "data") -> jax.Array:
+    try:
+        return jnp.asarray(leaf)
+    except TypeError as error:
+        raise TypeError(f"{name} holds {leaf!r}, which is not an array") from error
+
+
+def _common_length(batch: Any, name: str) -> int:
+    leaves, _ = tree_flatten_with_path(batch)
+    if not leaves:
+        raise ValueError(f"{name} holds no arrays")
+    lengths = {}
+    for path, leaf in leaves:
+        if leaf.ndim == 0:
+            raise ValueError(f"{name}{keystr(path)} is a scalar; its leading axis must count the points")
+        lengths[f"{name}{keystr(path)}"] = leaf.shape[0]
+    if len(set(lengths.values())) > 1:
+        described = ", ".join(f"{n}: {length}" for n, length in lengths.items())
+        raise ValueError(f"the arrays of {name} have different leading axes ({described}); they must agree")
+    (length,) = set(lengths.values())
+    if length == 0:
+        raise ValueError(f"{name} is empty; give at least one point")
+    return length
+
+
+def weighted_loss(loss: PointFunction, theta: Any, batch: Any, weights: jax.Array) -> jax.Array:
+    """Σ_j weight_j l_{x_j}(θ) over a batch, in the dtype of the loss."""
+    losses = jax.vmap(loss, (None, 0))(theta, batch)
+    return jnp.sum(losses * weights.astype(losses.dtype))
+
+
+def floats_per_point(landscape: Landscape, theta: Any) -> tuple[int, int]:
+    """The floats in one point of the data, and about how many arise in evaluating its loss.
+
+    The second counts the results of all operations of the traced loss, which reverse differentiation keeps.
+    """
+    point = jax.tree.map(lambda leaf: leaf[0], landscape.draw(jax.random.key(0), (1,)))
+    arising = _arising(jax.make_jaxpr(landscape.point_loss)(theta, point))
+    return sum(leaf.size for leaf in jax.tree.leaves(point)), arising
+
+
+def _arising(program: Any) -> int:
+    total = 0
+    for operation in program.eqns:
+        total += sum(result.aval.size for result in operation.outvars)
+        for parameter in jax.tree.leaves(operation.params, is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+            if hasattr(parameter, "eqns"):  # a jitted function, a loop's body, a branch
+                total += operation.params.get("length", 1) * _arising(parameter)
+    return total
+
+
+def population_chunk(landscape: Landscape, theta: Any, copies: int = 8) -> int:
+    """How many points of a population fit the budget, if a point's floats arise that many times over."""
+    _, arising = floats_per_point(landscape, theta)
+    return max(1, min(POPULATION_CHUNK, BUDGET // (copies * max(arising, 1))))
+
+
+@jax.jit
+def _rows(data: Any, indices: jax.Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf[indices], data)
+
+
+@partial(jax.jit, static_argnames="loss")
+def _population_loss(loss: PointFunction, theta: Any, data: Any) -> jax.Array:
+    return population_mean(lambda batch, weights: weighted_loss(loss, theta, batch, weights), data)

@@ -1,0 +1,150 @@
+"""Coefficients and numbers of updates as functions of whatever sizes the user gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from operator import index
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from sympy import Expr, Symbol
+
+from taylorsgd.formulas import Formula
+from taylorsgd.formulas.sizes import solve_sizes
+from taylorsgd.lowering.coefficients import evaluate_expression
+from taylorsgd.spacetime import Spacetime
+
+__all__ = ["Program", "free_symbols", "make_program", "refuse_no_numbers"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Expressions in the sizes of a formula, in terms of a determining set of the given sizes.
+
+    Attributes:
+        expressions: in stand-in symbols named like the given sizes.
+        used: the names of the sizes in a smallest determining set.
+        implied: what the used sizes make of the other given ones.
+    """
+
+    expressions: tuple[Expr, ...]
+    used: tuple[str, ...]
+    implied: tuple[tuple[str, Expr], ...]
+
+    def prepare(self, formula: Formula, sizes: Mapping[str, Any], dtype: Any) -> dict[str, jax.Array]:
+        """Check the sizes where they are concrete, and keep the used ones as arrays."""
+        if not any(isinstance(size, Tracer) for size in sizes.values()):
+            _check_sizes(formula, self, sizes)
+        return {name: jnp.asarray(sizes[name], dtype) for name in self.used}
+
+    def evaluate(self, given: Mapping[str, Any]) -> list[Any]:
+        """The expressions as arrays, or Python floats where they hold no size."""
+        values = {_stand_in(name): size for name, size in given.items()}
+        known: dict[Expr, Any] = {}
+        return [evaluate_expression(expression, values, known) for expression in self.expressions]
+
+
+def make_program(formula: Formula, expressions: Sequence[Expr], names: Sequence[str]) -> Program:
+    """Solve, once for a set of names, for the free symbols of a formula in terms of what is given.
+
+    Args:
+        formula: the formula, for its spacetimes and free symbols.
+        expressions: what is to be computed, in those symbols.
+        names: the names of the sizes that are given.
+
+    Returns:
+        The program.
+
+    Raises:
+        TypeError: if a size is no number.
+        ValueError: if a name is unknown, or the names do not determine all symbols.
+    """
+    tables = [spacetime.sizes for spacetime in formula.spacetimes]
+    needed = free_symbols(formula)
+    known = {name for table in tables for name in table} | {symbol.name for symbol in needed}  # type: ignore[attr-defined]
+    for name in sorted(set(names) - known):
+        raise ValueError(f"{name} is no size of this formula; it has {', '.join(sorted(known)) or 'none'}")
+    used, solution = _determining(tables, needed, sorted(names))
+    missing = sorted(str(symbol) for symbol in needed - solution.keys())
+    if missing:
+        raise ValueError(
+            f"the sizes {', '.join(missing)} have no value yet; "
+            f"give enough of {', '.join(sorted(known))} as keywords"
+        )
+    implied: dict[tuple[str, Expr], None] = {}
+    for name in sorted(set(names) - set(used)):
+        for table in tables:
+            expression = table.get(name, Symbol(name)).subs(solution, simultaneous=True)
+            if expression.free_symbols <= {_stand_in(n) for n in used}:
+                implied[name, expression] = None
+    solved = tuple(expression.subs(solution, simultaneous=True) for expression in expressions)
+    return Program(solved, used, tuple(implied))
+
+
+def refuse_no_numbers(sizes: Mapping[str, Any]) -> None:
+    """Raise for sizes that are symbols, strings or nothing."""
+    for name, size in sizes.items():
+        if isinstance(size, (str, bool, Expr)) or (size is None):
+            raise TypeError(f"{name}={size!r} is not a number; f.subs() takes SymPy expressions")
+
+
+def _determining(
+    tables: Sequence[Mapping[str, Expr]], needed: frozenset[Any], names: Sequence[str]
+) -> tuple[tuple[str, ...], dict[Any, Expr]]:
+    """The smallest subset of the names that determines as many free symbols as any, and the solution."""
+    best: tuple[tuple[str, ...], dict[Any, Expr]] = ((), {})
+    everything = needed | {
+        symbol for table in tables for side in table.values() for symbol in side.free_symbols
+    }
+    for count in range(1, len(names) + 1):
+        for subset in combinations(names, count):
+            try:
+                solution = solve_sizes(tables, needed, {name: _stand_in(name) for name in subset})
+            except ValueError:  # these contradict each other as free symbols, or do not suffice
+                continue
+            if len(solution) > len(best[1]):
+                best = (subset, dict(solution))
+        if len(best[1]) == len(everything):
+            break
+    return best
+
+
+def _stand_in(name: str) -> Symbol:
+    """The given value of a size, a symbol apart from the size's own, which may mean something else."""
+    return Symbol(name, real=True)
+
+
+def free_symbols(formula: Formula) -> frozenset[Any]:
+    """The symbols that need a value before a formula is a number."""
+    return frozenset(symbol for term in formula.terms for symbol in term.free_symbols)
+
+
+def _check_sizes(formula: Formula, program: Program, sizes: Mapping[str, Any]) -> None:
+    """Raise if concrete sizes are impossible or contradict each other."""
+    try:
+        given = tuple(sorted((name, index(size)) for name, size in sizes.items()))
+    except TypeError:  # fractions or arrays: numbers that only have to agree
+        values = {_stand_in(name): np.asarray(sizes[name], dtype=float) for name in program.used}
+        for name, expression in program.implied:
+            implied = np.asarray(evaluate_expression(expression, values), dtype=float)
+            if not np.allclose(np.asarray(sizes[name], dtype=float), implied, rtol=1e-5, atol=0):
+                raise ValueError(
+                    f"{name}={sizes[name]} contradicts the other sizes, which make {name} = {implied}"
+                ) from None
+        return
+    _check_integers(formula.spacetimes, free_symbols(formula), given)
+
+
+@lru_cache(maxsize=4096)
+def _check_integers(
+    spacetimes: tuple[Spacetime, ...], free: frozenset[Any], given: tuple[tuple[str, int], ...]
+) -> None:
+    solution = solve_sizes([spacetime.sizes for spacetime in spacetimes], free, dict(given))
+    for spacetime in spacetimes:
+        spacetime.substitute(solution)

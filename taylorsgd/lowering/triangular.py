@@ -1,0 +1,179 @@
+r"""The algebra of triangular matrices whose entries are power series in what the matrix holds.
+
+M has a value m_s on the diagonal for every state s and a coupling c_{kj} for every move k → j, k < j. A power
+of it, or an exponential, sums over all ways from i to j. To have derivatives as well, every entry is expanded
+in changes of the m_s and c_{kj}: the coefficient of a monomial D, a multiset of *marks* (s, s) and (k, j), is
+
+    f(M)_{ij; D} = Π 1/(multiplicity)! · ∂^{|D|} f(M)_{ij} / ∂D,
+
+the sum over those ways only that pass all the marks of D. Products convolve,
+
+    (AB)_{ij; D} = Σ_k Σ_{D = D′ + D″} A_{ik; D′} B_{kj; D″},
+
+and if entries and marks are positive in sign, so are all terms. Only entries that some way passes exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from itertools import combinations
+
+import jax.numpy as jnp
+from jax import Array
+
+__all__ = [
+    "Entry",
+    "Marks",
+    "Triangle",
+    "degree",
+    "entries_below",
+    "entry_shape",
+    "product",
+    "way_exists",
+    "with_mark",
+]
+
+Marks = tuple[tuple[int, int], ...]
+"""A sorted multiset D of marks: (s, s) for the state s, (k, j) for the move k → j."""
+
+Entry = tuple[int, int, Marks]
+"""The coefficient (i, j; D)."""
+
+
+@dataclass(frozen=True)
+class Triangle:
+    """Which entries of an upper triangular matrix do not vanish.
+
+    Args:
+        size: the number of states, 0, 1, …, size − 1; ways lead from 0 to the last.
+        moves: the pairs (k, j), k < j, with a coupling.
+
+    Example:
+        >>> Triangle.chain(2)
+        Triangle(size=3, moves=((0, 1), (1, 2)))
+    """
+
+    size: int
+    moves: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def chain(cls, length: int) -> Triangle:
+        """The bidiagonal one: every state has one move, to the next."""
+        return cls(length + 1, tuple((i, i + 1) for i in range(length)))
+
+
+@lru_cache(maxsize=1024)
+def _lengths(triangle: Triangle) -> dict[tuple[int, int], int]:
+    """For every pair of states that a way joins, the number of moves of the longest one."""
+    lengths = {(i, i): 0 for i in range(triangle.size)}
+    for k, j in sorted(triangle.moves, key=lambda move: move[1]):
+        for i in range(k + 1):
+            if (i, k) in lengths:
+                lengths[i, j] = max(lengths.get((i, j), 0), lengths[i, k] + 1)
+    return lengths
+
+
+def degree(triangle: Triangle, entry: Entry) -> int:
+    """The number of moves of the longest way from i to j, plus that of marks.
+
+    Where all ways are equally long, the entry of exp(T·M) is of this order in T.
+    """
+    i, j, marks = entry
+    return _lengths(triangle)[i, j] + len(marks)
+
+
+def way_exists(triangle: Triangle, entry: Entry) -> bool:
+    """Whether a way from i to j passes all the marks.
+
+    Example:
+        >>> [way_exists(Triangle.chain(2), (0, 2, marks)) for marks in [((1, 1),), ((0, 1), (0, 1))]]
+        [True, False]
+    """
+    i, j, marks = entry
+    lengths = _lengths(triangle)
+    stops = [i, *(end for mark in marks for end in mark), j]
+    return all((stops[n], stops[n + 1]) in lengths for n in range(0, len(stops), 2))
+
+
+def with_mark(marks: Marks, mark: tuple[int, int]) -> tuple[Marks, int]:
+    """D + {mark}, and the multiplicity of the mark in it: ∂ f_{ij; D} = multiplicity · f_{ij; D + mark}."""
+    more = tuple(sorted((*marks, mark)))
+    return more, more.count(mark)
+
+
+@lru_cache(maxsize=1 << 16)
+def _factors(triangle: Triangle, entry: Entry) -> tuple[tuple[Entry, Entry], ...]:
+    """The pairs (i, k; D′), (k, j; D″) with D′ + D″ = D for which there are ways."""
+    i, j, marks = entry
+    splits = {
+        (tuple(marks[n] for n in chosen), tuple(marks[n] for n in range(len(marks)) if n not in chosen))
+        for count in range(len(marks) + 1)
+        for chosen in combinations(range(len(marks)), count)
+    }
+    return tuple(
+        ((i, k, first), (k, j, second))
+        for k in range(i, j + 1)
+        for first, second in sorted(splits)
+        if way_exists(triangle, (i, k, first)) and way_exists(triangle, (k, j, second))
+    )
+
+
+def entries_below(triangle: Triangle, wanted: Iterable[Entry]) -> tuple[Entry, ...]:
+    """All entries i < j that squaring needs for the wanted ones, these included.
+
+    Example:
+        >>> entries_below(Triangle.chain(2), [(0, 2, ())])
+        ((0, 1, ()), (0, 2, ()), (1, 2, ()))
+    """
+    found: set[Entry] = set()
+    queue = [entry for entry in wanted if entry[0] < entry[1]]
+    while queue:
+        entry = queue.pop()
+        if entry not in found:
+            found.add(entry)
+            queue.extend(e for pair in _factors(triangle, entry) for e in pair if e[0] < e[1])
+    return tuple(sorted(found))
+
+
+def product(
+    triangle: Triangle, entry: Entry, first: Mapping[Entry, Array], second: Mapping[Entry, Array]
+) -> Array:
+    """An entry (i, j; D) of the product AB.
+
+    Args:
+        triangle: the shape of both matrices.
+        entry: which one.
+        first: the coefficients of A, those of its diagonal too.
+        second: the coefficients of B.
+
+    Returns:
+        Σ over states and splits of D, of the broadcast shape.
+    """
+    return reduce(jnp.add, [first[a] * second[b] for a, b in _factors(triangle, entry)])
+
+
+def entry_shape(
+    triangle: Triangle,
+    entry: Entry,
+    states: Sequence[tuple[int, ...]],
+    couplings: Sequence[tuple[int, ...]],
+) -> tuple[int, ...]:
+    """The broadcast shape of the diagonal entries and couplings on the ways of an entry.
+
+    Args:
+        triangle: the shape of the matrix.
+        entry: (i, j; D).
+        states: the shape of every diagonal entry.
+        couplings: the shape of every coupling, in the order of the moves.
+
+    Returns:
+        The shape.
+    """
+    i, j, marks = entry
+    marked = [((s, s), shape) for s, shape in enumerate(states)]
+    marked += list(zip(triangle.moves, couplings, strict=True))
+    return jnp.broadcast_shapes(
+        *(shape for mark, shape in marked if way_exists(triangle, (i, j, with_mark(marks, mark)[0])))
+    )

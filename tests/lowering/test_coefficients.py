@@ -1,0 +1,69 @@
+"""Expressions on floats against exact arithmetic in SymPy."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sympy
+
+import taylorsgd as ts
+from taylorsgd.lowering.coefficients import evaluate_expression
+from taylorsgd.symbols import B, E, N
+
+
+def test_numbers_are_rounded_once() -> None:
+    for number in (Fraction(1, 3), Fraction(2**80 + 1, 3**40), Fraction(-7, 2**70)):
+        assert evaluate_expression(sympy.Rational(number), {}) == float(number)
+    assert evaluate_expression(sympy.pi * sympy.sqrt(2), {}) == pytest.approx(np.pi * np.sqrt(2), rel=1e-15)
+
+
+def test_every_coefficient_of_order_three_on_many_sizes() -> None:
+    coefficients = [term.coefficient for term in ts.derive(ts.TrainLoss(), ts.SGD(), order=3).terms]
+    with jax.enable_x64(True):
+        for n, b, e in [(6, 2, 3), (10, 10, 1), (10**6, 1, 2), (12, 3, 1000), (4096, 64, 17)]:
+            sizes = {N: jnp.asarray(float(n)), B: jnp.asarray(float(b)), E: jnp.asarray(float(e))}
+            known: dict[sympy.Expr, jax.Array] = {}
+            for coefficient in coefficients:
+                exact = float(coefficient.subs({N: n, B: b, E: e}))
+                computed = float(evaluate_expression(coefficient, sizes, known))
+                assert computed == pytest.approx(exact, rel=1e-13, abs=0)
+
+
+def test_factors_vanish_exactly_in_float32() -> None:
+    f = ts.derive(ts.TestLoss(), ts.SGD(), order=3)
+    ones = {N: jnp.float32(999_983.0), B: jnp.float32(999_983.0), E: jnp.float32(1.0)}
+    exact = [term.coefficient.subs({N: 999_983, B: 999_983, E: 1}) for term in f.terms]
+    computed = [float(evaluate_expression(term.coefficient, ones)) for term in f.terms]
+    assert [value == 0 for value in exact] == [value == 0 for value in computed]
+    assert sum(value == 0 for value in exact) > 5
+    np.testing.assert_allclose(computed, [float(value) for value in exact], rtol=1e-5)
+
+
+def test_large_integers_and_derivatives_at_zero() -> None:
+    x = sympy.Symbol("x")
+    expression = 10**20 * x**3 + x**2 - sympy.sin(x) / x**-1
+    function = jax.grad(lambda value: evaluate_expression(expression, {x: value}))
+    assert float(function(0.0)) == 0.0
+    assert float(jax.grad(jax.grad(lambda value: evaluate_expression(x**2, {x: value})))(0.0)) == 2.0
+
+
+@pytest.mark.parametrize(
+    "function",
+    ["exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "atanh"]
+    + ["Abs", "erf", "gamma", "factorial", "sqrt"],
+)
+def test_functions(function: str) -> None:
+    x = sympy.Symbol("x")
+    expression = getattr(sympy, function)(x)
+    computed = evaluate_expression(expression, {x: jnp.float32(0.375)})
+    assert float(computed) == pytest.approx(float(expression.subs(x, sympy.Rational(3, 8))), rel=1e-5)
+
+
+def test_an_unknown_function_is_named() -> None:
+    x = sympy.Symbol("x")
+    with pytest.raises(TypeError, match="besselj has no counterpart"):
+        evaluate_expression(sympy.besselj(0, x), {x: jnp.float32(1.0)})

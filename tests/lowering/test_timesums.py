@@ -1,0 +1,514 @@
+"""Sums over time against exact arithmetic, on every kind of eigenvalue.
+
+The oracle shares nothing with the code under test: the plain sum over chains of partial fractions, with
+derivatives where nodes coincide (Hermite's divided differences), in 400 digits,
+
+    [f; x, …, x] = f^{(k)}(x)/k!  (k + 1 times),    [f; x_0, …, x_m] = ([f; x_1, …] − [f; …, x_{m−1}])/(x_m − x_0),
+
+of the very floating-point numbers that JAX is given. It is itself compared with the exact recurrence for h
+in rationals, and with mpmath's matrix exponential. What is asked of a result r for an exact value v:
+
+    |r − v| ≤ tolerance · (the same sum with |1 − s|)        1e-10 in float64 (T ≤ 10⁶), 1e-4 in float32 (T ≤ 10⁴).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from math import comb
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mpmath import mp
+
+from taylorsgd.lowering.divided import exponential_differences, power_differences
+from taylorsgd.lowering.nodes import complement_of_decays, product_of_decays, total_rate
+from taylorsgd.lowering.timesums import branch_sums, time_sum, time_sum_limit
+from taylorsgd.spacetime.timesums import ROOT, TimeSum
+
+STRUCTURES = {
+    "geometric": TimeSum(1, ((0, ROOT),)),
+    "fork": TimeSum(1, ((0, ROOT), (0, ROOT))),
+    "chain of 2": TimeSum(2, ((0, 1), (1, ROOT))),
+    "chain of 3": TimeSum(3, ((0, 1), (1, 2), (2, ROOT))),
+    "chain of 4": TimeSum(4, ((0, 1), (1, 2), (2, 3), (3, ROOT))),
+    "tied parts": TimeSum(2, ((0, 1), (0, ROOT), (1, ROOT), (1, ROOT))),
+    "long ties": TimeSum(3, ((0, 1), (0, ROOT), (1, 2), (0, 2), (2, ROOT))),
+    "V": TimeSum(3, ((0, 2), (1, 2), (2, ROOT))),
+    "V and stem": TimeSum(4, ((0, 2), (1, 2), (2, 3), (3, ROOT))),
+    "W": TimeSum(4, ((0, 3), (1, 3), (2, 3), (3, ROOT))),
+    "diamond": TimeSum(3, ((0, 1), (0, 2), (1, ROOT), (2, ROOT), (1, ROOT))),
+    "two branches": TimeSum(3, ((0, 1), (1, ROOT), (2, ROOT))),
+}
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+
+every_structure = pytest.mark.parametrize("name", STRUCTURES)
+both_dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
+both_kinds = pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
+
+
+@contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    with jax.enable_x64(dtype == "float64"):
+        yield
+
+
+# -- the oracle --------------------------------------------------------------------------------------
+
+
+def difference(nodes: Sequence[Any], derivative: Callable[[Any, int], Any]) -> Any:
+    nodes = sorted(nodes)
+    row = [derivative(node, 0) for node in nodes]
+    for k in range(1, len(nodes)):
+        row = [
+            derivative(nodes[i], k)
+            if nodes[i] == nodes[i + k]
+            else (row[i + 1] - row[i]) / (nodes[i + k] - nodes[i])
+            for i in range(len(nodes) - k)
+        ]
+    return row[0]
+
+
+def exact(structure: TimeSum, rates: Sequence[Any], T: Any, continuous: bool, absolute: bool = False) -> Any:
+    """The sum over time; `absolute`: with |1 − s| for 1 − s."""
+
+    def power(x: Any, k: int) -> Any:
+        return comb(T, k) * x ** (T - k) if T >= k else x * 0
+
+    def exponential(y: Any, k: int) -> Any:
+        return T**k * mp.exp(T * y) / mp.factorial(k)
+
+    total = mp.mpf(1)
+    for branch in structure.branches:
+        value = mp.mpf(0)
+        for chain in branch.strict_chains if continuous else branch.chains:
+            if continuous:
+                value += difference(
+                    [mp.mpf(0), *(-mp.fsum(rates[e] for e in interval) for interval in chain.alive)],
+                    exponential,
+                )
+                continue
+            decays = [abs(1 - rate) if absolute else 1 - rate for rate in rates]
+            nodes = [mp.fprod(decays[e] for e in interval) for interval in chain.alive]
+            value += mp.fprod(decays[e] ** n for e, n in chain.spanned) * difference(
+                [mp.mpf(1), *nodes], power
+            )
+        total *= value
+    return total
+
+
+def numbers(row: Sequence[Any]) -> list[Any]:
+    return [mp.mpf(float(x)) for x in row]
+
+
+def grid(edges: int, T: float, dtype: str, count: int, seed: int, signs: bool = True) -> np.ndarray:
+    """Rates of every kind: some rows with all equal, the others mixed."""
+    T = max(T, 1)
+    kinds = [0, 0, 0.1, 0.1 * (1 + 1e-9), 0.1 * (1 - 1e-9), 0.3, 0.5, 1, 1, 0.999999, 1e-30, 1e-12, 1e-3]
+    kinds += [1 / T, -1 / T, -2 / T, 50 / T, -50 / T, -300 / T, 300 / T, -1, -0.3 / 0.7]
+    if signs:
+        kinds += [1e6 / T, 1.5, 1.99, 2.0]
+    if T < 8:
+        kinds += [-1e6 / T]
+    rng = np.random.default_rng(seed)
+    rates = rng.choice(kinds, size=(count, edges)).astype(dtype)
+    rates[: count // 6] = rates[: count // 6, :1]
+    return rates
+
+
+def check(result: Any, value: Any, bound: Any, dtype: str, what: object) -> float:
+    """Hold a result against the exact value; returns the error in units of the bound, 0 if out of range."""
+    finfo = np.finfo(dtype)
+    if abs(value) > finfo.max or bound > finfo.max / 2:
+        if bound == abs(value):
+            assert np.isinf(result), what
+        return 0.0
+    if bound < finfo.tiny:
+        assert abs(result) <= finfo.tiny, what
+        return 0.0
+    error = float(abs(mp.mpf(float(result)) - value) / bound) if np.isfinite(result) else np.inf
+    assert error <= TOLERANCE[dtype], (what, float(result), mp.nstr(value, 12), error)
+    return error
+
+
+@pytest.mark.parametrize("T", [0, 1, 2, 3, 4, 9])
+@every_structure
+def test_oracle_is_the_exact_sum(name: str, T: int) -> None:
+    structure = STRUCTURES[name]
+    for row in grid(len(structure.edges), T, "float64", 5, seed=1):
+        exactly = structure.discrete([1 - Fraction(float(s)) for s in row], T)
+        with mp.workdps(400):
+            value = exact(structure, numbers(row), T, False)
+            assert abs(value - mp.mpf(exactly.numerator) / exactly.denominator) <= 1e-100 * (1 + abs(value))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+def test_oracle_is_an_entry_of_a_matrix_exponential(length: int) -> None:
+    structure = STRUCTURES["geometric"] if length == 1 else STRUCTURES[f"chain of {length}"]
+    rates = [0.5, 0.5, -0.25, 0.5 + 2**-30][:length]
+    with mp.workdps(400):
+        value = exact(structure, numbers(rates), mp.mpf(7), True)
+        matrix = mp.zeros(length + 1)
+        for i in range(length):
+            matrix[i + 1, i + 1], matrix[i, i + 1] = -mp.mpf(rates[i]), 1
+        assert abs(mp.expm(7 * matrix)[0, length] - value) < 1e-100 * value
+
+
+# -- values ------------------------------------------------------------------------------------------
+
+
+@both_kinds
+@both_dtypes
+@every_structure
+def test_values(name: str, dtype: str, continuous: bool) -> None:
+    structure = STRUCTURES[name]
+    largest = 10**6 if dtype == "float64" else 10**4
+    sizes: list[float] = [0, 1, 2, 3, 5, 7, 100, 1000, largest - 1, largest]
+    for seed, T in enumerate(sizes):
+        if continuous and T == 1:
+            T = 2**-10
+        rates = grid(len(structure.edges), T, dtype, 24, seed)
+        with precision(dtype):
+            results = np.asarray(time_sum(structure, list(rates.T), T, continuous=continuous))
+        assert results.dtype == dtype
+        with mp.workdps(400):
+            size = mp.mpf(T) if continuous else T
+            for row, result in zip(rates, results, strict=True):
+                value = exact(structure, numbers(row), size, continuous)
+                bound = value if continuous else exact(structure, numbers(row), size, False, absolute=True)
+                check(result, value, bound, dtype, (name, T, row))
+
+
+@both_dtypes
+def test_long_times(dtype: str) -> None:
+    """T up to 2³¹, and integrals with |s|T up to 10⁷."""
+    structure = STRUCTURES["V"]
+    # T log|x| itself is rounded, so an x^T far from 1 would be off in proportion.
+    rates = np.array([[0, 0, 0], [1e-9, 0.5, -1e-10], [1e-9, 1e-9, 1e-9], [0.1, 0.2, 1.0]], dtype)
+    with precision(dtype):
+        results = np.asarray(time_sum(structure, list(rates.T), 2**31, continuous=False))
+        longer = np.asarray(time_sum(structure, list(1e7 * rates.T), 1.0, continuous=True))
+    with mp.workdps(400):
+        for row, result, long in zip(rates, results, longer, strict=True):
+            value = exact(structure, numbers(row), 2**31, False)
+            check(result, value, value, dtype, row)
+            scaled = numbers((np.asarray(1e7 * row)).astype(dtype))
+            value = exact(structure, scaled, mp.mpf(1), True)
+            check(long, value, value, dtype, row)
+
+
+@st.composite
+def time_sums(draw: st.DrawFn) -> TimeSum:
+    """Events with edges to later events or the root; each has at least one."""
+    events = draw(st.integers(1, 4))
+    edges = []
+    for event in range(events):
+        later = st.sampled_from([*range(event + 1, events), ROOT])
+        edges += [(event, target) for target in draw(st.lists(later, min_size=1, max_size=2))]
+    return TimeSum(events, tuple(edges))
+
+
+@settings(max_examples=25)
+@given(time_sums(), st.integers(0, 9), st.integers(0, 2**32 - 1))
+def test_any_structure_is_the_exact_sum(structure: TimeSum, T: int, seed: int) -> None:
+    decays = np.random.default_rng(seed).integers(0, 5, len(structure.edges))
+    value = structure.discrete([Fraction(int(k), 4) for k in decays], T)
+    with jax.enable_x64(True):
+        result = time_sum(structure, list(1 - decays / 4), T, continuous=False)
+    assert float(result) == pytest.approx(float(value), rel=1e-13)
+
+
+def test_a_circle_of_events_is_impossible() -> None:
+    circle = TimeSum(2, ((0, 1), (1, 0)))
+    rates = [jnp.zeros((2, 1)), jnp.zeros(3)]
+    for continuous in (False, True):
+        assert not time_sum(circle, rates, 5, continuous=continuous).any()
+        assert not np.any(time_sum_limit(circle, rates, continuous=continuous))
+
+
+def test_fewer_updates_than_events_give_exactly_zero() -> None:
+    rates = [jnp.array([0.0, 0.1, 1.0, -1e6, 1e6])] * 4
+    for T in range(4):
+        assert not time_sum(STRUCTURES["chain of 4"], rates, T, continuous=False).any()
+    np.testing.assert_array_equal(time_sum(STRUCTURES["chain of 4"], rates, 4, continuous=False), np.ones(5))
+    assert time_sum(TimeSum(0, ()), [], 5, continuous=False) == 1
+
+
+def test_overflow_is_infinite_and_nothing_else() -> None:
+    for name, structure in STRUCTURES.items():
+        rates = [jnp.array([-1.0, -0.1, 0.3, -1e9])] * len(structure.edges)
+        finite = np.isfinite(time_sum(structure, rates, 10**4, continuous=False))
+        np.testing.assert_array_equal(finite, [False, False, True, False], name)
+        values = time_sum(structure, rates, 10**4, continuous=True)
+        np.testing.assert_array_equal(np.isinf(values), [True, True, False, True], name)
+
+
+# -- derivatives -------------------------------------------------------------------------------------
+
+
+@both_kinds
+@both_dtypes
+@every_structure
+def test_gradients(name: str, dtype: str, continuous: bool) -> None:
+    """In the rates, forward and reverse, and in T; no overflow here, so that every one must be right."""
+    structure = STRUCTURES[name]
+    edges = len(structure.edges)
+
+    def value(rates: Any, T: Any) -> Any:
+        return time_sum(structure, list(rates), T, continuous=continuous)
+
+    for seed, T in enumerate([0, 1, 2, 5, 1000, 10**6 if dtype == "float64" else 10**4]):
+        rates = grid(edges, T, dtype, 6, seed, signs=False)
+        rates = np.where(rates < -2 / max(T, 1), -1 / max(T, 1), rates).astype(dtype)
+        with precision(dtype):
+            backward = np.asarray(jax.jit(jax.vmap(jax.grad(value), (0, None)))(rates, T))
+            forward = np.asarray(jax.jit(jax.vmap(jax.jacfwd(value), (0, None)))(rates, T))
+            in_time = (
+                jax.jit(jax.vmap(jax.grad(value, argnums=1), (0, None)))(rates, float(T))
+                if continuous
+                else []
+            )
+        np.testing.assert_allclose(backward, forward, rtol=TOLERANCE[dtype])
+        with mp.workdps(400):
+            step = mp.mpf(10) ** -60
+            size = mp.mpf(T) if continuous else T
+            for row, derivatives in zip(rates, backward, strict=True):
+                for e in range(edges):
+                    shift = [step if f == e else 0 for f in range(edges)]
+                    up = [s + h for s, h in zip(numbers(row), shift, strict=True)]
+                    down = [s - h for s, h in zip(numbers(row), shift, strict=True)]
+                    slope = (
+                        exact(structure, up, size, continuous) - exact(structure, down, size, continuous)
+                    ) / (2 * step)
+                    slope = mp.mpf(mp.nstr(slope, 60)) if abs(slope) > 1e-100 else mp.mpf(0)
+                    # All terms of a derivative have one sign.
+                    check(derivatives[e], slope, abs(slope), dtype, (name, T, row, e))
+            for row, derivative in zip(rates, in_time, strict=True):
+                slope = (
+                    exact(structure, numbers(row), size + step, True)
+                    - exact(structure, numbers(row), size, True)
+                ) / step
+                if abs(slope) > 1e-30:
+                    check(derivative, slope, abs(slope), dtype, (name, T, row))
+
+
+@both_kinds
+def test_second_derivatives(continuous: bool) -> None:
+    structure = STRUCTURES["V"]
+    rates = np.array([0.1, 0.1, 1.0])
+
+    def value(rates: Any) -> Any:
+        return time_sum(structure, list(rates), 20, continuous=continuous)
+
+    with jax.enable_x64(True):
+        hessian = np.asarray(jax.hessian(value)(rates))
+        crossed = np.asarray(jax.jacrev(jax.jacrev(value))(rates))
+    np.testing.assert_allclose(hessian, crossed, rtol=1e-13)
+    np.testing.assert_allclose(hessian, hessian.T, rtol=1e-13)
+    with mp.workdps(400):
+        size = mp.mpf(20) if continuous else 20
+        for i in range(3):
+            for j in range(3):
+
+                def of_two(a: Any, b: Any, i: int = i, j: int = j) -> Any:
+                    moved = [s + a * (e == i) + b * (e == j) for e, s in enumerate(numbers(rates))]
+                    return exact(structure, moved, size, continuous)
+
+                h = mp.mpf(10) ** -50
+                second = (of_two(h, h) - of_two(h, -h) - of_two(-h, h) + of_two(-h, -h)) / (4 * h * h)
+                assert float(hessian[i, j]) == pytest.approx(float(second), rel=1e-12)
+
+
+def test_derivatives_at_special_points_are_finite() -> None:
+    """Where a plain power or a quotient gives NaN: s = 0, s = 1, T = 0, and both."""
+    for name, structure in STRUCTURES.items():
+        for special in (0.0, 1.0):
+            rates = jnp.full(len(structure.edges), special)
+            for T in (0, 1, 7):
+                for continuous in (False, True):
+
+                    def value(
+                        rates: Any, structure: TimeSum = structure, T: int = T, c: bool = continuous
+                    ) -> Any:
+                        return time_sum(structure, list(rates), T, continuous=c)
+
+                    assert jnp.isfinite(jax.grad(value)(rates)).all(), (name, special, T)
+
+
+def test_mixed_derivative_in_time_and_rate() -> None:
+    """∂T ∂s (1 − e^{−sT})/s = −T e^{−sT}, and ∂T² = −s e^{−sT}."""
+    with jax.enable_x64(True):
+
+        def value(s: Any, T: Any) -> Any:
+            return time_sum(STRUCTURES["geometric"], [s], T, continuous=True)
+
+        mixed = jax.grad(jax.grad(value), argnums=1)(0.5, 3.0)
+        twice = jax.grad(jax.grad(value, argnums=1), argnums=1)(0.5, 3.0)
+    assert float(mixed) == pytest.approx(-3 * np.exp(-1.5), rel=1e-14)
+    assert float(twice) == pytest.approx(-0.5 * np.exp(-1.5), rel=1e-14)
+
+
+# -- limits ------------------------------------------------------------------------------------------
+
+
+@both_kinds
+@both_dtypes
+@every_structure
+def test_limits(name: str, dtype: str, continuous: bool) -> None:
+    structure = STRUCTURES[name]
+    rng = np.random.default_rng(7)
+    kinds = [1e-9, 1e-3, 0.1, 0.1 * (1 + 1e-9), 1.0, 1.5, 1.9]
+    rates = rng.choice(kinds, size=(30, len(structure.edges))).astype(dtype)
+    rates[0] = 0.5
+    with precision(dtype):
+        results = np.asarray(time_sum_limit(structure, list(rates.T), continuous=continuous))
+        far = float(time_sum(structure, list(rates[0]), 1000, continuous=continuous))
+    assert float(results[0]) == pytest.approx(far, rel=10 * np.finfo(dtype).eps)
+    with mp.workdps(60):
+        for row, result in zip(rates, results, strict=True):
+            value = bound = mp.mpf(1)
+            s = numbers(row)
+            for branch in structure.branches:
+                terms = []
+                for chain in branch.strict_chains if continuous else branch.chains:
+                    term = mp.mpf(1) if continuous else mp.fprod((1 - s[e]) ** n for e, n in chain.spanned)
+                    for interval in chain.alive:
+                        decay = mp.fprod(1 - s[e] for e in interval)
+                        term /= mp.fsum(s[e] for e in interval) if continuous else 1 - decay
+                    terms.append(term)
+                value, bound = value * mp.fsum(terms), bound * mp.fsum(map(abs, terms))
+            error = abs(mp.mpf(float(result)) - value) / bound
+            assert error < 50 * np.finfo(dtype).eps, (row, result, value)
+
+
+def test_gradient_of_a_limit() -> None:
+    """d/ds 1/(1 − (1 − s)(1 − r)) = −(1 − r)/(…)²."""
+    structure = STRUCTURES["fork"]
+    slope = jax.grad(lambda s: time_sum_limit(structure, [s, 0.5], continuous=False))(1.0)
+    assert float(slope) == pytest.approx(-0.5)
+    slope = jax.grad(lambda s: time_sum_limit(structure, [s, 0.5], continuous=True))(1.5)
+    assert float(slope) == pytest.approx(-0.25)
+
+
+# -- shapes, tracing, arguments ----------------------------------------------------------------------
+
+
+@both_kinds
+def test_branches_stay_on_their_own_axes(continuous: bool) -> None:
+    structure = STRUCTURES["two branches"]
+    rates = [jnp.full((2, 1, 1), 0.1), jnp.full((3, 1), 0.2), jnp.full(4, 0.3)]
+    first, second = branch_sums(structure, rates, 5, continuous=continuous)
+    assert (first.shape, second.shape) == ((2, 3, 1), (4,))
+    whole = time_sum(structure, rates, 5, continuous=continuous)
+    assert whole.shape == (2, 3, 4)
+    np.testing.assert_allclose(whole, first * second, rtol=1e-6)
+
+
+@both_kinds
+def test_one_compilation_serves_all_numbers(continuous: bool) -> None:
+    traces = 0
+
+    @jax.jit
+    def value(rates: Any, T: Any) -> Any:
+        nonlocal traces
+        traces += 1
+        return time_sum(STRUCTURES["V"], list(rates), T, continuous=continuous)
+
+    for T in (0, 1, 17, 10**6):
+        for scale in (0.0, 1e-6, 0.5, -1e-6):
+            value(scale * jnp.arange(1.0, 4.0), T)
+    assert traces == 1
+
+
+@both_kinds
+def test_vmap_over_rates_and_times(continuous: bool) -> None:
+    structure = STRUCTURES["V"]
+
+    def value(s: Any, T: Any) -> Any:
+        return time_sum(structure, [s, 2 * s, 0.5], T, continuous=continuous)
+
+    rates, sizes = jnp.array([0.0, 0.1, 0.3]), jnp.array([0, 1, 5, 1000])
+    many = jax.vmap(jax.vmap(value, (None, 0)), (0, None))(rates, sizes)
+    each = [[value(s, T) for T in sizes.tolist()] for s in rates]
+    np.testing.assert_allclose(many, np.array(each), rtol=1e-5)
+    # An array of times broadcasts like the rates.
+    np.testing.assert_allclose(value(rates[:, None], sizes), many, rtol=1e-5)
+    slopes = jax.vmap(jax.grad(value), (None, 0))(0.1, sizes)
+    np.testing.assert_allclose(slopes, [jax.grad(value)(0.1, T) for T in sizes.tolist()], rtol=1e-5)
+
+
+@pytest.mark.parametrize("T", [12, np.int64(12), 12.0, jnp.float32(12), jnp.uint8(12)])
+def test_any_number_type_of_updates(T: Any) -> None:
+    fork = STRUCTURES["fork"]
+    assert float(time_sum(fork, [0, 0], T, continuous=False)) == 12
+    assert float(jax.jit(lambda T: time_sum(fork, [0, 0], T, continuous=False))(T)) == 12
+
+
+def test_wrong_arguments() -> None:
+    fork = STRUCTURES["fork"]
+    with pytest.raises(ValueError, match="1 rates for 2 edges"):
+        time_sum(fork, [0.5], 3, continuous=False)
+    for T in (-1, 2.5, 2**32, np.nan):
+        with pytest.raises(ValueError, match="no number of updates"):
+            time_sum(fork, [0.5, 0.5], T, continuous=False)
+
+
+@both_kinds
+def test_exports_for_every_machine(continuous: bool) -> None:
+    def slope(rates: Any, T: Any) -> Any:
+        return jax.grad(lambda r: time_sum(STRUCTURES["V"], list(r), T, continuous=continuous))(rates)
+
+    exported = jax.export.export(jax.jit(slope), platforms=["cpu", "cuda", "tpu"])(jnp.zeros(3), 7)
+    np.testing.assert_allclose(exported.call(jnp.ones(3) / 8, 7), slope(jnp.ones(3) / 8, 7), rtol=1e-6)
+
+
+# -- what it is made of ------------------------------------------------------------------------------
+
+
+@both_dtypes
+def test_nodes_keep_their_digits(dtype: str) -> None:
+    """Compiled with constants in sight, which XLA likes to reassociate; rates of both signs that cancel."""
+    rng = np.random.default_rng(5)
+    rates = (10.0 ** rng.uniform(-12, 0.4, (500, 3)) * rng.choice([1, -1], (500, 3))).astype(dtype)
+    rates[::2, 1] = -rates[::2, 0] / (1 - rates[::2, 0])
+    rates[:4] = [[0, 0, 0], [1, 0.5, 0.5], [2, 2, 2], [1, 1, 2]]
+
+    @jax.jit
+    def nodes(s: Any) -> Any:
+        columns = (s[:, 0], s[:, 1], s[:, 2])
+        return *product_of_decays(columns), complement_of_decays(columns), total_rate(columns)
+
+    with precision(dtype):
+        values, logs, complements, totals = map(np.asarray, nodes(rates))
+    units = 8 * np.finfo(dtype).eps
+    with mp.workdps(60):
+        for row, value, log, complement, total in zip(rates, values, logs, complements, totals, strict=True):
+            s = numbers(row)
+            x = mp.fprod(1 - k for k in s)
+            assert abs(float(value) - x) <= units * abs(x), row
+            assert abs(float(complement) - (1 - x)) <= units * abs(1 - x), row
+            assert abs(float(total) - mp.fsum(s)) <= units * abs(mp.fsum(s)), row
+            if x == 0:
+                assert log == -np.inf
+            else:
+                assert abs(float(log) - mp.log(abs(x))) <= units * abs(mp.log(abs(x))), row
+
+
+def test_divided_differences_are_symmetric() -> None:
+    """Also in nodes that do and do not coincide: [f; a, b, a] = [f; a, a, b]."""
+    with jax.enable_x64(True):
+        a, b = product_of_decays([jnp.array(0.25)]), product_of_decays([jnp.array(-0.01)])
+        T = jnp.uint32(300)
+        assert float(power_differences([a, b, a], T)) == pytest.approx(
+            float(power_differences([b, a, a], T)), rel=1e-14
+        )
+        y, z, t = jnp.array(-0.25), jnp.array(0.01), jnp.array(300.0)
+        assert float(exponential_differences([y, z, y], t)) == pytest.approx(
+            float(exponential_differences([z, y, y], t)), rel=1e-14
+        )
