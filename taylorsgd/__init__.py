@@ -11,7 +11,10 @@ The rooms, in the order in which data flows: `diagrams` (what is summed), `space
 `descent` (what really happens), and `display` (shapes on a page).
 """
 
+from typing import TYPE_CHECKING
+
 from taylorsgd import landscapes, symbols
+from taylorsgd._lazy import loader
 from taylorsgd.descent import perturb
 from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
 from taylorsgd.formulas import (
@@ -30,6 +33,10 @@ from taylorsgd.formulas import (
 from taylorsgd.landscapes import FiniteLandscape
 from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid
 
+if TYPE_CHECKING:
+    from taylorsgd.descent import compare, simulate
+    from taylorsgd.landscapes import Landscape, measure, predict
+
 __all__ = [
     "GD",
     "ODE",
@@ -42,6 +49,7 @@ __all__ = [
     "Formula",
     "GeneralizationGap",
     "Grid",
+    "Landscape",
     "Observable",
     "SecondMoment",
     "Term",
@@ -49,10 +57,25 @@ __all__ = [
     "TrainLoss",
     "Value",
     "Variance",
+    "compare",
     "count_diagrams",
     "derive",
     "diagrams_of_order",
     "landscapes",
+    "measure",
     "perturb",
+    "predict",
+    "simulate",
     "symbols",
 ]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "Landscape": "taylorsgd.landscapes.landscape",
+        "compare": "taylorsgd.descent.comparing",
+        "measure": "taylorsgd.landscapes.measuring",
+        "predict": "taylorsgd.landscapes.predicting",
+        "simulate": "taylorsgd.descent.simulating",
+    },
+)

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, TypeError, OSError) as error:
+    except options.user_errors as error:
         options.parser.error(str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--trials", type=_integer(16), default=4000, help="simulated runs per learning rate (default 4000)")
     demo.add_argument("--seed", type=_integer(0), default=0, help="seed of all random numbers (default 0)")
     demo.add_argument("--output", type=Path, default=Path("."), help="folder for the plot (default: this folder)")
-    demo.set_defaults(run=_demo, parser=demo)
+    demo.set_defaults(run=_demo, parser=demo, user_errors=OSError)
 
     derive = commands.add_parser(
         "derive",
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         help="drop terms that vanish: minimum, gaussian, noiseless or quadratic; may be repeated",
     )
     derive.add_argument("--format", choices=("text", "latex", "json"), default="text", help="default text")
-    derive.set_defaults(run=_derive, parser=derive)
+    derive.set_defaults(run=_derive, parser=derive, user_errors=(ValueError, TypeError))
 
     diagrams = commands.add_parser(
         "diagrams",
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     diagrams.add_argument("--order", type=_integer(0), required=True, help="number of edges")
     diagrams.add_argument("--svg", type=Path, metavar="DIR", help="also draw each into this folder")
-    diagrams.set_defaults(run=_diagrams, parser=diagrams)
+    diagrams.set_defaults(run=_diagrams, parser=diagrams, user_errors=OSError)
     return parser
 
 

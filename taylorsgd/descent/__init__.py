@@ -6,9 +6,28 @@ A training set is N independent draws l_1, …, l_N. The update t moves the para
 
 and an observable s(θ_T) is averaged over training sets. `perturb` does this exactly, as a power series in η
 and over every training set of a finite landscape. It sums no diagrams and counts no embeddings, and is what
-the formulas are checked against.
+the formulas are checked against. `simulate` does it in JAX, on random training sets of any landscape, with
+error bars, and `compare` holds a prediction against it.
 """
 
+from typing import TYPE_CHECKING
+
+from taylorsgd._lazy import loader
 from taylorsgd.descent.perturbation import perturb
 
-__all__ = ["perturb"]
+if TYPE_CHECKING:
+    from taylorsgd.descent.comparing import Comparison, compare
+    from taylorsgd.descent.simulating import simulate
+    from taylorsgd.descent.simulation import Simulation
+
+__all__ = ["Comparison", "Simulation", "compare", "perturb", "simulate"]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "Comparison": "taylorsgd.descent.comparing",
+        "Simulation": "taylorsgd.descent.simulation",
+        "compare": "taylorsgd.descent.comparing",
+        "simulate": "taylorsgd.descent.simulating",
+    },
+)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from taylorsgd._lazy import loader
 from taylorsgd.landscapes.finite import FiniteLandscape
 from taylorsgd.landscapes.normal import NormalLandscape
-from taylorsgd.landscapes.toys import gauss, helix, mean_estimation
+from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimation
 
 if TYPE_CHECKING:
     from taylorsgd.landscapes.handwriting import digits
@@ -35,6 +35,7 @@ __all__ = [
     "Measurement",
     "NormalLandscape",
     "Prediction",
+    "ToyLandscape",
     "digits",
     "gauss",
     "helix",

@@ -3,12 +3,16 @@
 The oracle shares nothing with the code under test: the plain sum over chains of partial fractions, with
 derivatives where nodes coincide (Hermite's divided differences), in 400 digits,
 
-    [f; x, …, x] = f^{(k)}(x)/k!  (k + 1 times),    [f; x_0, …, x_m] = ([f; x_1, …] − [f; …, x_{m−1}])/(x_m − x_0),
+    [f; x, …, x] = f^{(k)}(x)/k!  (k + 1 times),
+    [f; x_0, …, x_m] = ([f; x_1, …, x_m] − [f; x_0, …, x_{m−1}])/(x_m − x_0),
 
 of the very floating-point numbers that JAX is given. It is itself compared with the exact recurrence for h
 in rationals, and with mpmath's matrix exponential. What is asked of a result r for an exact value v:
 
-    |r − v| ≤ tolerance · (the same sum with |1 − s|)        1e-10 in float64 (T ≤ 10⁶), 1e-4 in float32 (T ≤ 10⁴).
+    |r − v| ≤ tolerance · (the same sum with |1 − s|)
+
+with a tolerance of 1e-10 in float64 (T ≤ 10⁶) and 1e-4 in float32 (T ≤ 10⁴). Nearly all the time goes into
+compiling, so float32, derivatives and limits are tried on some structures only.
 """
 
 from __future__ import annotations
@@ -47,6 +51,8 @@ STRUCTURES = {
     "two branches": TimeSum(3, ((0, 1), (1, ROOT), (2, ROOT))),
 }
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+
+SOME = ("fork", "chain of 3", "tied parts", "V")
 
 every_structure = pytest.mark.parametrize("name", STRUCTURES)
 both_dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
@@ -119,6 +125,7 @@ def grid(edges: int, T: float, dtype: str, count: int, seed: int, signs: bool = 
     rng = np.random.default_rng(seed)
     rates = rng.choice(kinds, size=(count, edges)).astype(dtype)
     rates[: count // 6] = rates[: count // 6, :1]
+    rates[0], rates[-1] = 0, 1
     return rates
 
 
@@ -164,8 +171,9 @@ def test_oracle_is_an_entry_of_a_matrix_exponential(length: int) -> None:
 
 
 @both_kinds
-@both_dtypes
-@every_structure
+@pytest.mark.parametrize(
+    ("name", "dtype"), [(name, "float64") for name in STRUCTURES] + [(name, "float32") for name in SOME]
+)
 def test_values(name: str, dtype: str, continuous: bool) -> None:
     structure = STRUCTURES[name]
     largest = 10**6 if dtype == "float64" else 10**4
@@ -214,7 +222,7 @@ def time_sums(draw: st.DrawFn) -> TimeSum:
     return TimeSum(events, tuple(edges))
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(time_sums(), st.integers(0, 9), st.integers(0, 2**32 - 1))
 def test_any_structure_is_the_exact_sum(structure: TimeSum, T: int, seed: int) -> None:
     decays = np.random.default_rng(seed).integers(0, 5, len(structure.edges))
@@ -241,7 +249,8 @@ def test_fewer_updates_than_events_give_exactly_zero() -> None:
 
 
 def test_overflow_is_infinite_and_nothing_else() -> None:
-    for name, structure in STRUCTURES.items():
+    for name in ("geometric", "tied parts", "V"):
+        structure = STRUCTURES[name]
         rates = [jnp.array([-1.0, -0.1, 0.3, -1e9])] * len(structure.edges)
         finite = np.isfinite(time_sum(structure, rates, 10**4, continuous=False))
         np.testing.assert_array_equal(finite, [False, False, True, False], name)
@@ -253,92 +262,72 @@ def test_overflow_is_infinite_and_nothing_else() -> None:
 
 
 @both_kinds
-@both_dtypes
-@every_structure
+@pytest.mark.parametrize(("name", "dtype"), [*((name, "float64") for name in SOME), ("V", "float32")])
 def test_gradients(name: str, dtype: str, continuous: bool) -> None:
-    """In the rates, forward and reverse, and in T; no overflow here, so that every one must be right."""
+    """In the rates and in T; nothing overflows here, so that every one must be right, at s = 0 and 1 and T = 0 too."""
     structure = STRUCTURES[name]
     edges = len(structure.edges)
+    arguments = (0, 1) if continuous else (0,)
 
     def value(rates: Any, T: Any) -> Any:
         return time_sum(structure, list(rates), T, continuous=continuous)
 
-    for seed, T in enumerate([0, 1, 2, 5, 1000, 10**6 if dtype == "float64" else 10**4]):
-        rates = grid(edges, T, dtype, 6, seed, signs=False)
+    backward = jax.jit(jax.vmap(jax.grad(value, arguments), (0, None)))
+    forward = jax.jit(jax.vmap(jax.jacfwd(value, arguments), (0, None)))
+    for seed, T in enumerate([0.0, 1.0, 2.0, 5.0, 1000.0, 1e6 if dtype == "float64" else 1e4]):
+        rates = grid(edges, T, dtype, 8, seed, signs=False)
         rates = np.where(rates < -2 / max(T, 1), -1 / max(T, 1), rates).astype(dtype)
         with precision(dtype):
-            backward = np.asarray(jax.jit(jax.vmap(jax.grad(value), (0, None)))(rates, T))
-            forward = np.asarray(jax.jit(jax.vmap(jax.jacfwd(value), (0, None)))(rates, T))
-            in_time = (
-                jax.jit(jax.vmap(jax.grad(value, argnums=1), (0, None)))(rates, float(T))
-                if continuous
-                else []
-            )
-        np.testing.assert_allclose(backward, forward, rtol=TOLERANCE[dtype])
+            slopes = [np.asarray(slope) for slope in backward(rates, T)]
+            if name == "V" and dtype == "float64":
+                for slope, other in zip(slopes, forward(rates, T), strict=True):
+                    np.testing.assert_allclose(slope, other, rtol=1e-13)
         with mp.workdps(400):
             step = mp.mpf(10) ** -60
-            size = mp.mpf(T) if continuous else T
-            for row, derivatives in zip(rates, backward, strict=True):
+            size = mp.mpf(T) if continuous else int(T)
+            for row, slope in zip(rates, slopes[0], strict=True):
+                s = numbers(row)
                 for e in range(edges):
-                    shift = [step if f == e else 0 for f in range(edges)]
-                    up = [s + h for s, h in zip(numbers(row), shift, strict=True)]
-                    down = [s - h for s, h in zip(numbers(row), shift, strict=True)]
-                    slope = (
-                        exact(structure, up, size, continuous) - exact(structure, down, size, continuous)
-                    ) / (2 * step)
-                    slope = mp.mpf(mp.nstr(slope, 60)) if abs(slope) > 1e-100 else mp.mpf(0)
-                    # All terms of a derivative have one sign.
-                    check(derivatives[e], slope, abs(slope), dtype, (name, T, row, e))
-            for row, derivative in zip(rates, in_time, strict=True):
-                slope = (
-                    exact(structure, numbers(row), size + step, True)
-                    - exact(structure, numbers(row), size, True)
-                ) / step
-                if abs(slope) > 1e-30:
-                    check(derivative, slope, abs(slope), dtype, (name, T, row))
+                    up, down = (
+                        exact(structure, [*s[:e], s[e] + h, *s[e + 1 :]], size, continuous)
+                        for h in (step, -step)
+                    )
+                    true = negligible((up - down) / (2 * step))
+                    check(slope[e], true, abs(true), dtype, (name, T, row, e))
+            for row, slope in zip(rates, slopes[1] if continuous else [], strict=False):
+                up, down = (exact(structure, numbers(row), size + h, True) for h in (step, -step))
+                true = negligible((up - down) / (2 * step))
+                check(slope, true, abs(true), dtype, (name, T, row))
+
+
+def negligible(slope: Any) -> Any:
+    """Zero for a difference quotient that is nothing but its own error, the step squared."""
+    return slope if abs(slope) > mp.mpf(10) ** -90 else mp.mpf(0)
 
 
 @both_kinds
 def test_second_derivatives(continuous: bool) -> None:
-    structure = STRUCTURES["V"]
-    rates = np.array([0.1, 0.1, 1.0])
+    """With respect to rates that are alike: three nodes coincide."""
+    structure = STRUCTURES["chain of 2"]
+    rates = np.array([0.1, 0.1])
 
     def value(rates: Any) -> Any:
         return time_sum(structure, list(rates), 20, continuous=continuous)
 
     with jax.enable_x64(True):
-        hessian = np.asarray(jax.hessian(value)(rates))
-        crossed = np.asarray(jax.jacrev(jax.jacrev(value))(rates))
-    np.testing.assert_allclose(hessian, crossed, rtol=1e-13)
-    np.testing.assert_allclose(hessian, hessian.T, rtol=1e-13)
+        hessian = np.asarray(jax.jit(jax.hessian(value))(rates))
     with mp.workdps(400):
         size = mp.mpf(20) if continuous else 20
-        for i in range(3):
-            for j in range(3):
+        h = mp.mpf(10) ** -50
 
-                def of_two(a: Any, b: Any, i: int = i, j: int = j) -> Any:
-                    moved = [s + a * (e == i) + b * (e == j) for e, s in enumerate(numbers(rates))]
-                    return exact(structure, moved, size, continuous)
+        def moved(i: int, a: Any, j: int, b: Any) -> Any:
+            s = [s + a * (e == i) + b * (e == j) for e, s in enumerate(numbers(rates))]
+            return exact(structure, s, size, continuous)
 
-                h = mp.mpf(10) ** -50
-                second = (of_two(h, h) - of_two(h, -h) - of_two(-h, h) + of_two(-h, -h)) / (4 * h * h)
-                assert float(hessian[i, j]) == pytest.approx(float(second), rel=1e-12)
-
-
-def test_derivatives_at_special_points_are_finite() -> None:
-    """Where a plain power or a quotient gives NaN: s = 0, s = 1, T = 0, and both."""
-    for name, structure in STRUCTURES.items():
-        for special in (0.0, 1.0):
-            rates = jnp.full(len(structure.edges), special)
-            for T in (0, 1, 7):
-                for continuous in (False, True):
-
-                    def value(
-                        rates: Any, structure: TimeSum = structure, T: int = T, c: bool = continuous
-                    ) -> Any:
-                        return time_sum(structure, list(rates), T, continuous=c)
-
-                    assert jnp.isfinite(jax.grad(value)(rates)).all(), (name, special, T)
+        for i in range(2):
+            for j in range(2):
+                second = moved(i, h, j, h) - moved(i, h, j, -h) - moved(i, -h, j, h) + moved(i, -h, j, -h)
+                assert float(hessian[i, j]) == pytest.approx(float(second / (4 * h * h)), rel=1e-13)
 
 
 def test_mixed_derivative_in_time_and_rate() -> None:
@@ -358,8 +347,7 @@ def test_mixed_derivative_in_time_and_rate() -> None:
 
 
 @both_kinds
-@both_dtypes
-@every_structure
+@pytest.mark.parametrize(("name", "dtype"), [*((name, "float64") for name in SOME), ("V", "float32")])
 def test_limits(name: str, dtype: str, continuous: bool) -> None:
     structure = STRUCTURES[name]
     rng = np.random.default_rng(7)
@@ -486,18 +474,20 @@ def test_nodes_keep_their_digits(dtype: str) -> None:
 
     with precision(dtype):
         values, logs, complements, totals = map(np.asarray, nodes(rates))
-    units = 8 * np.finfo(dtype).eps
+    eps = float(np.finfo(dtype).eps)
+
+    def close(result: Any, value: Any, scale: Any) -> bool:
+        """To some units in the last place of the value, and of one as small as the scale's last place."""
+        return abs(float(result) - value) <= 4 * eps * (abs(value) + eps * scale)
+
     with mp.workdps(60):
         for row, value, log, complement, total in zip(rates, values, logs, complements, totals, strict=True):
             s = numbers(row)
-            x = mp.fprod(1 - k for k in s)
-            assert abs(float(value) - x) <= units * abs(x), row
-            assert abs(float(complement) - (1 - x)) <= units * abs(1 - x), row
-            assert abs(float(total) - mp.fsum(s)) <= units * abs(mp.fsum(s)), row
-            if x == 0:
-                assert log == -np.inf
-            else:
-                assert abs(float(log) - mp.log(abs(x))) <= units * abs(mp.log(abs(x))), row
+            x, scale = mp.fprod(1 - k for k in s), mp.fsum(map(abs, s))
+            assert close(value, x, 0), row
+            assert close(complement, 1 - x, scale), row
+            assert close(total, mp.fsum(s), scale), row
+            assert (log == -np.inf) if x == 0 else close(log, mp.log(abs(x)), scale), row
 
 
 def test_divided_differences_are_symmetric() -> None:
