@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import floor, log10
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["run_demo"]
 
 POINTS = 10
-RATES = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.02, 0.04)
+LEFT_OUT = 0.003
+"""How large, against the order-1 term, the first term that the formula leaves out may be guessed to be."""
+STEPS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1, 2, 4)
+"""The learning rates, as multiples of the edge of the formula's range."""
 
 
-def run_demo(order: int = 3, trials: int = 4000, seed: int = 0, output: Path = Path(".")) -> Comparison:
+def run_demo(
+    order: int = 3, trials: int = 4000, seed: int = 0, output: Path = Path("."), samples: int = 4096
+) -> Comparison:
     """Derive, measure, predict and simulate one-epoch SGD on a classifier of handwritten digits.
 
     Prints the formula with its diagrams, the measured statistics, and predicted against simulated test losses
@@ -31,6 +37,7 @@ def run_demo(order: int = 3, trials: int = 4000, seed: int = 0, output: Path = P
         trials: simulated runs for each learning rate.
         seed: the seed of the initialization and of all random numbers.
         output: the folder for the plot.
+        samples: draws for measuring.
 
     Returns:
         The comparison of prediction and simulation.
@@ -58,13 +65,21 @@ def run_demo(order: int = 3, trials: int = 4000, seed: int = 0, output: Path = P
         "handwritten digits"
     )
     measuring, simulating = jax.random.split(jax.random.key(seed))
-    measured = measure(formula, landscape, theta, key=measuring, samples=4096, progress=True)
+    measured = measure(formula, landscape, theta, key=measuring, samples=samples, progress=True)
     print(measured)
 
-    print(f"\nSimulating {trials} runs of SGD on {POINTS} images each, at {len(RATES)} learning rates")
+    # If the order-d term is a fraction τ of the order-1 term, the next is about τ^{d/(d−1)} of it.
+    tolerance = LEFT_OUT ** ((order - 1) / order)
+    size = abs(formula.lower().contributions(measured, 1.0, N=POINTS))
+    edge = float(tolerance * size[1] / size[order]) ** (1 / (order - 1))
+    rates = [_rounded_down(edge * step) for step in STEPS]
+
+    print(f"\nSimulating {trials} runs of SGD on {POINTS} images each, at {len(rates)} learning rates")
     sgd = SGD(N=POINTS, B=1, E=1)
-    prediction = predict(formula, landscape, theta, eta=RATES, measurement=measured, N=POINTS)
-    simulation = simulate(landscape, theta, sgd, RATES, trials, simulating, progress=True)
+    prediction = predict(
+        formula, landscape, theta, eta=rates, measurement=measured, tolerance=tolerance, N=POINTS
+    )
+    simulation = simulate(landscape, theta, sgd, rates, trials, simulating, progress=True)
     comparison = compare(prediction, simulation)
     print(comparison)
     _show_range(comparison, order)
@@ -82,12 +97,18 @@ def _show_formula(order: int) -> Formula:
     return formula
 
 
+def _rounded_down(rate: float) -> float:
+    """The rate with two digits, never larger than it."""
+    unit = 10.0 ** (floor(log10(rate)) - 1)
+    return float(f"{floor(rate / unit) * unit:.2g}")
+
+
 def _show_range(comparison: Comparison, order: int) -> None:
     prediction = comparison.prediction
     inside = prediction.eta[comparison.inside]
     outside = prediction.eta[~comparison.inside]
     print(
-        f"\nRange: the order-{order} term is at most {prediction.tolerance:.0%} of the order-1 term up to "
+        f"\nRange: the order-{order} term is at most {prediction.tolerance:.1%} of the order-1 term up to "
         f"η = {inside.max():.4g}" + (f"; beyond it: {', '.join(f'{rate:.4g}' for rate in outside)}" if outside.size else "")
     )
 

@@ -262,9 +262,11 @@ def test_overflow_is_infinite_and_nothing_else() -> None:
 
 
 @both_kinds
-@pytest.mark.parametrize(("name", "dtype"), [*((name, "float64") for name in SOME), ("V", "float32")])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [*((name, "float64") for name in SOME), ("tied parts", "float32")]
+)
 def test_gradients(name: str, dtype: str, continuous: bool) -> None:
-    """In the rates and in T; nothing overflows here, so that every one must be right, at s = 0 and 1 and T = 0 too."""
+    """In the rates and in T. Nothing overflows here, so every one must be right; at s = 0 and 1, T = 0 too."""
     structure = STRUCTURES[name]
     edges = len(structure.edges)
     arguments = (0, 1) if continuous else (0,)
@@ -279,9 +281,9 @@ def test_gradients(name: str, dtype: str, continuous: bool) -> None:
         rates = np.where(rates < -2 / max(T, 1), -1 / max(T, 1), rates).astype(dtype)
         with precision(dtype):
             slopes = [np.asarray(slope) for slope in backward(rates, T)]
-            if name == "V" and dtype == "float64":
+            if name == "tied parts":
                 for slope, other in zip(slopes, forward(rates, T), strict=True):
-                    np.testing.assert_allclose(slope, other, rtol=1e-13)
+                    np.testing.assert_allclose(slope, other, rtol=20 * np.finfo(dtype).eps)
         with mp.workdps(400):
             step = mp.mpf(10) ** -60
             size = mp.mpf(T) if continuous else int(T)
@@ -297,7 +299,10 @@ def test_gradients(name: str, dtype: str, continuous: bool) -> None:
             for row, slope in zip(rates, slopes[1] if continuous else [], strict=False):
                 up, down = (exact(structure, numbers(row), size + h, True) for h in (step, -step))
                 true = negligible((up - down) / (2 * step))
-                check(slope, true, abs(true), dtype, (name, T, row))
+                if true:
+                    check(slope, true, abs(true), dtype, (name, T, row))
+                else:
+                    assert abs(slope) < 1e-80, (name, T, row)
 
 
 def negligible(slope: Any) -> Any:
@@ -357,7 +362,8 @@ def test_limits(name: str, dtype: str, continuous: bool) -> None:
     with precision(dtype):
         results = np.asarray(time_sum_limit(structure, list(rates.T), continuous=continuous))
         far = float(time_sum(structure, list(rates[0]), 1000, continuous=continuous))
-    assert float(results[0]) == pytest.approx(far, rel=10 * np.finfo(dtype).eps)
+    eps = float(np.finfo(dtype).eps)
+    assert float(results[0]) == pytest.approx(far, rel=10 * eps)
     with mp.workdps(60):
         for row, result in zip(rates, results, strict=True):
             value = bound = mp.mpf(1)
@@ -371,8 +377,7 @@ def test_limits(name: str, dtype: str, continuous: bool) -> None:
                         term /= mp.fsum(s[e] for e in interval) if continuous else 1 - decay
                     terms.append(term)
                 value, bound = value * mp.fsum(terms), bound * mp.fsum(map(abs, terms))
-            error = abs(mp.mpf(float(result)) - value) / bound
-            assert error < 50 * np.finfo(dtype).eps, (row, result, value)
+            assert abs(mp.mpf(float(result)) - value) <= 50 * eps * bound, (row, result, value)
 
 
 def test_gradient_of_a_limit() -> None:
@@ -477,8 +482,8 @@ def test_nodes_keep_their_digits(dtype: str) -> None:
     eps = float(np.finfo(dtype).eps)
 
     def close(result: Any, value: Any, scale: Any) -> bool:
-        """To some units in the last place of the value, and of one as small as the scale's last place."""
-        return abs(float(result) - value) <= 4 * eps * (abs(value) + eps * scale)
+        """With twice as many digits as the dtype has before rates cancel, and all of them after."""
+        return abs(float(result) - value) <= 4 * eps * (abs(value) + eps * min(1, scale / eps))
 
     with mp.workdps(60):
         for row, value, log, complement, total in zip(rates, values, logs, complements, totals, strict=True):
