@@ -18,7 +18,9 @@ from jax import lax
 
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas import Formula, Observable
+from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.landscapes.contraction import Plan, make_plan
+from taylorsgd.landscapes.dense import DenseMeasurement, measure_dense
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     POPULATION_CHUNK,
@@ -32,6 +34,7 @@ from taylorsgd.landscapes.landscape import (
 )
 from taylorsgd.landscapes.measurement import DrawMoments, Measurement
 from taylorsgd.landscapes.running import Points, Runner
+from taylorsgd.lowering.resummed import part_keys
 
 __all__ = ["measure"]
 
@@ -46,8 +49,11 @@ def measure(
     batch: int = 4,
     chunk: int | None = None,
     progress: bool = False,
-) -> Measurement:
+) -> Any:
     """Estimate every value of a formula at θ_0 = theta, without bias and with standard errors.
+
+    A resummed formula takes the dense cumulants of its parts instead (`DenseMeasurement`): exact on a
+    population, k-statistics of `samples` points of a sampler. Then `batch` and `chunk` play no role.
 
     Expectations are over the landscape's population. Whatever needs no sampling (G·G, G·H·G, the loss, …) is
     exact on a population; cumulants are estimated from independent draws, each of which uses one training
@@ -66,14 +72,15 @@ def measure(
         progress: whether to show a progress bar with the time left.
 
     Returns:
-        A `Measurement`, ready for `Formula.lower` and `predict`.
+        A `Measurement`, or a `DenseMeasurement` if a formula is resummed; ready for `Formula.lower`.
 
     Raises:
         TypeError: if the arguments have other types, θ has leaves that are no floats, or an `Observable`
             is a SymPy expression, which has no parameters to be differentiated in.
         ValueError: if settings are impossible, formulas with and without open indices are mixed, or a loss
             or a derivative is not finite at θ_0.
-        NotImplementedError: if a value has two open indices, and so is a P × P matrix, or is resummed.
+        MemoryError: if the dense tensors of a resummed formula would take more than 2 GiB.
+        NotImplementedError: if a plain value has two open indices, and so is a P × P matrix.
 
     Example:
         >>> import jax, jax.numpy as jnp, taylorsgd as ts
@@ -87,10 +94,16 @@ def measure(
 
     Source: Tenka, sections C.2.2, C.3.1 and C.6.
     """
-    values, observables = _wanted(formula)
+    formulas = _formulas(formula)
+    observables = _functions(formulas)
     place = as_landscape(landscape)
     check_counts(samples=(samples, 2), batch=(batch, 1), chunk=(1 if chunk is None else chunk, 1))
     theta = checked_parameters(theta)
+    if any(isinstance(value, PropagatedValue) for one in formulas for value in one.values):
+        parts = tuple(dict.fromkeys(part for one in formulas for part in part_keys(one)))
+        _check_losses(place, theta, key)
+        return measure_dense(parts, place, theta, key, samples, observables)
+    values = _wanted(formulas)
     plan = make_plan(values, batch=batch, population=place.size)
     _check_losses(place, theta, key)
     runner = Runner(plan, place, theta, observables)
@@ -106,28 +119,31 @@ def measure(
     return _assembled(runner, moments)
 
 
-def _wanted(formula: Formula | Sequence[Formula]) -> tuple[tuple[Value, ...], dict[str, PointFunction]]:
-    """The values of some formulas, and the functions behind their marked nodes."""
-    values: set[Value] = set()
-    observables: dict[str, Observable] = {}
+def _formulas(formula: Formula | Sequence[Formula]) -> list[Formula]:
     formulas = list(formula) if isinstance(formula, (list, tuple)) else [formula]
     for one in formulas:
         if not isinstance(one, Formula):
             raise TypeError(f"formula={one!r} is not a Formula; derive() makes one")
-        for value in one.values:
-            if not isinstance(value, Value):
-                raise NotImplementedError(
-                    "a resummed formula takes dense tensors (G, H, C, … as arrays), not contracted values; "
-                    "measure the plain formula, derived without resum="
-                )
-            values.add(value)
-        for name, observable in one.observables.items():
-            if observables.setdefault(name, observable) != observable:
-                raise ValueError(f"two formulas observe something called {name!r}; give one another name")
+    return formulas
+
+
+def _wanted(formulas: Sequence[Formula]) -> tuple[Value, ...]:
+    """The values of some plain formulas."""
+    values = {value for one in formulas for value in one.values if isinstance(value, Value)}
     if len({len(value.open_indices) for value in values}) > 1:
         raise ValueError(
             "formula mixes scalars with vectors (values with an open index); measure them separately"
         )
+    return tuple(sorted(values))
+
+
+def _functions(formulas: Sequence[Formula]) -> dict[str, PointFunction]:
+    """The functions behind the marked nodes of some formulas."""
+    observables: dict[str, Observable] = {}
+    for one in formulas:
+        for name, observable in one.observables.items():
+            if observables.setdefault(name, observable) != observable:
+                raise ValueError(f"two formulas observe something called {name!r}; give one another name")
     functions = {}
     for name, observable in observables.items():
         if not callable(observable.s):
@@ -136,7 +152,7 @@ def _wanted(formula: Formula | Sequence[Formula]) -> tuple[tuple[Value, ...], di
                 "can differentiate, as in Observable(lambda theta: jnp.sum(theta**2))"
             )
         functions[name] = PointFunction(observable.s, f"the observable {name}")
-    return tuple(sorted(values)), functions
+    return functions
 
 
 def _check_losses(landscape: Landscape, theta: Any, key: jax.Array) -> None:

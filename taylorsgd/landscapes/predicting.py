@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,11 @@ import jax
 import numpy as np
 
 from taylorsgd.formulas import Formula
+from taylorsgd.landscapes.dense import DenseMeasurement
 from taylorsgd.landscapes.landscape import AnyLandscape
 from taylorsgd.landscapes.measurement import Measurement
 from taylorsgd.landscapes.measuring import measure
-from taylorsgd.lowering import Lowered
+from taylorsgd.lowering import Lowered, LoweredResummed
 
 __all__ = ["TWO_SIDED_95", "Prediction", "predict"]
 
@@ -29,7 +31,7 @@ def predict(
     key: jax.Array | None = None,
     samples: int = 2048,
     batch: int = 4,
-    measurement: Measurement | None = None,
+    measurement: Measurement | DenseMeasurement | None = None,
     tolerance: float = 0.02,
     progress: bool = False,
     **sizes: Any,
@@ -61,7 +63,7 @@ def predict(
         TypeError: as in `measure`, and if `measurement` is none.
         ValueError: as in `measure`, and if sizes are missing, unknown or contradict each other, a value was
             not measured, or `eta` is no scalar or sequence of finite numbers.
-        NotImplementedError: as in `measure`.
+        NotImplementedError: as in `measure`, and for a resummed formula on a sampler.
 
     Example:
         >>> import jax, taylorsgd as ts
@@ -80,10 +82,11 @@ def predict(
         raise ValueError(f"eta={eta!r} must be a finite number or a sequence of them")
     lowered = formula.lower()
     if not isinstance(lowered, Lowered):
-        raise NotImplementedError(
-            "a resummed formula takes dense tensors, which are not measured with errors; predict with the "
-            "plain formula, or call formula.lower() on the tensors"
-        )
+        dense = measurement
+        if dense is None:
+            own = jax.random.key(0) if key is None else key
+            dense = measure(formula, landscape, theta, key=own, samples=samples)
+        return _exact_prediction(formula, lowered, dense, rates, float(tolerance), sizes)
     lowered.weights(rates, **sizes)  # complains about sizes before the long measurement
     if measurement is None:
         own = jax.random.key(0) if key is None else key
@@ -113,6 +116,27 @@ def predict(
     )
 
 
+def _exact_prediction(
+    formula: Formula,
+    lowered: LoweredResummed,
+    measurement: Any,
+    rates: np.ndarray,
+    tolerance: float,
+    sizes: Mapping[str, Any],
+) -> Prediction:
+    """The prediction of a resummed formula from the exact tensors of a population."""
+    if not isinstance(measurement, DenseMeasurement):
+        raise TypeError(f"measurement={measurement!r} is not a DenseMeasurement; measure() makes one")
+    if not measurement.exact:
+        raise NotImplementedError(
+            "a resummed formula is not linear in its tensors, and errors of tensors estimated from a sampler are not "
+            "propagated through it; give a population of data, or call formula.lower() on what measure() returns"
+        )
+    parts = _wide(lowered.contributions(measurement, rates, **sizes))
+    covariance = np.zeros((*rates.shape, *rates.shape, *parts.shape[1 + rates.ndim :]))
+    return Prediction(formula, rates, parts.sum(axis=0), covariance, parts, tolerance, measurement)
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a formula predicts at some learning rates.
@@ -136,7 +160,7 @@ class Prediction:
     covariance: Any
     contributions: Any
     tolerance: float
-    measurement: Measurement
+    measurement: Measurement | DenseMeasurement
 
     @property
     def standard_error(self) -> Any:

@@ -29,8 +29,8 @@ but few entries are small.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial, reduce
+from collections.abc import Sequence
+from functools import partial
 from math import comb, factorial
 from typing import Any
 
@@ -49,8 +49,10 @@ from taylorsgd.lowering.triangular import (
     entries_below,
     entry_shape,
     product,
+    times_matrix,
     way_exists,
     with_mark,
+    without_mark,
 )
 
 __all__ = ["exponential_differences", "power_differences", "triangular_exponential", "triangular_power"]
@@ -187,7 +189,7 @@ def _powers(
         # M^{2n+1} as (M^n M) M^n, not M^{2n} M: there a factor may overflow though the product does not.
         odd = (following & 1) == 1
         other = {
-            entry: _bounded(jnp.where(odd, _once_more(triangle, entry, half, nodes, factors), value))
+            entry: _bounded(jnp.where(odd, times_matrix(triangle, entry, half, nodes, factors), value))
             for entry, value in half.items()
         }
         return tuple(
@@ -318,7 +320,7 @@ def _exponentials_jvp(
             if i > 0:
                 row.append((tangents[1] * nodes[i - 1], (i, marks)))
             if (i, i) in marks:
-                row.append((tangents[1], (i, _without(marks, (i, i)))))
+                row.append((tangents[1], (i, without_mark(marks, (i, i)))))
             row.extend(
                 (tangents[1], (j, marks))
                 for k, j in triangle.moves
@@ -355,7 +357,7 @@ def _series(
     for n in range(max(degrees.values(), default=0) + terms + 1):
         # M^n, whose entry (i, j; D) is homogeneous of degree n − degree(i, j; D) in the nodes.
         power = {
-            pair: _once_more(triangle, pair, power, nodes, ones)
+            pair: times_matrix(triangle, pair, power, nodes, ones)
             for pair, lowest in degrees.items()
             if lowest <= n <= lowest + terms
         }
@@ -368,32 +370,6 @@ def _series(
 
 
 # -- both --------------------------------------------------------------------------------------------
-
-
-def _once_more(
-    triangle: Triangle,
-    entry: Entry,
-    power: Mapping[Entry, Array],
-    nodes: Sequence[Array],
-    couplings: Mapping[tuple[int, int], Array | None],
-) -> Array:
-    """The entry of a power of M times M; entries that the power lacks are 0."""
-    i, j, marks = entry
-    terms: list[Array | None] = [power[entry] * nodes[j] if entry in power else None]
-    if (j, j) in marks:
-        terms.append(power.get((i, j, _without(marks, (j, j)))))
-    for move, coupling in couplings.items():
-        if move[1] == j:
-            before = power.get((i, move[0], marks))
-            terms.append(before if before is None or coupling is None else before * coupling)
-            if move in marks:
-                terms.append(power.get((i, move[0], _without(marks, move))))
-    return reduce(jnp.add, [term for term in terms if term is not None])
-
-
-def _without(marks: Marks, mark: tuple[int, int]) -> Marks:
-    first = marks.index(mark)
-    return marks[:first] + marks[first + 1 :]
 
 
 def _repeats(triangle: Triangle, entries: Sequence[Entry]) -> list[int]:

@@ -266,6 +266,9 @@ def _evaluate(
     program: _Resummed, tensors: tuple[jax.Array, ...], eta: jax.Array, factor: Any, given: Mapping[str, jax.Array]
 ) -> jax.Array:
     """All terms, with axes (term, broadcast shape of η and sizes…, open indices…)."""
+    # H is symmetric; so is then the derivative in it.
+    symmetric = (tensors[program.hessian] + tensors[program.hessian].T) / 2
+    tensors = (*tensors[: program.hessian], symmetric, *tensors[program.hessian + 1 :])
     if factor is not None:
         tensors = tuple(_turned(tensor, factor) for tensor in tensors)
     shape = jnp.broadcast_shapes(eta.shape, *(size.shape for size in given.values()))

@@ -10,7 +10,7 @@ the sum over those ways only that pass all the marks of D. Products convolve,
 
     (AB)_{ij; D} = Σ_k Σ_{D = D′ + D″} A_{ik; D′} B_{kj; D″},
 
-and if entries and marks are positive in sign, so are all terms. Only entries that some way passes exist.
+and where what M holds is positive, so are all terms. Only entries that some way passes exist.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ __all__ = [
     "entries_below",
     "entry_shape",
     "product",
+    "times_matrix",
     "way_exists",
     "with_mark",
+    "without_mark",
 ]
 
 Marks = tuple[tuple[int, int], ...]
@@ -103,6 +105,12 @@ def with_mark(marks: Marks, mark: tuple[int, int]) -> tuple[Marks, int]:
     return more, more.count(mark)
 
 
+def without_mark(marks: Marks, mark: tuple[int, int]) -> Marks:
+    """D − {mark}, for a mark in D."""
+    first = marks.index(mark)
+    return marks[:first] + marks[first + 1 :]
+
+
 @lru_cache(maxsize=1 << 16)
 def _factors(triangle: Triangle, entry: Entry) -> tuple[tuple[Entry, Entry], ...]:
     """The pairs (i, k; D′), (k, j; D″) with D′ + D″ = D for which there are ways."""
@@ -152,6 +160,38 @@ def product(
         Σ over states and splits of D, of the broadcast shape.
     """
     return reduce(jnp.add, [first[a] * second[b] for a, b in _factors(triangle, entry)])
+
+
+def times_matrix(
+    triangle: Triangle,
+    entry: Entry,
+    power: Mapping[Entry, Array],
+    nodes: Sequence[Array],
+    couplings: Mapping[tuple[int, int], Array | None],
+) -> Array:
+    """An entry (i, j; D) of A M, with M and its derivatives written out.
+
+    Args:
+        triangle: the shape of both matrices.
+        entry: which one.
+        power: the coefficients of A; those that it lacks are 0.
+        nodes: the diagonal of M.
+        couplings: for every move the entry of M, None for 1.
+
+    Returns:
+        An array of the broadcast shape.
+    """
+    i, j, marks = entry
+    terms: list[Array | None] = [power[entry] * nodes[j] if entry in power else None]
+    if (j, j) in marks:
+        terms.append(power.get((i, j, without_mark(marks, (j, j)))))
+    for move, coupling in couplings.items():
+        if move[1] == j:
+            before = power.get((i, move[0], marks))
+            terms.append(before if before is None or coupling is None else before * coupling)
+            if move in marks:
+                terms.append(power.get((i, move[0], without_mark(marks, move))))
+    return reduce(jnp.add, [term for term in terms if term is not None])
 
 
 def entry_shape(

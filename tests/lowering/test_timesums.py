@@ -17,7 +17,7 @@ compiling, so float32, derivatives and limits are tried on some structures only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from math import comb
@@ -31,8 +31,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
 
-from taylorsgd.lowering.divided import exponential_differences, power_differences
-from taylorsgd.lowering.nodes import complement_of_decays, product_of_decays, total_rate
 from taylorsgd.lowering.timesums import branch_sums, time_sum, time_sum_limit
 from taylorsgd.spacetime.timesums import ROOT, TimeSum
 
@@ -109,7 +107,7 @@ def exact(structure: TimeSum, rates: Sequence[Any], T: Any, continuous: bool, ab
     return total
 
 
-def numbers(row: Sequence[Any]) -> list[Any]:
+def numbers(row: Iterable[Any]) -> list[Any]:
     return [mp.mpf(float(x)) for x in row]
 
 
@@ -249,7 +247,7 @@ def test_fewer_updates_than_events_give_exactly_zero() -> None:
 
 
 def test_overflow_is_infinite_and_nothing_else() -> None:
-    for name in ("geometric", "tied parts", "V"):
+    for name in ("geometric", "tied parts"):
         structure = STRUCTURES[name]
         rates = [jnp.array([-1.0, -0.1, 0.3, -1e9])] * len(structure.edges)
         finite = np.isfinite(time_sum(structure, rates, 10**4, continuous=False))
@@ -266,7 +264,7 @@ def test_overflow_is_infinite_and_nothing_else() -> None:
     ("name", "dtype"), [*((name, "float64") for name in SOME), ("tied parts", "float32")]
 )
 def test_gradients(name: str, dtype: str, continuous: bool) -> None:
-    """In the rates and in T. Nothing overflows here, so every one must be right; at s = 0 and 1, T = 0 too."""
+    """In the rates and in T. Nothing overflows here, so all must be right, at s = 0 and 1 and T = 0 too."""
     structure = STRUCTURES[name]
     edges = len(structure.edges)
     arguments = (0, 1) if continuous else (0,)
@@ -283,7 +281,7 @@ def test_gradients(name: str, dtype: str, continuous: bool) -> None:
             slopes = [np.asarray(slope) for slope in backward(rates, T)]
             if name == "tied parts":
                 for slope, other in zip(slopes, forward(rates, T), strict=True):
-                    np.testing.assert_allclose(slope, other, rtol=20 * np.finfo(dtype).eps)
+                    np.testing.assert_allclose(slope, other, rtol=20 * float(np.finfo(dtype).eps))
         with mp.workdps(400):
             step = mp.mpf(10) ** -60
             size = mp.mpf(T) if continuous else int(T)
@@ -302,7 +300,7 @@ def test_gradients(name: str, dtype: str, continuous: bool) -> None:
                 if true:
                     check(slope, true, abs(true), dtype, (name, T, row))
                 else:
-                    assert abs(slope) < 1e-80, (name, T, row)
+                    assert abs(float(slope)) < 1e-80, (name, T, row)
 
 
 def negligible(slope: Any) -> Any:
@@ -421,10 +419,10 @@ def test_one_compilation_serves_all_numbers(continuous: bool) -> None:
 
 @both_kinds
 def test_vmap_over_rates_and_times(continuous: bool) -> None:
-    structure = STRUCTURES["V"]
+    structure = STRUCTURES["chain of 2"]
 
     def value(s: Any, T: Any) -> Any:
-        return time_sum(structure, [s, 2 * s, 0.5], T, continuous=continuous)
+        return time_sum(structure, [s, 2 * s], T, continuous=continuous)
 
     rates, sizes = jnp.array([0.0, 0.1, 0.3]), jnp.array([0, 1, 5, 1000])
     many = jax.vmap(jax.vmap(value, (None, 0)), (0, None))(rates, sizes)
@@ -455,55 +453,7 @@ def test_wrong_arguments() -> None:
 @both_kinds
 def test_exports_for_every_machine(continuous: bool) -> None:
     def slope(rates: Any, T: Any) -> Any:
-        return jax.grad(lambda r: time_sum(STRUCTURES["V"], list(r), T, continuous=continuous))(rates)
+        return jax.grad(lambda r: time_sum(STRUCTURES["fork"], list(r), T, continuous=continuous))(rates)
 
-    exported = jax.export.export(jax.jit(slope), platforms=["cpu", "cuda", "tpu"])(jnp.zeros(3), 7)
-    np.testing.assert_allclose(exported.call(jnp.ones(3) / 8, 7), slope(jnp.ones(3) / 8, 7), rtol=1e-6)
-
-
-# -- what it is made of ------------------------------------------------------------------------------
-
-
-@both_dtypes
-def test_nodes_keep_their_digits(dtype: str) -> None:
-    """Compiled with constants in sight, which XLA likes to reassociate; rates of both signs that cancel."""
-    rng = np.random.default_rng(5)
-    rates = (10.0 ** rng.uniform(-12, 0.4, (500, 3)) * rng.choice([1, -1], (500, 3))).astype(dtype)
-    rates[::2, 1] = -rates[::2, 0] / (1 - rates[::2, 0])
-    rates[:4] = [[0, 0, 0], [1, 0.5, 0.5], [2, 2, 2], [1, 1, 2]]
-
-    @jax.jit
-    def nodes(s: Any) -> Any:
-        columns = (s[:, 0], s[:, 1], s[:, 2])
-        return *product_of_decays(columns), complement_of_decays(columns), total_rate(columns)
-
-    with precision(dtype):
-        values, logs, complements, totals = map(np.asarray, nodes(rates))
-    eps = float(np.finfo(dtype).eps)
-
-    def close(result: Any, value: Any, scale: Any) -> bool:
-        """With twice as many digits as the dtype has before rates cancel, and all of them after."""
-        return abs(float(result) - value) <= 4 * eps * (abs(value) + eps * min(1, scale / eps))
-
-    with mp.workdps(60):
-        for row, value, log, complement, total in zip(rates, values, logs, complements, totals, strict=True):
-            s = numbers(row)
-            x, scale = mp.fprod(1 - k for k in s), mp.fsum(map(abs, s))
-            assert close(value, x, 0), row
-            assert close(complement, 1 - x, scale), row
-            assert close(total, mp.fsum(s), scale), row
-            assert (log == -np.inf) if x == 0 else close(log, mp.log(abs(x)), scale), row
-
-
-def test_divided_differences_are_symmetric() -> None:
-    """Also in nodes that do and do not coincide: [f; a, b, a] = [f; a, a, b]."""
-    with jax.enable_x64(True):
-        a, b = product_of_decays([jnp.array(0.25)]), product_of_decays([jnp.array(-0.01)])
-        T = jnp.uint32(300)
-        assert float(power_differences([a, b, a], T)) == pytest.approx(
-            float(power_differences([b, a, a], T)), rel=1e-14
-        )
-        y, z, t = jnp.array(-0.25), jnp.array(0.01), jnp.array(300.0)
-        assert float(exponential_differences([y, z, y], t)) == pytest.approx(
-            float(exponential_differences([z, y, y], t)), rel=1e-14
-        )
+    exported = jax.export.export(jax.jit(slope), platforms=["cpu", "cuda", "tpu"])(jnp.zeros(2), 7)
+    np.testing.assert_allclose(exported.call(jnp.ones(2) / 8, 7), slope(jnp.ones(2) / 8, 7), rtol=1e-6)
