@@ -302,11 +302,6 @@ class TestErrors:
                 NotImplementedError,
                 "dense tensors",
             ),
-            (
-                {"formula": ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2, resum="discrete")},
-                NotImplementedError,
-                "resummed",
-            ),
         ],
     )
     def test_bad_arguments(self, twins: Any, changes: Any, error: type[Exception], message: str) -> None:
