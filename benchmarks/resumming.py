@@ -84,13 +84,15 @@ def evaluating() -> None:
     steps = sp.Symbol("T")
     closed = {}
     for network in networks:
-        if network.edges:
+        if network.times is not None:
             rates = sp.symbols(f"s:{network.edges}")
             expression = closed_time_sum(network.times, rates, steps, continuous=False)
             closed[network] = sp.lambdify([*rates, steps], expression, "jax")
 
     def by_lambdify(network: Any, rates: Any) -> Any:
-        spread = [rates.reshape(*(-1 if i == e else 1 for i in range(network.edges))) for e in range(network.edges)]
+        spread = [
+            rates.reshape(*(-1 if i == e else 1 for i in range(network.edges))) for e in range(network.edges)
+        ]
         # Equal eigenvalues are poles of the closed form: keep the indices apart, as its user would have to.
         apart = [array * (1 + 1e-6 * e) for e, array in enumerate(spread)]
         return jnp.broadcast_to(closed[network](*apart, UPDATES), (DIMENSION,) * network.edges)
@@ -101,10 +103,11 @@ def evaluating() -> None:
 
     ordered = tuple(tensors[part] for part in lowered.parts)
     rates = RATE * eigenvalues
+    lambdified, scanned = contracted(by_lambdify), contracted(by_scan)
     ways = {
         "lowered": lambda: lowered(tensors, eta=RATE, N=UPDATES),
-        "lambdify": lambda way=contracted(by_lambdify): way(ordered, rates),
-        "scan": lambda way=contracted(by_scan): way(ordered, rates),
+        "lambdify": lambda: lambdified(ordered, rates),
+        "scan": lambda: scanned(ordered, rates),
     }
     values, medians = {}, {}
     for name, way in ways.items():
@@ -134,4 +137,3 @@ def emit(figure: str, **fields: Any) -> None:
 if __name__ == "__main__":
     deriving()
     evaluating()
-

@@ -109,7 +109,8 @@ def _show_range(comparison: Comparison, order: int) -> None:
     outside = prediction.eta[~comparison.inside]
     print(
         f"\nRange: the order-{order} term is at most {prediction.tolerance:.1%} of the order-1 term up to "
-        f"η = {inside.max():.4g}" + (f"; beyond it: {', '.join(f'{rate:.4g}' for rate in outside)}" if outside.size else "")
+        f"η = {inside.max():.4g}"
+        + (f"; beyond it: {', '.join(f'{rate:.4g}' for rate in outside)}" if outside.size else "")
     )
 
 
@@ -133,7 +134,13 @@ def _plot(comparison: Comparison, path: Path) -> None:
     # Errors of the decrease; relative ones below are of its size, whatever its sign.
     simulated_error = TWO_SIDED_95 * comparison.simulated_error
     upper.errorbar(
-        eta, initial - comparison.simulated, simulated_error, fmt="ko", ms=4, capsize=2, label="simulated SGD, 95 %"
+        eta,
+        initial - comparison.simulated,
+        simulated_error,
+        fmt="ko",
+        ms=4,
+        capsize=2,
+        label="simulated SGD, 95 %",
     )
     upper.set(xscale="log", yscale="log", ylabel="decrease of the test loss  $l(θ_0) - E[l(θ_T)]$")
     upper.legend(frameon=False)

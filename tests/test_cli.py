@@ -28,8 +28,16 @@ def test_derive_prints_each_format(capsys):
         ("gap --sgd -N 6 -B 2", ts.GeneralizationGap(), ts.SGD(N=6, B=2)),
         ("displacement --sde -B 1", ts.Displacement(), ts.SDE(B=1)),
         ("variance(test-loss) --ode", ts.Variance(ts.TestLoss()), ts.ODE()),
-        ("covariance(gap,displacement) --gd", ts.Covariance(ts.GeneralizationGap(), ts.Displacement()), ts.GD()),
-        ("second-moment(displacement,displacement) --gd", ts.SecondMoment(ts.Displacement(), ts.Displacement()), ts.GD()),
+        (
+            "covariance(gap,displacement) --gd",
+            ts.Covariance(ts.GeneralizationGap(), ts.Displacement()),
+            ts.GD(),
+        ),
+        (
+            "second-moment(displacement,displacement) --gd",
+            ts.SecondMoment(ts.Displacement(), ts.Displacement()),
+            ts.GD(),
+        ),
     ],
 )
 def test_derive_understands_observables_and_dynamics(capsys, words, observable, spacetime):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from math import factorial
 
 __all__ = ["count_diagrams"]
@@ -84,7 +84,7 @@ def _sets_of(species: CycleIndex, order: int) -> CycleIndex:
     return result
 
 
-@lru_cache(maxsize=None)
+@cache
 def _rooted_trees(order: int) -> CycleIndex:
     """The series of rooted trees with up to `order` nodes: A = X · Sets(A)."""
     if order == 0:

@@ -145,7 +145,11 @@ class Diagram:
 
     def __lt__(self, other: Diagram) -> bool:
         """Order by number of edges, then by canonical form."""
-        return (len(self.parents), self.parents, self.parts) < (len(other.parents), other.parents, other.parts)
+        return (len(self.parents), self.parents, self.parts) < (
+            len(other.parents),
+            other.parents,
+            other.parts,
+        )
 
     def __hash__(self) -> int:
         """Hash the canonical form."""
@@ -227,7 +231,9 @@ def _check_forest(parents: tuple[int, ...]) -> None:
         while parents[above] >= 0:
             above, steps = parents[above], steps + 1
             if steps > len(parents):
-                raise ValueError(f"parents={parents!r} has a cycle through node {node}; a diagram is a forest")
+                raise ValueError(
+                    f"parents={parents!r} has a cycle through node {node}; a diagram is a forest"
+                )
 
 
 def _unfold(codes: tuple[Code, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -7,7 +7,7 @@ of the nodes is drawn as a restricted growth string, and isomorphic results are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 
 from taylorsgd.diagrams.diagram import Diagram
 
@@ -76,7 +76,7 @@ def forests_of_order(
                     yield diagram
 
 
-@lru_cache(maxsize=None)
+@cache
 def rooted_trees(edges: int) -> tuple[tuple[int, ...], ...]:
     """List every rooted tree with so many edges as the tuple of its nodes' parents.
 
@@ -144,7 +144,9 @@ def _partitions(
             if members < 0 or members.bit_count() >= limit:
                 continue
             # A root's own time is T, so sharing a part with its descendants closes no circle.
-            if not tied_ancestors and any(parents[a] >= 0 and members >> a & ancestors[node] >> a & 1 for a in range(node)):
+            if not tied_ancestors and any(
+                parents[a] >= 0 and members >> a & ancestors[node] >> a & 1 for a in range(node)
+            ):
                 continue
             labels.append(label)
             blocks[label] |= 1 << node

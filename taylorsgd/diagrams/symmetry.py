@@ -60,7 +60,9 @@ def exchanges(code: Code) -> int:
 
 
 def best_colouring(
-    parts: Sequence[int], surroundings: Callable[[Sequence[int]], Sequence[Any]], code: Callable[[Sequence[int]], Any]
+    parts: Sequence[int],
+    surroundings: Callable[[Sequence[int]], Sequence[Any]],
+    code: Callable[[Sequence[int]], Any],
 ) -> tuple[Any, list[int], int]:
     """Name the tied parts so that the code of the whole is smallest.
 

@@ -121,7 +121,9 @@ class Value:
     @cached_property
     def open_indices(self) -> tuple[int, ...]:
         """The nodes with an open index, in the order of the observables that left them open."""
-        return tuple(sorted((n for n, m in enumerate(self.marks) if m.startswith("@")), key=lambda n: self.marks[n]))
+        return tuple(
+            sorted((n for n, m in enumerate(self.marks) if m.startswith("@")), key=lambda n: self.marks[n])
+        )
 
     @property
     def sort_key(self) -> tuple[object, ...]:
@@ -133,7 +135,6 @@ class Value:
         if not isinstance(other, Value):
             return NotImplemented
         return self._hash == other._hash and self.sort_key == other.sort_key
-
 
     def __lt__(self, other: Value) -> bool:
         """Order by `sort_key`."""
@@ -194,7 +195,9 @@ def value_of(diagram: Diagram, root_marks: Sequence[str] = (LOSS,)) -> Value:
     return Value(diagram.parents, diagram.parts, marks)
 
 
-def _restore(parents: tuple[int, ...], parts: tuple[int, ...], marks: tuple[str, ...], moments: bool) -> Value:
+def _restore(
+    parents: tuple[int, ...], parts: tuple[int, ...], marks: tuple[str, ...], moments: bool
+) -> Value:
     return Value(parents, parts, marks, moments=moments)
 
 
@@ -203,9 +206,13 @@ def _check_marks(marks: Sequence[str], labels: Sequence[int], neighbours: Sequen
         if mark == LOSS:
             continue
         if labels.count(labels[node]) > 1:
-            raise ValueError(f"marks: node {node} carries {mark!r} and can't be tied; only nodes of the loss can")
+            raise ValueError(
+                f"marks: node {node} carries {mark!r} and can't be tied; only nodes of the loss can"
+            )
         if mark.startswith("@") and len(neighbours[node]) != 1:
-            raise ValueError(f"marks: the open index {mark!r} needs exactly one edge, not {len(neighbours[node])}")
+            raise ValueError(
+                f"marks: the open index {mark!r} needs exactly one edge, not {len(neighbours[node])}"
+            )
 
 
 def _components(neighbours: Sequence[Sequence[int]]) -> list[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from taylorsgd.diagrams import Value
 from taylorsgd.diagrams.values import LOSS
@@ -13,7 +14,8 @@ __all__ = ["ASSUMPTIONS", "survives"]
 def _minimum(value: Value) -> bool:
     """G = 0 at θ_0: no node of degree 1 is alone."""
     return not any(
-        len(block) == 1 and value.degrees[block[0]] == 1 and value.marks[block[0]] == LOSS for block in value.blocks
+        len(block) == 1 and value.degrees[block[0]] == 1 and value.marks[block[0]] == LOSS
+        for block in value.blocks
     )
 
 
@@ -41,11 +43,11 @@ ASSUMPTIONS: dict[str, Callable[[Value], bool]] = {
 """For every assumption, whether a value can still be different from 0."""
 
 
-def survives(value: Value, assumption: str) -> bool:
+def survives(value: Any, assumption: str) -> bool:
     """Whether a value can be different from 0 under an assumption.
 
     Args:
-        value: a value in cumulants.
+        value: a `Value` in cumulants, or a resummed value.
         assumption: "minimum", "gaussian", "noiseless" or "quadratic".
 
     Raises:

@@ -104,7 +104,9 @@ def derive(
     return Formula(terms, (spacetime,), _observed(observable), _indices(roots))
 
 
-def _derive_resummed(observable: AnyObservable, spacetime: Spacetime, order: int, continuous: bool) -> Formula:
+def _derive_resummed(
+    observable: AnyObservable, spacetime: Spacetime, order: int, continuous: bool
+) -> Formula:
     roots = _roots(observable)
     marks = [root.mark for root in roots]
     sign = 1
@@ -214,7 +216,9 @@ def _indices(roots: list[_Root]) -> int:
 
 
 def _observed(observable: AnyObservable) -> dict[str, Observable]:
-    pair = (observable.a, observable.b) if isinstance(observable, (SecondMoment, Covariance)) else (observable,)
+    pair = (
+        (observable.a, observable.b) if isinstance(observable, (SecondMoment, Covariance)) else (observable,)
+    )
     return {single.name: single for single in pair if isinstance(single, Observable)}
 
 

@@ -126,7 +126,8 @@ def _gaps(chain: Chain, rates: Sequence[Expr], continuous: bool) -> list[Expr]:
     if continuous:
         return [factor_terms(Add(*(rates[e] for e in interval))) for interval in chain.alive]
     return [
-        factor_terms(expand(1 - Mul(*(1 - rates[e] for e in interval), evaluate=True))) for interval in chain.alive
+        factor_terms(expand(1 - Mul(*(1 - rates[e] for e in interval), evaluate=True)))
+        for interval in chain.alive
     ]
 
 
@@ -145,16 +146,20 @@ def _growth(times: TimeSum, rates: Sequence[Expr], continuous: bool, flat: set[i
         for chain in _chains(branch, continuous):
             gaps = _gaps(chain, rates, continuous)
             idle = [gap for interval, gap in zip(chain.alive, gaps, strict=True) if set(interval) <= flat]
-            others = [gap for interval, gap in zip(chain.alive, gaps, strict=True) if not set(interval) <= flat]
+            others = [
+                gap for interval, gap in zip(chain.alive, gaps, strict=True) if not set(interval) <= flat
+            ]
             if len(idle) > 1:
-                raise ValueError("the growth per update grows itself: two flat directions meet; no steady drift exists")
+                raise ValueError(
+                    "the growth per update grows itself: two flat directions meet; no steady drift exists"
+                )
             if any(_vanishes(gap) for gap in others):
                 raise ValueError("another direction is flat as well; no steady drift exists")
             if idle:
                 slope = slope + _spanned(chain, rates, continuous) / prod(others, start=Integer(1))
         if slope == 0:
             continue
-        rest = [limit for i, limit in enumerate(steady) if i != position]
+        rest: list[Any] = [limit for i, limit in enumerate(steady) if i != position]
         if any(limit is None for limit in rest):
             raise ValueError("two flat directions grow at once; no steady drift exists")
         growing = growing + slope * prod(rest, start=Integer(1))
@@ -227,7 +232,11 @@ def _edge_letters(value: PropagatedValue) -> tuple[list[int], bool]:
     letters = list(range(len(value.edges)))
     diagonal = False
     for root in value.diagram.roots:
-        if value.degrees[root] == 2 and value.marks[root] == LOSS and len(value.blocks[value.parts[root]]) == 1:
+        if (
+            value.degrees[root] == 2
+            and value.marks[root] == LOSS
+            and len(value.blocks[value.parts[root]]) == 1
+        ):
             first, second = (e for e, (_, parent) in enumerate(value.edges) if parent == root)
             merged = [letters[first] if letter == letters[second] else letter for letter in letters]
             if _generic(value, merged):
@@ -257,7 +266,9 @@ def _scalar(value: PropagatedValue, eigenvalues: tuple[Expr, ...]) -> Expr:
     rates = [symbols.eta * eigenvalues[letter] for letter in letters]
     flat: list[int] = []
     if value.drift:
-        flat = [e for node in value.open_indices for e, (_, parent) in enumerate(value.edges) if parent == node]
+        flat = [
+            e for node in value.open_indices for e, (_, parent) in enumerate(value.edges) if parent == node
+        ]
         rates = [Integer(0) if e in flat else rate for e, rate in enumerate(rates)]
     closed = closed_time_sum(value.time_sum, rates, value.T, continuous=value.continuous, flat=flat)
     for root in _diagonal_roots(value):
@@ -293,7 +304,8 @@ def _tensors(value: PropagatedValue) -> list[tuple[str, list[tuple[int, list[int
             continue
         nodes = sorted(block, key=lambda node: value.degrees[node])
         indexed = [
-            (value.degrees[node], [letters[e] for e, ends in enumerate(value.edges) if node in ends]) for node in nodes
+            (value.degrees[node], [letters[e] for e, ends in enumerate(value.edges) if node in ends])
+            for node in nodes
         ]
         name = value.marks[block[0]] or NAMED.get(tuple(degree for degree, _ in indexed), "")
         found.append((name, indexed))
@@ -317,18 +329,20 @@ def value_to_sympy(value: PropagatedValue) -> Expr:
         >>> value_to_sympy(f.terms[1].value)
         Sum(eta*(1 - exp(-2*N*eta*lambda[mu]))*C[mu, mu]/2, (mu, 0, P - 1))
     """
-    eigenvalue = IndexedBase("lambda")
+    eigenvalue: Any = IndexedBase("lambda")
     index = [Symbol(latin[1:], integer=True) for latin, _ in _LETTERS]
     letters, _ = _edge_letters(value)
     count = max(letters, default=-1) + 1
-    factors: list[Expr] = [_scalar(value, tuple(eigenvalue[index[i]] for i in range(count)))]
+    factors: list[Any] = [_scalar(value, tuple(eigenvalue[index[i]] for i in range(count)))]
     for name, nodes in _tensors(value):
         indices = [index[i] for _, numbers in nodes for i in numbers]
         head = name or _generic_name(nodes)
-        factors.append(IndexedBase(head)[tuple(indices)] if indices else Symbol(head))
-    product = Mul(*factors)
+        base: Any = IndexedBase(head)
+        factors.append(base[tuple(indices)] if indices else Symbol(head))
+    product: Any = Mul(*factors)
     dummies = [(index[i], 0, Symbol("P") - 1) for i in _summed(value)]
-    return Sum(product, *dummies) if dummies else product
+    total: Any = Sum(product, *dummies) if dummies else product
+    return total
 
 
 def _generic_name(nodes: Sequence[tuple[int, list[int]]]) -> str:
@@ -364,7 +378,9 @@ def _alone(prefactor: Expr, body: str, write: Any) -> str:
     return body if prefactor == 1 else f"{write(prefactor)} {body}"
 
 
-def _pieces(value: PropagatedValue, coefficient: Expr, eigenvalues: list[Symbol], face: int) -> tuple[Expr, str]:
+def _pieces(
+    value: PropagatedValue, coefficient: Expr, eigenvalues: list[Symbol], face: int
+) -> tuple[Expr, str]:
     try:
         scalar = coefficient * _scalar(value, tuple(eigenvalues))
     except NotImplementedError:
@@ -408,5 +424,3 @@ def _tensor_word(name: str, nodes: Sequence[tuple[int, list[int]]], face: int) -
 def _on_grid(value: PropagatedValue, face: int) -> str:
     drawn = str(value.diagram)
     return rf"\Sigma_{{\mathrm{{cells}}}}\mathrm{{[{drawn}]}}" if face == 0 else f"Σ_cells[{drawn}]"
-
-

@@ -243,9 +243,11 @@ class Formula:
             l + T/2 C_μν H^μν    with T = N
         """
         if any(term.value.moments for term in self.terms):
-            raise ValueError("assume() reads cumulants, and this formula is in moments; use to_cumulants() first")
+            raise ValueError(
+                "assume() reads cumulants, and this formula is in moments; use to_cumulants() first"
+            )
         return self.replaced(
-            term for term in self.terms if all([survives(term.value, assumption) for assumption in assumptions])
+            term for term in self.terms if all(survives(term.value, assumption) for assumption in assumptions)
         )
 
     def to_moments(self) -> Formula:
@@ -453,7 +455,9 @@ class Formula:
         for term in self.terms:
             if isinstance(term.value, PropagatedValue):
                 if not moments:
-                    raise ValueError("a resummed formula is in cumulants: its K would have to be rewritten as well")
+                    raise ValueError(
+                        "a resummed formula is in cumulants: its K would have to be rewritten as well"
+                    )
                 terms.append(term)
                 continue
             if term.value.moments != moments and len(set(term.value.parts)) < len(term.value.parts):
@@ -466,7 +470,9 @@ class Formula:
         free = {symbol for term in self.terms for symbol in term.free_symbols}
         free |= {symbol for spacetime in self.spacetimes for symbol in spacetime.free_symbols}
         if symbols.eta.name in given:
-            raise ValueError("eta is part of every value, not a size; give it to evaluate(), or use to_sympy()")
+            raise ValueError(
+                "eta is part of every value, not a size; give it to evaluate(), or use to_sympy()"
+            )
         return solve_sizes([spacetime.sizes for spacetime in self.spacetimes], free, given)  # type: ignore[arg-type]
 
 
@@ -476,7 +482,9 @@ def _substituted(value: AnyValue, solution: Mapping[Any, Expr]) -> AnyValue:
 
 def _exact_number(scale: Any) -> Expr | None:
     if isinstance(scale, bool) or isinstance(scale, float):
-        raise TypeError(f"{scale!r} is not exact; scale a formula by an int, a Fraction or a SymPy expression")
+        raise TypeError(
+            f"{scale!r} is not exact; scale a formula by an int, a Fraction or a SymPy expression"
+        )
     if isinstance(scale, Fraction):
         return Rational(scale.numerator, scale.denominator)
     if isinstance(scale, (int, Expr)):

@@ -80,7 +80,9 @@ def from_json(text: str) -> Formula:
         ]
         places = [_decode_spacetime(entry) for entry in data["spacetimes"]]
         indices = data["indices"]
-        observed = {entry["name"]: Observable(_decode(entry["s"]), entry["name"]) for entry in data["observables"]}
+        observed = {
+            entry["name"]: Observable(_decode(entry["s"]), entry["name"]) for entry in data["observables"]
+        }
     except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"the JSON text is damaged: {error!r}") from error
     if indices not in (0, 1, 2):
@@ -88,7 +90,7 @@ def from_json(text: str) -> Formula:
     return Formula(terms, places, observed, indices)
 
 
-def _encode(expression: Expr) -> Any:
+def _encode(expression: Any) -> Any:
     if isinstance(expression, Integer):
         return int(expression)
     if isinstance(expression, Rational):
@@ -100,7 +102,9 @@ def _encode(expression: Expr) -> Any:
             return {"constant": name}
     head = type(expression).__name__
     if head not in _HEADS:
-        raise TypeError(f"{expression} can't be written as JSON: the function {head} is none of {', '.join(_HEADS)}")
+        raise TypeError(
+            f"{expression} can't be written as JSON: the function {head} is none of {', '.join(_HEADS)}"
+        )
     return {"head": head, "arguments": [_encode(argument) for argument in expression.args]}
 
 

@@ -40,7 +40,9 @@ def formula_drift(formula: Formula) -> Formula:
     terms = []
     for term in formula.terms:
         value = _at_minimum(term, "drift()")
-        flat = [e for node in value.open_indices for e, (_, parent) in enumerate(value.edges) if parent == node]
+        flat = [
+            e for node in value.open_indices for e, (_, parent) in enumerate(value.edges) if parent == node
+        ]
         rates: list[Expr] = [Integer(0) if e in flat else Dummy(f"s{e}") for e in range(len(value.edges))]
         try:
             growth = closed_time_sum(value.time_sum, rates, oo, continuous=value.continuous, flat=flat)

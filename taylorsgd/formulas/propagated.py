@@ -110,7 +110,9 @@ class PropagatedValue:
     @cached_property
     def open_indices(self) -> tuple[int, ...]:
         """The nodes with an open index, in the order of the observables that left them open."""
-        return tuple(root for root, mark in zip(self.diagram.roots, self.root_marks, strict=True) if mark[:1] == "@")
+        return tuple(
+            root for root, mark in zip(self.diagram.roots, self.root_marks, strict=True) if mark[:1] == "@"
+        )
 
     @property
     def free_symbols(self) -> set[Symbol]:
@@ -120,10 +122,15 @@ class PropagatedValue:
     @property
     def sort_key(self) -> tuple[object, ...]:
         """Powers of η first, then from few ties to many."""
-        kind = (str(self.T), self.continuous, self.drift, repr(self.times) if isinstance(self.times, GridSum) else "")
+        kind = (
+            str(self.T),
+            self.continuous,
+            self.drift,
+            repr(self.times) if isinstance(self.times, GridSum) else "",
+        )
         return (self.order, 1, -len(self.blocks), self.parents, self.parts, self.marks, kind)
 
-    def substitute(self, values: Mapping[Symbol, Expr]) -> PropagatedValue:
+    def substitute(self, values: Mapping[Any, Any]) -> PropagatedValue:
         """The same value with some symbols of T replaced."""
         if not self.free_symbols & values.keys():
             return self

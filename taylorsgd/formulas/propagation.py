@@ -38,7 +38,10 @@ class Propagation:
     """
 
     def __init__(
-        self, tensors: Callable[[tuple[int, ...]], Any], observables: Mapping[str, Callable[[int], Any]], eta: Expr
+        self,
+        tensors: Callable[[tuple[int, ...]], Any],
+        observables: Mapping[str, Callable[[int], Any]],
+        eta: Expr,
     ) -> None:
         """Keep the inputs; H is looked up at the first value."""
         self.tensors = tensors
@@ -75,7 +78,9 @@ class Propagation:
         for tensor, block in parts:
             operands += [convert(tensor), [label for node in block for label in _ends(value, node)]]
         result = contract(operands, [_ends(value, node)[0] for node in value.open_indices])
-        express = np.vectorize(lambda entry: arithmetic.expression(entry) * self.eta**value.order, otypes=[object])
+        express = np.vectorize(
+            lambda entry: arithmetic.expression(entry) * self.eta**value.order, otypes=[object]
+        )
         return express(result)[()] if value.open_indices else express(result).item()
 
     @cached_property
@@ -97,7 +102,9 @@ class Propagation:
         rate = float(self.eta) if self.eta.is_number else None
         for eigenvalue in self._spectrum:
             if eigenvalue < -tolerance:
-                raise ValueError(f"theta_0 is no minimum: H has the eigenvalue {eigenvalue:.6g}, so T -> oo diverges")
+                raise ValueError(
+                    f"theta_0 is no minimum: H has the eigenvalue {eigenvalue:.6g}, so T -> oo diverges"
+                )
             if rate is not None and not value.continuous and rate * eigenvalue >= 2:
                 raise ValueError(
                     f"T -> oo diverges: H has the eigenvalue {eigenvalue:.6g}, at or beyond 2/eta = {2 / rate:.6g}"
@@ -199,7 +206,9 @@ def contract(operands: list[Any], free: list[int]) -> Any:
 
     arrays = [np.asarray(array, dtype=object) for array in operands[::2]]
     labels = [list(names) for names in operands[1::2]]
-    path = np.einsum_path(*(x for pair in zip(arrays, labels, strict=True) for x in pair), free, optimize="greedy")
+    path = np.einsum_path(
+        *(x for pair in zip(arrays, labels, strict=True) for x in pair), free, optimize="greedy"
+    )
     for step in path[0][1:]:
         # Pair by pair, so that a number that appears midway stays an array of one object.
         chosen = [(arrays[i], labels[i]) for i in step]
@@ -207,7 +216,9 @@ def contract(operands: list[Any], free: list[int]) -> Any:
             del arrays[i], labels[i]
         wanted = {label for names in labels for label in names} | set(free)
         if arrays:
-            kept = [label for label in dict.fromkeys(n for _, names in chosen for n in names) if label in wanted]
+            kept = [
+                label for label in dict.fromkeys(n for _, names in chosen for n in names) if label in wanted
+            ]
         else:
             kept = free
         result = np.einsum(*(x for pair in chosen for x in pair), kept)
@@ -242,7 +253,9 @@ class Arithmetic:
 
     def expression(self, entry: Any) -> Expr:
         """Write an entry as a SymPy expression, with the learning rate put in."""
-        numerator, denominator = (entry.numer, entry.denom) if hasattr(entry, "numer") else (entry, self.ring.one)
+        numerator, denominator = (
+            (entry.numer, entry.denom) if hasattr(entry, "numer") else (entry, self.ring.one)
+        )
         written = []
         for polynomial in (numerator, denominator):
             total: Expr = Rational(0)
@@ -269,7 +282,9 @@ def _propagators(value: PropagatedValue, hessian: Any, arithmetic: Arithmetic) -
     import numpy as np
 
     size = len(hessian)
-    identity = np.array([[arithmetic.one if i == j else arithmetic.zero for j in range(size)] for i in range(size)])
+    identity = np.array(
+        [[arithmetic.one if i == j else arithmetic.zero for j in range(size)] for i in range(size)]
+    )
     damping = identity - hessian * arithmetic.rate
     if isinstance(value.times, GridSum):
         return _over_grid(value, value.times, damping, identity)
@@ -428,5 +443,3 @@ def _over_grid(value: PropagatedValue, grid: GridSum, damping: Any, identity: An
 
         total = total + walk.run(len(grid.cells[0]), weight) * (walk.identity[0, 0] * multiplicity)
     return total
-
-

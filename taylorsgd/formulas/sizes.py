@@ -55,7 +55,7 @@ def solve_sizes(
                 f"{name}={value} is no size of this formula; it has {', '.join(known) or 'none'}"
             )
         equations += [(name, side, number) for side in sides]
-    solution: dict[Symbol, Expr] = {}
+    solution: dict[Any, Any] = {}
     values = {symbol for _, _, number in equations for symbol in number.free_symbols}
     while equations:
         equations.sort(key=lambda equation: (len(_unknown(equation[1], solution)), equation[1].count_ops()))
@@ -85,8 +85,10 @@ def solve_sizes(
                     f"{name}={number} contradicts the other sizes; "
                     f"given were {', '.join(f'{key}={value}' for key, value in given.items())}"
                 )
-            if len(found) != 1 or set(found[0]) != set(symbols) or any(
-                root.free_symbols - values for root in found[0].values()
+            if (
+                len(found) != 1
+                or set(found[0]) != set(symbols)
+                or any(root.free_symbols - values for root in found[0].values())
             ):
                 raise ValueError(
                     f"{name}={number} is not enough: here {name} = {side}; "

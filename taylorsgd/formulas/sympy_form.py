@@ -8,7 +8,7 @@ are in an eigenbasis of H, with eigenvalues lambda[mu].
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sympy import Expr, IndexedBase, Integer, Mul, Sum, Symbol
 
@@ -58,17 +58,19 @@ def value_to_sympy(value: Value) -> Expr:
         return letters.setdefault(edge, Symbol(name, integer=True))
 
     free = [index(node, neighbours[node][0]) for node in value.open_indices]
-    factors: list[Expr] = []
+    factors: list[Any] = []
     for block in value.blocks:
         if value.marks[block[0]].startswith("@"):
             continue
         block = sorted(block, key=lambda node: value.degrees[node])
         indices = [index(node, other) for node in block for other in neighbours[node]]
         name = _name(value, block)
-        factors.append(IndexedBase(name)[tuple(indices)] if indices else Symbol(name))
+        base: Any = IndexedBase(name)
+        factors.append(base[tuple(indices)] if indices else Symbol(name))
     dummies = [(letter, 0, _P - 1) for letter in letters.values() if letter not in free]
     product = Mul(*factors)
-    return Sum(product, *dummies) if dummies else product
+    total: Any = Sum(product, *dummies) if dummies else product
+    return total
 
 
 def _name(value: Value, block: list[int]) -> str:

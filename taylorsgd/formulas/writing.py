@@ -26,7 +26,9 @@ _LINE = 4
 
 def formula_text(formula: Formula) -> str:
     """Write a formula in plain text, with T explained where it is a shorthand."""
-    pieces = [_signed(*piece, sstr) for piece in _pieces(formula, notation.factored_text, eigenbasis.pieces_text)]
+    pieces = [
+        _signed(*piece, sstr) for piece in _pieces(formula, notation.factored_text, eigenbasis.pieces_text)
+    ]
     return _joined(pieces) + _explanation(formula, sstr, "    with T = {}")
 
 
@@ -98,7 +100,9 @@ def _explanation(formula: Formula, write: Any, template: str) -> str:
 
 
 def _latex_pieces(formula: Formula) -> list[str]:
-    return [_signed(*piece, latex) for piece in _pieces(formula, notation.factored_latex, eigenbasis.pieces_latex)]
+    return [
+        _signed(*piece, latex) for piece in _pieces(formula, notation.factored_latex, eigenbasis.pieces_latex)
+    ]
 
 
 def _pieces(formula: Formula, plain: Any, resummed: Any) -> list[tuple[Expr, str]]:
@@ -108,7 +112,9 @@ def _pieces(formula: Formula, plain: Any, resummed: Any) -> list[tuple[Expr, str
     for coefficient, term in zip(presented(formula), formula.terms, strict=True):
         value = term.value
         if isinstance(value, PropagatedValue):
-            found.append(resummed(value.with_T(symbols.T, value.drift) if value.T == shorthand else value, coefficient))
+            found.append(
+                resummed(value.with_T(symbols.T, value.drift) if value.T == shorthand else value, coefficient)
+            )
         else:
             scale, tensors = plain(value)
             found.append((coefficient * Rational(scale.numerator, scale.denominator), tensors))

@@ -116,7 +116,9 @@ def measure_dense(
         else:
             tensors[part] = _unbiased(part, moments, points)
         if not bool(jnp.all(jnp.isfinite(tensors[part]))):
-            raise ValueError(f"the tensor {part} is not finite at theta; the loss is not smooth there, or overflows")
+            raise ValueError(
+                f"the tensor {part} is not finite at theta; the loss is not smooth there, or overflows"
+            )
     return DenseMeasurement(tensors, points, landscape.size is not None)
 
 
@@ -141,7 +143,12 @@ def _derivative(function: Any, degree: int) -> Any:
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 5))
 def _moments(
-    point_loss: PointFunction, orders: tuple[int, ...], subsets: tuple[Degrees, ...], theta: Any, data: Any, chunk: int
+    point_loss: PointFunction,
+    orders: tuple[int, ...],
+    subsets: tuple[Degrees, ...],
+    theta: Any,
+    data: Any,
+    chunk: int,
 ) -> tuple[dict[int, jax.Array], dict[Degrees, jax.Array]]:
     """Means of the derivatives, and central moments of products of them, in two passes over the points."""
     flat, unravel = ravel_pytree(theta)
@@ -192,7 +199,9 @@ def _outer(arrays: Sequence[jax.Array], labels: Sequence[Sequence[int]]) -> jax.
     return jnp.einsum(*operands, sorted(label for names in labels for label in names), precision="highest")
 
 
-def _blocks(part: Degrees, partition: Sequence[Sequence[int]], moments: Mapping[Degrees, jax.Array]) -> jax.Array:
+def _blocks(
+    part: Degrees, partition: Sequence[Sequence[int]], moments: Mapping[Degrees, jax.Array]
+) -> jax.Array:
     labels = _consecutive(part)
     arrays = [moments[tuple(part[i] for i in block)] for block in partition]
     return _outer(arrays, [[label for i in block for label in labels[i]] for block in partition])
@@ -221,5 +230,3 @@ def _unbiased(part: Degrees, moments: Mapping[Degrees, jax.Array], n: int) -> ja
         if sorted(map(len, partition)) == [2, 2]
     )
     return ((n + 1) * whole - (n - 1) * pairs) * (n * n / ((n - 1) * (n - 2) * (n - 3)))
-
-

@@ -20,7 +20,7 @@ from taylorsgd.diagrams import Value
 from taylorsgd.formulas import Formula, Observable
 from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.landscapes.contraction import Plan, make_plan
-from taylorsgd.landscapes.dense import DenseMeasurement, measure_dense
+from taylorsgd.landscapes.dense import measure_dense
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     POPULATION_CHUNK,
@@ -120,7 +120,7 @@ def measure(
 
 
 def _formulas(formula: Formula | Sequence[Formula]) -> list[Formula]:
-    formulas = list(formula) if isinstance(formula, (list, tuple)) else [formula]
+    formulas: list[Any] = list(formula) if isinstance(formula, (list, tuple)) else [formula]
     for one in formulas:
         if not isinstance(one, Formula):
             raise TypeError(f"formula={one!r} is not a Formula; derive() makes one")

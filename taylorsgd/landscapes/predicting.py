@@ -93,7 +93,7 @@ def predict(
         measurement = measure(
             formula, landscape, theta, key=own, samples=samples, batch=batch, progress=progress
         )
-    elif not isinstance(measurement, Measurement):
+    if not isinstance(measurement, Measurement):
         raise TypeError(f"measurement={measurement!r} is not a Measurement; measure() makes one")
     parts = jax.tree.map(_wide, lowered.contributions(measurement, rates, **sizes))
     mean = jax.tree.map(_wide, lowered(measurement, eta=rates, **sizes))

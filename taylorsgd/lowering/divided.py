@@ -16,7 +16,7 @@ What keeps the digits:
 * All other terms are positive (for x ≥ 0, and for every real y), so relative errors just add up: a few units
   in the last place per squaring. For negative x the error is bounded by the same sum with |x_i|.
 * M^n itself is squared. P_n = M^n − 1, with P_2n = 2P_n + P_n², has the same entries off the diagonal, and
-  with a diagonal from expm1 errors that are alike at worst (13 units in the last place for four events and T
+  with a diagonal from expm1 errors that are alike at worst (15 units in the last place for four events and T
   up to 10⁶) and 15 % smaller on average; this is not worth negative terms, x < 0 apart, and expm1.
 
 A derivative is a divided difference with one node twice: ∂/∂x_i [f; …, x_i, …] = [f; …, x_i, x_i, …]. So

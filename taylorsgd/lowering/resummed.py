@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 from sympy import Expr, Integer, oo
 
@@ -227,7 +228,8 @@ def _resummed(formula: Formula, names: Sequence[str]) -> _Resummed:
     keys = part_keys(formula)
     coefficients = [term.coefficient for term in formula.terms]
     updates: list[Expr] = [
-        value.T if isinstance(value, PropagatedValue) and value.T is not oo else Integer(0) for value in formula.values
+        value.T if isinstance(value, PropagatedValue) and value.T is not oo else Integer(0)
+        for value in formula.values
     ]
     networks = tuple(_network(value, keys) for value in formula.values)
     return _Resummed(
@@ -245,7 +247,10 @@ def _network(value: Value | PropagatedValue, keys: Sequence[PartKey]) -> _Networ
             continue
         nodes = sorted(block, key=lambda node: value.degrees[node])
         axes = tuple(
-            (e, parent == node) for node in nodes for e, (child, parent) in enumerate(value.edges) if node in (child, parent)
+            (e, parent == node)
+            for node in nodes
+            for e, (child, parent) in enumerate(value.edges)
+            if node in (child, parent)
         )
         parts.append((keys.index(_key(value, block)), axes))
     ends = tuple(e for node in value.open_indices for e, pair in enumerate(value.edges) if node in pair)
@@ -255,7 +260,8 @@ def _network(value: Value | PropagatedValue, keys: Sequence[PartKey]) -> _Networ
     if isinstance(value.times, GridSum):
         inner = [node for node, parent in enumerate(value.parents) if parent >= 0]
         schedules = tuple(
-            (count, tuple(when[node] for node in inner)) for count, when in value.times.schedules(value.diagram)
+            (count, tuple(when[node] for node in inner))
+            for count, when in value.times.schedules(value.diagram)
         )
         return replace(network, times=times_of_nodes(value.diagram), schedules=schedules)
     return replace(network, times=value.times, continuous=value.continuous, limit=value.T is oo)
@@ -263,7 +269,11 @@ def _network(value: Value | PropagatedValue, keys: Sequence[PartKey]) -> _Networ
 
 @partial(jax.jit, static_argnames="program")
 def _evaluate(
-    program: _Resummed, tensors: tuple[jax.Array, ...], eta: jax.Array, factor: Any, given: Mapping[str, jax.Array]
+    program: _Resummed,
+    tensors: tuple[jax.Array, ...],
+    eta: jax.Array,
+    factor: Any,
+    given: Mapping[str, jax.Array],
 ) -> jax.Array:
     """All terms, with axes (term, broadcast shape of η and sizes…, open indices…)."""
     # H is symmetric; so is then the derivative in it.
@@ -278,9 +288,12 @@ def _evaluate(
         rate, *sizes = numbers
         both = program.sizes.evaluate(dict(zip(given, sizes, strict=True)))
         count = len(program.networks)
-        outputs = _contract(program.networks, tensors[program.hessian], tensors, rate, _floats(both[count:], rate))
+        outputs = _contract(
+            program.networks, tensors[program.hessian], tensors, rate, _floats(both[count:], rate)
+        )
         terms = [
-            coefficient * _turned_open(output, factor) for coefficient, output in zip(both[:count], outputs, strict=True)
+            coefficient * _turned_open(output, factor)
+            for coefficient, output in zip(both[:count], outputs, strict=True)
         ]
         return jnp.stack(terms) if terms else jnp.zeros(0, rate.dtype)
 
@@ -313,7 +326,8 @@ def _contract(
     updates: tuple[jax.Array, ...],
 ) -> tuple[jax.Array, ...]:
     """Every term without its coefficient."""
-    return _in_eigenbasis(networks, *jnp.linalg.eigh(hessian), tensors, eta, updates)
+    eigenvalues, vectors = jnp.linalg.eigh(hessian)
+    return _in_eigenbasis(networks, eigenvalues, vectors, tensors, eta, updates)
 
 
 def _contract_jvp(networks: tuple[_Network, ...], primals: Any, tangents: Any) -> Any:
@@ -324,7 +338,8 @@ def _contract_jvp(networks: tuple[_Network, ...], primals: Any, tangents: Any) -
     )
     leaves, structure = jax.tree.flatten(tuple(others))
     moving = [
-        jnp.zeros_like(leaf) if tangent is None else tangent for leaf, tangent in zip(leaves, rest, strict=True)
+        jnp.zeros_like(leaf) if tangent is None else tangent
+        for leaf, tangent in zip(leaves, rest, strict=True)
     ]
     eigenvalues, vectors = jnp.linalg.eigh(hessian)
     fixed = partial(_in_eigenbasis, networks, eigenvalues, vectors)
@@ -368,9 +383,7 @@ def _in_eigenbasis(
     return tuple(outputs)
 
 
-def _along_edges(
-    network: _Network, rates: jax.Array, T: jax.Array
-) -> list[tuple[jax.Array, Sequence[int]]]:
+def _along_edges(network: _Network, rates: jax.Array, T: jax.Array) -> list[tuple[jax.Array, Sequence[int]]]:
     """The sum over times as factors: arrays with one axis for each of the edges that are named beside them."""
     if network.times is None:
         return []
@@ -406,7 +419,9 @@ def _checked_tensors(parts: Sequence[PartKey], tensors: Any) -> dict[PartKey, An
     for key, array in arrays.items():
         shape = size * sum(degree for degree in key if isinstance(degree, int))
         if array.shape != shape:
-            raise ValueError(f"tensors[{key}] has shape {array.shape}; with P = {size[0]} it must have {shape}")
+            raise ValueError(
+                f"tensors[{key}] has shape {array.shape}; with P = {size[0]} it must have {shape}"
+            )
     return arrays
 
 
@@ -415,14 +430,14 @@ def _cholesky(metric: Any, size: int, dtype: Any) -> jax.Array:
     if matrix.shape != (size, size):
         raise ValueError(f"metric has shape {matrix.shape}; it must be P x P, here {(size, size)}")
     factor = jnp.linalg.cholesky(matrix)
-    if not isinstance(factor, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(factor))):
+    if not isinstance(factor, Tracer) and not bool(jnp.all(jnp.isfinite(factor))):
         raise ValueError("metric is not symmetric positive definite; a matrix learning rate must be")
     return factor
 
 
 def _check_stability(program: _Resummed, hessian: jax.Array, eta: jax.Array, factor: Any) -> None:
     """Warn of divergent descent, and refuse limits that do not exist, where the numbers are concrete."""
-    if any(isinstance(x, jax.core.Tracer) for x in (hessian, eta, factor)) or not hessian.size:
+    if any(isinstance(x, Tracer) for x in (hessian, eta, factor)) or not hessian.size:
         return
     matrix = np.asarray(hessian if factor is None else _turned(hessian, factor), dtype=float)
     spectrum = np.linalg.eigvalsh(matrix)
@@ -441,5 +456,7 @@ def _check_stability(program: _Resummed, hessian: jax.Array, eta: jax.Array, fac
         if any(network.limit and not network.continuous for network in program.networks):
             raise ValueError(f"the limit T -> oo does not exist: {message}")
         warnings.warn(
-            f"{message}: descent diverges along it, and so does the formula as T grows", RuntimeWarning, stacklevel=4
+            f"{message}: descent diverges along it, and so does the formula as T grows",
+            RuntimeWarning,
+            stacklevel=4,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
-from functools import lru_cache
+from functools import cache
 from typing import Any, ClassVar, Self, SupportsIndex
 
 from sympy import QQ, Expr, Integer, Rational, Symbol, factor, sympify
@@ -34,7 +34,7 @@ RESUMMED = (
 """Where resummation is supported, for error messages."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def binomial_polynomial(generator: int, k: int) -> PolyElement:
     """The binomial coefficient C(x, k) as a polynomial in the given generator of `RING`."""
     x = RING.gens[generator]
@@ -122,12 +122,14 @@ class Spacetime(ABC):
         weight = self.weight(diagram)
         return factor(self.expression(weight) * self._generators()[2] ** (-diagram.order))
 
-    def substitute(self, values: Mapping[Symbol, Expr]) -> Self:
+    def substitute(self, values: Mapping[Any, Any]) -> Self:
         """The same dynamics with some symbols of its sizes replaced."""
         constructor: dict[str, Any] = {}
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            constructor[field.name] = value.subs(values, simultaneous=True) if isinstance(value, Expr) else value
+            constructor[field.name] = (
+                value.subs(values, simultaneous=True) if isinstance(value, Expr) else value
+            )
         return type(self)(**constructor)
 
 
@@ -151,7 +153,7 @@ def size(name: str, value: Any, symbol: Symbol, least: int) -> Expr:
             f"{name}={value!r} is not a size; it must be an integer of at least {least}, "
             f"a SymPy expression, or None for the symbol {symbol}"
         )
-    expression = sympify(int(value)) if _is_integer(value) else value
+    expression: Any = sympify(int(value)) if _is_integer(value) else value
     if expression.is_number and not (expression.is_Integer and expression >= least):
         raise ValueError(f"{name}={value} is impossible; it must be an integer of at least {least}")
     return expression

@@ -62,7 +62,12 @@ class Grid(Spacetime):
     @property
     def sizes(self) -> dict[str, Expr]:
         """N, B, T and M = T/N, all integers or a ratio of them."""
-        return {"N": Integer(self.N), "B": Integer(self.B), "T": Integer(self.T), "M": Rational(self.T, self.N)}
+        return {
+            "N": Integer(self.N),
+            "B": Integer(self.B),
+            "T": Integer(self.T),
+            "M": Rational(self.T, self.N),
+        }
 
     def weight(self, diagram: Diagram) -> PolyElement:
         """Z(D) / B^|D| as an element of `RING`: a number."""

@@ -13,14 +13,14 @@ those that respect P; it is what the tests compare with.) s_|P| counts linear ex
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 from taylorsgd.diagrams import Diagram
 
 __all__ = ["levels_of_parts", "levels_of_tree", "surjections", "weak_orderings"]
 
 
-@lru_cache(maxsize=None)
+@cache
 def surjections(below: tuple[int, ...]) -> tuple[int, ...] | None:
     """Count the strict order-preserving maps onto chains.
 
@@ -81,7 +81,7 @@ def levels_of_parts(diagram: Diagram) -> tuple[int, ...] | None:
     return surjections(tuple(below))
 
 
-@lru_cache(maxsize=None)
+@cache
 def weak_orderings(count: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
     """List the weak orderings of so many things as (number of levels, level of every thing).
 

@@ -99,7 +99,9 @@ class SGD(Spacetime):
                 return RING.zero
             count = sum((binomial_polynomial(0, k) * s for k, s in enumerate(levels)), RING.zero)
         elif self.batches == 1:
-            count = sum((binomial_polynomial(1, k) * s for k, s in enumerate(levels_of_tree(diagram))), RING.zero)
+            count = sum(
+                (binomial_polynomial(1, k) * s for k, s in enumerate(levels_of_tree(diagram))), RING.zero
+            )
         else:
             count = epoch_count(diagram)
         return count * inverse_batch(diagram.order - parts)

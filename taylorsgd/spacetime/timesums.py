@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from math import prod
 from typing import Any, TypeVar
 
@@ -120,7 +120,10 @@ class TimeSum:
         labels = tuple(label for label, (source, _) in enumerate(self.edges) if source in events)
         place = {event: i for i, event in enumerate(events)}
         edges = tuple(
-            (place[self.edges[label][0]], ROOT if self.edges[label][1] == ROOT else place[self.edges[label][1]])
+            (
+                place[self.edges[label][0]],
+                ROOT if self.edges[label][1] == ROOT else place[self.edges[label][1]],
+            )
             for label in labels
         )
         chains = tuple(
@@ -143,7 +146,8 @@ class TimeSum:
             The sum, by the recurrence of h: exact for exact input. (For floats see `lowering`.)
         """
         return prod(
-            (sum((self._chain(chain, decays, T) for chain in branch.chains), 0) for branch in self.branches), start=1
+            (sum((self._chain(chain, decays, T) for chain in branch.chains), 0) for branch in self.branches),
+            start=1,
         )
 
     @staticmethod
@@ -172,7 +176,9 @@ def times_of_nodes(diagram: Diagram) -> TimeSum:
 
 def _time_sum(diagram: Diagram, event_of: dict[int, int]) -> TimeSum:
     edges = tuple(
-        (event_of[node], event_of.get(parent, ROOT)) for node, parent in enumerate(diagram.parents) if parent >= 0
+        (event_of[node], event_of.get(parent, ROOT))
+        for node, parent in enumerate(diagram.parents)
+        if parent >= 0
     )
     return TimeSum(max(event_of.values(), default=-1) + 1, edges)
 
@@ -193,7 +199,7 @@ def homogeneous(nodes: Sequence[Any], degree: int) -> Any:
     return row[degree]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _chains(
     events: int, edges: tuple[tuple[int, int], ...]
 ) -> tuple[tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, int], ...]], ...]:
@@ -208,7 +214,8 @@ def _walk(
         if any(start >= end for start, end in spans):
             continue
         alive = tuple(
-            tuple(e for e, (start, end) in enumerate(spans) if start <= level < end) for level in range(levels)
+            tuple(e for e, (start, end) in enumerate(spans) if start <= level < end)
+            for level in range(levels)
         )
         spanned = tuple((e, end - start - 1) for e, (start, end) in enumerate(spans) if end - start > 1)
         yield alive, spanned

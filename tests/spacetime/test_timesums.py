@@ -77,7 +77,10 @@ def test_integral_is_sympys_own(times, rates):
     T = sp.Symbol("T", positive=True)
     when = sp.symbols("t:3", positive=True)[: times.events]
     weight = sp.exp(
-        -sum(rate * ((T if b == ROOT else when[b]) - when[a]) for rate, (a, b) in zip(rates, times.edges, strict=True))
+        -sum(
+            rate * ((T if b == ROOT else when[b]) - when[a])
+            for rate, (a, b) in zip(rates, times.edges, strict=True)
+        )
     )
     # Integrate each event up to the first event above it, leaves first.
     integral = weight
@@ -111,7 +114,8 @@ def test_growth_is_the_difference_of_late_sums():
     for continuous in (False, True):
         growth = closed_time_sum(ladder, [a, b, sp.Integer(0)], sp.oo, continuous=continuous, flat=[2])
         late = [
-            closed_time_sum(ladder, [a, b, sp.Integer(0)], sp.Integer(T), continuous=continuous) for T in (600, 601)
+            closed_time_sum(ladder, [a, b, sp.Integer(0)], sp.Integer(T), continuous=continuous)
+            for T in (600, 601)
         ]
         assert abs(sp.N(late[1] - late[0] - growth, 40)) < 1e-40
 
