@@ -114,7 +114,7 @@ def _fill(hints: list[tuple[Expr, Expr]], solution: dict[Symbol, Expr]) -> bool:
     return False
 
 
-def _unknown(side: Expr, solution: Mapping[Symbol, Expr]) -> set[Symbol]:
+def _unknown(side: Expr, solution: Mapping[Any, Any]) -> set[Symbol]:
     return {symbol for symbol in side.free_symbols if symbol not in solution}  # type: ignore[misc]
 
 
