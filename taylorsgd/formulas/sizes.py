@@ -101,7 +101,7 @@ def solve_sizes(
     return solution
 
 
-def _fill(hints: list[tuple[Expr, Expr]], solution: dict[Symbol, Expr]) -> bool:
+def _fill(hints: list[tuple[Expr, Expr]], solution: dict[Any, Any]) -> bool:
     """Solve one hint that has a single unknown, if there is one."""
     for side, number in hints:
         unknown = _unknown(side, solution)
