@@ -34,9 +34,7 @@ class Diagram:
 
     Example:
         >>> chain = Diagram((-1, 0, 1))              # root <- node <- leaf
-        >>> Diagram((1, -1, 0), "abc") == Diagram((-1, 0, 1), "xyz")
-        False
-        >>> Diagram((2, 0, -1)) == chain
+        >>> Diagram((1, -1, 0), "abc") == chain == Diagram((2, 0, -1))
         True
         >>> fork = Diagram((-1, 0, 0), (0, 1, 1))    # two tied leaves at the root: C·H
         >>> fork.order, fork.automorphisms, fork.is_linkless, chain.is_linkless

@@ -30,7 +30,7 @@ def diagrams_of_order(order: int) -> Iterator[Diagram]:
         >>> [sum(1 for _ in diagrams_of_order(d)) for d in range(5)]
         [1, 1, 4, 17, 101]
         >>> [str(d) for d in diagrams_of_order(2)]
-        ['((.))', '(a(a))', '(. .)', '(a a)']
+        ['(a(a))', '((.))', '(a a)', '(. .)']
     """
     yield from forests_of_order(order)
 
@@ -57,7 +57,7 @@ def forests_of_order(
 
     Example:
         >>> [str(d) for d in forests_of_order(1, (True,))]
-        ['(.)', 'a(a)']
+        ['a(a)', '(.)']
         >>> len(list(forests_of_order(2, (False, False))))
         10
     """

@@ -87,7 +87,7 @@ def closed_time_sum(
         >>> from taylorsgd.spacetime.timesums import ROOT, TimeSum
         >>> a, b, T = symbols("a b T")
         >>> closed_time_sum(TimeSum(1, ((0, ROOT), (0, ROOT))), [a, b], T, continuous=True)
-        (1 - exp(-T*(a + b)))/(a + b)
+        (1 - exp(T*(-a - b)))/(a + b)
     """
     if flat:
         return _growth(times, rates, continuous, set(flat))

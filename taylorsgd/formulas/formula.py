@@ -437,8 +437,9 @@ class Formula:
             >>> import taylorsgd as ts
             >>> print(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=1).table())
             order  coefficient  value    diagrams
-            0      1            l        .
-            1      -N           G_μ G^μ  (.)
+            ─────  ───────────  ───────  ────────
+                0  1            l        .
+                1  -N           G_μ G^μ  (.)
         """
         from taylorsgd.formulas.writing import TermTable
 

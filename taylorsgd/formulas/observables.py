@@ -8,7 +8,7 @@
     second moment        E[a b]              for two of the above
     covariance           E[a b] − E[a] E[b]
 
-(`DESIGN` of the sum: the root of a diagram carries the observable; Tenka, sections A.7 and B.3.)
+(The root of a diagram carries the observable: Tenka, sections A.7 and B.3.)
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TestLoss:
     Example:
         >>> import taylorsgd as ts
         >>> print(ts.derive(ts.TestLoss(), ts.SGD(), order=1))
-        l - T G_μ G^μ
+        l - T G_μ G^μ    with T = E*N/B
     """
 
     __test__ = False  # pytest would otherwise collect the class by its name

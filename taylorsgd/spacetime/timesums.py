@@ -85,7 +85,7 @@ class TimeSum:
 
         >>> fork = TimeSum(1, ((0, ROOT), (0, ROOT)))
         >>> [fork.discrete([0.5, 0.5], T) for T in (1, 2, 3)]
-        [1.0, 1.25, 1.3125]
+        [1, 1.25, 1.3125]
         >>> len(fork.branches)
         1
     """

@@ -1,6 +1,6 @@
 r"""Value classes: which diagrams evaluate to the same tensor network.
 
-References: Tenka, section A.4; DESIGN of the sum: a value forgets which plain node was the root.
+References: Tenka, section A.4; a value forgets which plain node was the root.
 
 Identities:
     (1) value(D) = value(D')  ⟺  the networks (unrooted trees, marks, partition) are isomorphic, brute force

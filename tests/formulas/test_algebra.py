@@ -1,6 +1,6 @@
 r"""The algebra of formulas: sums, multiples, parts, equality; what observables owe to each other.
 
-References: Tenka, section A.7; DESIGN of the sum (observables).
+References: Tenka, section A.7 (variances, training loss, displacement).
 
 Identities:
     (1) f + g, f − g, 2f, f/3, −f and sum() act on coefficients, value by value

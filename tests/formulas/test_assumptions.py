@@ -1,6 +1,6 @@
 r"""Assumptions about the landscape drop exactly the terms that vanish, checked on landscapes that meet them.
 
-References: DESIGN of the names (assume); Gauss–Hermite quadrature (Abramowitz and Stegun, 25.4.46).
+References: Tenka, section A.8.2; Gauss–Hermite quadrature: Abramowitz and Stegun, 25.4.46.
 
 For minimum (G = 0), gaussian (no third or higher cumulants), noiseless (one loss) and quadratic (every l_x):
     (1) on a landscape that meets it, every dropped term evaluates to 0, so both formulas agree

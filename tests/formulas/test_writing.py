@@ -110,7 +110,13 @@ def test_what_formulas_look_like(formula: ts.Formula, text: str, latex: str) -> 
 
 
 def test_the_shorthand_is_explained() -> None:
+    assert str(ts.derive(ts.TestLoss(), ts.SGD(), 2)) == (
+        "l - T G_μ G^μ + T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T*(E - 1)/(4*B) ∇_μ C^ν_ν G^μ + T**2/(2*N) C_μν H^μν"
+        "    with T = E*N/B"
+    )
     assert str(ts.derive(ts.TestLoss(), ts.SGD(), 1)) == "l - T G_μ G^μ    with T = E*N/B"
+    gap = ts.derive(ts.TrainLoss(), ts.SGD(), 1)
+    assert str(gap) == "l - T G_μ G^μ - E/B C^μ_μ    with T = E*N/B", "E/B is no longer than T/N"
     assert str(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 1)) == "l - T G_μ G^μ    with T = N"
     assert str(ts.derive(ts.TestLoss(), ts.SGD(N=4, B=2), 1)) == "l - T G_μ G^μ    with T = 2*E"
     assert "with" not in str(ts.derive(ts.TestLoss(), ts.GD(), 2))
@@ -133,6 +139,8 @@ def test_no_shorthand_where_T_is_taken() -> None:
     mixed = ts.derive(ts.TestLoss(), ts.SGD(), 1) - ts.derive(ts.TestLoss(), ts.GD(), 1)
     assert "with" not in str(mixed)
     assert presented(mixed) == [term.coefficient for term in mixed.terms]
+    scaled = T * ts.derive(ts.TestLoss(), ts.SGD(), 1)
+    assert str(scaled) == "T l - E*N*T/B G_μ G^μ"
     renamed = ts.derive(ts.TestLoss(), ts.SGD(N=T, B=1, E=1), 1)
     assert str(renamed) == "l - T G_μ G^μ"
 

@@ -1,6 +1,6 @@
 r"""Volumes of embeddings for gradient flow and the diffusion: the leading power of T of discrete counts.
 
-References: DESIGN of the sum (ODE, SDE rows); Li, Tai and E 2017 (the diffusion); Stanley, section 3.15.
+References: Tenka, section 3.2 (SGD beside the SDE); Li, Tai and E 2017 (the diffusion); Stanley, section 3.15.
 
 Identities:
     (1) ODE: Z(D) = the leading power T^d of Z_GD(N=1)(D) if all parts are single, else 0

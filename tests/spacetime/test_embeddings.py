@@ -1,6 +1,6 @@
 r"""The number of embeddings Z, symbolic and counted, against a plain loop over all maps to cells.
 
-References: Tenka, sections A.1.2, A.2 and B.6.4; DESIGN of the sum (*).
+References: Tenka, sections A.1.2, A.2 and B.6.4.
 
 Identities:
     (1) Z_SGD(N,B,E)(D) as a polynomial, with any of N, B, E symbolic = Σ over all maps (brute force)
