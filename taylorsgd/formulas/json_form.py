@@ -83,11 +83,22 @@ def from_json(text: str) -> Formula:
         observed = {
             entry["name"]: Observable(_decode(entry["s"]), entry["name"]) for entry in data["observables"]
         }
-    except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
+        if indices not in (0, 1, 2):
+            raise ValueError(f"indices={indices!r} is none of 0, 1, 2")
+        for term in terms:
+            if term.coefficient.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+                raise ValueError(f"the coefficient {term.coefficient} is no number")
+        return Formula(terms, places, observed, indices)
+    except (
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        ValueError,
+    ) as error:
         raise ValueError(f"the JSON text is damaged: {error!r}") from error
-    if indices not in (0, 1, 2):
-        raise ValueError(f"the JSON text is damaged: indices={indices!r} is none of 0, 1, 2")
-    return Formula(terms, places, observed, indices)
 
 
 def _encode(expression: Any) -> Any:

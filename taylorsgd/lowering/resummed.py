@@ -88,8 +88,8 @@ class LoweredResummed:
         >>> f = ts.derive(ts.GeneralizationGap(), ts.GD(), order=1, resum="continuous")
         >>> g = f.lower()
         >>> H, C = jnp.diag(jnp.array([1.0, 2.0])), jnp.eye(2)
-        >>> print(g({(2,): H, (1, 1): C}, eta=0.1, N=10, T=1e6))       # tr(C H⁻¹)/N
-        0.15
+        >>> print(f"{g({(2,): H, (1, 1): C}, eta=0.1, N=10, T=1e6):.4f}")       # tr(C H⁻¹)/N
+        0.1500
 
     Source: Tenka, Theorems 1 and 2.
     """
