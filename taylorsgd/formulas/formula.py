@@ -352,7 +352,8 @@ class Formula:
         all of them, batched with `jax.vmap`, and exported.
 
         Returns:
-            A `taylorsgd.lowering.Lowered`; its `contributions` are the parts of each order.
+            A `taylorsgd.lowering.Lowered`, or for a resummed formula a `LoweredResummed`, which takes dense
+            tensors; their `contributions` are the parts of each order.
 
         Example:
             >>> import taylorsgd as ts
