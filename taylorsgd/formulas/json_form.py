@@ -120,18 +120,29 @@ def _encode(expression: Any) -> Any:
 
 
 def _decode(data: Any) -> Expr:
-    if isinstance(data, int):
-        return Integer(data)
+    if not isinstance(data, dict):
+        return Integer(_whole(data))
     if "rational" in data:
-        return Rational(*data["rational"])
+        p, q = map(_whole, data["rational"])
+        return Rational(p, q)
     if "symbol" in data:
-        return Symbol(data["symbol"], **data["assumptions"])
+        name, assumptions = data["symbol"], data["assumptions"]
+        if not isinstance(name, str) or not all(isinstance(is_so, bool) for is_so in assumptions.values()):
+            raise TypeError(f"{data} is no symbol: its name is text and its assumptions are true or false")
+        return Symbol(name, **assumptions)
     if "constant" in data:
         return _CONSTANTS[data["constant"]]
     head = _HEADS[data["head"]]
     arguments = list(map(_decode, data["arguments"]))
     # Sums, products and powers come back as they were written: 2*(x + y) would turn into 2*x + 2*y.
     return head(*arguments, evaluate=False) if head in (sympy.Add, sympy.Mul, sympy.Pow) else head(*arguments)
+
+
+def _whole(data: Any) -> int:
+    """An integer as JSON writes it; true and false are none, though Python counts them as such."""
+    if isinstance(data, bool) or not isinstance(data, int):
+        raise TypeError(f"{data!r} is no integer")
+    return data
 
 
 def _encode_value(value: Value | PropagatedValue) -> dict[str, Any]:
