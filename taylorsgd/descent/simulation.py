@@ -46,8 +46,8 @@ class Simulation:
         eta: the learning rates, (k,) or a scalar.
         count: the number of trials at each.
         test_loss: the test loss l(θ_T).
-        train_loss: the training loss (1/N) Σ_n l_n(θ_T).
-        gap: test loss minus training loss, trial by trial.
+        train_loss: the training loss (1/N) Σ_n l_n(θ_T); None for the ODE and SDE, which have no training set.
+        gap: test loss minus training loss, trial by trial; likewise.
         displacement: θ_T − θ_0, a pytree like θ.
         observables: the recorded observables by name.
         diverged: how many trials ended with something that is not finite, (k,).
@@ -57,8 +57,8 @@ class Simulation:
     eta: np.ndarray
     count: int
     test_loss: Statistic
-    train_loss: Statistic
-    gap: Statistic
+    train_loss: Statistic | None
+    gap: Statistic | None
     displacement: Statistic
     observables: Mapping[str, Statistic]
     diverged: np.ndarray
@@ -76,15 +76,16 @@ class Simulation:
 
         Raises:
             TypeError: if it is no observable, or a moment of a displacement.
-            ValueError: if an `Observable` was not recorded.
+            ValueError: if an `Observable` was not recorded, or there is no training set.
         """
         match observable:
             case TestLoss():
                 return self.test_loss
-            case TrainLoss():
-                return self.train_loss
-            case GeneralizationGap():
-                return self.gap
+            case TrainLoss() | GeneralizationGap():
+                found = self.train_loss if isinstance(observable, TrainLoss) else self.gap
+                if found is None:
+                    raise ValueError(f"{self.spacetime!r} has no training set, and so no {observable!r}")
+                return found
             case Displacement():
                 return self.displacement
             case Observable():
@@ -108,7 +109,9 @@ class Simulation:
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The header and the rows of a table, one row for each learning rate."""
-        statistics = {"test loss": self.test_loss, "training loss": self.train_loss, "gap": self.gap}
+        statistics = {"test loss": self.test_loss}
+        if self.train_loss is not None and self.gap is not None:
+            statistics |= {"training loss": self.train_loss, "gap": self.gap}
         statistics |= self.observables
         rows = [
             (

@@ -22,6 +22,7 @@ __all__ = [
     "as_landscape",
     "check_counts",
     "checked_parameters",
+    "expected_loss",
     "floats_per_point",
     "population_chunk",
     "population_mean",
@@ -46,13 +47,16 @@ class Landscape:
             the order of what is measured asks. `theta` is any pytree of float arrays.
         data: any pytree of arrays that share their leading axis, one entry for each point; x is one slice.
             Or a sampler: a function `data(key, n)` that returns n independent points, stacked likewise.
+        expected: for a sampler whose test loss is known, the function θ ↦ l(θ) = E[l_x(θ)]; it spares
+            simulations their test points. A population's is its mean, and is not to be given.
 
     Attributes:
         size: the number of points, None for a sampler.
 
     Raises:
-        TypeError: if `loss` is not callable, or `data` holds something that is no array.
-        ValueError: if `data` is empty, or its arrays have different leading axes.
+        TypeError: if `loss` or `expected` is not callable, or `data` holds something that is no array.
+        ValueError: if `data` is empty, or its arrays have different leading axes; if a population comes with
+            an `expected` loss.
 
     Example:
         >>> import jax.numpy as jnp
@@ -65,14 +69,21 @@ class Landscape:
 
     loss: Callable[[Any, Any], Any]
     data: Any
+    expected: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         """Check the data and put them on the default device."""
         if not callable(self.loss):
             raise TypeError(f"loss={self.loss!r} is not a function; it is called as loss(theta, x)")
+        if self.expected is not None and not callable(self.expected):
+            raise TypeError(f"expected={self.expected!r} is not a function; it is called as expected(theta)")
         if not callable(self.data):
             object.__setattr__(self, "data", jax.tree.map(_array, self.data))
             _common_length(self.data, "data")
+            if self.expected is not None:
+                raise ValueError(
+                    f"expected={self.expected!r} comes with a population, whose mean is the test loss; leave it out"
+                )
 
     @property
     def size(self) -> int | None:
@@ -122,7 +133,7 @@ class Landscape:
         return jax.vmap(self.point_loss, (None, 0))(theta, batch)
 
     def population_loss(self, theta: Any) -> jax.Array:
-        """The test loss l(θ), exactly: the mean over the population.
+        """The test loss l(θ), exactly: the mean over the population, or a sampler's expected loss.
 
         Args:
             theta: the parameters.
@@ -131,8 +142,11 @@ class Landscape:
             A scalar array.
 
         Raises:
-            ValueError: if the data are a sampler, which has no population.
+            ValueError: if the data are a sampler whose expected loss was not given.
         """
+        known = expected_loss(self)
+        if known is not None:
+            return known(theta)
         self._require_population("population_loss()")
         return _population_loss(self.point_loss, theta, self.data)
 
@@ -169,6 +183,11 @@ def as_landscape(landscape: AnyLandscape) -> Landscape:
     if hasattr(landscape, "as_landscape"):
         return landscape.as_landscape()
     raise TypeError(f"landscape={landscape!r} is not a Landscape; write Landscape(loss, data)")
+
+
+def expected_loss(landscape: Landscape) -> PointFunction | None:
+    """The expected loss of a sampler, hashable; None where it is not known, or the mean of a population."""
+    return None if landscape.expected is None else PointFunction(landscape.expected, "expected")
 
 
 def check_counts(**counts: tuple[Any, int]) -> None:

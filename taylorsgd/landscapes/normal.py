@@ -208,7 +208,7 @@ class NormalLandscape(ExactPopulation):
 def _twin(landscape: NormalLandscape) -> Landscape:
     from taylorsgd.landscapes.landscape import Landscape
 
-    return Landscape(_compiled(landscape, landscape.sample_loss), _standard_normal)
+    return Landscape(_compiled(landscape, landscape.sample_loss), _standard_normal, landscape.population_loss)
 
 
 @lru_cache(maxsize=128)

@@ -205,7 +205,6 @@ def iter_errors() -> Iterator[Any]:
     good: dict[str, Any] = {"spacetime": ts.SGD(N=2, B=1, E=1), "eta": 0.1, "trials": 10}
     yield good | {"spacetime": ts.SGD(N=2, B=1)}, ValueError, "leaves E open"
     yield good | {"spacetime": ts.GD()}, ValueError, "leaves N, T open"
-    yield good | {"spacetime": ts.ODE(T=3)}, NotImplementedError, "ODE can't be simulated yet"
     yield good | {"spacetime": 3}, TypeError, "is not a spacetime"
     yield good | {"eta": []}, ValueError, "eta="
     yield good | {"eta": [0.1, np.inf]}, ValueError, "eta="
