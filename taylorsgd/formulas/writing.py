@@ -6,9 +6,10 @@ better: each coefficient is shown in whichever of the sizes and T makes it short
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sympy import Add, Expr, Rational, factor, latex, solve, sstr
+from sympy import Add, Expr, Rational, Symbol, factor, latex, solve, sstr
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import notation
@@ -60,17 +61,26 @@ def presented(formula: Formula) -> list[Expr]:
     shorthand = _shorthand(formula)
     if shorthand is None:
         return coefficients
-    chosen = []
-    for coefficient in coefficients:
-        candidates = [coefficient]
-        for symbol in (symbols.N, symbols.E, symbols.B):
-            if symbol in coefficient.free_symbols & shorthand.free_symbols:
-                (root,) = solve(shorthand - symbols.T, symbol)
-                candidate = factor(coefficient.subs(symbol, root))
-                # At equal length T reads better than N, but not than E or B.
-                candidates.insert(0 if symbol == symbols.N else len(candidates), candidate)
-        chosen.append(min(candidates, key=_length))
-    return chosen
+    return [_shortest(coefficient, shorthand) for coefficient in coefficients]
+
+
+@lru_cache(maxsize=4096)  # formulas repeat their coefficients, and are written more than once
+def _shortest(coefficient: Expr, shorthand: Expr) -> Expr:
+    """A coefficient with T for the shorthand, if that is shorter."""
+    candidates = [coefficient]
+    for symbol in (symbols.N, symbols.E, symbols.B):
+        if symbol in coefficient.free_symbols & shorthand.free_symbols:
+            candidate = factor(coefficient.subs(symbol, _solved(shorthand, symbol)))
+            # At equal length T reads better than N, but not than E or B.
+            candidates.insert(0 if symbol == symbols.N else len(candidates), candidate)
+    return min(candidates, key=_length)
+
+
+@lru_cache(maxsize=64)
+def _solved(shorthand: Expr, symbol: Symbol) -> Expr:
+    """What a size is when T is the shorthand."""
+    (root,) = solve(shorthand - symbols.T, symbol)
+    return root
 
 
 def _length(expression: Expr) -> int:
