@@ -31,7 +31,7 @@ from taylorsgd.formulas import (
     derive,
 )
 from taylorsgd.landscapes import FiniteLandscape
-from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid
+from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
 
 if TYPE_CHECKING:
     from taylorsgd.descent import compare, simulate
@@ -51,6 +51,7 @@ __all__ = [
     "Grid",
     "Landscape",
     "Observable",
+    "Replacement",
     "SecondMoment",
     "Term",
     "TestLoss",

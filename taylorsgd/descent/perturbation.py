@@ -12,8 +12,9 @@ its second term for the SDE only (Itô), not for the ODE. All numbers are elemen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product, starmap
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from itertools import permutations, product, starmap
 from math import prod
 from operator import index, sub
 from typing import Any, overload
@@ -34,9 +35,12 @@ from taylorsgd.formulas.observables import (
     TrainLoss,
 )
 from taylorsgd.landscapes import FiniteLandscape
-from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid
+from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
 
 __all__ = ["perturb"]
+
+Schedule = tuple[Rows, ...]
+"""The rows in the batch of every update."""
 
 
 @overload
@@ -66,8 +70,8 @@ def perturb(
 
     Args:
         observable: what to average.
-        spacetime: SGD (the rows in the same order every epoch), GD or Grid, with concrete integer sizes;
-            or ODE or SDE, whose T and B may be symbolic.
+        spacetime: SGD, GD, Replacement or Grid, with concrete integer sizes: all orders of all epochs, or all
+            draws of all batches, are gone through as well. Or ODE or SDE, whose T and B may be symbolic.
         landscape: the finite population that the rows are drawn from.
         at: the initial point θ_0, in any form that `landscape.point` takes.
         order: the highest power of η, an int of at least 0.
@@ -79,7 +83,8 @@ def perturb(
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: `order` is negative; a size of SGD or GD is symbolic; SGD shuffles; the training loss is
+        ValueError: `order` is negative; a size of SGD, GD or Replacement is symbolic; fixed data are not
+            the N equally weighted losses of the landscape; the training loss is
             asked of an ODE or SDE, which have no training set; a function is not smooth at the point, or
             depends on the symbol eta.
 
@@ -104,9 +109,9 @@ def perturb(
         local = LocalExpansion(landscape, at, order, members, sizes)
         means = _mean_under_flow(local)
     else:
-        size, batches = _schedule(spacetime)
+        size, schedules = _schedules(spacetime)
         local = LocalExpansion(landscape, at, order, members)
-        means = _mean_over_training_sets(local, size, batches)
+        means = _mean_over_training_sets(local, _training_sets(spacetime, local, landscape, size), schedules)
 
     vectors = [isinstance(member, Displacement) for member in members]
     if len(members) == 2:
@@ -122,10 +127,12 @@ def perturb(
     return ImmutableMatrix(local.dimension, len(entries) // local.dimension, entries)
 
 
-def _mean_over_training_sets(local: LocalExpansion, size: int, batches: list[Rows]) -> list[Series]:
-    """The targets after descent, averaged over all training sets of `size` rows."""
+def _mean_over_training_sets(
+    local: LocalExpansion, training_sets: Iterable[tuple[Rows, Any]], schedules: Mapping[Schedule, Fraction]
+) -> list[Series]:
+    """The targets after descent, averaged over training sets and schedules of known probabilities."""
     totals: list[Series] = []
-    for rows in product(range(len(local.losses)), repeat=size):
+    for (rows, drawn), (batches, chance) in product(training_sets, schedules.items()):
         displacement = [local.constant(local.domain.zero) for _ in range(local.dimension)]
         for batch in batches:
             monomials = local.monomials(displacement)
@@ -135,7 +142,7 @@ def _mean_over_training_sets(local: LocalExpansion, size: int, batches: list[Row
                 displacement[i] = [
                     x - (moved[k - 1] if k else local.domain.zero) for k, x in enumerate(displacement[i])
                 ]
-        probability = prod((local.weights[row] for row in rows), start=local.domain.one)
+        probability = drawn * local.rational(chance.numerator, chance.denominator)
         monomials = local.monomials(displacement)
         values = [local.value(target, monomials) for target in local.targets(rows)]
         totals = totals or [local.constant(local.domain.zero) for _ in values]
@@ -144,6 +151,22 @@ def _mean_over_training_sets(local: LocalExpansion, size: int, batches: list[Row
             for pair in zip(totals, values, strict=True)
         ]
     return totals
+
+
+def _training_sets(
+    spacetime: Any, local: LocalExpansion, landscape: FiniteLandscape, size: int
+) -> Iterator[tuple[Rows, Any]]:
+    """Every choice of losses for the rows; of fixed data the only one, each loss in a row of its own."""
+    if getattr(spacetime, "data", "fresh") == "fresh":
+        for rows in product(range(len(local.losses)), repeat=size):
+            yield rows, prod((local.weights[row] for row in rows), start=local.domain.one)
+        return
+    if size != len(local.losses) or len(set(landscape.weights)) > 1:
+        raise ValueError(
+            f"with data='fixed' the landscape is the training set: it must have N={size} losses of equal weights, "
+            f"not {len(local.losses)} of weights {landscape.weights}"
+        )
+    yield tuple(range(size)), local.domain.one
 
 
 def _mean_under_flow(local: LocalExpansion) -> list[Series]:
@@ -185,24 +208,37 @@ def _mean_under_flow(local: LocalExpansion) -> list[Series]:
     return means
 
 
-def _schedule(spacetime: Any) -> tuple[int, list[Rows]]:
-    """The number of rows, and the rows in the batch of each update."""
+def _schedules(spacetime: Any) -> tuple[int, dict[Schedule, Fraction]]:
+    """The number of rows, and the probability of every way to fill the batches of all updates."""
     if isinstance(spacetime, Grid):
         columns = list(zip(*spacetime.cells, strict=True))
-        return len(spacetime.cells), [tuple(n for n, cell in enumerate(column) if cell) for column in columns]
+        batches = tuple(tuple(n for n, cell in enumerate(column) if cell) for column in columns)
+        return len(spacetime.cells), {batches: Fraction(1)}
     if isinstance(spacetime, GD):
         size, updates = _integer(spacetime, "N"), _integer(spacetime, "T")
-        return size, [tuple(range(size))] * updates
+        return size, {(tuple(range(size)),) * updates: Fraction(1)}
     if isinstance(spacetime, SGD):
-        for name, plain in (("shuffle", False), ("data", "fresh")):
-            if getattr(spacetime, name, plain) != plain:
-                raise ValueError(
-                    f"spacetime={spacetime!r}: perturb runs one fixed order of fresh rows; "
-                    f"it needs {name}={plain!r}, not {getattr(spacetime, name)!r}"
-                )
         size, batch, epochs = (_integer(spacetime, name) for name in ("N", "B", "E"))
-        return size, [tuple(range(first, first + batch)) for first in range(0, size, batch)] * epochs
-    raise TypeError(f"spacetime={spacetime!r} must be an SGD, GD, Grid, ODE or SDE")
+        if spacetime.shuffle:
+            orders = {
+                tuple(tuple(sorted(order[i : i + batch])) for i in range(0, size, batch))
+                for order in permutations(range(size))
+            }
+            return size, _independent(orders, epochs)
+        epoch = tuple(tuple(range(first, first + batch)) for first in range(0, size, batch))
+        return size, {epoch * epochs: Fraction(1)}
+    if isinstance(spacetime, Replacement):
+        size, batch, updates = (_integer(spacetime, name) for name in ("N", "B", "T"))
+        return size, _independent([(rows,) for rows in product(range(size), repeat=batch)], updates)
+    raise TypeError(f"spacetime={spacetime!r} must be an SGD, GD, Replacement, Grid, ODE or SDE")
+
+
+def _independent(choices: Collection[Schedule], times: int) -> dict[Schedule, Fraction]:
+    """Pieces of a schedule, drawn independently and uniformly one after the other."""
+    return {
+        tuple(batch for piece in pieces for batch in piece): Fraction(1, len(choices) ** times)
+        for pieces in product(choices, repeat=times)
+    }
 
 
 def _integer(spacetime: Any, name: str) -> int:

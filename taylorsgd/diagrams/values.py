@@ -14,7 +14,7 @@ from functools import cached_property
 from taylorsgd.diagrams.diagram import Diagram
 from taylorsgd.diagrams.symmetry import Code, best_colouring, children_of, restricted_growth, rooted_code
 
-__all__ = ["LOSS", "Value", "open_index", "value_of"]
+__all__ = ["LOSS", "Value", "open_index", "side_by_side", "value_of"]
 
 LOSS = ""
 """The mark of an ordinary node, which carries derivatives of l_x."""
@@ -179,12 +179,13 @@ class Value:
         return f"$\\displaystyle {self.latex()}$"
 
 
-def value_of(diagram: Diagram, root_marks: Sequence[str] = (LOSS,)) -> Value:
+def value_of(diagram: Diagram, root_marks: Sequence[str] = (LOSS,), *, moments: bool = False) -> Value:
     """Forget the root of a diagram, keeping what it carries.
 
     Args:
         diagram: the diagram.
         root_marks: what each root carries: "" for the loss, an open index, or an observable's name.
+        moments: whether the parts stand for moments.
 
     Returns:
         The value that the diagram evaluates to.
@@ -192,7 +193,22 @@ def value_of(diagram: Diagram, root_marks: Sequence[str] = (LOSS,)) -> Value:
     marks = [LOSS] * len(diagram.parents)
     for root, mark in zip(diagram.roots, root_marks, strict=True):
         marks[root] = mark
-    return Value(diagram.parents, diagram.parts, marks)
+    return Value(diagram.parents, diagram.parts, marks, moments=moments)
+
+
+def side_by_side(left: Value, right: Value) -> Value:
+    """The product of the values of two observables: the open index of the second becomes "@1".
+
+    Example:
+        >>> force = Value((-1, 0), marks=("@0", ""))
+        >>> print(side_by_side(force, force))
+        G^μ G^ν
+    """
+    shift = len(left.parents)
+    parents = [*left.parents, *(p if p < 0 else p + shift for p in right.parents)]
+    parts = [*((0, part) for part in left.parts), *((1, part) for part in right.parts)]
+    renamed = [open_index(1) if mark == open_index(0) else mark for mark in right.marks]
+    return Value(parents, parts, [*left.marks, *renamed], moments=left.moments or right.moments)
 
 
 def _restore(

@@ -7,30 +7,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 from math import factorial, prod
 
 from taylorsgd.diagrams import Value
+from taylorsgd.diagrams.partitions import set_partitions
 
-__all__ = ["in_cumulants", "in_moments", "set_partitions"]
-
-
-def set_partitions(items: Sequence[int]) -> Iterator[tuple[tuple[int, ...], ...]]:
-    """Yield the set partitions of some distinct items.
-
-    Example:
-        >>> list(set_partitions([1, 2]))
-        [((1, 2),), ((1,), (2,))]
-    """
-    if not items:
-        yield ()
-        return
-    first, *rest = items
-    for partition in set_partitions(rest):
-        for position, block in enumerate(partition):
-            yield (*partition[:position], (first, *block), *partition[position + 1 :])
-        yield ((first,), *partition)
+__all__ = ["in_cumulants", "in_moments"]
 
 
 def in_moments(value: Value) -> Iterator[tuple[int, Value]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sympy.polys.rings import PolyElement
+from sympy import QQ
 
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
-from taylorsgd.diagrams.values import LOSS, open_index
+from taylorsgd.diagrams.values import LOSS, open_index, side_by_side
 from taylorsgd.formulas.formula import AnyValue, Formula, Term
 from taylorsgd.formulas.observables import (
     AnyObservable,
@@ -23,7 +23,7 @@ from taylorsgd.formulas.observables import (
 )
 from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.spacetime import Spacetime
-from taylorsgd.spacetime.base import RING
+from taylorsgd.spacetime.base import RING, Count
 
 __all__ = ["derive", "generalized_diagrams"]
 
@@ -81,9 +81,12 @@ def derive(
     _check(observable, spacetime, order, resum)
     if resum is not None:
         return _derive_resummed(observable, spacetime, order, resum == "continuous")
-    coefficients: dict[Value, PolyElement] = {}
+    if spacetime.data == "fixed" and isinstance(observable, Covariance):
+        return _covariance_of_fixed_data(observable, spacetime, order)
+    coefficients: dict[Value, Count] = {}
     sources: dict[Value, list[Diagram]] = {}
     marks = [root.mark for root in roots]
+    moments = spacetime.data == "fixed"
     for d in range(order + 1):
         for diagram, ties in generalized_diagrams(observable, spacetime, d):
             weight = spacetime.weight(diagram)
@@ -92,8 +95,8 @@ def derive(
             sign = (-1) ** d
             for root in roots:
                 sign *= root.sign
-            value = value_of(diagram, marks)
-            term = weight * RING.gens[3] ** ties * sign / diagram.automorphisms
+            value = value_of(diagram, marks, moments=moments)
+            term = weight * (RING.gens[3] ** ties * QQ(sign, diagram.automorphisms))
             coefficients[value] = coefficients.get(value, RING.zero) + term
             sources.setdefault(value, []).append(diagram)
     terms = [
@@ -101,7 +104,21 @@ def derive(
         for value, coefficient in coefficients.items()
         if coefficient
     ]
-    return Formula(terms, (spacetime,), _observed(observable), _indices(roots))
+    formula = Formula(terms, (spacetime,), _observed(observable), _indices(roots))
+    return formula.to_cumulants() if moments else formula
+
+
+def _covariance_of_fixed_data(observable: Covariance, spacetime: Spacetime, order: int) -> Formula:
+    """E[ab] − E[a] E[b]. The rows are drawn without replacement, so trees that share no part are correlated."""
+    joint = derive(SecondMoment(observable.a, observable.b), spacetime, order)
+    a, b = derive(observable.a, spacetime, order), derive(observable.b, spacetime, order)
+    apart = [
+        Term(-left.coefficient * right.coefficient, side_by_side(left.value, right.value), ())
+        for left in a.terms
+        for right in b.terms
+        if left.order + right.order <= order
+    ]
+    return joint + Formula(apart, (spacetime,), joint.observables, joint.indices)
 
 
 def _derive_resummed(
@@ -147,7 +164,8 @@ def generalized_diagrams(
     connected = isinstance(observable, Covariance)
     forests = forests_of_order(
         order,
-        [root.may_tie for root in roots],
+        # Of fixed data the training loss is the mean over the landscape: a test loss.
+        [root.may_tie and spacetime.data == "fresh" for root in roots],
         tied_ancestors=spacetime.tied_ancestors,
         largest_part=spacetime.largest_part,
     )

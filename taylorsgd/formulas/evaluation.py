@@ -32,6 +32,9 @@ def evaluate(formula: Formula, landscape: ExactLandscape, at: Any, eta: Any = No
     """Evaluate a formula whose sizes are all numbers; see `Formula.evaluate`."""
     if not callable(getattr(landscape, "cumulant", None)):
         raise TypeError(f"landscape={landscape!r} has no cumulant(degrees, at); give a FiniteLandscape")
+    for spacetime in formula.spacetimes:
+        if spacetime.data == "fixed":
+            _check_training_set(landscape, spacetime.sizes["N"])
     rate = symbols.eta if eta is None else sympify(eta)
     tensors = partial(landscape.cumulant, at=at)
     observables = {name: _derivatives(o, landscape, at) for name, o in formula.observables.items()}
@@ -51,6 +54,16 @@ def evaluate(formula: Formula, landscape: ExactLandscape, at: Any, eta: Any = No
         value = evaluate_value(term.value, tensors, observables)
         total = total + _scaled(value, term.coefficient * rate**term.order)
     return total.applyfunc(expand) if isinstance(total, ImmutableMatrix) else expand(total)
+
+
+def _check_training_set(landscape: Any, size: Expr) -> None:
+    """Raise unless a landscape can be the training set of `size` points that fixed data are."""
+    weights = getattr(landscape, "weights", ())
+    if len(weights) != size or len(set(weights)) > 1:
+        raise ValueError(
+            f"landscape={landscape!r}: with data='fixed' the landscape is the training set; it must be a "
+            f"FiniteLandscape of N={size} losses with equal weights"
+        )
 
 
 def evaluate_value(value: Value, tensors: Any, observables: Mapping[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from taylorsgd.formulas import cumulants
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.propagated import PropagatedValue
-from taylorsgd.formulas.sizes import solve_sizes
+from taylorsgd.formulas.sizes import solve_sizes, substituted
 from taylorsgd.spacetime import Spacetime
 
 __all__ = ["AnyValue", "Formula", "Term"]
@@ -218,7 +218,7 @@ class Formula:
         solution = self._solve(given)
         spacetimes = [spacetime.substitute(solution) for spacetime in self.spacetimes]
         terms = (
-            Term(factor(t.coefficient.xreplace(solution)), _substituted(t.value, solution), t.diagrams)
+            Term(substituted(t.coefficient, solution), _substituted(t.value, solution), t.diagrams)
             for t in self.terms
         )
         return Formula(terms, spacetimes, self.observables, self.indices)

@@ -34,7 +34,7 @@ _HEADS: dict[str, Callable[..., Expr]] = {
 }  # fmt: skip
 _CONSTANTS: dict[str, Expr] = {"pi": sympy.pi, "e": sympy.E}
 _SPACETIMES: dict[str, type[Spacetime]] = {
-    name: getattr(spacetimes, name) for name in ("SGD", "GD", "ODE", "SDE", "Grid")
+    name: getattr(spacetimes, name) for name in ("SGD", "GD", "Replacement", "ODE", "SDE", "Grid")
 }
 
 
@@ -185,15 +185,22 @@ def _encode_spacetime(spacetime: Spacetime) -> dict[str, Any]:
     kind = type(spacetime).__name__
     if isinstance(spacetime, spacetimes.Grid):
         return {"kind": kind, "cells": _encode_cells(spacetime.cells)}
-    names = [field.name for field in fields(spacetime)]  # type: ignore[arg-type]
-    return {"kind": kind} | {name: _encode(getattr(spacetime, name)) for name in names}
+    entries = {field.name: getattr(spacetime, field.name) for field in fields(spacetime)}  # type: ignore[arg-type]
+    return {"kind": kind} | {
+        name: entry if isinstance(entry, (bool, str)) else _encode(entry) for name, entry in entries.items()
+    }
 
 
 def _decode_spacetime(data: dict[str, Any]) -> Spacetime:
     arguments = {name: value for name, value in data.items() if name != "kind"}
     if data["kind"] == "Grid":
         return spacetimes.Grid(**arguments)
-    return _SPACETIMES[data["kind"]](**{name: _decode(value) for name, value in arguments.items()})
+    return _SPACETIMES[data["kind"]](
+        **{
+            name: value if name in ("shuffle", "data") else _decode(value)
+            for name, value in arguments.items()
+        }
+    )
 
 
 def _encode_observable(observable: Observable) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sympy import Eq, Expr, Integer, Rational, Symbol, simplify, solve
+from sympy import Eq, Expr, Integer, Rational, Symbol, cancel, factor, nan, simplify, solve, zoo
 
-__all__ = ["solve_sizes"]
+from taylorsgd import symbols
+
+__all__ = ["solve_sizes", "substituted"]
 
 
 def solve_sizes(
@@ -99,6 +101,24 @@ def solve_sizes(
     while _fill(hints, solution):
         pass
     return solution
+
+
+def substituted(coefficient: Expr, sizes: Mapping[Any, Expr]) -> Expr:
+    """A coefficient with numbers or expressions for some of its symbols, factored.
+
+    Averages over orders divide by (N)_k, which vanishes for small training sets. There the batches are so few
+    or so small that the whole coefficient has a limit as N alone goes there, and it is what counts.
+
+    Example:
+        >>> from taylorsgd.symbols import B, N
+        >>> substituted((B - N) ** 2 / (N - 1), {N: Integer(1), B: Integer(1)})
+        0
+    """
+    result = coefficient.xreplace(sizes)
+    if result.has(nan, zoo):
+        result = coefficient.xreplace({key: size for key, size in sizes.items() if key != symbols.N})
+        result = cancel(result).xreplace({symbols.N: sizes.get(symbols.N, symbols.N)})
+    return factor(result)
 
 
 def _fill(hints: list[tuple[Expr, Expr]], solution: dict[Any, Any]) -> bool:

@@ -42,7 +42,7 @@ from itertools import product
 from math import factorial, prod
 
 from taylorsgd.diagrams import Value
-from taylorsgd.formulas.cumulants import set_partitions
+from taylorsgd.diagrams.partitions import set_partitions
 
 __all__ = ["Message", "Plan", "Product", "Source", "make_plan"]
 

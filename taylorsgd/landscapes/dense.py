@@ -24,7 +24,7 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from taylorsgd.formulas.cumulants import set_partitions
+from taylorsgd.diagrams.partitions import set_partitions
 from taylorsgd.landscapes.landscape import Landscape, PointFunction
 
 __all__ = ["DenseMeasurement", "measure_dense"]

@@ -18,15 +18,19 @@ What Z is, by dynamics, with Ω(P; m) the strict order polynomial of a poset P:
     one epoch          B^#parts · Ω(poset of the parts; T), 0 if that has a cycle
     GD                 N^#parts · Ω(tree order of the nodes; T)
     a grid             counted cell by cell
+    reshuffling        Z averaged over the orders of every epoch (`shuffling`)
+    replacement        Z averaged over the batches (`replacement`)
     ODE                all parts single, linear extensions of the tree · T^d / d!
     SDE                parts of at most 2 nodes, which share one time; linear extensions · T^k / k!
 
-Inside, a count is an exact polynomial over QQ in n = N/B, e = E, b = 1/B and c = 1/N (`RING`).
+Inside, a count is an exact polynomial over QQ in n = N/B, e = E, b = 1/B and c = 1/N (`RING`), or
+a quotient of two.
 """
 
 from taylorsgd.spacetime.base import Spacetime
 from taylorsgd.spacetime.continuous import ODE, SDE
 from taylorsgd.spacetime.grid import Grid
+from taylorsgd.spacetime.replacement import Replacement
 from taylorsgd.spacetime.sgd import GD, SGD
 
-__all__ = ["GD", "ODE", "SDE", "SGD", "Grid", "Spacetime"]
+__all__ = ["GD", "ODE", "SDE", "SGD", "Grid", "Replacement", "Spacetime"]

@@ -9,22 +9,39 @@ from functools import cache
 from typing import Any, ClassVar, Self, SupportsIndex
 
 from sympy import QQ, Expr, Integer, Rational, Symbol, factor, sympify
+from sympy.polys.fields import FracElement
 from sympy.polys.rings import PolyElement, ring
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.gridsums import GridSum
 from taylorsgd.spacetime.timesums import TimeSum
 
-__all__ = ["RESUMMED", "RING", "Size", "Spacetime", "binomial_polynomial", "inverse_batch", "size"]
+__all__ = [
+    "FIELD",
+    "RESUMMED",
+    "RING",
+    "Count",
+    "Size",
+    "Spacetime",
+    "binomial_polynomial",
+    "check_data",
+    "inverse_batch",
+    "size",
+]
 
 Size = SupportsIndex | Expr | None
 """What a constructor takes for a size: an integer, an expression, or None for the symbol."""
+
+Count = PolyElement | FracElement
+"""A count: an element of `RING` or of its field."""
 
 Times = TimeSum | GridSum
 """A sum over the times of a diagram's nodes: in closed form, or cell by cell."""
 
 RING, _n, _e, _b, _c = ring("n,e,b,c", QQ)
 """Exact counts: polynomials in n (batches per epoch; the time T of a flow), e (epochs), b = 1/B, c = 1/N."""
+FIELD = RING.to_field()
+"""Quotients of these, where averages over orders bring 1/(N − 1)."""
 
 
 RESUMMED = (
@@ -59,9 +76,15 @@ class Spacetime(ABC):
     has_training_set: ClassVar[bool] = True
     """Whether there are training points to take a training loss on."""
 
+    data: str = "fresh"
+    """Whether training sets are averaged over ("fresh"), or the landscape is the one training set ("fixed")."""
+
     @abstractmethod
-    def weight(self, diagram: Diagram) -> PolyElement:
-        """Z(D) / B^|D| as an element of `RING`."""
+    def weight(self, diagram: Diagram) -> Count:
+        """Z(D) / B^|D| as an element of `RING` or its field.
+
+        With fixed data, what multiplies the product of the parts' empirical moments instead.
+        """
 
     def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
         """Which times resummation sums over, and the factor in front of that sum.
@@ -96,8 +119,13 @@ class Spacetime(ABC):
             found.update(dict.fromkeys(sorted(expression.free_symbols, key=str)))  # type: ignore[arg-type]
         return tuple(found)
 
-    def expression(self, count: PolyElement) -> Expr:
-        """Write an element of `RING` in the sizes of this spacetime, factored."""
+    def expression(self, count: Count) -> Expr:
+        """Write a count in the sizes of this spacetime, factored."""
+        if isinstance(count, FracElement):
+            return factor(self._expanded(count.numer) / self._expanded(count.denom))
+        return factor(self._expanded(count))
+
+    def _expanded(self, count: PolyElement) -> Expr:
         numbers = self._generators()
         total: Expr = Integer(0)
         for exponents, coefficient in count.terms():
@@ -106,7 +134,7 @@ class Spacetime(ABC):
                 if exponent:
                     term = term * number**exponent
             total = total + term
-        return factor(total)
+        return total
 
     def embeddings(self, diagram: Diagram) -> Expr:
         """The number Z(D) of embeddings of a diagram, exact and in the sizes' own symbols.
@@ -121,6 +149,12 @@ class Spacetime(ABC):
         """
         weight = self.weight(diagram)
         return factor(self.expression(weight) * self._generators()[2] ** (-diagram.order))
+
+    def __repr__(self) -> str:
+        """The constructor's call, without what has its default."""
+        entries = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        shown = {name: value for name, value in entries.items() if value is not False and value != "fresh"}
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in shown.items())})"
 
     def substitute(self, values: Mapping[Any, Any]) -> Self:
         """The same dynamics with some symbols of its sizes replaced."""
@@ -157,6 +191,18 @@ def size(name: str, value: Any, symbol: Symbol, least: int) -> Expr:
     if expression.is_number and not (expression.is_Integer and expression >= least):
         raise ValueError(f"{name}={value} is impossible; it must be an integer of at least {least}")
     return expression
+
+
+def check_data(data: Any) -> None:
+    """Raise unless `data` is "fresh" or "fixed".
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if data not in ("fresh", "fixed"):
+        raise ValueError(
+            f"data={data!r} is unknown; give 'fresh' (average over training sets) or 'fixed' (over the order alone)"
+        )
 
 
 def _is_integer(value: Any) -> bool:

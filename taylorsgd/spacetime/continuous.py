@@ -18,7 +18,7 @@ from taylorsgd.spacetime.timesums import times_of_nodes, times_of_parts
 __all__ = ["ODE", "SDE"]
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class ODE(Spacetime):
     """Gradient flow dθ = −η ∇l dt for a time T: noiseless, and without a training set.
 
@@ -60,7 +60,7 @@ class ODE(Spacetime):
         return self.T, Integer(1), Integer(1), Integer(1)
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class SDE(Spacetime):
     """The diffusion dθ = −η ∇l dt + η √(C(θ)/B) dW (Itô) for a time T: Gaussian, uncorrelated noise.
 

@@ -16,7 +16,7 @@ from taylorsgd.spacetime.gridsums import GridSum
 __all__ = ["Grid"]
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Grid(Spacetime):
     """Descent on any N × T grid of cells: row n is in the batch of update t where `cells[n][t]` is true.
 

@@ -392,7 +392,11 @@ def test_nothing_moves_in_no_time(spacetime):
         ({"at": (eta, 0)}, ValueError, "must not depend on the learning rate eta"),
         ({"at": (1, 2, 3)}, ValueError, "at=.* has 3 entries; give 2"),
         ({"landscape": x**2}, TypeError, r"landscape=x\*\*2 must be a FiniteLandscape"),
-        ({"spacetime": [[1, 0], [0, 1]]}, TypeError, "spacetime=.* must be an SGD, GD, Grid, ODE or SDE"),
+        (
+            {"spacetime": [[1, 0], [0, 1]]},
+            TypeError,
+            "spacetime=.* must be an SGD, GD, Replacement, Grid, ODE or SDE",
+        ),
         ({"spacetime": SGD()}, ValueError, "N=N of SGD is symbolic"),
         ({"spacetime": SGD(N=2, B=1)}, ValueError, "E=E of SGD is symbolic"),
         ({"spacetime": GD(N=2)}, ValueError, "T=T of GD is symbolic"),
@@ -425,10 +429,3 @@ def test_bad_arguments(change, error, message):
     }
     with pytest.raises(error, match=message):
         perturb(**(arguments | change))
-
-
-def test_a_shuffled_spacetime_is_refused_not_run_unshuffled():
-    spacetime = SGD(N=2, B=1, E=2)
-    object.__setattr__(spacetime, "shuffle", True)
-    with pytest.raises(ValueError, match="needs shuffle=False, not True"):
-        perturb(TestLoss(), spacetime, POLYNOMIAL, POINT, 2)
