@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from sympy import QQ
 
@@ -113,7 +114,11 @@ def _covariance_of_fixed_data(observable: Covariance, spacetime: Spacetime, orde
     joint = derive(SecondMoment(observable.a, observable.b), spacetime, order)
     a, b = derive(observable.a, spacetime, order), derive(observable.b, spacetime, order)
     apart = [
-        Term(-left.coefficient * right.coefficient, side_by_side(left.value, right.value), ())
+        Term(
+            -left.coefficient * right.coefficient,
+            side_by_side(cast(Value, left.value), cast(Value, right.value)),
+            (),
+        )
         for left in a.terms
         for right in b.terms
         if left.order + right.order <= order

@@ -34,6 +34,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import product
 from math import factorial, perm, prod
+from typing import Any
 
 from sympy import QQ
 from sympy.polys.fields import FracElement
@@ -107,7 +108,7 @@ class _Quotients:
 
     def __init__(self, rows: int | None) -> None:
         self.rows = rows
-        self.numerators: dict[tuple[int, ...], PolyElement] = {}
+        self.numerators: dict[tuple[int, ...], Any] = {}
 
     def add(
         self,
@@ -139,9 +140,9 @@ class _Quotients:
         """The sum divided by B^order, in the generators of `RING`."""
         if self.rows is not None:
             return translated(self.numerators.get((), _OWN.zero), order)
-        total = FIELD.zero
+        total: Any = FIELD(0)
         for sizes, numerator in self.numerators.items():
-            denominator = prod((self._falling(k) for k in sizes), start=_OWN.one)
+            denominator: Any = prod((self._falling(k) for k in sizes), start=_OWN.one)
             # Both are polynomials in B = 1/b: the same power of b makes them polynomials in b.
             power = max(_degree(numerator), _degree(denominator))
             quotient = FIELD(translated(numerator, power)) / FIELD(translated(denominator, power))
@@ -151,7 +152,8 @@ class _Quotients:
     def _falling(self, k: int) -> PolyElement:
         if self.rows is not None:
             return _OWN(perm(self.rows, k))
-        return prod((_n * _B - i for i in range(k)), start=_OWN.one)
+        falling: Any = prod((_n * _B - i for i in range(k)), start=_OWN.one)
+        return falling
 
 
 def _independent(
@@ -260,7 +262,8 @@ def dealt(below: tuple[int, ...]) -> PolyElement:
 
 
 def _binomial(x: PolyElement, k: int) -> PolyElement:
-    return prod(((x - i) * QQ(1, i + 1) for i in range(k)), start=_OWN.one)
+    binomial: Any = prod(((x - i) * QQ(1, i + 1) for i in range(k)), start=_OWN.one)
+    return binomial
 
 
 def translated(polynomial: PolyElement, power: int) -> PolyElement:
