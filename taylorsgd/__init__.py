@@ -31,7 +31,7 @@ from taylorsgd.formulas import (
     derive,
 )
 from taylorsgd.landscapes import FiniteLandscape
-from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
+from taylorsgd.spacetime import GD, ODE, SDE, SGD, Descent, Grid, HeavyBall, Nesterov, Replacement
 
 if TYPE_CHECKING:
     from taylorsgd.descent import compare, simulate
@@ -43,13 +43,16 @@ __all__ = [
     "SDE",
     "SGD",
     "Covariance",
+    "Descent",
     "Diagram",
     "Displacement",
     "FiniteLandscape",
     "Formula",
     "GeneralizationGap",
     "Grid",
+    "HeavyBall",
     "Landscape",
+    "Nesterov",
     "Observable",
     "Replacement",
     "SecondMoment",

@@ -23,6 +23,7 @@ from sympy import Expr, ImmutableMatrix
 from sympy.polys.rings import PolyElement
 
 from taylorsgd.descent.local_expansion import LocalExpansion, Rows, Series
+from taylorsgd.descent.stepping import descend, numbers_of
 from taylorsgd.formulas.observables import (
     AnyObservable,
     Covariance,
@@ -35,7 +36,7 @@ from taylorsgd.formulas.observables import (
     TrainLoss,
 )
 from taylorsgd.landscapes import FiniteLandscape
-from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
+from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement, Update
 
 __all__ = ["perturb"]
 
@@ -50,17 +51,33 @@ def perturb(
     landscape: FiniteLandscape,
     at: Any,
     order: int,
+    update: Update | None = None,
 ) -> Expr: ...
 @overload
 def perturb(
-    observable: Displacement, spacetime: Any, landscape: FiniteLandscape, at: Any, order: int
+    observable: Displacement,
+    spacetime: Any,
+    landscape: FiniteLandscape,
+    at: Any,
+    order: int,
+    update: Update | None = None,
 ) -> ImmutableMatrix: ...
 @overload
 def perturb(
-    observable: SecondMoment | Covariance, spacetime: Any, landscape: FiniteLandscape, at: Any, order: int
+    observable: SecondMoment | Covariance,
+    spacetime: Any,
+    landscape: FiniteLandscape,
+    at: Any,
+    order: int,
+    update: Update | None = None,
 ) -> Any: ...
 def perturb(
-    observable: AnyObservable, spacetime: Any, landscape: FiniteLandscape, at: Any, order: int
+    observable: AnyObservable,
+    spacetime: Any,
+    landscape: FiniteLandscape,
+    at: Any,
+    order: int,
+    update: Update | None = None,
 ) -> Expr | ImmutableMatrix:
     """Expand E[s(θ_T)] through η^order by running descent on every training set.
 
@@ -75,6 +92,8 @@ def perturb(
         landscape: the finite population that the rows are drawn from.
         at: the initial point θ_0, in any form that `landscape.point` takes.
         order: the highest power of η, an int of at least 0.
+        update: the update rule, a `Descent`, `HeavyBall` or `Nesterov`; None for plain descent. The ODE and SDE
+            have none.
 
     Returns:
         An expanded polynomial in `taylorsgd.symbols.eta` of degree at most `order`. For a vector, and for the
@@ -105,13 +124,17 @@ def perturb(
     members = _members(observable)
     if isinstance(spacetime, (ODE, SDE)):
         _refuse_training_loss(members, spacetime)
+        if update is not None:
+            raise ValueError(f"update={update!r}: {spacetime!r} makes no updates; leave it out")
         sizes = [spacetime.T, 1 / spacetime.B] if isinstance(spacetime, SDE) else [spacetime.T]
         local = LocalExpansion(landscape, at, order, members, sizes)
         means = _mean_under_flow(local)
     else:
         size, schedules = _schedules(spacetime)
-        local = LocalExpansion(landscape, at, order, members)
-        means = _mean_over_training_sets(local, _training_sets(spacetime, local, landscape, size), schedules)
+        updates = len(next(iter(schedules)))
+        local = LocalExpansion(landscape, at, order, members, numbers_of(update, updates))
+        training_sets = _training_sets(spacetime, local, landscape, size)
+        means = _mean_over_training_sets(local, training_sets, schedules, update)
 
     vectors = [isinstance(member, Displacement) for member in members]
     if len(members) == 2:
@@ -128,20 +151,15 @@ def perturb(
 
 
 def _mean_over_training_sets(
-    local: LocalExpansion, training_sets: Iterable[tuple[Rows, Any]], schedules: Mapping[Schedule, Fraction]
+    local: LocalExpansion,
+    training_sets: Iterable[tuple[Rows, Any]],
+    schedules: Mapping[Schedule, Fraction],
+    update: Update | None,
 ) -> list[Series]:
     """The targets after descent, averaged over training sets and schedules of known probabilities."""
     totals: list[Series] = []
     for (rows, drawn), (batches, chance) in product(training_sets, schedules.items()):
-        displacement = [local.constant(local.domain.zero) for _ in range(local.dimension)]
-        for batch in batches:
-            monomials = local.monomials(displacement)
-            for i, slope in enumerate(local.batch_gradient(tuple(rows[n] for n in batch))):
-                # η times the gradient: its coefficient of η^(k−1) moves that of η^k
-                moved = local.value(slope, monomials)
-                displacement[i] = [
-                    x - (moved[k - 1] if k else local.domain.zero) for k, x in enumerate(displacement[i])
-                ]
+        displacement = descend(local, rows, batches, update)
         probability = drawn * local.rational(chance.numerator, chance.denominator)
         monomials = local.monomials(displacement)
         values = [local.value(target, monomials) for target in local.targets(rows)]

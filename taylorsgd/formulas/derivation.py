@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import cast
 
 from sympy import QQ
@@ -23,8 +24,10 @@ from taylorsgd.formulas.observables import (
     TrainLoss,
 )
 from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.formulas.updating import updated_weight
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.spacetime.base import RING, Count
+from taylorsgd.spacetime.updates import Update
 
 __all__ = ["derive", "generalized_diagrams"]
 
@@ -40,7 +43,12 @@ class _Root:
 
 
 def derive(
-    observable: AnyObservable, spacetime: Spacetime, order: int, *, resum: str | None = None
+    observable: AnyObservable,
+    spacetime: Spacetime,
+    order: int,
+    *,
+    resum: str | None = None,
+    update: Update | None = None,
 ) -> Formula:
     """Derive E[observable] after descent on a spacetime, through η^order, exactly.
 
@@ -57,6 +65,9 @@ def derive(
             (one epoch, GD, and any grid or SGD of concrete sizes); "continuous" for integrals with
             exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
             landscapes with additive noise and stays finite as T → ∞ at a minimum.
+        update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)` or a `Descent` with rates or decay; None
+            for plain descent. In closed form for GD and one epoch at constant rates, and with numbers for
+            sizes on any grid.
 
     Returns:
         A `Formula`. Its coefficients are written in the free sizes of the spacetime.
@@ -65,7 +76,8 @@ def derive(
         TypeError: if the observable or the spacetime is of another kind.
         ValueError: if `order` is not a non-negative integer, or a training loss or gap is asked of an ODE
             or SDE, which have no training set, or `resum` is unknown.
-        NotImplementedError: if this resummation of this spacetime has no closed form here.
+        NotImplementedError: if this resummation of this spacetime, or this update rule on it, has no closed
+            form here.
 
     Example:
         >>> import taylorsgd as ts
@@ -79,7 +91,9 @@ def derive(
     Source: Tenka, Theorem 3 (section B.3), summed over maps instead of embeddings; resummed, Theorem 1.
     """
     roots = _roots(observable)
-    _check(observable, spacetime, order, resum)
+    _check(observable, spacetime, order, resum, update)
+    if update is not None and not update.is_plain:
+        return _derive_updated(observable, spacetime, order, update, resum)
     if resum is not None:
         return _derive_resummed(observable, spacetime, order, resum == "continuous")
     if spacetime.data == "fixed" and isinstance(observable, Covariance):
@@ -107,6 +121,28 @@ def derive(
     ]
     formula = Formula(terms, (spacetime,), _observed(observable), _indices(roots))
     return formula.to_cumulants() if moments else formula
+
+
+def _derive_updated(
+    observable: AnyObservable, spacetime: Spacetime, order: int, update: Update, resum: str | None
+) -> Formula:
+    """The sum over diagrams with an update rule's Green's functions on their edges."""
+    if resum is not None:
+        raise NotImplementedError(
+            f"resum={resum!r} with update={update!r} has no closed form here; supported is plain descent"
+        )
+    roots = _roots(observable)
+    marks = [root.mark for root in roots]
+    terms = []
+    for d in range(order + 1):
+        for diagram, ties in generalized_diagrams(observable, spacetime, d):
+            weight = updated_weight(spacetime, diagram, update)
+            if weight == 0:
+                continue
+            sign = prod(root.sign for root in roots) * (-1) ** d
+            shares = spacetime.expression(RING.gens[3] ** ties * QQ(sign, diagram.automorphisms))
+            terms.append(Term(weight * shares, value_of(diagram, marks), (diagram,)))
+    return Formula(terms, (spacetime,), _observed(observable), _indices(roots))
 
 
 def _covariance_of_fixed_data(observable: Covariance, spacetime: Spacetime, order: int) -> Formula:
@@ -245,12 +281,18 @@ def _observed(observable: AnyObservable) -> dict[str, Observable]:
     return {single.name: single for single in pair if isinstance(single, Observable)}
 
 
-def _check(observable: AnyObservable, spacetime: Spacetime, order: int, resum: str | None) -> None:
+def _check(
+    observable: AnyObservable, spacetime: Spacetime, order: int, resum: str | None, update: Update | None
+) -> None:
     if resum not in (None, "discrete", "continuous"):
         raise ValueError(f"resum={resum!r} is unknown; give 'discrete', 'continuous' or None")
     if not isinstance(spacetime, Spacetime):
         raise TypeError(
             f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), ODE(...), SDE(...) or Grid(cells)"
+        )
+    if update is not None and not isinstance(update, Update):
+        raise TypeError(
+            f"update={update!r} is not an update rule; give Descent(...), HeavyBall(beta) or Nesterov(beta)"
         )
     if isinstance(order, bool) or not isinstance(order, int) or order < 0:
         raise ValueError(f"order={order!r} is not an order; it must be an integer of at least 0")

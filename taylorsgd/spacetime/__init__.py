@@ -32,5 +32,18 @@ from taylorsgd.spacetime.continuous import ODE, SDE
 from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.replacement import Replacement
 from taylorsgd.spacetime.sgd import GD, SGD
+from taylorsgd.spacetime.updates import Descent, HeavyBall, Nesterov, Update
 
-__all__ = ["GD", "ODE", "SDE", "SGD", "Grid", "Replacement", "Spacetime"]
+__all__ = [
+    "GD",
+    "ODE",
+    "SDE",
+    "SGD",
+    "Descent",
+    "Grid",
+    "HeavyBall",
+    "Nesterov",
+    "Replacement",
+    "Spacetime",
+    "Update",
+]

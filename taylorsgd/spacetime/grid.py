@@ -12,6 +12,7 @@ from sympy.polys.rings import PolyElement
 from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import RESUMMED, RING, Spacetime, Times
 from taylorsgd.spacetime.gridsums import GridSum
+from taylorsgd.spacetime.updates import Update
 
 __all__ = ["Grid"]
 
@@ -74,20 +75,41 @@ class Grid(Spacetime):
         return RING(self.count(diagram)) / self.B**diagram.order
 
     def count(self, diagram: Diagram) -> int:
-        """Z(D) as an integer: the sum over all maps as one tensor contraction.
+        """Z(D) as an integer."""
+        filled = sum(map(sum, self.cells))
+        # No sum can exceed cells^nodes; beyond int64 it is done on Python's integers.
+        exact = filled**diagram.order >= 2**62
+        earlier = [[int(t < later) for later in range(self.T)] for t in range(self.T)]
+        return int(self._contracted(diagram, earlier, None, exact))
 
-        With A the cells and L[t, t'] = 1 for t < t', Z = Σ Π_nodes A[row of part, t_v] Π_edges L[t_v, t_w].
+    def weighted_count(self, diagram: Diagram, update: Update) -> Expr:
+        """The sum over all maps of the product of what the edges carry under an update rule.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> chain = ts.Diagram((-1, 0, 1))
+            >>> ts.Grid([[1, 0], [0, 1]]).weighted_count(chain, ts.HeavyBall(3))
+            1
+        """
+        domain, between, last = update.edges(self.T)
+        return domain.to_sympy(domain.convert(self._contracted(diagram, between, last, exact=True)))
+
+    def _contracted(self, diagram: Diagram, between: Any, last: Any, exact: bool) -> Any:
+        """The sum over all maps as one tensor contraction.
+
+        With A the cells, L[t, t'] what an edge between times carries and l[t] one to the root, it is
+        Σ Π_nodes A[row of part, t_v] Π_edges L[t_v, t_w] Π_edges to a root l[t_v].
         """
         import numpy as np
 
+        kind = object if exact else np.int64
         inner = [node for node, parent in enumerate(diagram.parents) if parent >= 0]
         if not inner:
             return 1
-        filled = sum(map(sum, self.cells))
-        exact = np.int64 if filled ** len(inner) < 2**62 else object  # no sum can exceed cells^nodes
         # A last axis of length 1 stays open: NumPy would turn a scalar of Python integers back into int64.
-        cells = np.array(self.cells, dtype=exact)[..., None]
-        earlier = np.triu(np.ones((self.T, self.T), dtype=exact), k=1)[..., None]
+        cells = np.array(self.cells, dtype=kind)[..., None]
+        edges = np.array(between, dtype=kind)[..., None]
+        ends = None if last is None else np.array(last, dtype=kind)[..., None]
         kept = len(diagram.inner_blocks) + len(inner)
         row = {node: i for i, block in enumerate(diagram.inner_blocks) for node in block}
         time = {node: len(diagram.inner_blocks) + i for i, node in enumerate(inner)}
@@ -96,8 +118,10 @@ class Grid(Spacetime):
             operands += [cells, [row[node], time[node], kept]]
             parent = diagram.parents[node]
             if diagram.parents[parent] >= 0:
-                operands += [earlier, [time[node], time[parent], kept]]
-        return int(np.einsum(*operands, [kept], optimize="greedy")[0])
+                operands += [edges, [time[node], time[parent], kept]]
+            elif ends is not None:
+                operands += [ends, [time[node], kept]]
+        return np.einsum(*operands, [kept], optimize="greedy")[0]
 
     def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
         """The sum over cells."""

@@ -1,0 +1,70 @@
+"""One run of an update rule on one training set, with θ a truncated power series in η: as the rules are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sympy import Expr, Integer
+
+from taylorsgd.descent.local_expansion import LocalExpansion, Rows, Series
+from taylorsgd.spacetime import Descent, HeavyBall, Nesterov
+
+__all__ = ["descend", "numbers_of"]
+
+
+def numbers_of(update: Any, updates: int) -> list[Expr]:
+    """What a run computes with besides the landscape: β, w and r_0, …, r_{T−1}; nothing for plain descent.
+
+    Raises:
+        TypeError: if `update` is no update rule that runs here.
+        ValueError: if there are not as many rates as updates.
+    """
+    if update is None:
+        return []
+    if not isinstance(update, (Descent, HeavyBall, Nesterov)):
+        raise TypeError(f"update={update!r} must be a Descent, HeavyBall or Nesterov")
+    rates = [Integer(1)] * updates if update.rates is None else list(update.rates)
+    if len(rates) != updates:
+        raise ValueError(f"rates has {len(rates)} entries for {updates} updates; give one for each")
+    return [getattr(update, "beta", Integer(0)), getattr(update, "decay", Integer(0)), *rates]
+
+
+def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: Any) -> list[Series]:
+    """θ_T − θ_0 on one training set.
+
+    Args:
+        local: the landscape near θ_0, with `numbers_of(update)` as its sizes.
+        rows: which loss every row holds.
+        batches: the rows in the batch of each update.
+        update: the update rule, None for plain descent.
+    """
+    one, zero = local.domain.one, local.domain.zero
+    beta, decay, *rates = local.sizes or [zero, zero, *[one] * len(batches)]
+    axes = range(local.dimension)
+    displacement = [local.constant(zero) for _ in axes]
+    velocity = [local.constant(zero) for _ in axes]
+    convention = getattr(update, "convention", "plain")
+    nesterov = isinstance(update, Nesterov)
+
+    def combined(a: Any, x: Series, b: Any, y: Series) -> Series:
+        return [a * p + b * q for p, q in zip(x, y, strict=True)]
+
+    for batch, rate in zip(batches, rates, strict=True):
+        ahead = nesterov and convention == "sutskever"
+        here = [combined(one, displacement[i], beta, velocity[i]) for i in axes] if ahead else displacement
+        monomials = local.monomials(here)
+        # η times the gradient: its coefficient of η^(k−1) moves that of η^k
+        slopes = [
+            [zero, *local.value(slope, monomials)[:-1]]
+            for slope in local.batch_gradient(tuple(rows[n] for n in batch))
+        ]
+        for i, slope in enumerate(slopes):
+            if convention == "torch":
+                velocity[i] = combined(beta, velocity[i], one, slope)
+                used = combined(one, slope, beta, velocity[i]) if nesterov else velocity[i]
+                displacement[i] = combined(one, displacement[i], -rate, used)
+            else:
+                velocity[i] = combined(beta, velocity[i], -rate, slope)
+                displacement[i] = combined(one - decay, displacement[i], one, velocity[i])
+    return displacement

@@ -1,0 +1,266 @@
+r"""Update rules: what a diagram's edges carry.
+
+An update rule is linear in the gradients g_t. With no curvature, what g_t leaves in θ_{t'} is −η·w(t, t'), its
+Green's function, and so an edge from a node at t to one at t' (or to the root, at T) carries w(t, t'), Δ = t' − t:
+
+    descent                    θ ← θ − η r_t g                              r_t
+    … with decay towards θ_0   θ ← θ − η r_t g − w (θ − θ_0)                r_t (1 − w)^{Δ−1}
+    heavy ball (Polyak)        v ← βv − η r_t g, θ ← θ + v                  r_t (1 − β^Δ)/(1 − β)
+    heavy ball (torch)         v ← βv + g, θ ← θ − η r_t v                  Σ_{s=t}^{t'−1} r_s β^{s−t}
+    Nesterov (torch, optax)    v ← βv + g, θ ← θ − η r_t (g + βv)           r_t + Σ_{s=t}^{t'−1} r_s β^{s−t+1}
+    Nesterov (Sutskever)       v ← βv − η r_t g(θ + βv), θ ← θ + v          r_t (1 − β^{Δ+1})/(1 − β), to the root
+                                                                            r_t (1 − β^Δ)/(1 − β)
+    heavy ball with decay      θ ← θ + v − w (θ − θ_0)                      r_t ((1 − w)^Δ − β^Δ)/((1 − w) − β)
+
+With constant rates every one is a sum of powers x^Δ, its *modes*, and sums over times have closed forms.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sympy import Expr, Float, Integer, construct_domain, expand, sympify
+
+__all__ = ["Descent", "HeavyBall", "Nesterov", "Update"]
+
+Rates = tuple[Expr, ...] | None
+
+
+class Update(ABC):
+    """How gradients move θ; a frozen dataclass of its parameters, all exact."""
+
+    rates: Rates
+    """r_0, r_1, …: factors of η, one for every update; None for 1."""
+
+    @abstractmethod
+    def edge(self, start: int, end: int, root: bool, rates: tuple[Any, ...]) -> Any:
+        """What an edge from time `start` to the later time `end` carries, as a polynomial in the parameters.
+
+        Args:
+            start: t.
+            end: t'; T if the edge ends in a root.
+            root: whether it does.
+            rates: r_0, …, r_{T−1}.
+        """
+
+    @abstractmethod
+    def modes(self, root: bool) -> list[tuple[Expr, Expr]]:
+        """Pairs (c, x) with Σ c x^{Δ−1} on an edge, at constant rates.
+
+        Raises:
+            ValueError: if two modes coincide, where a sum of powers is no closed form.
+        """
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is descent with a constant rate and no decay, where edges carry 1."""
+        return self == Descent()
+
+    def edges(self, updates: int) -> tuple[Any, list[list[Any]], list[Any]]:
+        """What all edges carry during T updates.
+
+        Args:
+            updates: T.
+
+        Returns:
+            An exact domain that holds the numbers, T × T numbers for edges between nodes, zero unless time
+            increases, and T numbers for edges into a root.
+
+        Raises:
+            ValueError: if there are not as many rates as updates.
+        """
+        rates = self.schedule(updates)
+        times = range(updates)
+        pairs = [(t, later) for t in times for later in times if t < later]
+        written = [expand(self.edge(t, later, False, rates)) for t, later in pairs]
+        written += [expand(self.edge(t, updates, True, rates)) for t in times]
+        domain, numbers = construct_domain([Integer(0), *written], extension=True)
+        zero, *numbers = numbers
+        between = [[zero] * updates for _ in times]
+        for (t, later), number in zip(pairs, numbers, strict=False):
+            between[t][later] = number
+        return domain, between, numbers[len(pairs) :]
+
+    def schedule(self, updates: int) -> tuple[Expr, ...]:
+        """The rates of T updates.
+
+        Raises:
+            ValueError: if there are not as many rates as updates.
+        """
+        if self.rates is None:
+            return (Integer(1),) * updates
+        if len(self.rates) != updates:
+            raise ValueError(
+                f"rates has {len(self.rates)} entries for {updates} updates; give one for each, r_0, …, r_(T-1)"
+            )
+        return self.rates
+
+
+@dataclass(frozen=True, init=False)
+class Descent(Update):
+    """Plain descent θ ← θ − η r_t g_t − w (θ − θ_0).
+
+    Args:
+        rates: factors r_t of η, one for each update, exact numbers or SymPy expressions; None for 1.
+        decay: w, the decoupled weight decay towards θ_0 in one update. (A coupled one, ηw(θ − a), is part of
+            the loss: add w|θ − a|²/2 to it.)
+
+    Raises:
+        TypeError: if a parameter is neither an exact number nor a SymPy expression.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> warm_up = ts.Descent(rates=[0, 1, 2])
+        >>> f = ts.derive(ts.TestLoss(), ts.SGD(N=3, B=1, E=1), order=1, update=warm_up)
+        >>> print(f)
+        l - 3 G_μ G^μ
+    """
+
+    rates: Rates
+    decay: Expr
+
+    def __init__(self, rates: Iterable[Any] | None = None, decay: Any = 0) -> None:
+        """Check the parameters."""
+        object.__setattr__(self, "rates", _rates(rates))
+        object.__setattr__(self, "decay", _exact("decay", decay))
+
+    def edge(self, start: int, end: int, root: bool, rates: tuple[Any, ...]) -> Any:
+        """r_t (1 − w)^{Δ−1}."""
+        return rates[start] * (1 - self.decay) ** (end - start - 1)
+
+    def modes(self, root: bool) -> list[tuple[Expr, Expr]]:
+        """One power of 1 − w."""
+        return [(Integer(1), 1 - self.decay)]
+
+
+@dataclass(frozen=True, init=False)
+class HeavyBall(Update):
+    """Momentum: v ← βv − η r_t g_t, θ ← θ + v, with v = 0 at first (Polyak 1964).
+
+    Args:
+        beta: β, an exact number or a SymPy expression.
+        rates: factors r_t of η, one for each update; None for 1.
+        convention: "polyak", or "torch" with the rate outside of the buffer: v ← βv + g, θ ← θ − η r_t v. They
+            differ where rates do.
+        decay: w, the decoupled weight decay towards θ_0 in one update; "polyak" only.
+
+    Raises:
+        TypeError: if a parameter is neither an exact number nor a SymPy expression.
+        ValueError: if the convention is unknown.
+        NotImplementedError: for decay in the convention "torch".
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> from sympy import Symbol
+        >>> f = ts.derive(ts.TestLoss(), ts.GD(T=3), order=1, update=ts.HeavyBall(Symbol("beta")))
+        >>> print(f)
+        l - (beta**2 + 2*beta + 3) G_μ G^μ
+    """
+
+    beta: Expr
+    rates: Rates
+    convention: str
+    decay: Expr
+
+    def __init__(
+        self,
+        beta: Any,
+        rates: Iterable[Any] | None = None,
+        convention: Literal["polyak", "torch"] = "polyak",
+        decay: Any = 0,
+    ) -> None:
+        """Check the parameters."""
+        object.__setattr__(self, "beta", _exact("beta", beta))
+        object.__setattr__(self, "rates", _rates(rates))
+        object.__setattr__(self, "convention", _choice(convention, "polyak", "torch"))
+        object.__setattr__(self, "decay", _exact("decay", decay))
+        if convention == "torch" and self.decay != 0:
+            raise NotImplementedError(
+                f"decay={decay} with convention='torch' is not derived; supported is convention='polyak'"
+            )
+
+    def edge(self, start: int, end: int, root: bool, rates: tuple[Any, ...]) -> Any:
+        """The sum over the updates s that the gradient acts in."""
+        if self.convention == "torch":
+            return sum(rates[s] * self.beta ** (s - start) for s in range(start, end))
+        kept, span = 1 - self.decay, end - start
+        return rates[start] * sum(kept ** (span - 1 - j) * self.beta**j for j in range(span))
+
+    def modes(self, root: bool) -> list[tuple[Expr, Expr]]:
+        """The powers of 1 − w and β."""
+        kept = 1 - self.decay
+        gap = _gap(kept, self.beta, f"beta={self.beta} and 1 - decay={kept}")
+        return [(kept / gap, kept), (-self.beta / gap, self.beta)]
+
+
+@dataclass(frozen=True, init=False)
+class Nesterov(Update):
+    """Nesterov's momentum, with v = 0 at first.
+
+    Args:
+        beta: β, an exact number or a SymPy expression.
+        rates: factors r_t of η, one for each update; None for 1.
+        convention: "torch" (also optax): v ← βv + g, θ ← θ − η r_t (g + βv), where θ is the point at which
+            gradients are taken. "sutskever": v ← βv − η r_t g(θ + βv), θ ← θ + v (Sutskever et al. 2013).
+
+    Raises:
+        TypeError: if a parameter is neither an exact number nor a SymPy expression.
+        ValueError: if the convention is unknown.
+    """
+
+    beta: Expr
+    rates: Rates
+    convention: str
+
+    def __init__(
+        self,
+        beta: Any,
+        rates: Iterable[Any] | None = None,
+        convention: Literal["torch", "sutskever"] = "torch",
+    ) -> None:
+        """Check the parameters."""
+        object.__setattr__(self, "beta", _exact("beta", beta))
+        object.__setattr__(self, "rates", _rates(rates))
+        object.__setattr__(self, "convention", _choice(convention, "torch", "sutskever"))
+
+    def edge(self, start: int, end: int, root: bool, rates: tuple[Any, ...]) -> Any:
+        """The sum over the updates s that the gradient acts in, looking one update ahead to inner nodes."""
+        span = end - start
+        if self.convention == "torch":
+            return rates[start] + sum(rates[s] * self.beta ** (s - start + 1) for s in range(start, end))
+        return rates[start] * sum(self.beta**j for j in range(span if root else span + 1))
+
+    def modes(self, root: bool) -> list[tuple[Expr, Expr]]:
+        """The powers of 1 and β."""
+        gap = _gap(Integer(1), self.beta, f"beta={self.beta} and 1")
+        ahead = 1 if self.convention == "sutskever" and root else 2
+        return [(1 / gap, Integer(1)), (-(self.beta**ahead) / gap, self.beta)]
+
+
+def _gap(first: Expr, second: Expr, names: str) -> Expr:
+    gap = first - second
+    if gap == 0:
+        raise ValueError(f"{names} coincide, which has no closed form in T; give sizes as numbers")
+    return gap
+
+
+def _rates(rates: Iterable[Any] | None) -> Rates:
+    return None if rates is None else tuple(_exact(f"rates[{i}]", rate) for i, rate in enumerate(rates))
+
+
+def _choice(convention: str, *known: str) -> str:
+    if convention not in known:
+        raise ValueError(f"convention={convention!r} is unknown; give {' or '.join(map(repr, known))}")
+    return convention
+
+
+def _exact(name: str, value: Any) -> Expr:
+    expression = value if isinstance(value, (Expr, str)) else sympify(value)
+    if not isinstance(expression, Expr) or expression.atoms(Float):
+        raise TypeError(
+            f"{name}={value!r} must be an exact number (such as Rational(9, 10)) or a SymPy expression"
+        )
+    return expression
