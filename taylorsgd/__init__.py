@@ -31,7 +31,19 @@ from taylorsgd.formulas import (
     derive,
 )
 from taylorsgd.landscapes import FiniteLandscape
-from taylorsgd.spacetime import GD, ODE, SDE, SGD, Descent, Grid, HeavyBall, Nesterov, Replacement
+from taylorsgd.spacetime import (
+    GD,
+    ODE,
+    SDE,
+    SGD,
+    Descent,
+    Grid,
+    HeavyBall,
+    ImplicitStep,
+    Nesterov,
+    Replacement,
+    SecondOrder,
+)
 
 if TYPE_CHECKING:
     from taylorsgd.descent import compare, simulate
@@ -51,11 +63,13 @@ __all__ = [
     "GeneralizationGap",
     "Grid",
     "HeavyBall",
+    "ImplicitStep",
     "Landscape",
     "Nesterov",
     "Observable",
     "Replacement",
     "SecondMoment",
+    "SecondOrder",
     "Term",
     "TestLoss",
     "TrainLoss",

@@ -8,13 +8,14 @@ from typing import Any
 from sympy import Expr, Integer
 
 from taylorsgd.descent.local_expansion import LocalExpansion, Rows, Series
-from taylorsgd.spacetime import Descent, HeavyBall, Nesterov
+from taylorsgd.spacetime import Descent, HeavyBall, ImplicitStep, Nesterov, SecondOrder
 
 __all__ = ["descend", "numbers_of"]
 
 
 def numbers_of(update: Any, updates: int) -> list[Expr]:
-    """What a run computes with besides the landscape: β, w and r_0, …, r_{T−1}; nothing for plain descent.
+    """What a run computes with besides the landscape: β, w and r_0, …, r_{T−1}, or λ; nothing for
+    plain descent.
 
     Raises:
         TypeError: if `update` is no update rule that runs here.
@@ -22,8 +23,12 @@ def numbers_of(update: Any, updates: int) -> list[Expr]:
     """
     if update is None:
         return []
+    if isinstance(update, (SecondOrder, ImplicitStep)):
+        return [update.instant]
     if not isinstance(update, (Descent, HeavyBall, Nesterov)):
-        raise TypeError(f"update={update!r} must be a Descent, HeavyBall or Nesterov")
+        raise TypeError(
+            f"update={update!r} must be a Descent, HeavyBall, Nesterov, SecondOrder or ImplicitStep"
+        )
     rates = [Integer(1)] * updates if update.rates is None else list(update.rates)
     if len(rates) != updates:
         raise ValueError(f"rates has {len(rates)} entries for {updates} updates; give one for each")
@@ -39,6 +44,8 @@ def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: 
         batches: the rows in the batch of each update.
         update: the update rule, None for plain descent.
     """
+    if isinstance(update, (SecondOrder, ImplicitStep)):
+        return _descend_by_curvature(local, rows, batches, isinstance(update, ImplicitStep))
     one, zero = local.domain.one, local.domain.zero
     beta, decay, *rates = local.sizes or [zero, zero, *[one] * len(batches)]
     axes = range(local.dimension)
@@ -67,4 +74,34 @@ def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: 
             else:
                 velocity[i] = combined(beta, velocity[i], -rate, slope)
                 displacement[i] = combined(one - decay, displacement[i], one, velocity[i])
+    return displacement
+
+
+def _descend_by_curvature(
+    local: LocalExpansion, rows: Rows, batches: Sequence[Rows], implicit: bool
+) -> list[Series]:
+    """Solve each update's equation by iteration: every round fixes one more power of η."""
+    (lam,) = local.sizes
+    zero, axes = local.domain.zero, range(local.dimension)
+    displacement = [local.constant(zero) for _ in axes]
+    for batch in batches:
+        slopes = local.batch_gradient(tuple(rows[n] for n in batch))
+        step = [local.constant(zero) for _ in axes]  # θ′ − θ
+        here = local.monomials(displacement)
+        for _ in range(local.order):
+            if implicit:
+                ahead = [[x + lam * y for x, y in zip(displacement[i], step[i], strict=True)] for i in axes]
+                forces = [local.value(slope, local.monomials(ahead)) for slope in slopes]
+            else:  # (1 + ηλH) step = −ηg, or step = −η(g + λH step)
+                forces = []
+                for slope in slopes:
+                    force = local.value(slope, here)
+                    for j, curvature in enumerate(local.gradient(slope)):
+                        bent = local.times(local.value(curvature, here), step[j])
+                        force = [x + lam * y for x, y in zip(force, bent, strict=True)]
+                    forces.append(force)
+            step = [[zero, *(-x for x in force[:-1])] for force in forces]
+        displacement = [
+            [x + y for x, y in zip(*pair, strict=True)] for pair in zip(displacement, step, strict=True)
+        ]
     return displacement

@@ -65,8 +65,8 @@ def derive(
             (one epoch, GD, and any grid or SGD of concrete sizes); "continuous" for integrals with
             exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
             landscapes with additive noise and stays finite as T → ∞ at a minimum.
-        update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)` or a `Descent` with rates or decay; None
-            for plain descent. In closed form for GD and one epoch at constant rates, and with numbers for
+        update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)`, `SecondOrder(lam)`, `ImplicitStep(lam)`,
+            or a `Descent` with rates or decay; None for plain descent. In closed form for GD and one epoch at constant rates, and with numbers for
             sizes on any grid.
 
     Returns:
@@ -133,9 +133,11 @@ def _derive_updated(
         )
     roots = _roots(observable)
     marks = [root.mark for root in roots]
+    ancestors = True if update.instant != 0 else None  # an instant edge may join nodes of one part
     terms = []
     for d in range(order + 1):
-        for diagram, ties in generalized_diagrams(observable, spacetime, d):
+        diagrams = generalized_diagrams(observable, spacetime, d, tied_ancestors=ancestors)
+        for diagram, ties in diagrams:
             weight = updated_weight(spacetime, diagram, update)
             if weight == 0:
                 continue
@@ -187,7 +189,7 @@ def _derive_resummed(
 
 
 def generalized_diagrams(
-    observable: AnyObservable, spacetime: Spacetime, order: int
+    observable: AnyObservable, spacetime: Spacetime, order: int, *, tied_ancestors: bool | None = None
 ) -> Iterator[tuple[Diagram, int]]:
     """Yield the diagrams of one order that an observable sums, each with its power of 1/N.
 
@@ -197,6 +199,7 @@ def generalized_diagrams(
         observable: what is observed.
         spacetime: where; it says which diagrams can't have embeddings.
         order: the number of edges.
+        tied_ancestors: whether a node may share a part with its ancestors; None for what the spacetime says.
 
     Yields:
         Pairs of a diagram and the number of factors 1/N that its tied roots bring.
@@ -207,7 +210,7 @@ def generalized_diagrams(
         order,
         # Of fixed data the training loss is the mean over the landscape: a test loss.
         [root.may_tie and spacetime.data == "fresh" for root in roots],
-        tied_ancestors=spacetime.tied_ancestors,
+        tied_ancestors=spacetime.tied_ancestors if tied_ancestors is None else tied_ancestors,
         largest_part=spacetime.largest_part,
     )
     for diagram in forests:
@@ -292,7 +295,8 @@ def _check(
         )
     if update is not None and not isinstance(update, Update):
         raise TypeError(
-            f"update={update!r} is not an update rule; give Descent(...), HeavyBall(beta) or Nesterov(beta)"
+            f"update={update!r} is not an update rule; give Descent(...), HeavyBall(beta), Nesterov(beta), "
+            "SecondOrder(lam) or ImplicitStep(lam)"
         )
     if isinstance(order, bool) or not isinstance(order, int) or order < 0:
         raise ValueError(f"order={order!r} is not an order; it must be an integer of at least 0")

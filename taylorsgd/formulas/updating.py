@@ -10,11 +10,13 @@ from __future__ import annotations
 from itertools import product
 from math import prod
 
-from sympy import Expr, Integer, factor
+from sympy import Expr, Integer, binomial, expand_func, factor
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.formulas.eigenbasis import closed_time_sum
 from taylorsgd.spacetime import GD, SGD, Grid, Spacetime
+from taylorsgd.spacetime.base import inverse_batch
+from taylorsgd.spacetime.posets import surjections
 from taylorsgd.spacetime.updates import Update
 
 __all__ = ["updated_weight"]
@@ -42,6 +44,10 @@ def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update) -> Ex
             f"update={update!r} on {spacetime!r} has no closed form here; supported are SGD with E=1 and GD at "
             "constant rates, and SGD without shuffling, GD and Grid with numbers for all sizes"
         )
+    if update.instant != 0:
+        return factor(
+            sum(_instant_weight(spacetime, diagram, i, update) for i in update.instant_edges(diagram))
+        )
     share, times = spacetime.times(diagram, False)
     if not times.possible:
         return Integer(0)
@@ -53,6 +59,31 @@ def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update) -> Ex
         rates = [1 - x for _, x in chosen]
         total = total + weight * closed_time_sum(times, rates, spacetime.sizes["T"], continuous=False)
     return factor(total * spacetime.expression(share))
+
+
+def _instant_weight(spacetime: Spacetime, diagram: Diagram, instant: frozenset[int], update: Update) -> Expr:
+    """Embeddings in which some edges are instant: an order polynomial of events that hold several nodes."""
+    events = [{node} for node, parent in enumerate(diagram.parents) if parent >= 0]
+    joined = [{node, diagram.parents[node]} for node in instant]
+    if isinstance(spacetime, SGD):  # one epoch: a part is one cell
+        joined += [set(block) for block in diagram.inner_blocks]
+    for group in joined:
+        events = [e for e in events if e.isdisjoint(group)] + [
+            group.union(*(e for e in events if not e.isdisjoint(group)))
+        ]
+    event_of = {node: i for i, event in enumerate(events) for node in event}
+    below = [0] * len(events)
+    for node, parent in enumerate(diagram.parents):
+        if parent in event_of and node not in instant:
+            if event_of[node] == event_of[parent]:
+                return Integer(0)
+            below[event_of[parent]] |= 1 << event_of[node]
+    levels = surjections(tuple(below))
+    if levels is None:
+        return Integer(0)
+    times = sum(binomial(spacetime.sizes["T"], k) * s for k, s in enumerate(levels))
+    share = spacetime.expression(inverse_batch(diagram.order - len(diagram.inner_blocks)))
+    return update.instant ** len(instant) * share * expand_func(times)
 
 
 def _as_grid(spacetime: Spacetime) -> Grid | None:

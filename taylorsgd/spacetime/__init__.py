@@ -32,7 +32,7 @@ from taylorsgd.spacetime.continuous import ODE, SDE
 from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.replacement import Replacement
 from taylorsgd.spacetime.sgd import GD, SGD
-from taylorsgd.spacetime.updates import Descent, HeavyBall, Nesterov, Update
+from taylorsgd.spacetime.updates import Descent, HeavyBall, ImplicitStep, Nesterov, SecondOrder, Update
 
 __all__ = [
     "GD",
@@ -42,8 +42,10 @@ __all__ = [
     "Descent",
     "Grid",
     "HeavyBall",
+    "ImplicitStep",
     "Nesterov",
     "Replacement",
+    "SecondOrder",
     "Spacetime",
     "Update",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,9 @@ class Grid(Spacetime):
         # No sum can exceed cells^nodes; beyond int64 it is done on Python's integers.
         exact = filled**diagram.order >= 2**62
         earlier = [[int(t < later) for later in range(self.T)] for t in range(self.T)]
-        return int(self._contracted(diagram, earlier, None, exact))
+        return int(
+            self._contracted(diagram, dict.fromkeys(range(len(diagram.parents)), earlier), None, exact)
+        )
 
     def weighted_count(self, diagram: Diagram, update: Update) -> Expr:
         """The sum over all maps of the product of what the edges carry under an update rule.
@@ -92,13 +94,21 @@ class Grid(Spacetime):
             1
         """
         domain, between, last = update.edges(self.T)
-        return domain.to_sympy(domain.convert(self._contracted(diagram, between, last, exact=True)))
+        together = [
+            [domain.one if t == later else domain.zero for later in range(self.T)] for t in range(self.T)
+        ]
+        total: Expr = Integer(0)
+        for instant in update.instant_edges(diagram):
+            edges = {node: together if node in instant else between for node in range(len(diagram.parents))}
+            count = domain.convert(self._contracted(diagram, edges, last, exact=True))
+            total = total + update.instant ** len(instant) * domain.to_sympy(count)
+        return total
 
-    def _contracted(self, diagram: Diagram, between: Any, last: Any, exact: bool) -> Any:
+    def _contracted(self, diagram: Diagram, between: Mapping[int, Any], last: Any, exact: bool) -> Any:
         """The sum over all maps as one tensor contraction.
 
-        With A the cells, L[t, t'] what an edge between times carries and l[t] one to the root, it is
-        Σ Π_nodes A[row of part, t_v] Π_edges L[t_v, t_w] Π_edges to a root l[t_v].
+        With A the cells, L_v[t, t'] what the edge that leaves v carries between times and l[t] one to the
+        root, it is Σ Π_nodes A[row of part, t_v] Π_edges L_v[t_v, t_w] Π_edges to a root l[t_v].
         """
         import numpy as np
 
@@ -108,7 +118,6 @@ class Grid(Spacetime):
             return 1
         # A last axis of length 1 stays open: NumPy would turn a scalar of Python integers back into int64.
         cells = np.array(self.cells, dtype=kind)[..., None]
-        edges = np.array(between, dtype=kind)[..., None]
         ends = None if last is None else np.array(last, dtype=kind)[..., None]
         kept = len(diagram.inner_blocks) + len(inner)
         row = {node: i for i, block in enumerate(diagram.inner_blocks) for node in block}
@@ -118,7 +127,7 @@ class Grid(Spacetime):
             operands += [cells, [row[node], time[node], kept]]
             parent = diagram.parents[node]
             if diagram.parents[parent] >= 0:
-                operands += [edges, [time[node], time[parent], kept]]
+                operands += [np.array(between[node], dtype=kind)[..., None], [time[node], time[parent], kept]]
             elif ends is not None:
                 operands += [ends, [time[node], kept]]
         return np.einsum(*operands, [kept], optimize="greedy")[0]

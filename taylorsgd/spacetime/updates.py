@@ -11,20 +11,29 @@ Green's function, and so an edge from a node at t to one at t' (or to the root, 
     Nesterov (Sutskever)       v ← βv − η r_t g(θ + βv), θ ← θ + v          r_t (1 − β^{Δ+1})/(1 − β), to the root
                                                                             r_t (1 − β^Δ)/(1 − β)
     heavy ball with decay      θ ← θ + v − w (θ − θ_0)                      r_t ((1 − w)^Δ − β^Δ)/((1 − w) − β)
+    second order           θ ← θ − η (1 + ηλ ∇∇l_t)⁻¹ g                     1, and λ on an instant edge
+    implicit step          θ ← θ′ with θ′ = θ − η ∇l_t(θ + λ(θ′ − θ))       1, and λ on an instant edge
 
-With constant rates every one is a sum of powers x^Δ, its *modes*, and sums over times have closed forms.
+An *instant* edge joins two nodes of one update, any two of its cells, and never ends in the root. The second-order
+update is linear in g: at most one instant edge ends in each node. An implicit step allows any number.
+
+With constant rates the edges of the rules with memory are sums of powers x^Δ, their *modes*, and sums over times have closed
+forms.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 from sympy import Expr, Float, Integer, construct_domain, expand, sympify
 
-__all__ = ["Descent", "HeavyBall", "Nesterov", "Update"]
+from taylorsgd.diagrams import Diagram
+
+__all__ = ["Descent", "HeavyBall", "ImplicitStep", "Nesterov", "SecondOrder", "Update"]
 
 Rates = tuple[Expr, ...] | None
 
@@ -34,6 +43,12 @@ class Update(ABC):
 
     rates: Rates
     """r_0, r_1, …: factors of η, one for every update; None for 1."""
+    instant: Expr = Integer(0)
+    """λ, what an instant edge carries."""
+
+    def instant_edges(self, diagram: Diagram) -> Iterator[frozenset[int]]:
+        """Yield the sets of edges that may be instant together, each edge by the node that it leaves."""
+        yield frozenset()
 
     @abstractmethod
     def edge(self, start: int, end: int, root: bool, rates: tuple[Any, ...]) -> Any:
@@ -238,6 +253,80 @@ class Nesterov(Update):
         gap = _gap(Integer(1), self.beta, f"beta={self.beta} and 1")
         ahead = 1 if self.convention == "sutskever" and root else 2
         return [(1 / gap, Integer(1)), (-(self.beta**ahead) / gap, self.beta)]
+
+
+class _OneUpdate(Update):
+    """Rules without memory that look at the curvature of the update's own loss."""
+
+    instant: Expr
+    rates: Rates = None
+
+    def __init__(self, lam: Any = 1) -> None:
+        """Check the parameter."""
+        object.__setattr__(self, "instant", _exact("lam", lam))
+
+    def edge(self, start: int, end: int, root: bool, rates: tuple[Any, ...]) -> Any:
+        """1: past gradients are not remembered."""
+        return Integer(1)
+
+    def modes(self, root: bool) -> list[tuple[Expr, Expr]]:
+        """One mode that stays."""
+        return [(Integer(1), Integer(1))]
+
+    def instant_edges(self, diagram: Diagram) -> Iterator[frozenset[int]]:
+        """Yield the sets of edges that may be instant together."""
+        parents = diagram.parents
+        inner = [node for node, parent in enumerate(parents) if parent >= 0 and parents[parent] >= 0]
+        for size in range(len(inner) + 1):
+            for chosen in combinations(inner, size):
+                if self._allows([parents[node] for node in chosen]):
+                    yield frozenset(chosen)
+
+    @abstractmethod
+    def _allows(self, ends: list[int]) -> bool:
+        """Whether instant edges may end in these nodes."""
+
+
+@dataclass(frozen=True, init=False)
+class SecondOrder(_OneUpdate):
+    """θ ← θ − η (1 + ηλ ∇∇l_t)⁻¹ ∇l_t, with l_t the mean loss of the batch (Tenka, section B.7).
+
+    Args:
+        lam: λ, an exact number or a SymPy expression.
+
+    Raises:
+        TypeError: if λ is neither an exact number nor a SymPy expression.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> from sympy import Symbol
+        >>> lam = Symbol("lambda")
+        >>> f = ts.derive(ts.TestLoss(), ts.GD(), order=2, update=ts.SecondOrder(lam)).assume("noiseless")
+        >>> print(f)
+        l - T G_μ G^μ + T*(2*T + 2*lambda - 1)/2 G_μ H^μ_ν G^ν
+    """
+
+    instant: Expr
+
+    def _allows(self, ends: list[int]) -> bool:
+        return len(set(ends)) == len(ends)
+
+
+@dataclass(frozen=True, init=False)
+class ImplicitStep(_OneUpdate):
+    """The implicit step to θ′ = θ − η ∇l_t(θ + λ (θ′ − θ)): implicit Euler at λ = 1, the midpoint rule at 1/2.
+
+    Args:
+        lam: λ, an exact number or a SymPy expression; 1 by default.
+
+    Raises:
+        TypeError: if λ is neither an exact number nor a SymPy expression.
+    """
+
+    instant: Expr
+
+    def _allows(self, ends: list[int]) -> bool:
+        return True
 
 
 def _gap(first: Expr, second: Expr, names: str) -> Expr:

@@ -5,7 +5,8 @@ Identities:
         conventions, rates and decay, every observable, SGD, GD and any grid, d ≤ 3
     (2) closed forms in T, symbolic in β and w, equal the formulas of numbers
     (3) β = 0 is descent; constant rates don't tell the two conventions of heavy ball apart
-    (4) an edge is its rule's Green's function: one gradient alone moves θ by it
+    (4) second-order updates and implicit steps likewise; they differ from η³ on
+    (5) an edge is its rule's Green's function: one gradient alone moves θ by it
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ x, y = sympy.symbols("x y")
 SINGLE = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement(), ts.Observable(x**3 - x)]
 PAIRS = [ts.Variance(ts.TestLoss()), ts.Covariance(ts.TrainLoss(), ts.Displacement())]
 NUMBERS = [Rational(n, 5) for n in (-2, 0, 1, 3, 5)]
-RULES = ["descent", "polyak", "torch", "nesterov", "sutskever", "ball with decay"]
+MEMORY = ["descent", "polyak", "torch", "nesterov", "sutskever", "ball with decay"]
+RULES = [*MEMORY, "second order", "implicit"]
 
 
 def rule(kind: str, b: Any, w: Any, rates: Any) -> Any:
@@ -40,6 +42,10 @@ def rule(kind: str, b: Any, w: Any, rates: Any) -> Any:
             return ts.Nesterov(b, rates)
         case "sutskever":
             return ts.Nesterov(b, rates, convention="sutskever")
+        case "second order":
+            return ts.SecondOrder(b)
+        case "implicit":
+            return ts.ImplicitStep(b)
     return ts.HeavyBall(b, rates, decay=w)
 
 
@@ -112,11 +118,23 @@ def test_rules_that_coincide() -> None:
     assert formulas[0] != formulas[1]
 
 
+def test_second_order_updates_and_implicit_steps_part_at_third_order() -> None:
+    for order, equal in ((2, True), (3, False)):
+        second, implicit = (
+            ts.derive(ts.TestLoss(), ts.GD(), order, update=update(beta))
+            for update in (ts.SecondOrder, ts.ImplicitStep)
+        )
+        assert (second == implicit) is equal
+    assert ts.derive(ts.TestLoss(), ts.GD(), 3, update=ts.SecondOrder(0)) == ts.derive(
+        ts.TestLoss(), ts.GD(), 3
+    )
+
+
 def test_an_edge_is_what_one_gradient_moves() -> None:
     """On slopes without curvature θ_T − θ_0 is linear in the gradients: the edges into the root."""
     rates = sympy.symbols("r0:3")
     slope = ts.FiniteLandscape([x], [1], [x])
-    for kind in RULES:
+    for kind in MEMORY:
         update = rule(kind, beta, decay, rates)
         moved = ts.perturb(ts.Displacement(), ts.GD(N=1, T=3), slope, 0, 1, update=update)
         edges = sum(update.edge(t, 3, True, rates) for t in range(3))
