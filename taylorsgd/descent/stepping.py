@@ -14,8 +14,7 @@ __all__ = ["descend", "numbers_of"]
 
 
 def numbers_of(update: Any, updates: int) -> list[Expr]:
-    """What a run computes with besides the landscape: β, w and r_0, …, r_{T−1}, or λ; nothing for
-    plain descent.
+    """What a run computes with besides the landscape: β, w and all r_t; or λ; or nothing.
 
     Raises:
         TypeError: if `update` is no update rule that runs here.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import cast
 
-from sympy import QQ
+from sympy import QQ, Expr, Integer
 
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.values import LOSS, open_index, side_by_side
@@ -27,7 +27,7 @@ from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.formulas.updating import updated_weight
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.spacetime.base import RING, Count
-from taylorsgd.spacetime.updates import Update
+from taylorsgd.spacetime.updates import HeavyBall, Update
 
 __all__ = ["derive", "generalized_diagrams"]
 
@@ -66,8 +66,9 @@ def derive(
             exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
             landscapes with additive noise and stays finite as T → ∞ at a minimum.
         update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)`, `SecondOrder(lam)`, `ImplicitStep(lam)`,
-            or a `Descent` with rates or decay; None for plain descent. In closed form for GD and one epoch at constant rates, and with numbers for
-            sizes on any grid.
+            or a `Descent` with rates or decay; None for plain descent. In closed form for GD and one epoch
+            at constant rates, and with numbers for sizes on any grid. Of these `HeavyBall(beta)` can be resummed
+            (discrete): evaluate() and limit() are exact, a closed form in the eigenvalues is not written.
 
     Returns:
         A `Formula`. Its coefficients are written in the free sizes of the spacetime.
@@ -92,10 +93,10 @@ def derive(
     """
     roots = _roots(observable)
     _check(observable, spacetime, order, resum, update)
-    if update is not None and not update.is_plain:
-        return _derive_updated(observable, spacetime, order, update, resum)
     if resum is not None:
-        return _derive_resummed(observable, spacetime, order, resum == "continuous")
+        return _derive_resummed(observable, spacetime, order, resum == "continuous", _momentum(update, resum))
+    if update is not None and not update.is_plain:
+        return _derive_updated(observable, spacetime, order, update)
     if spacetime.data == "fixed" and isinstance(observable, Covariance):
         return _covariance_of_fixed_data(observable, spacetime, order)
     coefficients: dict[Value, Count] = {}
@@ -123,14 +124,8 @@ def derive(
     return formula.to_cumulants() if moments else formula
 
 
-def _derive_updated(
-    observable: AnyObservable, spacetime: Spacetime, order: int, update: Update, resum: str | None
-) -> Formula:
+def _derive_updated(observable: AnyObservable, spacetime: Spacetime, order: int, update: Update) -> Formula:
     """The sum over diagrams with an update rule's Green's functions on their edges."""
-    if resum is not None:
-        raise NotImplementedError(
-            f"resum={resum!r} with update={update!r} has no closed form here; supported is plain descent"
-        )
     roots = _roots(observable)
     marks = [root.mark for root in roots]
     ancestors = True if update.instant != 0 else None  # an instant edge may join nodes of one part
@@ -164,8 +159,20 @@ def _covariance_of_fixed_data(observable: Covariance, spacetime: Spacetime, orde
     return joint + Formula(apart, (spacetime,), joint.observables, joint.indices)
 
 
+def _momentum(update: Update | None, resum: str) -> Expr:
+    """β of a heavy ball that can be resummed; 0 for plain descent."""
+    if update is None or update.is_plain:
+        return Integer(0)
+    if isinstance(update, HeavyBall) and resum == "discrete" and update.rates is None and update.decay == 0:
+        return update.beta
+    raise NotImplementedError(
+        f"resum={resum!r} with update={update!r} is not derived; supported are plain descent, and with "
+        "resum='discrete' HeavyBall(beta) with neither rates nor decay"
+    )
+
+
 def _derive_resummed(
-    observable: AnyObservable, spacetime: Spacetime, order: int, continuous: bool
+    observable: AnyObservable, spacetime: Spacetime, order: int, continuous: bool, momentum: Expr
 ) -> Formula:
     roots = _roots(observable)
     marks = [root.mark for root in roots]
@@ -183,7 +190,9 @@ def _derive_resummed(
             weight = factor * RING.gens[3] ** ties * sign * (-1) ** d / diagram.automorphisms
             value: AnyValue = value_of(diagram, marks)
             if d:  # without edges nothing depends on T
-                value = PropagatedValue(diagram, marks, times, spacetime.sizes["T"], continuous)
+                value = PropagatedValue(
+                    diagram, marks, times, spacetime.sizes["T"], continuous, momentum=momentum
+                )
             terms.append(Term(spacetime.expression(weight), value, (diagram,)))
     return Formula(terms, (spacetime,), _observed(observable), _indices(roots))
 

@@ -44,6 +44,7 @@ from taylorsgd import symbols
 from taylorsgd.diagrams.notation import GREEK, NAMED
 from taylorsgd.diagrams.values import LOSS
 from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.spacetime.gridsums import GridSum
 from taylorsgd.spacetime.timesums import Branch, Chain, TimeSum
 
 __all__ = [
@@ -422,5 +423,5 @@ def _tensor_word(name: str, nodes: Sequence[tuple[int, list[int]]], face: int) -
 
 
 def _on_grid(value: PropagatedValue, face: int) -> str:
-    drawn = str(value.diagram)
-    return rf"\Sigma_{{\mathrm{{cells}}}}\mathrm{{[{drawn}]}}" if face == 0 else f"Σ_cells[{drawn}]"
+    drawn, over = str(value.diagram), "cells" if isinstance(value.times, GridSum) else "times"
+    return rf"\Sigma_{{\mathrm{{{over}}}}}\mathrm{{[{drawn}]}}" if face == 0 else f"Σ_{over}[{drawn}]"

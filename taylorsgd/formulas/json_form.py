@@ -147,15 +147,16 @@ def _whole(data: Any) -> int:
 
 def _encode_value(value: Value | PropagatedValue) -> dict[str, Any]:
     if isinstance(value, PropagatedValue):
-        grid = isinstance(value.times, GridSum)
+        times = value.times
         return {
             "propagated": _encode_diagram(value.diagram),
             "marks": value.root_marks,
             "T": "oo" if value.T is sympy.oo else _encode(value.T),
             "continuous": value.continuous,
             "drift": value.drift,
-            "cells": _encode_cells(value.times.cells) if isinstance(value.times, GridSum) else None,
-            "events": None if grid else [value.time_sum.events, value.time_sum.edges],
+            "momentum": _encode(value.momentum),
+            "cells": _encode_cells(times.cells) if isinstance(times, GridSum) else None,
+            "events": [times.events, times.edges] if isinstance(times, TimeSum) else None,
         }
     return {"parents": value.parents, "parts": value.parts, "marks": value.marks, "moments": value.moments}
 
@@ -170,7 +171,9 @@ def _decode_value(data: dict[str, Any]) -> Value | PropagatedValue:
         times = TimeSum(events, tuple((source, target) for source, target in edges))
     diagram = Diagram(data["propagated"]["parents"], data["propagated"]["parts"])
     T = sympy.oo if data["T"] == "oo" else _decode(data["T"])
-    return PropagatedValue(diagram, data["marks"], times, T, data["continuous"], data["drift"])
+    return PropagatedValue(
+        diagram, data["marks"], times, T, data["continuous"], data["drift"], _decode(data["momentum"])
+    )
 
 
 def _encode_cells(cells: Any) -> list[list[int]]:

@@ -40,6 +40,8 @@ def formula_drift(formula: Formula) -> Formula:
     terms = []
     for term in formula.terms:
         value = _at_minimum(term, "drift()")
+        if value.momentum != 0:
+            raise NotImplementedError("drift() with momentum is not derived; supported is plain descent")
         flat = [
             e for node in value.open_indices for e, (_, parent) in enumerate(value.edges) if parent == node
         ]

@@ -4,6 +4,12 @@ Between the updates t and t′ an influence passes t′ − t − 1 others, each
 an edge carries K^{t′−t−1} η instead of η, and the sum runs over linkless diagrams only: a chain of links
 is a power of ηH, and the geometric series of chains is the power of K (Tenka, Theorem 1). In the continuous
 approximation K^{t′−t−1} becomes e^{−(t′−t)ηH} and sums over times become integrals (Remark 1).
+
+With heavy-ball momentum β an influence lives in two updates, and K^{Δ−1} becomes the first block of A^{Δ−1},
+
+    A = [[(1 + β) I − ηH, −β I], [I, 0]],
+
+in an eigenbasis (r₊^Δ − r₋^Δ)/(r₊ − r₋) with r± the roots of r² − (1 + β − ηλ) r + β.
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from sympy import Expr, Symbol, oo
+from sympy import Expr, S, Symbol, oo
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.diagrams.values import LOSS
@@ -37,9 +43,20 @@ class PropagatedValue:
         T: the number of updates, or `sympy.oo` for the limit.
         continuous: whether sums are integrals and powers of K exponentials.
         drift: whether the value is the growth per update along a flat open index, instead of the sum.
+        momentum: β of the heavy ball.
     """
 
-    __slots__ = ("T", "__dict__", "_hash", "continuous", "diagram", "drift", "root_marks", "times")
+    __slots__ = (
+        "T",
+        "__dict__",
+        "_hash",
+        "continuous",
+        "diagram",
+        "drift",
+        "momentum",
+        "root_marks",
+        "times",
+    )
 
     diagram: Diagram
     root_marks: tuple[str, ...]
@@ -47,6 +64,7 @@ class PropagatedValue:
     T: Expr
     continuous: bool
     drift: bool
+    momentum: Expr
 
     moments = False
     """A resummed value is always in cumulants."""
@@ -59,6 +77,7 @@ class PropagatedValue:
         T: Expr,
         continuous: bool,
         drift: bool = False,
+        momentum: Expr = S.Zero,
     ) -> None:
         """Keep the parts; the diagram is canonical already."""
         self.diagram = diagram
@@ -67,7 +86,8 @@ class PropagatedValue:
         self.T = T
         self.continuous = continuous
         self.drift = drift
-        self._hash = hash((diagram, self.root_marks, times, T, continuous, drift))
+        self.momentum = momentum
+        self._hash = hash((diagram, self.root_marks, times, T, continuous, drift, momentum))
 
     @property
     def order(self) -> int:
@@ -127,6 +147,7 @@ class PropagatedValue:
             self.continuous,
             self.drift,
             repr(self.times) if isinstance(self.times, GridSum) else "",
+            str(self.momentum),
         )
         return (self.order, 1, -len(self.blocks), self.parents, self.parts, self.marks, kind)
 
@@ -138,15 +159,22 @@ class PropagatedValue:
 
     def with_T(self, T: Expr, drift: bool = False) -> PropagatedValue:
         """The same sum up to another T, or its drift."""
-        return PropagatedValue(self.diagram, self.root_marks, self.times, T, self.continuous, drift)
+        return PropagatedValue(
+            self.diagram, self.root_marks, self.times, T, self.continuous, drift, self.momentum
+        )
 
     @property
     def time_sum(self) -> TimeSum:
         """The sum over times in closed form.
 
         Raises:
-            NotImplementedError: on a grid, where there is none.
+            NotImplementedError: on a grid or with momentum, where there is none.
         """
+        if self.momentum != 0:
+            raise NotImplementedError(
+                "a sum over times with momentum has no closed form in T and the eigenvalues here; evaluate() computes "
+                "it exactly with the companion matrix of the heavy ball"
+            )
         if isinstance(self.times, GridSum):
             raise NotImplementedError(
                 "a sum over the cells of a grid has no closed form in T and the eigenvalues; "

@@ -67,11 +67,15 @@ class Propagation:
         # Exponentials at finite T have no polynomial in K; a resolvent needs H > 0, and in an eigenbasis flat
         # directions without noise can be left out.
         if value.drift or (self._flat if value.T is oo else value.continuous):
+            if value.momentum != 0:
+                raise NotImplementedError(
+                    "H has a flat direction, where limits with momentum are not evaluated"
+                )
             return self._in_eigenbasis(value, parts)
         import numpy as np
 
         entries = [entry for tensor, _ in parts for entry in np.ravel(tensor)]
-        arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian)])
+        arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian), value.momentum])
         convert = np.vectorize(arithmetic.convert, otypes=[object])
         sums = _propagators(value, convert(self.hessian), arithmetic)
         operands: list[Any] = [sums, [label for e in range(len(value.edges)) for label in (2 * e, 2 * e + 1)]]
@@ -100,14 +104,19 @@ class Propagation:
     def _check_stable(self, value: PropagatedValue) -> None:
         tolerance = 1e-12 * max(map(abs, self._spectrum), default=0.0)
         rate = float(self.eta) if self.eta.is_number else None
+        momentum = float(value.momentum) if value.momentum.is_number else 0.0
+        if abs(momentum) >= 1:
+            raise ValueError(f"T -> oo diverges: beta={value.momentum} is not between -1 and 1")
         for eigenvalue in self._spectrum:
             if eigenvalue < -tolerance:
                 raise ValueError(
                     f"theta_0 is no minimum: H has the eigenvalue {eigenvalue:.6g}, so T -> oo diverges"
                 )
-            if rate is not None and not value.continuous and rate * eigenvalue >= 2:
+            edge = 2 * (1 + momentum)
+            if rate is not None and not value.continuous and rate * eigenvalue >= edge:
+                bound = "2 (1 + beta)/eta" if momentum else "2/eta"
                 raise ValueError(
-                    f"T -> oo diverges: H has the eigenvalue {eigenvalue:.6g}, at or beyond 2/eta = {2 / rate:.6g}"
+                    f"T -> oo diverges: H has the eigenvalue {eigenvalue:.6g}, at or beyond {bound} = {edge / rate:.6g}"
                 )
 
     def _in_eigenbasis(self, value: PropagatedValue, parts: Sequence[tuple[Any, tuple[int, ...]]]) -> Any:
@@ -286,6 +295,16 @@ def _propagators(value: PropagatedValue, hessian: Any, arithmetic: Arithmetic) -
         [[arithmetic.one if i == j else arithmetic.zero for j in range(size)] for i in range(size)]
     )
     damping = identity - hessian * arithmetic.rate
+    if value.momentum != 0:
+        # The state of an edge is what it carries and carried one update before: it starts and ends in the first.
+        beta, zero = identity * arithmetic.convert(value.momentum), identity * arithmetic.zero
+        damping = np.block([[damping + beta, -beta], [identity, zero]])
+        identity = np.block([[identity, zero], [zero, identity]])
+    sums = _summed(value, damping, identity, arithmetic)
+    return sums[(slice(size),) * sums.ndim]
+
+
+def _summed(value: PropagatedValue, damping: Any, identity: Any, arithmetic: Arithmetic) -> Any:
     if isinstance(value.times, GridSum):
         return _over_grid(value, value.times, damping, identity)
     walk = _Walk(value.times, damping, identity)

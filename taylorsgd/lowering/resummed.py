@@ -97,6 +97,10 @@ class LoweredResummed:
     def __init__(self, formula: Formula) -> None:
         """Keep the formula; programs are made for each set of size names when first used."""
         for term in formula.terms:
+            if isinstance(term.value, PropagatedValue) and term.value.momentum != 0:
+                raise NotImplementedError(
+                    "a resummed formula with momentum is not lowered; evaluate() computes it exactly"
+                )
             if isinstance(term.value, PropagatedValue) and term.value.drift:
                 raise NotImplementedError(
                     "a drift is not lowered: which directions are flat is no smooth function of H; "

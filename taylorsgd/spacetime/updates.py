@@ -17,8 +17,8 @@ Green's function, and so an edge from a node at t to one at t' (or to the root, 
 An *instant* edge joins two nodes of one update, any two of its cells, and never ends in the root. The second-order
 update is linear in g: at most one instant edge ends in each node. An implicit step allows any number.
 
-With constant rates the edges of the rules with memory are sums of powers x^Δ, their *modes*, and sums over times have closed
-forms.
+With constant rates the edges of the rules with memory are sums of powers x^Δ, their *modes*: sums over times have
+closed forms.
 """
 
 from __future__ import annotations

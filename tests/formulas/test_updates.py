@@ -168,9 +168,9 @@ def test_errors() -> None:
         ),
         (lambda: ts.derive(test, ts.GD(), 1, update=ts.HeavyBall(1)), ValueError, "coincide"),
         (
-            lambda: ts.derive(test, sgd, 1, update=ts.HeavyBall(beta), resum="discrete"),
+            lambda: ts.derive(test, sgd, 1, update=ts.Nesterov(beta), resum="discrete"),
             NotImplementedError,
-            "supported is plain descent",
+            "supported are plain descent",
         ),
         (
             lambda: ts.perturb(test, sgd, ts.FiniteLandscape([x], [1], [x]), 0, 1, update=3),

@@ -1,0 +1,138 @@
+r"""Heavy-ball formulas resummed with the companion matrix of the heavy ball.
+
+Identities:
+    (1) they agree with perturb(update=HeavyBall) through order d on random finite landscapes
+    (2) on quadratic landscapes with additive noise they are exact in T and η
+    (3) T → ∞ there: the excess loss is ½ tr(HΣ), Σ the θ-block of the stationary covariance X of the pair
+        (δ_t, δ_{t−1}), X = A X Aᵀ + η² diag(C, 0); in one dimension Σ_Δ R² = (1+β)/((1−β) ηλ (2(1+β) − ηλ))
+    (4) β = 0 is plain descent
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sympy
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from sympy import Matrix, Rational
+
+import taylorsgd as ts
+from taylorsgd.symbols import eta
+
+x, y = sympy.symbols("x y")
+BETAS = [Rational(n, 10) for n in (-5, 3, 9)]
+SINGLE = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement()]
+
+
+def through(expression: Any, order: int) -> Any:
+    """The terms of degree at most `order` in η."""
+
+    def cut(entry: Any) -> Any:
+        polynomial = sympy.Poly(sympy.expand(entry), eta)
+        return sum(c * eta**k for (k,), c in polynomial.terms() if k <= order)
+
+    return expression.applyfunc(cut) if hasattr(expression, "applyfunc") else cut(expression)
+
+
+@pytest.mark.parametrize(("dimension", "order"), [(1, 3), (2, 2)])
+def test_agrees_with_perturbation(landscapes, dimension: int, order: int) -> None:
+    @given(data=st.data())
+    @settings(max_examples=4, phases=[Phase.explicit, Phase.generate])
+    def run(data: st.DataObject) -> None:
+        landscape, start = data.draw(landscapes(dimension, order + 1))
+        update = ts.HeavyBall(data.draw(st.sampled_from(BETAS)))
+        spacetime = data.draw(
+            st.sampled_from([ts.SGD(N=4, B=2, E=1), ts.GD(N=2, T=3), ts.SGD(N=2, B=1, E=2)])
+        )
+        for observable in SINGLE:
+            formula = ts.derive(observable, spacetime, order, resum="discrete", update=update)
+            truth = ts.perturb(observable, spacetime, landscape, start, order, update=update)
+            assert through(formula.evaluate(landscape, start), order) == truth
+
+    run()
+
+
+def quadratic(hessian: Matrix, noises: list[list[Any]]) -> ts.FiniteLandscape:
+    theta = Matrix([x, y][: hessian.rows])
+    losses = [
+        (theta.T * hessian * theta)[0] / 2 + sum(n * t for n, t in zip(noise, theta, strict=True))
+        for noise in noises
+    ]
+    return ts.FiniteLandscape(losses, [Rational(1, len(noises))] * len(noises), list(theta))
+
+
+CASES = [
+    (Matrix([[2]]), [[1], [-1]]),
+    (Matrix([[2, Rational(1, 2)], [Rational(1, 2), 1]]), [[1, 0], [0, 1], [-1, -1]]),
+    (Matrix([[3, -1], [-1, 2]]), [[2, 1], [-2, -1], [1, -1], [-1, 1]]),
+]
+
+
+@pytest.mark.parametrize(("case", "beta"), [*((0, beta) for beta in BETAS), (1, BETAS[1])])
+def test_exact_on_quadratics(beta: Any, case: int) -> None:
+    landscape = quadratic(*CASES[case])
+    start = [1, Rational(-1, 2)][: landscape.dimension]
+    spacetime = ts.SGD(N=3, B=1, E=1)  # three updates of a quadratic loss: degree 6 in η
+    for observable in SINGLE[:2]:
+        formula = ts.derive(observable, spacetime, 2, resum="discrete", update=ts.HeavyBall(beta))
+        truth = ts.perturb(observable, spacetime, landscape, start, 6, update=ts.HeavyBall(beta))
+        assert sympy.expand(formula.evaluate(landscape, start) - truth) == 0
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_limit_is_the_lyapunov_equations(beta: Any, case: int) -> None:
+    hessian, noises = CASES[case]
+    landscape = quadratic(hessian, noises)
+    size, rate = hessian.rows, Rational(1, 5)
+    formula = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete", update=ts.HeavyBall(beta))
+    found = formula.assume("minimum").limit().evaluate(landscape, [0] * size, eta=rate)
+    covariance = sum((Matrix(n) * Matrix(n).T for n in noises), sympy.zeros(size)) / len(noises)
+    one = sympy.eye(size)
+    companion = Matrix(sympy.BlockMatrix([[(1 + beta) * one - rate * hessian, -beta * one], [one, 0 * one]]))
+    source = sympy.diag(rate**2 * covariance, sympy.zeros(size))
+    pair = sympy.eye(4 * size**2) - sympy.kronecker_product(companion, companion)
+    stationary = pair.LUsolve(source.reshape(4 * size**2, 1)).reshape(2 * size, 2 * size)
+    expected = (hessian * stationary[:size, :size]).trace() / 2
+    assert found == sympy.nsimplify(expected)
+    if size == 1:
+        lam, c = hessian[0], covariance[0]
+        sum_of_squares = (1 + beta) / ((1 - beta) * rate * lam * (2 * (1 + beta) - rate * lam))
+        assert found == lam * rate**2 * c * sum_of_squares / 2
+
+
+def test_no_momentum_is_plain_descent() -> None:
+    formulas = [
+        ts.derive(ts.TestLoss(), ts.GD(), 2, resum="discrete", update=u) for u in (None, ts.HeavyBall(0))
+    ]
+    assert formulas[0] == formulas[1]
+    moved = ts.derive(ts.TestLoss(), ts.GD(), 2, resum="discrete", update=ts.HeavyBall(Rational(1, 2)))
+    assert moved != formulas[0]
+    again = ts.Formula.from_json(moved.to_json())
+    assert again == moved and "Σ_times" in str(moved)
+
+
+def test_errors() -> None:
+    landscape = quadratic(*CASES[0])
+
+    def limit(beta: Any) -> ts.Formula:
+        derived = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete", update=ts.HeavyBall(beta))
+        return derived.assume("minimum").limit()
+
+    with pytest.raises(ValueError, match="beta=1 is not between"):
+        limit(1).evaluate(landscape, [0], eta=Rational(1, 10))
+    with pytest.raises(ValueError, match=r"2 \(1 \+ beta\)/eta"):
+        limit(Rational(1, 2)).evaluate(landscape, [0], eta=2)
+    assert limit(Rational(1, 2)).evaluate(landscape, [0], eta=Rational(6, 5))  # beyond 2/λ, within 2(1 + β)/λ
+    flat = ts.FiniteLandscape([x, -x], [Rational(1, 2)] * 2, [x, y])
+    with pytest.raises(NotImplementedError, match="flat direction"):
+        limit(Rational(1, 2)).evaluate(flat, [0, 0], eta=1)
+    with pytest.raises(NotImplementedError, match="is not lowered"):
+        limit(Rational(1, 2)).lower()
+    with pytest.raises(NotImplementedError, match="no closed form"):
+        limit(Rational(1, 2)).to_sympy()
+    drifting = ts.derive(ts.Displacement(), ts.GD(), 3, resum="discrete", update=ts.HeavyBall(Rational(1, 2)))
+    with pytest.raises(NotImplementedError, match="with momentum"):
+        drifting.assume("minimum").drift()
