@@ -17,6 +17,7 @@ from taylorsgd.formulas.eigenbasis import closed_time_sum
 from taylorsgd.spacetime import GD, SGD, Grid, Spacetime
 from taylorsgd.spacetime.base import inverse_batch
 from taylorsgd.spacetime.posets import surjections
+from taylorsgd.spacetime.timesums import TimeSum
 from taylorsgd.spacetime.updates import Update
 
 __all__ = ["updated_weight"]
@@ -49,6 +50,7 @@ def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update) -> Ex
             sum(_instant_weight(spacetime, diagram, i, update) for i in update.instant_edges(diagram))
         )
     share, times = spacetime.times(diagram, False)
+    assert isinstance(times, TimeSum)
     if not times.possible:
         return Integer(0)
     inner = [node for node, parent in enumerate(diagram.parents) if parent >= 0]
