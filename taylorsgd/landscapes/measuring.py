@@ -19,7 +19,8 @@ from jax import lax
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas import Formula, Observable
 from taylorsgd.formulas.propagated import PropagatedValue
-from taylorsgd.landscapes.contraction import Plan, make_plan
+from taylorsgd.landscapes.contraction import Plan
+from taylorsgd.landscapes.planning import make_plan
 from taylorsgd.landscapes.dense import measure_dense
 from taylorsgd.landscapes.landscape import (
     BUDGET,
