@@ -35,7 +35,7 @@ from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid
 
 if TYPE_CHECKING:
     from taylorsgd.descent import compare, simulate
-    from taylorsgd.landscapes import Landscape, measure, predict
+    from taylorsgd.landscapes import Landscape, measure, plan, predict
 
 __all__ = [
     "GD",
@@ -64,6 +64,7 @@ __all__ = [
     "landscapes",
     "measure",
     "perturb",
+    "plan",
     "predict",
     "simulate",
     "symbols",
@@ -75,6 +76,7 @@ __getattr__ = loader(
         "Landscape": "taylorsgd.landscapes.landscape",
         "compare": "taylorsgd.descent.comparing",
         "measure": "taylorsgd.landscapes.measuring",
+        "plan": "taylorsgd.landscapes.measuring",
         "predict": "taylorsgd.landscapes.predicting",
         "simulate": "taylorsgd.descent.simulating",
     },

@@ -274,7 +274,9 @@ class Plan:
             done |= new
             cost = sum(products(share) * self.points(share[0].source) for share in new) / 3
             along = " ".join(f"D[{names[m]}]" for m in message.incoming)
-            derivative = " ".join(filter(None, ("" if message.scalar else "∇", along, _letter(message.source))))
+            derivative = " ".join(
+                filter(None, ("" if message.scalar else "∇", along, _letter(message.source)))
+            )
             if message.centre is not None:
                 derivative += f" − {names[message.centre]}"
             points = self.points(message.source)
@@ -327,7 +329,9 @@ _OVER = {
 
 
 def _letter(source: Source) -> str:
-    return source.name or {"centred": "l_x", "point": "l_x", "difference": "(l_x − l_y)"}.get(source.kind, "l")
+    return source.name or {"centred": "l_x", "point": "l_x", "difference": "(l_x − l_y)"}.get(
+        source.kind, "l"
+    )
 
 
 def products(share: Work) -> int:

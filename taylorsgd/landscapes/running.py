@@ -58,10 +58,10 @@ class Runner:
             if not stage.sampled:
                 self._evaluate(stage, messages, self._exact, {})
 
-    def draws(self, key: jax.Array | None, samples: int, at_once: int) -> Iterator[Points]:
+    def draws(self, key: jax.Array, samples: int, at_once: int) -> Iterator[Points]:
         """Yield the points of all draws, chunk by chunk; the last chunk is filled up to its full length.
 
-        A plan of the exact estimator lists its combinations of points, and needs no key.
+        A plan of the exact estimator lists its combinations of points, whatever the key.
         """
         groups = self.plan.groups
         size = self.landscape.size
@@ -69,7 +69,7 @@ class Runner:
         chosen = (np.minimum(np.arange(start, start + at_once), samples - 1) for start in starts)
         if self.plan.combinations is not None:
             for numbers in chosen:
-                indices = np.unravel_index(numbers, (size,) * len(groups))
+                indices = np.unravel_index(numbers, (self.plan.population or 0,) * len(groups))
                 yield {g: self.landscape.rows(i[:, None]) for g, i in zip(groups, indices, strict=True)}
             return
         keys = jax.random.split(key, len(groups))
