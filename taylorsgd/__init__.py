@@ -47,7 +47,7 @@ from taylorsgd.spacetime import (
 
 if TYPE_CHECKING:
     from taylorsgd.descent import compare, simulate
-    from taylorsgd.landscapes import Landscape, measure, predict
+    from taylorsgd.landscapes import Landscape, measure, plan, predict
 
 __all__ = [
     "GD",
@@ -82,6 +82,7 @@ __all__ = [
     "landscapes",
     "measure",
     "perturb",
+    "plan",
     "predict",
     "simulate",
     "symbols",
@@ -93,6 +94,7 @@ __getattr__ = loader(
         "Landscape": "taylorsgd.landscapes.landscape",
         "compare": "taylorsgd.descent.comparing",
         "measure": "taylorsgd.landscapes.measuring",
+        "plan": "taylorsgd.landscapes.measuring",
         "predict": "taylorsgd.landscapes.predicting",
         "simulate": "taylorsgd.descent.simulating",
     },

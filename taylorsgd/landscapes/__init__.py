@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from taylorsgd.landscapes.handwriting import digits
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.landscapes.measurement import Measurement
-    from taylorsgd.landscapes.measuring import measure
+    from taylorsgd.landscapes.measuring import measure, plan
     from taylorsgd.landscapes.predicting import Prediction, predict
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "helix",
     "mean_estimation",
     "measure",
+    "plan",
     "predict",
 ]
 
@@ -52,6 +53,7 @@ __getattr__ = loader(
         "Prediction": "taylorsgd.landscapes.predicting",
         "digits": "taylorsgd.landscapes.handwriting",
         "measure": "taylorsgd.landscapes.measuring",
+        "plan": "taylorsgd.landscapes.measuring",
         "predict": "taylorsgd.landscapes.predicting",
     },
 )

@@ -9,42 +9,35 @@ and a node at the root yields the number D_{v_1} … D_{v_k} f(θ_0). An edge ma
 two vectors that meet in it are multiplied. A tree with an open index is rooted there, and its answer is a
 vector like θ. Nothing has more than P entries.
 
-Which f a node carries decides how expectations and cumulants arise, without bias, as a mean over draws:
+**Stages.** All messages with the same f that are ready at the same time are one stage, and are evaluated
+together: D_v, D_v D_v, D_v D_w, … share what they have in common, as in Taylor mode.
 
-    population   the mean loss l over the whole population; exact
-    batch        the mean loss over b fresh points: for a single node that receives sampled vectors
-    centred      l_x − l at the part's own point x, for a tied node that receives exact vectors only
-    difference   l_x − (1/c) Σ_j l_{y_j} at the part's own points, for any other tied node
-    point        l_x, for a node in a joint moment
-    observable   s(θ), exact
+**What a stage costs.** Let a layer multiply its input with its weights. Differentiated along v_1, …, v_j in
+forward mode it does one such product for the value, and for every set S of the directions (a direction may
+come several times, and equal sets count once) one that carries D_S of the input, and one for each different
+direction in S; nothing more, for θ moves along straight lines. So with |S| the different directions in S,
 
-Different parts use independent points, and a contraction is linear in every f, so its expectation is the
-contraction of the parts' own expectations. For these the additivity of cumulants is used: the f of a part
-have mean zero, and their joint cumulant is κ(x part) + (−1)^m κ(y part) c^{1−m}. The second vanishes if any
-node is centred exactly, and otherwise
+    forward products of a point = Σ_S (1 + |S|),    S over all subsets of the directions of all messages,
 
-    κ(difference losses) = κ(losses) · (1 + (−1)^m c^{1−m}).
+and reverse mode does two more for each. A gradient is 3 products, a Hessian times a vector 9, ∇D_v D_v f 15.
+A plan counts in gradient-equivalents: products / 3.
 
-The cumulant of m variables of mean zero is their moment for m = 2, 3. For m ≥ 4 it is the sum over set
-partitions into k blocks of at least two, Σ_π (−1)^{k−1} (k−1)! Π_{block} moment(block), where every block
-draws its own independent points. (Tenka, sections C.3 and C.6, where moments are estimated from disjoint
-batches instead.)
-
-This module plans; it does no arithmetic on arrays and does not know JAX.
+This module describes plans; it does no arithmetic on arrays and does not know JAX.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import product
-from math import factorial, prod
 
 from taylorsgd.diagrams import Value
-from taylorsgd.diagrams.partitions import set_partitions
 
-__all__ = ["Message", "Plan", "Product", "Source", "make_plan"]
+__all__ = ["Message", "Plan", "Product", "Source", "Stage", "Work"]
+
+Work = tuple["Stage", tuple["Message", ...], bool]
+"""A share of the work: in which stage, along which directions, and whether in reverse mode."""
 
 
 @dataclass(frozen=True, order=True)
@@ -52,7 +45,7 @@ class Source:
     """The function f that a node carries.
 
     Attributes:
-        kind: "population", "batch", "centred", "difference", "point" or "observable".
+        kind: "population", "batch", "centred", "difference", "point" or "observable", as in `estimators`.
         slot: which of the independent points of a draw it is evaluated at; −1 for none.
         name: the mark of an observable.
     """
@@ -66,6 +59,26 @@ class Source:
         """The groups of points it reads: x (a tied part's one point), y (what centres it), b (a batch)."""
         letters = {"centred": "x", "point": "x", "difference": "xy", "batch": "b"}.get(self.kind, "")
         return tuple((letter, self.slot) for letter in letters)
+
+    @property
+    def function(self) -> Source:
+        """What is differentiated: l_x both for a point and for a centred loss, whose mean comes off later."""
+        return Source("point", self.slot) if self.kind == "centred" else self
+
+
+@dataclass(frozen=True, order=True)
+class Stage:
+    """Messages that are evaluated together: one f, and the same number of messages before.
+
+    Attributes:
+        level: how many messages in a row, exact or sampled ones, come before.
+        source: the f.
+        sampled: whether the messages differ from draw to draw.
+    """
+
+    level: int
+    source: Source
+    sampled: bool
 
 
 @dataclass(frozen=True, order=True)
@@ -82,10 +95,24 @@ class Message:
     incoming: tuple[Message, ...]
     scalar: bool
 
+    def __hash__(self) -> int:
+        """Hash the fields, once: messages are nested."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.source, self.incoming, self.scalar))
+
     @cached_property
     def sampled(self) -> bool:
         """Whether it differs from draw to draw."""
         return bool(self.source.groups) or any(message.sampled for message in self.incoming)
+
+    @cached_property
+    def stage(self) -> Stage:
+        """The stage that evaluates it."""
+        before = (message.stage.level for message in self.incoming if message.sampled == self.sampled)
+        return Stage(1 + max(before, default=0), self.source.function, self.sampled)
 
     @cached_property
     def centre(self) -> Message | None:
@@ -101,12 +128,18 @@ class Message:
         """The messages that must be known first."""
         return self.incoming if self.centre is None else (*self.incoming, self.centre)
 
-    def cost(self, batch: int, centring: int) -> int:
-        """The work of one draw in units of one evaluation of one point's loss, roughly."""
-        if not self.sampled:
-            return 0  # once for all draws
-        points = {"difference": 1 + centring, "batch": batch, "population": batch}.get(self.source.kind, 1)
-        return points * 2 ** len(self.incoming) * (1 if self.scalar else 3)
+    @cached_property
+    def work(self) -> frozenset[Work]:
+        """What evaluating it takes, its needs not counted: one entry for each set of its directions."""
+        modes = (False,) if self.scalar else (False, True)
+        return frozenset((self.stage, along, mode) for along in _subsets(self.incoming) for mode in modes)
+
+
+def _subsets(messages: tuple[Message, ...]) -> Iterator[tuple[Message, ...]]:
+    """The different subsets of messages in canonical order, where one may occur several times."""
+    different = list(dict.fromkeys(messages))
+    for counts in product(*(range(messages.count(message) + 1) for message in different)):
+        yield tuple(m for m, count in zip(different, counts, strict=True) for _ in range(count))
 
 
 @dataclass(frozen=True)
@@ -121,22 +154,36 @@ class Product:
     coefficient: float
     trees: tuple[tuple[Message, ...], ...]
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All messages that are multiplied."""
+        return tuple(message for tree in self.trees for message in tree)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """What to evaluate for some values.
+    """What measuring some values will do; print it to see what that costs.
+
+    The table has one row for each message: what is differentiated, over which points, along which other
+    messages, how often the result is used, and what it adds to the work in gradient-equivalents: 1 is the
+    gradient of the loss of one point. The lines below add up what is done once and what in every draw. That
+    is a count of multiplications (see the head of this module): of a dense layer, no activations.
 
     Attributes:
         values: the values.
         products: for each value the products that its estimate adds up.
+        estimator: "centred", "correlators" or "exact".
         batch: b, the points in a batch.
         centring: c, the points that a difference loss is centred with.
+        population: the number of points in the population; None for a sampler.
     """
 
     values: tuple[Value, ...]
     products: tuple[tuple[Product, ...], ...]
+    estimator: str
     batch: int
     centring: int
+    population: int | None
 
     @cached_property
     def steps(self) -> tuple[Message, ...]:
@@ -151,10 +198,19 @@ class Plan:
 
         for one in self.products:
             for item in one:
-                for tree in item.trees:
-                    for message in tree:
-                        visit(message)
+                for message in item.messages:
+                    visit(message)
         return tuple(order)
+
+    @cached_property
+    def stages(self) -> dict[Stage, tuple[Message, ...]]:
+        """The messages of every stage, first what is exact; a stage comes after those that it needs."""
+        members: dict[Stage, list[Message]] = {}
+        for message in self.steps:
+            members.setdefault(message.stage, []).append(message)
+        # A mean over the population is taken off messages of the same level: it has to come before them.
+        ordered = sorted(members, key=lambda s: (s.sampled, s.level, s.source.kind != "population", s))
+        return {stage: tuple(members[stage]) for stage in ordered}
 
     @cached_property
     def sampled(self) -> tuple[int, ...]:
@@ -162,7 +218,7 @@ class Plan:
         return tuple(
             i
             for i, one in enumerate(self.products)
-            if any(message.sampled for item in one for tree in item.trees for message in tree)
+            if any(message.sampled for item in one for message in item.messages)
         )
 
     @cached_property
@@ -171,178 +227,114 @@ class Plan:
         widths = {"x": 1, "y": self.centring, "b": self.batch}
         return {group: widths[group[0]] for group in sorted({g for m in self.steps for g in m.source.groups})}
 
+    @property
+    def combinations(self) -> int | None:
+        """How many draws the exact estimator lists: every choice of a point for every slot."""
+        return (self.population or 1) ** len(self.groups) if self.estimator == "exact" else None
 
-@lru_cache(maxsize=256)
-def make_plan(values: tuple[Value, ...], *, batch: int, population: int | None) -> Plan:
-    """Plan the unbiased estimates of some values.
+    def points(self, source: Source) -> int:
+        """How many points a source is evaluated at; an observable counts as one."""
+        if source.kind == "population":
+            return self.population or 0
+        return sum(self.groups[group] for group in source.groups) or 1
 
-    Every tree is rooted where one draw costs least, counting what earlier values need anyway as free.
+    def _gradients(self, sampled: bool) -> float:
+        work = frozenset().union(*(m.work for m in self.steps if m.sampled == sampled))
+        return sum(products(share) * self.points(share[0].source) for share in work) / 3
 
-    Args:
-        values: the values to estimate, in cumulants or moments.
-        batch: b ≥ 1, the points that stand for an expectation inside a draw. A population of at most b points
-            is used as a whole instead.
-        population: the number of points in the population; None for a sampler.
+    @cached_property
+    def gradients_once(self) -> float:
+        """The work that is done once, in gradients of the loss of one point."""
+        return self._gradients(False)
 
-    Returns:
-        A plan.
+    @cached_property
+    def gradients_per_draw(self) -> float:
+        """The work of one draw, in gradients of the loss of one point."""
+        return self._gradients(True)
 
-    Raises:
-        NotImplementedError: if a value has two open indices: it is a P × P matrix.
-
-    Example:
-        >>> from taylorsgd.diagrams import Value
-        >>> hessian_trace = Value((-1, 0, 0), (0, 1, 1))      # C_μν H^μν
-        >>> plan = make_plan((hessian_trace,), batch=4, population=1000)
-        >>> [message.source.kind for message in plan.steps]
-        ['population', 'centred', 'batch']
-    """
-    # A difference loss then reads b points, like a batch, and the two share compiled code. Two points to
-    # centre with are the least: with one a difference would be symmetric, and have no odd cumulants.
-    planner = _Planner(batch, max(batch - 1, 2), population)
-    return Plan(values, tuple(planner.products(value) for value in values), batch, planner.centring)
-
-
-class _Planner:
-    """Roots the trees of one value after another, and remembers the messages that are wanted already."""
-
-    def __init__(self, batch: int, centring: int, population: int | None) -> None:
-        self.batch = batch
-        self.centring = centring
-        self.has_population = population is not None
-        self.whole = population is not None and population <= batch
-        self.wanted: set[Message] = set()
-
-    def products(self, value: Value) -> tuple[Product, ...]:
-        if len(value.open_indices) > 1:
-            raise NotImplementedError(
-                f"{value} has two open indices and is a P × P matrix; measuring it needs dense tensors. "
-                "Observe scalars of θ with Observable(s), or use evaluate() on a FiniteLandscape"
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The header and the rows of a table, one row for each message."""
+        names: dict[Message, str] = {}
+        for message in self.steps:
+            kind = "number" if message.scalar else "vector"
+            count = 1 + sum(name.startswith(kind[0]) for name in names.values())
+            names[message] = f"{kind[0]}{count}"
+        uses = dict.fromkeys(self.steps, 0)
+        for message in self.steps:
+            for needed in message.needs:
+                uses[needed] += 1
+        for one in self.products:
+            for item in one:
+                for message in item.messages:
+                    uses[message] += 1
+        done: set[Work] = set()
+        rows = []
+        for message in self.steps:
+            new = message.work - done
+            done |= new
+            cost = sum(products(share) * self.points(share[0].source) for share in new) / 3
+            along = " ".join(f"D[{names[m]}]" for m in message.incoming)
+            derivative = " ".join(
+                filter(None, ("" if message.scalar else "∇", along, _letter(message.source)))
             )
-        ties = [block for block in value.blocks if len(block) > 1]
-        trees = list(_trees(value))
-        neighbours = _neighbours(value)
-        first = _Builder(self, value, neighbours, dict(_slots(ties)))
-        roots = []
-        for tree in trees:
-            roots.append(self._best_root(first, tree))
-            first.answer(roots[-1])
-        scale = 1.0
-        for block in ties:
-            if {first.kinds[node] for node in block} == {"difference"}:
-                scale /= 1 + (-1) ** len(block) * self.centring ** (1 - len(block))
-        found = []
-        for refinement in product(*(_zero_mean_partitions(block, value.moments) for block in ties)):
-            blocks = [block for partition in refinement for block in partition]
-            sign = prod((-1) ** (len(part) - 1) * factorial(len(part) - 1) for part in refinement)
-            builder = _Builder(self, value, neighbours, dict(_slots(blocks)))
-            found.append(Product(sign * scale, tuple(builder.answer(root) for root in roots)))
-        self.wanted.update(_closure([message for item in found for tree in item.trees for message in tree]))
-        return tuple(found)
+            if message.centre is not None:
+                derivative += f" − {names[message.centre]}"
+            points = self.points(message.source)
+            over = _OVER[message.source.kind].format(slot=message.source.slot, points=points)
+            when = "each draw" if message.sampled else "once"
+            rows.append((names[message], derivative, over, str(uses[message]), f"{cost:.4g}", when))
+        return ("name", "derivative", "over", "uses", "gradients", "when"), rows
 
-    def _best_root(self, builder: _Builder, tree: Sequence[int]) -> tuple[int, ...]:
-        """The node, or the edge, at which contracting a tree adds least work."""
-        marks, degrees = builder.value.marks, builder.value.degrees
-        for node in tree:
-            if marks[node].startswith("@"):
-                (other,) = builder.neighbours[node]
-                return (other, node)  # what the neighbour sends is the answer
-        edges = [(a, b) for a in tree for b in builder.neighbours[a] if a < b]
+    @property
+    def summary(self) -> str:
+        """The totals in words."""
+        lines = [
+            f"{len(self.values)} values by {self.estimator}, of these {len(self.sampled)} sampled: "
+            f"{len(self.steps)} messages in {len(self.stages)} stages.",
+            f"Once: {self.gradients_once:.4g} gradients of one point.",
+        ]
+        if self.sampled:
+            draw = f"Each draw: {self.gradients_per_draw:.4g} gradients of one point"
+            if self.estimator != "exact":
+                draw += f", {self.gradients_per_draw / self.batch:.4g} of a batch of {self.batch}"
+            lines.append(f"{draw}.")
+        if self.combinations is not None and self.sampled:
+            lines.append(f"Draws: {self.combinations}, every choice of {len(self.groups)} points.")
+        return "\n".join(lines)
 
-        def cost(root: tuple[int, ...]) -> int:
-            new = _closure(builder.fork().answer(root)) - self.wanted
-            return sum(message.cost(self.batch, self.centring) for message in new)
+    def __str__(self) -> str:
+        """The table in plain text, and the totals."""
+        from taylorsgd.display import text_table
 
-        return min([*edges, *((node,) for node in sorted(tree, key=lambda n: degrees[n]))], key=cost)
+        return f"{text_table(*self.table())}\n{self.summary}"
 
+    def __repr__(self) -> str:
+        """The totals."""
+        return f"<Plan: {self.summary}>"
 
-class _Builder:
-    """Writes the messages of one value for one choice of points."""
+    def _repr_html_(self) -> str:
+        from taylorsgd.display import html_table
 
-    def __init__(
-        self, planner: _Planner, value: Value, neighbours: Sequence[Sequence[int]], slots: dict[int, int]
-    ) -> None:
-        self.planner = planner
-        self.value = value
-        self.neighbours = neighbours
-        self.slots = slots
-        self.batches = 0
-        self.kinds: dict[int, str] = {}
-
-    def fork(self) -> _Builder:
-        """A copy to try something with."""
-        copy = _Builder(self.planner, self.value, self.neighbours, self.slots)
-        copy.batches = self.batches
-        return copy
-
-    def answer(self, root: tuple[int, ...]) -> tuple[Message, ...]:
-        """The messages that make the answer of a tree: a node's number, or what meets in an edge."""
-        if len(root) == 1:
-            return (self._message(root[0], None),)
-        tail, head = root
-        if self.value.marks[head].startswith("@"):
-            return (self._message(tail, head),)
-        return (self._message(tail, head), self._message(head, tail))
-
-    def _message(self, node: int, towards: int | None) -> Message:
-        incoming = tuple(sorted(self._message(n, node) for n in self.neighbours[node] if n != towards))
-        source = self._source(node, any(message.sampled for message in incoming))
-        self.kinds[node] = source.kind
-        return Message(source, incoming, towards is None)
-
-    def _source(self, node: int, receives_samples: bool) -> Source:
-        if self.value.marks[node]:
-            return Source("observable", name=self.value.marks[node])
-        exact = self.planner.has_population and (self.planner.whole or not receives_samples)
-        slot = self.slots.get(node)
-        if slot is None:
-            if exact:
-                return Source("population")
-            self.batches += 1
-            return Source("batch", self.batches - 1)
-        if self.value.moments:
-            return Source("point", slot)
-        return Source("centred" if exact else "difference", slot)
+        return f"{html_table(*self.table())}\n<p>{'<br>'.join(self.summary.splitlines())}</p>"
 
 
-def _zero_mean_partitions(block: tuple[int, ...], moments: bool) -> list[tuple[tuple[int, ...], ...]]:
-    """The partitions that make a joint cumulant of variables of mean zero; a moment stays whole."""
-    if moments:
-        return [(block,)]
-    return [partition for partition in set_partitions(block) if all(len(part) > 1 for part in partition)]
+_OVER = {
+    "population": "population ({points})",
+    "batch": "batch b{slot} ({points})",
+    "centred": "point x{slot}",
+    "point": "point x{slot}",
+    "difference": "point x{slot} less mean of y{slot} ({points})",
+    "observable": "θ",
+}
 
 
-def _slots(blocks: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
-    for slot, block in enumerate(blocks):
-        for node in block:
-            yield node, slot
+def _letter(source: Source) -> str:
+    return source.name or {"centred": "l_x", "point": "l_x", "difference": "(l_x − l_y)"}.get(
+        source.kind, "l"
+    )
 
 
-def _closure(messages: Sequence[Message]) -> set[Message]:
-    found: set[Message] = set()
-    waiting = list(messages)
-    while waiting:
-        message = waiting.pop()
-        if message not in found:
-            found.add(message)
-            waiting += message.needs
-    return found
-
-
-def _neighbours(value: Value) -> list[list[int]]:
-    neighbours: list[list[int]] = [[] for _ in value.parents]
-    for child, parent in value.edges:
-        neighbours[child].append(parent)
-        neighbours[parent].append(child)
-    return neighbours
-
-
-def _trees(value: Value) -> Iterator[list[int]]:
-    """The nodes of each tree; parents come before their children, and a tree's nodes are contiguous."""
-    tree: list[int] = []
-    for node, parent in enumerate(value.parents):
-        if parent < 0 and tree:
-            yield tree
-            tree = []
-        tree.append(node)
-    yield tree
+def products(share: Work) -> int:
+    """The multiplications of a share of the work for one point, in units of those of the loss."""
+    _, along, reverse = share
+    return (1 + len(set(along))) * (2 if reverse else 1)

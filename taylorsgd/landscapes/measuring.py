@@ -19,7 +19,7 @@ from jax import lax
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas import Formula, Observable
 from taylorsgd.formulas.propagated import PropagatedValue
-from taylorsgd.landscapes.contraction import Plan, make_plan
+from taylorsgd.landscapes.contraction import Plan
 from taylorsgd.landscapes.dense import measure_dense
 from taylorsgd.landscapes.landscape import (
     BUDGET,
@@ -33,10 +33,11 @@ from taylorsgd.landscapes.landscape import (
     floats_per_point,
 )
 from taylorsgd.landscapes.measurement import DrawMoments, Measurement
+from taylorsgd.landscapes.planning import ESTIMATORS, make_plan
 from taylorsgd.landscapes.running import Points, Runner
 from taylorsgd.lowering.resummed import part_keys
 
-__all__ = ["measure"]
+__all__ = ["measure", "plan"]
 
 
 def measure(
@@ -44,9 +45,10 @@ def measure(
     landscape: AnyLandscape,
     theta: Any,
     *,
-    key: jax.Array,
-    samples: int = 2048,
-    batch: int = 4,
+    key: jax.Array | None = None,
+    samples: int | None = None,
+    batch: int | None = None,
+    estimator: str = "centred",
     chunk: int | None = None,
     progress: bool = False,
 ) -> Any:
@@ -55,18 +57,28 @@ def measure(
     A resummed formula takes the dense cumulants of its parts instead (`DenseMeasurement`): exact on a
     population, k-statistics of `samples` points of a sampler. Then `batch` and `chunk` play no role.
 
-    Expectations are over the landscape's population. Whatever needs no sampling (G·G, G·H·G, the loss, …) is
-    exact on a population; cumulants are estimated from independent draws, each of which uses one training
-    point for every tied part. The work of one draw is that of a few dozen gradients, shared by all values.
+    Expectations are over the landscape's population. Three estimators, none of them biased (`estimators`):
+
+    "centred"      Whatever needs no sampling (G·G, G·H·G, the loss, …) is exact on a population; cumulants are
+                   estimated from independent draws, each of which uses one training point for every tied part,
+                   centred by the population mean (or, with a sampler, by other points).
+    "correlators"  Nothing is exact and nothing centred: draws are D fresh batches of points, for values with up
+                   to D nodes, and cumulants are made of products of batch means by C.6. For comparison with
+                   the paper; noisier.
+    "exact"        Sums over all points of a small population, n^k of them for k tied parts: no error.
+
+    `plan` shows beforehand what a draw costs: a few dozen gradients, shared by all values.
 
     Args:
         formula: a formula, or a list of several whose values are measured together.
         landscape: the loss and its data, or a toy landscape.
         theta: the parameters θ_0, a pytree of float arrays; their dtype is the dtype of the arithmetic.
-        key: a JAX random key.
-        samples: the number of independent draws, at least 2. Standard errors fall as its square root.
-        batch: the number of points that stand for an expectation inside one draw. More make a draw less noisy
-            and dearer. Where the population is no larger, all of it is used.
+        key: a JAX random key. Only needed if something is sampled.
+        samples: the number of independent draws, at least 2; 2048 by default. Standard errors fall as its
+            square root. Not for "exact".
+        batch: the number of points that stand for an expectation inside one draw; 4 by default. More make a
+            draw less noisy and dearer. "centred" uses all of a population that is no larger. Not for "exact".
+        estimator: "centred", "correlators" or "exact".
         chunk: the number of draws evaluated at once; by default what a few hundred megabytes hold. The result
             depends on it only through rounding, and for a sampler through the points that it is asked for.
         progress: whether to show a progress bar with the time left.
@@ -77,8 +89,8 @@ def measure(
     Raises:
         TypeError: if the arguments have other types, θ has leaves that are no floats, or an `Observable`
             is a SymPy expression, which has no parameters to be differentiated in.
-        ValueError: if settings are impossible, formulas with and without open indices are mixed, or a loss
-            or a derivative is not finite at θ_0.
+        ValueError: if settings are impossible, the key is missing, formulas with and without open indices are
+            mixed, the exact estimator would take too long, or a loss or a derivative is not finite at θ_0.
         MemoryError: if the dense tensors of a resummed formula would take more than 2 GiB.
         NotImplementedError: if a plain value has two open indices, and so is a P × P matrix.
 
@@ -97,14 +109,22 @@ def measure(
     formulas = _formulas(formula)
     observables = _functions(formulas)
     place = as_landscape(landscape)
+    samples, batch = _settings(estimator, samples, batch)
     check_counts(samples=(samples, 2), batch=(batch, 1), chunk=(1 if chunk is None else chunk, 1))
     theta = checked_parameters(theta)
     if any(isinstance(value, PropagatedValue) for one in formulas for value in one.values):
+        if estimator == "correlators" or (estimator == "exact" and place.size is None):
+            raise ValueError(
+                f"estimator={estimator!r} can't give the dense tensors of a resummed formula here"
+            )
         parts = tuple(dict.fromkeys(part for one in formulas for part in part_keys(one)))
+        key = _checked_key(key, needed=place.size is None)
         _check_losses(place, theta, key)
         return measure_dense(parts, place, theta, key, samples, observables)
     values = _wanted(formulas)
-    plan = make_plan(values, batch=batch, population=place.size)
+    plan = make_plan(values, batch=batch, population=place.size, estimator=estimator)
+    key = _checked_key(key, needed=bool(plan.sampled) and plan.combinations is None)
+    samples = samples if plan.combinations is None else plan.combinations
     _check_losses(place, theta, key)
     runner = Runner(plan, place, theta, observables)
     moments = DrawMoments()
@@ -117,6 +137,66 @@ def measure(
             _check_finite(leaves, [values[i] for i in plan.sampled], moments.count)
             moments.add(leaves)
     return _assembled(runner, moments)
+
+
+def plan(
+    formula: Formula | Sequence[Formula],
+    landscape: AnyLandscape,
+    *,
+    batch: int | None = None,
+    estimator: str = "centred",
+) -> Plan:
+    """Plan what `measure` will do, to see its cost before anything runs.
+
+    Args:
+        formula: as in `measure`; not resummed.
+        landscape: as in `measure`.
+        batch: as in `measure`.
+        estimator: as in `measure`.
+
+    Returns:
+        A `Plan`. Printed, it is a table of the derivatives that will be taken, what they cost in gradients of
+        the loss of one point, and the totals.
+
+    Raises:
+        TypeError: if the arguments have other types.
+        ValueError: if settings are impossible, a formula is resummed, or formulas with and without open
+            indices are mixed.
+        NotImplementedError: if a value has two open indices, and so is a P × P matrix.
+
+    Example:
+        >>> import jax.numpy as jnp, taylorsgd as ts
+        >>> landscape = ts.Landscape(lambda theta, x: jnp.cosh(theta + x), jnp.arange(100.0))
+        >>> print(ts.plan(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2), landscape))
+        name  derivative     over              uses  gradients  when
+        ────  ─────────────  ────────────────  ────  ─────────  ─────────
+        n1    l              population (100)     1      33.33  once
+        v1    ∇ l            population (100)     5      66.67  once
+        n2    D[v1] D[v1] l  population (100)     1      166.7  once
+        v2    ∇ l_x − v1     point x0             2          1  each draw
+        n3    D[v2] D[v2] l  batch b0 (4)         1      6.667  each draw
+        4 values by centred, of these 1 sampled: 5 messages in 4 stages.
+        Once: 266.7 gradients of one point.
+        Each draw: 7.667 gradients of one point, 1.917 of a batch of 4.
+    """
+    formulas = _formulas(formula)
+    if any(isinstance(value, PropagatedValue) for one in formulas for value in one.values):
+        raise ValueError("formula is resummed; it takes dense tensors, for which there is no plan")
+    _, batch = _settings(estimator, None, batch)
+    check_counts(batch=(batch, 1))
+    return make_plan(
+        _wanted(formulas), batch=batch, population=as_landscape(landscape).size, estimator=estimator
+    )
+
+
+def _settings(estimator: str, samples: int | None, batch: int | None) -> tuple[int, int]:
+    """The numbers of draws and of points in a batch, or what stands for them where they play no role."""
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator={estimator!r} must be one of {', '.join(map(repr, ESTIMATORS))}")
+    for name, number in (("samples", samples), ("batch", batch)):
+        if estimator == "exact" and number is not None:
+            raise ValueError(f"{name}={number!r}: estimator='exact' uses every point; leave {name} out")
+    return 2048 if samples is None else samples, 4 if batch is None else batch
 
 
 def _formulas(formula: Formula | Sequence[Formula]) -> list[Formula]:
@@ -153,6 +233,13 @@ def _functions(formulas: Sequence[Formula]) -> dict[str, PointFunction]:
             )
         functions[name] = PointFunction(observable.s, f"the observable {name}")
     return functions
+
+
+def _checked_key(key: jax.Array | None, needed: bool) -> jax.Array:
+    """The key, or any where nothing is drawn."""
+    if key is None and needed:
+        raise ValueError("key=None: measuring draws points; give a JAX random key such as jax.random.key(0)")
+    return jax.random.key(0) if key is None else key
 
 
 def _check_losses(landscape: Landscape, theta: Any, key: jax.Array) -> None:
@@ -199,8 +286,9 @@ def _check_finite(leaves: Sequence[np.ndarray], values: Sequence[Value], first: 
 
 
 def _assembled(runner: Runner, moments: DrawMoments) -> Measurement:
-    """Exact and sampled values, put together."""
+    """Exact and sampled values, put together. A mean over all combinations of points is exact."""
     plan = runner.plan
+    sampled = plan.sampled if plan.combinations is None else ()
     vector = any(value.open_indices for value in plan.values)
     structure = jax.tree.structure(runner.theta if vector else 0)
     parameters = jax.tree.leaves(runner.theta)
@@ -208,7 +296,7 @@ def _assembled(runner: Runner, moments: DrawMoments) -> Measurement:
     dtypes = [leaf.dtype for leaf in parameters] if vector else [jnp.result_type(*parameters)]
     means = [np.zeros((len(plan.values), *shape)) for shape in shapes]
     covariances = [np.zeros((0, 0, *shape)) for shape in shapes]
-    if plan.sampled:
+    if sampled:
         covariances = moments.covariance_of_mean()
     for i, value in enumerate(plan.values):
         if i in plan.sampled:
@@ -221,7 +309,7 @@ def _assembled(runner: Runner, moments: DrawMoments) -> Measurement:
     return Measurement(
         values=plan.values,
         mean=jax.tree.unflatten(structure, [jnp.asarray(m, d) for m, d in zip(means, dtypes, strict=True)]),
-        sampled=plan.sampled,
+        sampled=sampled,
         sampled_covariance=jax.tree.unflatten(structure, covariances),
-        samples=moments.count,
+        samples=moments.count if sampled else 0,
     )

@@ -29,8 +29,9 @@ def predict(
     *,
     eta: Any,
     key: jax.Array | None = None,
-    samples: int = 2048,
-    batch: int = 4,
+    samples: int | None = None,
+    batch: int | None = None,
+    estimator: str = "centred",
     measurement: Measurement | DenseMeasurement | None = None,
     tolerance: float = 0.02,
     progress: bool = False,
@@ -49,6 +50,7 @@ def predict(
         key: a JAX random key for measuring; None means `jax.random.key(0)`.
         samples: as in `measure`.
         batch: as in `measure`.
+        estimator: as in `measure`.
         measurement: what `measure` returned for this formula, landscape and θ_0; measures if None.
         tolerance: the formula is taken to hold while its highest order is at most this fraction of its
             lowest order in η (after the constant). At order 3 the terms left out are then about
@@ -91,7 +93,14 @@ def predict(
     if measurement is None:
         own = jax.random.key(0) if key is None else key
         measurement = measure(
-            formula, landscape, theta, key=own, samples=samples, batch=batch, progress=progress
+            formula,
+            landscape,
+            theta,
+            key=own,
+            samples=samples,
+            batch=batch,
+            estimator=estimator,
+            progress=progress,
         )
     if not isinstance(measurement, Measurement):
         raise TypeError(f"measurement={measurement!r} is not a Measurement; measure() makes one")

@@ -1,14 +1,15 @@
 """Carrying out a plan of contractions for many draws at once.
 
-A message is one call of a compiled kernel: forward-over-reverse `jvp` of `grad` where it is a vector, nested
-`jvp` where it is a number. There are only a few kernels, whatever the number of values: they differ in how
-many vectors come in and in what kind of points they read, so compiling takes seconds even for formulas of a
-hundred terms.
+A stage is one call of a compiled kernel: forward-over-reverse `jvp` of `grad` for its vectors, nested `jvp` for
+its numbers. All of them are traced as one program, in which XLA finds what is common: derivatives twice along the
+same vector become Taylor mode by themselves. (`jax.experimental.jet` would propagate the same coefficients, but
+knows fewer operations; on a convolutional net ∇D_v D_v l took it @@@ times as long.) Kernels are told apart by
+how vectors enter and by what points they read, not by values, so a formula of a hundred terms compiles a dozen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from taylorsgd.landscapes.contraction import Message, Plan, Product
+from taylorsgd.landscapes.contraction import Message, Plan, Product, Source, Stage
 from taylorsgd.landscapes.landscape import (
     Landscape,
     PointFunction,
@@ -29,6 +30,8 @@ __all__ = ["Points", "Runner"]
 
 Points = dict[tuple[str, int], Any]
 """By group, the points that some draws read: pytrees with axes (draws, width)."""
+Request = tuple[tuple[int, ...], bool]
+"""A derivative along the vectors with these numbers, and whether it is a number rather than a gradient."""
 
 
 class Runner:
@@ -51,17 +54,27 @@ class Runner:
         self.observables = observables
         self._chunk = population_chunk(landscape, theta)
         self._exact: dict[Message, Any] = {}
-        for message in plan.steps:
-            if not message.sampled:
-                self._exact[message] = self._evaluate(message, self._exact, {})
+        for stage, messages in plan.stages.items():
+            if not stage.sampled:
+                self._evaluate(stage, messages, self._exact, {})
 
     def draws(self, key: jax.Array, samples: int, at_once: int) -> Iterator[Points]:
-        """Yield the points of all draws, chunk by chunk; the last chunk is filled up to its full length."""
+        """Yield the points of all draws, chunk by chunk; the last chunk is filled up to its full length.
+
+        A plan of the exact estimator lists its combinations of points, whatever the key.
+        """
         groups = self.plan.groups
-        keys = jax.random.split(key, len(groups))
         size = self.landscape.size
+        starts = range(0, samples, at_once)
+        chosen = (np.minimum(np.arange(start, start + at_once), samples - 1) for start in starts)
+        if self.plan.combinations is not None:
+            for numbers in chosen:
+                indices = np.unravel_index(numbers, (self.plan.population or 0,) * len(groups))
+                yield {g: self.landscape.rows(i[:, None]) for g, i in zip(groups, indices, strict=True)}
+            return
+        keys = jax.random.split(key, len(groups))
         if size is None:
-            for start in range(0, samples, at_once):
+            for start in starts:
                 yield {
                     group: self.landscape.draw(jax.random.fold_in(own, start), (at_once, width))
                     for own, (group, width) in zip(keys, groups.items(), strict=True)
@@ -71,13 +84,12 @@ class Runner:
             group: np.asarray(jax.random.randint(own, (samples, width), 0, size))
             for own, (group, width) in zip(keys, groups.items(), strict=True)
         }
-        for start in range(0, samples, at_once):
-            chosen = np.minimum(np.arange(start, start + at_once), samples - 1)
-            yield {group: self.landscape.rows(indices[chosen]) for group, indices in rows.items()}
+        for numbers in chosen:
+            yield {group: self.landscape.rows(indices[numbers]) for group, indices in rows.items()}
 
     def exact(self, position: int) -> Any:
         """A value that needs no sampling, by its position in the plan."""
-        return self._value(position, self._exact)
+        return _value(self.plan, position, self._exact)
 
     def estimates(self, points: Points) -> Any:
         """The unbiased estimates of the s sampled values in each draw.
@@ -88,71 +100,133 @@ class Runner:
         Returns:
             An array (draws, s), or a pytree like θ of arrays (draws, s, *leaf).
         """
-        steps = [message for message in self.plan.steps if message.sampled]
-        last_use = {needed: step for step, message in enumerate(steps) for needed in message.needs}
-        answers = {
-            message
-            for i in self.plan.sampled
-            for item in self.plan.products[i]
-            for tree in item.trees
-            for message in tree
-        }
+        stages = [(stage, messages) for stage, messages in self.plan.stages.items() if stage.sampled]
+        answers = _answers(self.plan)
+        last_use = {n: i for i, (_, messages) in enumerate(stages) for m in messages for n in m.needs}
         results = dict(self._exact)
-        for step, message in enumerate(steps):
-            results[message] = self._evaluate(message, results, points)
-            for needed in message.needs:
-                if last_use[needed] == step and needed not in answers:
-                    results.pop(needed, None)
-        columns = [self._value(i, results) for i in self.plan.sampled]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *columns)
+        for i, (stage, messages) in enumerate(stages):
+            self._evaluate(stage, messages, results, points)
+            for message in [m for m in results if last_use.get(m, i) <= i and m not in answers]:
+                del results[message]
+        return _estimates(self.plan, [results[message] for message in answers])
 
-    def _evaluate(self, message: Message, results: Mapping[Message, Any], points: Any) -> Any:
-        source = message.source
+    def _evaluate(
+        self, stage: Stage, messages: Sequence[Message], results: dict[Message, Any], points: Points
+    ) -> None:
+        """Add the results of a stage to those of the stages before."""
+        source = stage.source
         read = [points[group] for group in source.groups]
-        weights: list[float] = []
-        for group in source.groups:  # means over x, or over b, less that over y
-            width = self.plan.groups[group]
-            weights += [(-1 if group[0] == "y" else 1) / width] * width
-        function = self.observables[source.name] if source.kind == "observable" else self.landscape.point_loss
-        centre = None if message.centre is None else results[message.centre]
-        return _kernel(
-            function,
+        # Many draws may share a point function and kernel, whatever the numbers of its slots.
+        vectors = list(dict.fromkeys(needed for message in messages for needed in message.incoming))
+        requests = tuple(
+            dict.fromkeys((tuple(vectors.index(v) for v in m.incoming), m.scalar) for m in messages)
+        )
+        data = None if source.kind == "observable" else _joined(read) if read else self.landscape.data
+        found = _kernel(
+            self.observables[source.name] if source.kind == "observable" else self.landscape.point_loss,
             self.theta,
-            _joined(read) if read else None if source.kind == "observable" else self.landscape.data,
-            jnp.asarray(weights) if read else None,
-            tuple(results[incoming] for incoming in message.incoming),
-            centre,
-            kind=source.kind if source.kind == "observable" else "points" if read else "population",
-            sampled=tuple(incoming.sampled for incoming in message.incoming),
-            scalar=message.scalar,
+            data,
+            self._weights(source) if read else None,
+            tuple(results[vector] for vector in vectors),
+            kind="points" if read else source.kind,
+            sampled=tuple(vector.sampled for vector in vectors),
+            requests=requests,
             chunk=self._chunk,
         )
+        by_request = dict(zip(requests, found, strict=True))
+        for message in messages:
+            result = by_request[tuple(vectors.index(v) for v in message.incoming), message.scalar]
+            if message.centre is not None:
+                result = _difference(result, results[message.centre])
+            results[message] = result
 
-    def _value(self, position: int, results: Mapping[Message, Any]) -> Any:
-        shares = [self._product(item, results) for item in self.plan.products[position]]
-        return jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]), *shares)
+    def _weights(self, source: Source) -> jax.Array:
+        """One weight for each point that a source reads: means over x, or over b, less that over y."""
+        weights: list[float] = []
+        for group in source.groups:
+            width = self.plan.groups[group]
+            weights += [(-1 if group[0] == "y" else 1) / width] * width
+        return jnp.asarray(weights)
 
-    def _product(self, item: Product, results: Mapping[Message, Any]) -> Any:
+
+def _answers(plan: Plan) -> tuple[Message, ...]:
+    """The messages that the sampled values multiply."""
+    items = (item for i in plan.sampled for item in plan.products[i])
+    return tuple(dict.fromkeys(message for item in items for message in item.messages))
+
+
+@partial(jax.jit, static_argnames="plan")
+def _estimates(plan: Plan, answers: Sequence[Any]) -> Any:
+    results = dict(zip(_answers(plan), answers, strict=True))
+    columns = [_value(plan, i, results) for i in plan.sampled]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *columns)
+
+
+def _value(plan: Plan, position: int, results: Mapping[Message, Any]) -> Any:
+    shares = [_product(item, results) for item in plan.products[position]]
+    return jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]), *shares)
+
+
+def _product(item: Product, results: Mapping[Message, Any]) -> Any:
+    """The product of all trees' answers, a number or a vector, for each draw if any of them is sampled."""
+
+    def multiplied(*factors: Any) -> Any:
+        known = dict(zip(item.messages, factors, strict=True))
         scalar: Any = item.coefficient
-        sampled = False
-        vector: Message | None = None
+        vector: Any = None
         for tree in item.trees:
             if len(tree) == 2:
-                left, right = tree
-                scalar = scalar * _dot(results[left], results[right], (left.sampled, right.sampled))
+                shares = jax.tree.map(lambda a, b: jnp.sum(a * b), known[tree[0]], known[tree[1]])
+                scalar = scalar * jax.tree.reduce(jnp.add, shares)
             elif tree[0].scalar:
-                scalar = scalar * results[tree[0]]
+                scalar = scalar * known[tree[0]]
             else:
-                (vector,) = tree
-                continue
-            sampled = sampled or any(message.sampled for message in tree)
-        return scalar if vector is None else _scaled(scalar, results[vector], (sampled, vector.sampled))
+                vector = known[tree[0]]
+        if vector is None:
+            return scalar
+        return jax.tree.map(lambda leaf: jnp.asarray(scalar * leaf, leaf.dtype), vector)
+
+    factors = [results[message] for message in item.messages]
+    return _per_draw(multiplied, [message.sampled for message in item.messages])(*factors)
 
 
-def _derivative(function: Any, theta: Any, incoming: tuple[Any, ...], scalar: bool) -> Any:
+@partial(jax.jit, static_argnames=("function", "kind", "sampled", "requests", "chunk"))
+def _kernel(
+    function: PointFunction,
+    theta: Any,
+    data: Any,
+    weights: jax.Array | None,
+    vectors: tuple[Any, ...],
+    *,
+    kind: str,
+    sampled: tuple[bool, ...],
+    requests: tuple[Request, ...],
+    chunk: int,
+) -> list[Any]:
+    """Evaluate the requests of one stage, for all draws at once if anything that it reads differs between them."""
+
+    def derivatives(function: Any, vectors: Sequence[Any]) -> list[Any]:
+        return [
+            _derivative(function, theta, [vectors[i] for i in along], scalar) for along, scalar in requests
+        ]
+
+    def weighted(batch: Any, weights: Any, vectors: Sequence[Any]) -> list[Any]:
+        return derivatives(lambda theta: weighted_loss(function, theta, batch, weights), vectors)
+
+    def one(points: Any, *vectors: Any) -> list[Any]:
+        if kind == "observable":
+            return derivatives(function, vectors)
+        if kind == "population":
+            return population_mean(lambda batch, weights: weighted(batch, weights, vectors), data, chunk)
+        return weighted(points, weights, vectors)
+
+    return _per_draw(one, (kind == "points", *sampled))(data if kind == "points" else None, *vectors)
+
+
+def _derivative(function: Any, theta: Any, vectors: Sequence[Any], scalar: bool) -> Any:
     """D_{v_1} … D_{v_j} f(θ), or its gradient, forward over reverse."""
     derivative = function if scalar else jax.grad(function)
-    for vector in incoming:
+    for vector in vectors:
         derivative = _along(derivative, vector)
     return derivative(theta)
 
@@ -161,39 +235,7 @@ def _along(function: Any, vector: Any) -> Any:
     return lambda theta: jax.jvp(function, (theta,), (vector,))[1]
 
 
-@partial(jax.jit, static_argnames=("function", "kind", "sampled", "scalar", "chunk"))
-def _kernel(
-    function: PointFunction,
-    theta: Any,
-    data: Any,
-    weights: jax.Array | None,
-    incoming: tuple[Any, ...],
-    centre: Any,
-    *,
-    kind: str,
-    sampled: tuple[bool, ...],
-    scalar: bool,
-    chunk: int,
-) -> Any:
-    """Evaluate one message, for all draws at once if anything that it reads differs between them."""
-
-    def weighted(batch: Any, weights: jax.Array, vectors: tuple[Any, ...]) -> Any:
-        return _derivative(
-            lambda theta: weighted_loss(function, theta, batch, weights), theta, vectors, scalar
-        )
-
-    def one(points: Any, *vectors: Any) -> Any:
-        if kind == "observable":
-            return _derivative(function, theta, vectors, scalar)
-        if kind == "population":
-            return population_mean(lambda batch, weights: weighted(batch, weights, vectors), data, chunk)
-        return weighted(points, weights, vectors)  # type: ignore[arg-type]
-
-    result = _per_draw(one, (kind == "points", *sampled))(data if kind == "points" else None, *incoming)
-    return result if centre is None else jax.tree.map(jnp.subtract, result, centre)
-
-
-def _per_draw(function: Any, sampled: tuple[bool, ...]) -> Any:
+def _per_draw(function: Any, sampled: Sequence[bool]) -> Any:
     """Map a function over the leading axes of those arguments that differ from draw to draw."""
     return jax.vmap(function, tuple(0 if flag else None for flag in sampled)) if any(sampled) else function
 
@@ -203,18 +245,6 @@ def _joined(groups: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *groups)
 
 
-@partial(jax.jit, static_argnames="sampled")
-def _dot(left: Any, right: Any, sampled: tuple[bool, bool]) -> jax.Array:
-    def one(left: Any, right: Any) -> jax.Array:
-        shares = jax.tree.map(lambda a, b: jnp.sum(a * b), left, right)
-        return jax.tree.reduce(jnp.add, shares)
-
-    return _per_draw(one, sampled)(left, right)
-
-
-@partial(jax.jit, static_argnames="sampled")
-def _scaled(scalar: Any, vector: Any, sampled: tuple[bool, bool]) -> Any:
-    def one(scalar: Any, vector: Any) -> Any:
-        return jax.tree.map(lambda leaf: jnp.asarray(scalar * leaf, leaf.dtype), vector)
-
-    return _per_draw(one, sampled)(scalar, vector)
+@jax.jit
+def _difference(left: Any, right: Any) -> Any:
+    return jax.tree.map(jnp.subtract, left, right)

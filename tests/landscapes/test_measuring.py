@@ -21,8 +21,8 @@ import sympy
 import taylorsgd as ts
 from taylorsgd.formulas.evaluation import evaluate_value
 from taylorsgd.landscapes import Landscape, Measurement, measure
-from taylorsgd.landscapes.contraction import make_plan
 from taylorsgd.landscapes.landscape import PointFunction
+from taylorsgd.landscapes.planning import make_plan
 from taylorsgd.landscapes.running import Runner
 
 SCALARS = (
