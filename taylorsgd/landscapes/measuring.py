@@ -34,7 +34,7 @@ from taylorsgd.landscapes.landscape import (
 )
 from taylorsgd.landscapes.measurement import DrawMoments, Measurement
 from taylorsgd.landscapes.running import Points, Runner
-from taylorsgd.lowering.resummed import part_keys
+from taylorsgd.lowering.networks import part_keys
 
 __all__ = ["measure"]
 
