@@ -109,7 +109,7 @@ class LoweredResummed:
         factor = None
         if metric is not None:
             factor = _cholesky(metric, arrays[program.hessian].shape[0], dtype)
-        ordered = tuple(jnp.asarray(array, dtype) for array in arrays)
+        ordered = tuple(array if array.dtype == dtype else array.astype(dtype) for array in arrays)
         result, extremes = _evaluate(program, ordered, rate, factor, given, whole)
         _check_stability(program, extremes, rate, ordered[program.hessian].shape[0])
         return result
@@ -226,7 +226,8 @@ def _checked_tensors(parts: Sequence[PartKey], tensors: Any) -> list[Any]:
     missing = [str(key) for key in parts if key not in tensors]
     if missing:
         raise ValueError(f"tensors lacks {', '.join(missing)}; measure this formula, or add them")
-    arrays = [jnp.asarray(tensors[key]) for key in parts]
+    given = [tensors[key] for key in parts]
+    arrays = [array if isinstance(array, jax.Array) else jnp.asarray(array) for array in given]
     size = arrays[parts.index(HESSIAN)].shape[:1]
     for key, array in zip(parts, arrays, strict=True):
         shape = size * sum(degree for degree in key if isinstance(degree, int))
@@ -251,7 +252,7 @@ def _check_stability(program: _Resummed, extremes: jax.Array, eta: jax.Array, si
     """Warn of divergent descent, and refuse limits that do not exist, where the numbers are concrete."""
     if isinstance(extremes, Tracer) or isinstance(eta, Tracer) or not size:
         return
-    smallest, largest = map(float, extremes)
+    smallest, largest = map(float, np.asarray(extremes))
     rate = float(np.max(np.asarray(eta), initial=0.0))
     if any(network.limit for network in program.networks):
         if smallest <= 8 * size * np.finfo(extremes.dtype).eps * max(abs(smallest), largest):
