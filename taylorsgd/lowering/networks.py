@@ -48,6 +48,14 @@ PartKey = tuple[Any, ...]
 
 HESSIAN: PartKey = (2,)
 
+DiagramKey = tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]
+"""A diagram with what its nodes carry, whatever its sum over times: parents, parts and marks of the nodes."""
+
+
+def diagram_key(value: Value | PropagatedValue) -> DiagramKey:
+    """The key of a value's diagram; its edges are those of the nodes with a parent, in their order."""
+    return value.parents, value.parts, value.marks
+
 
 def part_keys(formula: Formula) -> tuple[PartKey, ...]:
     """The tensors that a formula needs, H always among them.

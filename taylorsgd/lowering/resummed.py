@@ -1,14 +1,15 @@
-"""Resummed formulas as jitted JAX functions of dense tensors.
+"""Resummed formulas as jitted JAX functions of dense tensors, or of what a few eigendirections of H see.
 
 Every term is contracted in an eigenbasis of ηH (`lowering.networks`). A matrix learning rate ηΛ = η L Lᵀ
-turns tensors by L first, H into LᵀHL, and leaves K symmetric.
+turns tensors by L first, H into LᵀHL, and leaves K symmetric. For models too large for dense tensors the
+contractions themselves are measured, by the eigendirections on the edges (`lowering.projected`).
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,19 @@ from sympy import Expr, Integer, oo
 
 from taylorsgd.formulas import Formula
 from taylorsgd.formulas.propagated import PropagatedValue
-from taylorsgd.lowering.networks import HESSIAN, Network, PartKey, contract, make_network, part_keys, turned
+from taylorsgd.lowering.networks import (
+    HESSIAN,
+    DiagramKey,
+    Network,
+    PartKey,
+    contract,
+    diagram_key,
+    make_network,
+    part_keys,
+    turned,
+)
 from taylorsgd.lowering.programs import Program, make_program, refuse_no_numbers
+from taylorsgd.lowering.projected import ProjectedTensors, Uncertainty, changed_terms, projected_terms
 
 __all__ = ["LoweredResummed"]
 
@@ -35,6 +47,9 @@ class LoweredResummed:
     axes of length P, the axes of the first node first; ("s", k) to the k-th derivative of an observable s.
     `measure` returns all that a formula takes. Learning rate, sizes, T and tensors are traced; the function
     can be differentiated in each (T if continuous), batched with `jax.vmap` and exported.
+
+    For large models `measure(…, eigenpairs=k)` returns a `SpectralMeasurement` instead, with which edges carry the
+    top k eigenvalues of H, and 0 in all other directions; `uncertainty` states what that changes.
 
     Attributes:
         formula: the formula.
@@ -69,9 +84,10 @@ class LoweredResummed:
         """Evaluate the formula.
 
         Args:
-            tensors: a mapping from part keys to arrays, or a `DenseMeasurement`.
+            tensors: a mapping from part keys to arrays, a `DenseMeasurement`, or a `SpectralMeasurement`.
             eta: the learning rate η, of any shape.
             metric: a symmetric positive definite P × P matrix Λ, for the learning rate ηΛ; the identity by default.
+                Not with a `SpectralMeasurement`.
             **sizes: sizes by name, each of any shape that broadcasts with `eta`.
 
         Returns:
@@ -82,10 +98,11 @@ class LoweredResummed:
             TypeError: if a size is no number.
             ValueError: if tensors are missing or of the wrong shape, or sizes are missing, unknown, impossible
                 or contradict each other; if a limit T → ∞ does not exist.
+            NotImplementedError: for a metric with a `SpectralMeasurement`.
 
         Warns:
-            RuntimeWarning: if an eigenvalue of H is at or beyond 2/η, where descent diverges. Only where the
-                numbers are concrete.
+            RuntimeWarning: if an eigenvalue of H is at or beyond 2/η, where descent diverges; or if eigenvalues
+                that a `SpectralMeasurement` neglects are not small, ηT|λ| > 0.1. Only where the numbers are concrete.
         """
         return self._evaluated(tensors, eta, metric, sizes, whole=True)
 
@@ -97,11 +114,60 @@ class LoweredResummed:
         """
         return self._evaluated(tensors, eta, metric, sizes, whole=False)
 
+    def uncertainty(self, measurement: Any, eta: Any, **sizes: Any) -> Uncertainty:
+        """How far the call's result may be off for what a `SpectralMeasurement` neglects and estimates.
+
+        Args:
+            measurement: a `SpectralMeasurement` of this formula.
+            eta: the learning rate η, of any shape.
+            **sizes: sizes by name, each of any shape that broadcasts with `eta`.
+
+        Returns:
+            Two arrays like the call's result, see `lowering.projected`: the estimated effect of the eigenvalues
+            that were taken to vanish, and the standard error from sampling.
+
+        Raises:
+            TypeError: if `measurement` is none.
+            ValueError: as the call does.
+        """
+        held = getattr(measurement, "tensors", measurement)
+        if not isinstance(held, ProjectedTensors):
+            raise TypeError(
+                f"measurement={measurement!r} is no SpectralMeasurement; measure(…, eigenpairs=k) makes one, and "
+                "only there is anything neglected"
+            )
+        prepared = self._prepared(held, eta, sizes)
+        return Uncertainty(_evaluate_change(*prepared), _evaluate_projected(*prepared, True)[1])
+
+    def _prepared(self, tensors: ProjectedTensors, eta: Any, sizes: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The arguments of a compiled evaluation of projected tensors."""
+        refuse_no_numbers(sizes)
+        program = self._program(frozenset(sizes))
+        for key in program.keys:
+            if key not in tensors.projections:
+                raise ValueError(f"the diagram {key} was not measured; measure this formula")
+        dtype = jnp.result_type(tensors.eigenvalues, jnp.float32)
+        given = program.sizes.prepare(self.formula, sizes, dtype)
+        wanted = {key: tensors.projections[key] for key in program.keys}
+        return program, replace(tensors, projections=wanted), jnp.asarray(eta, dtype), given
+
     def _evaluated(
         self, tensors: Any, eta: Any, metric: Any, sizes: Mapping[str, Any], *, whole: bool
     ) -> jax.Array:
+        held = getattr(tensors, "tensors", tensors)
+        if isinstance(held, ProjectedTensors):
+            if metric is not None:
+                raise NotImplementedError(
+                    "a matrix learning rate turns all tensors, and a SpectralMeasurement has none; reparametrize the "
+                    "model by theta = L phi with metric = L L^T, or measure dense tensors"
+                )
+            prepared = self._prepared(held, eta, sizes)
+            result, _, extremes, reach = _evaluate_projected(*prepared, whole)
+            _check_stability(prepared[0], extremes, prepared[2], held.eigenvalues.size)
+            _check_neglected(held.neglected, reach)
+            return result
         refuse_no_numbers(sizes)
-        arrays = _checked_tensors(self.parts, getattr(tensors, "tensors", tensors))
+        arrays = _checked_tensors(self.parts, held)
         dtype = jnp.result_type(*arrays, jnp.float32)
         program = self._program(frozenset(sizes))
         given = program.sizes.prepare(self.formula, sizes, dtype)
@@ -126,6 +192,7 @@ class _Resummed:
 
     sizes: Program
     networks: tuple[Network, ...]
+    keys: tuple[DiagramKey, ...]
     orders: tuple[int, ...]
     hessian: int
     discrete: bool
@@ -142,6 +209,7 @@ def _resummed(formula: Formula, names: Sequence[str]) -> _Resummed:
     return _Resummed(
         make_program(formula, [*coefficients, *updates], names),
         networks,
+        tuple(map(diagram_key, formula.values)),
         tuple(term.order for term in formula.terms),
         keys.index(HESSIAN),
         any(network.times is not None and not network.continuous for network in networks),
@@ -178,24 +246,78 @@ def _evaluate(
     return _at_every_rate(program, terms, eta, given, whole), extremes
 
 
+@partial(jax.jit, static_argnames=("program", "whole"))
+def _evaluate_projected(
+    program: _Resummed,
+    tensors: ProjectedTensors,
+    eta: jax.Array,
+    given: Mapping[str, jax.Array],
+    whole: bool,
+) -> tuple[jax.Array, ...]:
+    """The same for projected tensors: mean and standard error over the groups of draws, extremes, and max ηT."""
+    terms = projected_terms(program.networks, program.keys, tensors)
+    result = _at_every_rate(program, terms, eta, given, whole)
+    shape, points = _points(eta, given)
+    axis = len(shape) + (not whole)
+    groups = result.shape[axis]
+    error = (
+        jnp.std(lax.stop_gradient(result), axis=axis, ddof=1) if groups > 1 else 0 * jnp.take(result, 0, axis)
+    )
+    known = tensors.labelled()
+    updates = jax.vmap(lambda numbers: jnp.stack([jnp.abs(T) for T in _sizes_at(program, given, numbers)[1]]))
+    reach = jnp.max(jnp.abs(points[0])[:, None] * updates(points), initial=0.0)
+    return (
+        jnp.mean(result, axis=axis),
+        error / groups**0.5,
+        jnp.stack([jnp.min(known, initial=jnp.inf), jnp.max(known, initial=-jnp.inf)]),
+        reach,
+    )
+
+
+@partial(jax.jit, static_argnames="program")
+def _evaluate_change(
+    program: _Resummed, tensors: ProjectedTensors, eta: jax.Array, given: Mapping[str, jax.Array]
+) -> jax.Array:
+    """The sum over terms of how much neglected eigenvalues may change them."""
+    changed = changed_terms(program.networks, program.keys, tensors)
+    result = _at_every_rate(program, changed, eta, given, True, sizes_only=True)
+    return jnp.take(result, 0, axis=len(_points(eta, given)[0]))
+
+
+def _points(eta: jax.Array, given: Mapping[str, jax.Array]) -> tuple[tuple[int, ...], list[jax.Array]]:
+    """The broadcast shape of η and the sizes, and each of them, flat."""
+    shape = jnp.broadcast_shapes(eta.shape, *(size.shape for size in given.values()))
+    return shape, [jnp.broadcast_to(x, shape).reshape(-1) for x in (eta, *given.values())]
+
+
+def _sizes_at(
+    program: _Resummed, given: Mapping[str, jax.Array], numbers: Sequence[jax.Array]
+) -> tuple[list[Any], tuple[jax.Array, ...]]:
+    """The coefficient of every term, and its T."""
+    rate, *sizes = numbers
+    both = program.sizes.evaluate(dict(zip(given, sizes, strict=True)))
+    count = len(program.networks)
+    return both[:count], tuple(jnp.asarray(number, rate.dtype) for number in both[count:])
+
+
 def _at_every_rate(
     program: _Resummed,
     terms: Callable[[jax.Array, tuple[jax.Array, ...]], Sequence[jax.Array]],
     eta: jax.Array,
     given: Mapping[str, jax.Array],
     whole: bool,
+    sizes_only: bool = False,
 ) -> jax.Array:
-    """Terms times coefficients, added up for each learning rate with its sizes."""
-    shape = jnp.broadcast_shapes(eta.shape, *(size.shape for size in given.values()))
-    flat = [jnp.broadcast_to(x, shape).reshape(-1) for x in (eta, *given.values())]
-    count = len(program.networks)
+    """Terms times coefficients (or their absolute values), added up for each learning rate with its sizes."""
+    shape, points = _points(eta, given)
 
     def point(numbers: Sequence[jax.Array]) -> jax.Array:
-        rate, *sizes = numbers
-        both = program.sizes.evaluate(dict(zip(given, sizes, strict=True)))
-        outputs = terms(rate, tuple(jnp.asarray(number, rate.dtype) for number in both[count:]))
-        scaled = [coefficient * output for coefficient, output in zip(both[:count], outputs, strict=True)]
-        zero = jnp.zeros_like(scaled[0]) if scaled else jnp.zeros((), rate.dtype)
+        coefficients, updates = _sizes_at(program, given, numbers)
+        if sizes_only:
+            coefficients = [abs(coefficient) for coefficient in coefficients]
+        outputs = terms(numbers[0], updates)
+        scaled = [coefficient * output for coefficient, output in zip(coefficients, outputs, strict=True)]
+        zero = jnp.zeros(jnp.broadcast_shapes(*(term.shape for term in scaled)), numbers[0].dtype)
         if whole:
             return sum(scaled, start=zero)
         orders = range(max(program.orders, default=0) + 1)
@@ -205,7 +327,7 @@ def _at_every_rate(
         return jnp.stack([sum(some, start=zero) for some in of_order])
 
     # One learning rate after the other: the arrays over all eigendirections are the memory.
-    result = lax.map(point, flat) if shape else point([x[0] for x in flat])[None]
+    result = lax.map(point, points) if shape else point([x[0] for x in points])[None]
     if whole:
         return result.reshape(*shape, *result.shape[1:])
     return jnp.moveaxis(result, 0, 1).reshape(result.shape[1], *shape, *result.shape[2:])
@@ -267,6 +389,20 @@ def _check_stability(program: _Resummed, extremes: jax.Array, eta: jax.Array, si
             raise ValueError(f"the limit T -> oo does not exist: {message}")
         warnings.warn(
             f"{message}: descent diverges along it, and so does the formula as T grows",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _check_neglected(neglected: jax.Array, reach: jax.Array) -> None:
+    """Warn where directions that are taken to be flat are not, over the time at hand."""
+    if isinstance(reach, Tracer) or isinstance(neglected, Tracer):
+        return
+    damping = float(neglected) * float(reach)
+    if damping > 0.1:
+        warnings.warn(
+            f"eigenvalues of H up to {float(neglected):.3g} in absolute value are taken to vanish, and "
+            f"eta T |lambda| reaches {damping:.3g}; uncertainty() states the effect, more eigenpairs lessen it",
             RuntimeWarning,
             stacklevel=4,
         )
