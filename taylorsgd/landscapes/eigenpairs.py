@@ -17,7 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from taylorsgd.landscapes.landscape import Landscape, PointFunction, population_chunk, population_mean, weighted_loss
+from taylorsgd.landscapes.landscape import (
+    Landscape,
+    PointFunction,
+    population_chunk,
+    population_mean,
+    weighted_loss,
+)
 
 __all__ = ["Eigenpairs", "top_eigenpairs"]
 
@@ -132,13 +138,17 @@ def _search(
         )
         scale = np.max(np.abs(diagonal[np.isfinite(diagonal)]), initial=0.0)
         if not np.isfinite(diagonal[0]):
-            raise ValueError("a product of the Hessian with a vector is not finite at theta; the loss is not smooth there")
+            raise ValueError(
+                "a product of the Hessian with a vector is not finite at theta; the loss is not smooth there"
+            )
         # Where the Krylov space is exhausted the next vector is noise, or 0/0.
         small = ~(np.abs(beside) > 10 * size**0.5 * np.finfo(basis.dtype).eps * scale)
         length = int(np.argmax(small)) + 1 if small.any() else steps
         exhausted = bool(small.any()) or steps == room
         matrix = np.diag(diagonal[:length].astype(float))
-        matrix += np.diag(beside[: length - 1].astype(float), 1) + np.diag(beside[: length - 1].astype(float), -1)
+        matrix += np.diag(beside[: length - 1].astype(float), 1) + np.diag(
+            beside[: length - 1].astype(float), -1
+        )
         ritz, coordinates = np.linalg.eigh(matrix)
         order = np.argsort(-np.abs(ritz), kind="stable")[:count]
         ritz, coordinates = ritz[order], coordinates[:, order]
@@ -153,12 +163,14 @@ def _search(
 @partial(jax.jit, static_argnames=("loss", "chunk", "steps"))
 def _krylov(
     loss: PointFunction, theta: Any, data: Any, chunk: int, steps: int, known: jax.Array, start: jax.Array
-) -> tuple[jax.Array, ...]:
+) -> tuple[Any, ...]:
     """Lanczos vectors (steps, P) in the complement of `known`, the tridiagonal matrix, and what would come next."""
     from matfree import decomp
 
     def complement(vector: jax.Array) -> jax.Array:
-        return vector - jnp.matmul(known.T, jnp.matmul(known, vector, precision="highest"), precision="highest")
+        return vector - jnp.matmul(
+            known.T, jnp.matmul(known, vector, precision="highest"), precision="highest"
+        )
 
     def product(vector: jax.Array) -> jax.Array:
         return complement(_product(loss, theta, data, chunk, complement(vector)))

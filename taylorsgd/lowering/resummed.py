@@ -261,7 +261,9 @@ def _evaluate_projected(
     axis = len(shape) + (not whole)
     groups = result.shape[axis]
     error = (
-        jnp.std(lax.stop_gradient(result), axis=axis, ddof=1) if groups > 1 else 0 * jnp.take(result, 0, axis)
+        jnp.std(lax.stop_gradient(result), axis=axis, ddof=1)
+        if groups > 1
+        else jnp.zeros_like(jnp.take(result, 0, axis))
     )
     known = tensors.labelled()
     updates = jax.vmap(lambda numbers: jnp.stack([jnp.abs(T) for T in _sizes_at(program, given, numbers)[1]]))
