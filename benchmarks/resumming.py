@@ -1,9 +1,11 @@
 """Time resummed formulas: deriving them, and evaluating one beside two plainer ways.
 
 Prints one JSON line per figure. The evaluation is of the order-3 test loss of one epoch at dimension 32 and
-T = 1000 in float64, in one process: (a) the lowered formula; (b) `sympy.lambdify(..., "jax")` of the same closed
-forms in T and the eigenvalues; (c) the moment equations, an explicit scan over the T updates. All are
-jitted, start from the same tensors in an eigenbasis, and contract them alike.
+T = 1000 in float64, in one process: (a) the lowered formula, called as a user calls it, checks included, and its
+compiled function alone; (b) `sympy.lambdify(..., "jax")` of the same closed forms in T and the eigenvalues, jitted
+as a whole, and called as lambdify returns it; (c) the moment equations, an explicit scan over the T updates.
+All do the same work: tensors, η and T in, all traced; `eigh`, rotation, sums over time, contraction; a number out.
+(d) is what they share, all but the sums over time: it bounds every ratio.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-DIMENSION, UPDATES, RATE, REPEATS = 32, 1000, 0.01, 7
+DIMENSION, UPDATES, RATE, REPEATS = 32, 1000, 0.01, 15
 
 
 def deriving() -> None:
@@ -53,7 +56,8 @@ def evaluating() -> None:
     import taylorsgd as ts
     from taylorsgd.formulas.eigenbasis import closed_time_sum
     from taylorsgd.lowering.gridsums import grid_sum
-    from taylorsgd.lowering.resummed import _network
+    from taylorsgd.lowering.networks import make_network, turned
+    from taylorsgd.lowering.resummed import _evaluate
 
     jax.config.update("jax_enable_x64", True)
     formula = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 3, resum="discrete")
@@ -62,24 +66,26 @@ def evaluating() -> None:
     tensors: dict[Any, Any] = {
         part: jnp.asarray(random.normal(size=(DIMENSION,) * sum(part))) for part in lowered.parts
     }
-    eigenvalues = jnp.asarray(np.geomspace(0.01, 1.0, DIMENSION))
-    tensors[2,] = jnp.diag(eigenvalues)  # in an eigenbasis already, so that all three skip the rotation alike
-    networks = [_network(value, lowered.parts) for value in formula.values]
+    basis = np.linalg.qr(random.normal(size=(DIMENSION, DIMENSION)))[0]
+    tensors[2,] = jnp.asarray(basis * np.geomspace(0.01, 1.0, DIMENSION) @ basis.T)
+    networks = [make_network(value, lowered.parts) for value in formula.values]
     coefficients = [float(term.coefficient) for term in formula.terms]
 
-    def contracted(sums: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-        def total(tensors: Any, rates: Any) -> Any:
+    def contracted(sums: Callable[..., Any], jitted: bool = True) -> Callable[..., Any]:
+        def total(tensors: Any, eta: Any, updates: Any) -> Any:
+            eigenvalues, vectors = jnp.linalg.eigh(tensors[lowered.parts.index((2,))])
+            rotated = [turned(tensor, vectors) for tensor in tensors]
             result = 0.0
             for coefficient, network in zip(coefficients, networks, strict=True):
                 operands: list[Any] = []
-                if network.edges:
-                    operands += [sums(network, rates), list(range(network.edges))]
+                for array, edges in sums(network, eta * eigenvalues, updates):
+                    operands += [array, list(edges)]
                 for position, axes in network.parts:
-                    operands += [tensors[position], [e for e, _ in axes]]
-                result = result + coefficient * RATE**network.edges * jnp.einsum(*operands, [])
+                    operands += [rotated[position], [e for e, _ in axes]]
+                result = result + coefficient * eta**network.edges * jnp.einsum(*operands, [])
             return result
 
-        return jax.jit(total)
+        return jax.jit(total) if jitted else total
 
     steps = sp.Symbol("T")
     closed = {}
@@ -89,25 +95,40 @@ def evaluating() -> None:
             expression = closed_time_sum(network.times, rates, steps, continuous=False)
             closed[network] = sp.lambdify([*rates, steps], expression, "jax")
 
-    def by_lambdify(network: Any, rates: Any) -> Any:
+    def by_lambdify(network: Any, rates: Any, updates: Any) -> Any:
+        if network not in closed:
+            return []
         spread = [
             rates.reshape(*(-1 if i == e else 1 for i in range(network.edges))) for e in range(network.edges)
         ]
         # Equal eigenvalues are poles of the closed form: keep the indices apart, as its user would have to.
         apart = [array * (1 + 1e-6 * e) for e, array in enumerate(spread)]
-        return jnp.broadcast_to(closed[network](*apart, UPDATES), (DIMENSION,) * network.edges)
+        array = jnp.broadcast_to(closed[network](*apart, updates), (DIMENSION,) * network.edges)
+        return [(array, range(network.edges))]
 
-    def by_scan(network: Any, rates: Any) -> Any:
-        always = ((1, ((1,) * UPDATES,) * network.times.events),)
-        return grid_sum(network.times, always, rates)
+    def by_scan(network: Any, rates: Any, updates: Any) -> Any:
+        if network.times is None:
+            return []
+        always = ((1, ((1,) * UPDATES,) * network.times.events),)  # the length of a scan is no traced number
+        return [(grid_sum(network.times, always, rates), range(network.edges))]
 
-    ordered = tuple(tensors[part] for part in lowered.parts)
-    rates = RATE * eigenvalues
-    lambdified, scanned = contracted(by_lambdify), contracted(by_scan)
-    ways = {
+    def nothing(network: Any, rates: Any, updates: Any) -> Any:
+        return []
+
+    numbers = (tuple(tensors[part] for part in lowered.parts), jnp.asarray(RATE), jnp.asarray(UPDATES * 1.0))
+    lowered(tensors, eta=RATE, N=UPDATES)
+    (program,) = lowered._programs.values()
+    given = {"N": numbers[2]}
+    functions = {
+        "lambdify": contracted(by_lambdify),
+        "lambdify, not jitted": contracted(by_lambdify, jitted=False),
+        "scan": contracted(by_scan),
+        "all but the sums": contracted(nothing),
+    }
+    ways: dict[str, Callable[[], Any]] = {
         "lowered": lambda: lowered(tensors, eta=RATE, N=UPDATES),
-        "lambdify": lambda: lambdified(ordered, rates),
-        "scan": lambda: scanned(ordered, rates),
+        "lowered, compiled part": lambda: _evaluate(program, *numbers[:2], None, given, True)[0],
+        **{name: partial(function, *numbers) for name, function in functions.items()},
     }
     values, medians = {}, {}
     for name, way in ways.items():
@@ -124,8 +145,12 @@ def evaluating() -> None:
             "evaluate resummed", way=name, order=3, dimension=DIMENSION, updates=UPDATES,
             seconds=medians[name], value=values[name],
         )  # fmt: skip
-    for name in ("lambdify", "scan"):
+    for name in functions:
         emit("ratio", of=name, to="lowered", ratio=medians[name] / medians["lowered"])
+        emit(
+            "ratio", of=name, to="lowered, compiled part",
+            ratio=medians[name] / medians["lowered, compiled part"],
+        )  # fmt: skip
 
 
 def emit(figure: str, **fields: Any) -> None:

@@ -35,7 +35,8 @@ from taylorsgd.landscapes.landscape import (
 from taylorsgd.landscapes.measurement import DrawMoments, Measurement
 from taylorsgd.landscapes.planning import ESTIMATORS, make_plan
 from taylorsgd.landscapes.running import Points, Runner
-from taylorsgd.lowering.resummed import part_keys
+from taylorsgd.landscapes.spectral import measure_spectral
+from taylorsgd.lowering.networks import diagram_key, part_keys
 
 __all__ = ["measure", "plan"]
 
@@ -51,11 +52,14 @@ def measure(
     estimator: str = "centred",
     chunk: int | None = None,
     progress: bool = False,
+    eigenpairs: int | None = None,
 ) -> Any:
     """Estimate every value of a formula at θ_0 = theta, without bias and with standard errors.
 
     A resummed formula takes the dense cumulants of its parts instead (`DenseMeasurement`): exact on a
-    population, k-statistics of `samples` points of a sampler. Then `batch` and `chunk` play no role.
+    population, k-statistics of `samples` points of a sampler. Then `batch` and `chunk` play no role. With
+    `eigenpairs=k` it takes contractions along the top k eigendirections of H instead (`SpectralMeasurement`), with
+    nothing larger than some vectors like θ: for large models.
 
     Expectations are over the landscape's population. Three estimators, none of them biased (`estimators`):
 
@@ -82,9 +86,12 @@ def measure(
         chunk: the number of draws evaluated at once; by default what a few hundred megabytes hold. The result
             depends on it only through rounding, and for a sampler through the points that it is asked for.
         progress: whether to show a progress bar with the time left.
+        eigenpairs: for resummed formulas on a population, from 1 to P: how many eigenpairs of H to find, largest in
+            absolute value first; all other directions are taken to be flat.
 
     Returns:
-        A `Measurement`, or a `DenseMeasurement` if a formula is resummed; ready for `Formula.lower`.
+        A `Measurement`, or a `DenseMeasurement` or `SpectralMeasurement` if a formula is resummed; ready for
+        `Formula.lower`.
 
     Raises:
         TypeError: if the arguments have other types, θ has leaves that are no floats, or an `Observable`
@@ -92,7 +99,8 @@ def measure(
         ValueError: if settings are impossible, the key is missing, formulas with and without open indices are
             mixed, the exact estimator would take too long, or a loss or a derivative is not finite at θ_0.
         MemoryError: if the dense tensors of a resummed formula would take more than 2 GiB.
-        NotImplementedError: if a plain value has two open indices, and so is a P × P matrix.
+        NotImplementedError: if a value has two open indices, and so is a P × P matrix, unless tensors are dense; for
+            eigenpairs on a sampler.
 
     Example:
         >>> import jax, jax.numpy as jnp, taylorsgd as ts
@@ -117,10 +125,15 @@ def measure(
             raise ValueError(
                 f"estimator={estimator!r} can't give the dense tensors of a resummed formula here"
             )
-        parts = tuple(dict.fromkeys(part for one in formulas for part in part_keys(one)))
-        key = _checked_key(key, needed=place.size is None)
+        key = _checked_key(key, needed=place.size is None or eigenpairs is not None)
         _check_losses(place, theta, key)
+        if eigenpairs is not None:
+            keys = [diagram_key(value) for one in formulas for value in one.values]
+            return measure_spectral(keys, place, theta, key, eigenpairs, samples, batch, observables)
+        parts = tuple(dict.fromkeys(part for one in formulas for part in part_keys(one)))
         return measure_dense(parts, place, theta, key, samples, observables)
+    if eigenpairs is not None:
+        raise ValueError(f"eigenpairs={eigenpairs!r} is for resummed formulas; this one holds no power of H")
     values = _wanted(formulas)
     plan = make_plan(values, batch=batch, population=place.size, estimator=estimator)
     key = _checked_key(key, needed=bool(plan.sampled) and plan.combinations is None)

@@ -1,22 +1,14 @@
-r"""Resummed formulas as jitted JAX functions of dense tensors.
+"""Resummed formulas as jitted JAX functions of dense tensors, or of what a few eigendirections of H see.
 
-With H = Q diag(λ) Qᵀ every tensor is rotated once along each axis, and a term becomes
-
-    coefficient · η^d Σ_{r_1 … r_d} Π_parts κ_{…}(r) · F(ηλ_{r_1}, …, ηλ_{r_d}; T),
-
-one index r_e for each edge, with F its sum over times: a product over branches, each an array over the
-indices of its own edges only. A matrix learning rate ηΛ = η L Lᵀ turns tensors by L first, H into LᵀHL,
-and leaves K symmetric.
-
-The derivative in H of a power of K = I − ηH is a sum over the places where one factor changes: the same
-diagram with one more link that carries dH, at any time along any edge. So H is differentiated through F,
-which is smooth, and not through eigenvectors, which are not where eigenvalues meet.
+Every term is contracted in an eigenbasis of ηH (`lowering.networks`). A matrix learning rate ηΛ = η L Lᵀ
+turns tensors by L first, H into LᵀHL, and leaves K symmetric. For models too large for dense tensors the
+contractions themselves are measured, by the eigendirections on the edges (`lowering.projected`).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -26,47 +18,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jax.custom_derivatives import SymbolicZero
 from sympy import Expr, Integer, oo
 
-from taylorsgd.diagrams import Value
 from taylorsgd.formulas import Formula
 from taylorsgd.formulas.propagated import PropagatedValue
-from taylorsgd.lowering.gridsums import Schedules, grid_sum
+from taylorsgd.lowering.networks import (
+    HESSIAN,
+    DiagramKey,
+    Network,
+    PartKey,
+    contract,
+    diagram_key,
+    make_network,
+    part_keys,
+    turned,
+)
 from taylorsgd.lowering.programs import Program, make_program, refuse_no_numbers
-from taylorsgd.lowering.timesums import branch_sums, time_sum_limit
-from taylorsgd.spacetime.gridsums import GridSum
-from taylorsgd.spacetime.timesums import TimeSum, times_of_nodes
+from taylorsgd.lowering.projected import ProjectedTensors, Uncertainty, changed_terms, projected_terms
 
-__all__ = ["LoweredResummed", "PartKey", "part_keys"]
-
-PartKey = tuple[Any, ...]
-"""What a part is measured as: the degrees of its nodes, ascending; or an observable's name and its degree."""
-
-HESSIAN: PartKey = (2,)
-
-
-def part_keys(formula: Formula) -> tuple[PartKey, ...]:
-    """The tensors that a formula needs, H always among them.
-
-    Example:
-        >>> import taylorsgd as ts
-        >>> part_keys(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2, resum="discrete").assume("minimum"))
-        ((0,), (2,), (1, 1))
-    """
-    keys = {HESSIAN: None} | {
-        _key(value, block): None
-        for value in formula.values
-        for block in value.blocks
-        if not value.marks[block[0]].startswith("@")
-    }
-    return tuple(sorted(keys, key=lambda key: (len(key), str(key))))
-
-
-def _key(value: Value | PropagatedValue, block: Sequence[int]) -> PartKey:
-    mark = value.marks[block[0]]
-    degrees = tuple(sorted(value.degrees[node] for node in block))
-    return (mark, *degrees) if mark else degrees
+__all__ = ["LoweredResummed"]
 
 
 class LoweredResummed:
@@ -77,6 +47,9 @@ class LoweredResummed:
     axes of length P, the axes of the first node first; ("s", k) to the k-th derivative of an observable s.
     `measure` returns all that a formula takes. Learning rate, sizes, T and tensors are traced; the function
     can be differentiated in each (T if continuous), batched with `jax.vmap` and exported.
+
+    For large models `measure(…, eigenpairs=k)` returns a `SpectralMeasurement` instead, with which edges carry the
+    top k eigenvalues of H, and 0 in all other directions; `uncertainty` states what that changes.
 
     Attributes:
         formula: the formula.
@@ -115,9 +88,10 @@ class LoweredResummed:
         """Evaluate the formula.
 
         Args:
-            tensors: a mapping from part keys to arrays, or a `DenseMeasurement`.
+            tensors: a mapping from part keys to arrays, a `DenseMeasurement`, or a `SpectralMeasurement`.
             eta: the learning rate η, of any shape.
             metric: a symmetric positive definite P × P matrix Λ, for the learning rate ηΛ; the identity by default.
+                Not with a `SpectralMeasurement`.
             **sizes: sizes by name, each of any shape that broadcasts with `eta`.
 
         Returns:
@@ -128,12 +102,13 @@ class LoweredResummed:
             TypeError: if a size is no number.
             ValueError: if tensors are missing or of the wrong shape, or sizes are missing, unknown, impossible
                 or contradict each other; if a limit T → ∞ does not exist.
+            NotImplementedError: for a metric with a `SpectralMeasurement`.
 
         Warns:
-            RuntimeWarning: if an eigenvalue of H is at or beyond 2/η, where descent diverges. Only where the
-                numbers are concrete.
+            RuntimeWarning: if an eigenvalue of H is at or beyond 2/η, where descent diverges; or if eigenvalues
+                that a `SpectralMeasurement` neglects are not small, ηT|λ| > 0.1. Only where the numbers are concrete.
         """
-        return jnp.sum(self._terms(tensors, eta, metric, sizes), axis=0)
+        return self._evaluated(tensors, eta, metric, sizes, whole=True)
 
     def contributions(self, tensors: Any, eta: Any, *, metric: Any = None, **sizes: Any) -> jax.Array:
         """The part of every order 0, 1, …, d, which add up to the call's result.
@@ -141,81 +116,78 @@ class LoweredResummed:
         Returns:
             The call's result with a leading axis of length d + 1.
         """
-        of_order = np.arange(max(self.orders, default=0) + 1)[:, None] == np.array(self.orders, dtype=int)
-        terms = self._terms(tensors, eta, metric, sizes)
-        return jnp.tensordot(jnp.asarray(of_order, terms.dtype), terms, 1, precision="highest")
+        return self._evaluated(tensors, eta, metric, sizes, whole=False)
 
-    def _terms(self, tensors: Any, eta: Any, metric: Any, sizes: Mapping[str, Any]) -> jax.Array:
+    def uncertainty(self, measurement: Any, eta: Any, **sizes: Any) -> Uncertainty:
+        """How far the call's result may be off for what a `SpectralMeasurement` neglects and estimates.
+
+        Args:
+            measurement: a `SpectralMeasurement` of this formula.
+            eta: the learning rate η, of any shape.
+            **sizes: sizes by name, each of any shape that broadcasts with `eta`.
+
+        Returns:
+            Two arrays like the call's result, see `lowering.projected`: the estimated effect of the eigenvalues
+            that were taken to vanish, and the standard error from sampling.
+
+        Raises:
+            TypeError: if `measurement` is none.
+            ValueError: as the call does.
+        """
+        held = getattr(measurement, "tensors", measurement)
+        if not isinstance(held, ProjectedTensors):
+            raise TypeError(
+                f"measurement={measurement!r} is no SpectralMeasurement; measure(…, eigenpairs=k) makes one, and "
+                "only there is anything neglected"
+            )
+        prepared = self._prepared(held, eta, sizes)
+        return Uncertainty(_evaluate_change(*prepared), _evaluate_projected(*prepared, True)[1])
+
+    def _prepared(self, tensors: ProjectedTensors, eta: Any, sizes: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The arguments of a compiled evaluation of projected tensors."""
         refuse_no_numbers(sizes)
-        arrays = _checked_tensors(self.parts, getattr(tensors, "tensors", tensors))
-        dtype = jnp.result_type(*arrays.values(), jnp.float32)
-        arrays = {key: jnp.asarray(array, dtype) for key, array in arrays.items()}
-        names = frozenset(sizes)
-        if names not in self._programs:
-            self._programs[names] = _resummed(self.formula, sorted(names))
-        program = self._programs[names]
+        program = self._program(frozenset(sizes))
+        for key in program.keys:
+            if key not in tensors.projections:
+                raise ValueError(f"the diagram {key} was not measured; measure this formula")
+        dtype = jnp.result_type(tensors.eigenvalues, jnp.float32)
+        given = program.sizes.prepare(self.formula, sizes, dtype)
+        wanted = {key: tensors.projections[key] for key in program.keys}
+        return program, replace(tensors, projections=wanted), jnp.asarray(eta, dtype), given
+
+    def _evaluated(
+        self, tensors: Any, eta: Any, metric: Any, sizes: Mapping[str, Any], *, whole: bool
+    ) -> jax.Array:
+        held = getattr(tensors, "tensors", tensors)
+        if isinstance(held, ProjectedTensors):
+            if metric is not None:
+                raise NotImplementedError(
+                    "a matrix learning rate turns all tensors, and a SpectralMeasurement has none; reparametrize the "
+                    "model by theta = L phi with metric = L L^T, or measure dense tensors"
+                )
+            prepared = self._prepared(held, eta, sizes)
+            result, _, extremes, reach = _evaluate_projected(*prepared, whole)
+            _check_stability(prepared[0], extremes, prepared[2], held.eigenvalues.size)
+            _check_neglected(held.neglected, reach)
+            return result
+        refuse_no_numbers(sizes)
+        arrays = _checked_tensors(self.parts, held)
+        dtype = jnp.result_type(*arrays, jnp.float32)
+        program = self._program(frozenset(sizes))
         given = program.sizes.prepare(self.formula, sizes, dtype)
         rate = jnp.asarray(eta, dtype)
         factor = None
         if metric is not None:
-            factor = _cholesky(metric, arrays[HESSIAN].shape[0], dtype)
-        _check_stability(program, arrays[HESSIAN], rate, factor)
-        ordered = tuple(arrays[key] for key in self.parts)
-        return _evaluate(program, ordered, rate, factor, given)
+            factor = _cholesky(metric, arrays[program.hessian].shape[0], dtype)
+        ordered = tuple(array if array.dtype == dtype else array.astype(dtype) for array in arrays)
+        result, extremes = _evaluate(program, ordered, rate, factor, given, whole)
+        _check_stability(program, extremes, rate, ordered[program.hessian].shape[0])
+        return result
 
-
-Axis = tuple[int, bool]
-"""One axis of a tensor: the edge there, and whether it is the edge's later end."""
-
-
-@dataclass(frozen=True)
-class _Network:
-    """One term as the compiled function sees it: which axes meet, and what happens along the edges.
-
-    Attributes:
-        parts: for every part the position of its tensor, and its axes.
-        open: the edges that end at open indices.
-        edges: the number of edges.
-        times: the events and edges of the sum over times; None for a plain value, whose edges carry η alone.
-        schedules: on a grid, for every choice of rows its multiplicity and the cells of each event by time.
-        continuous: integrals of exponentials instead of sums of powers.
-        limit: T → ∞.
-    """
-
-    parts: tuple[tuple[int, tuple[Axis, ...]], ...]
-    open: tuple[int, ...]
-    edges: int
-    times: TimeSum | None = None
-    schedules: Schedules | None = None
-    continuous: bool = False
-    limit: bool = False
-
-    def linked(self, edge: int, position: int) -> _Network:
-        """The network with one more link on an edge, which carries the tensor at `position`."""
-        assert self.times is not None
-        new = self.edges
-
-        def moved(axis: Axis) -> Axis:
-            return (new, True) if axis == (edge, True) else axis
-
-        parts = [(tensor, tuple(map(moved, axes))) for tensor, axes in self.parts]
-        parts.append((position, ((edge, True), (new, False))))
-        link = self.times.events
-        ends = list(self.times.edges)
-        source, target = ends[edge]
-        ends[edge] = (source, link)
-        ends.append((link, target))
-        schedules = self.schedules
-        if schedules is not None:  # a single node: in any of B cells, each with weight 1/B
-            schedules = tuple((count, (*when, (1,) * len(when[0]))) for count, when in schedules)
-        return replace(
-            self,
-            parts=tuple(parts),
-            open=tuple(new if e == edge else e for e in self.open),
-            edges=new + 1,
-            times=TimeSum(link + 1, tuple(ends)),
-            schedules=schedules,
-        )
+    def _program(self, names: frozenset[str]) -> _Resummed:
+        if names not in self._programs:
+            self._programs[names] = _resummed(self.formula, sorted(names))
+        return self._programs[names]
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +195,9 @@ class _Resummed:
     """What a jitted evaluation needs to know: hashed by identity, one for a set of size names."""
 
     sizes: Program
-    networks: tuple[_Network, ...]
+    networks: tuple[Network, ...]
+    keys: tuple[DiagramKey, ...]
+    orders: tuple[int, ...]
     hessian: int
     discrete: bool
 
@@ -235,181 +209,143 @@ def _resummed(formula: Formula, names: Sequence[str]) -> _Resummed:
         value.T if isinstance(value, PropagatedValue) and value.T is not oo else Integer(0)
         for value in formula.values
     ]
-    networks = tuple(_network(value, keys) for value in formula.values)
+    networks = tuple(make_network(value, keys) for value in formula.values)
     return _Resummed(
         make_program(formula, [*coefficients, *updates], names),
         networks,
+        tuple(map(diagram_key, formula.values)),
+        tuple(term.order for term in formula.terms),
         keys.index(HESSIAN),
         any(network.times is not None and not network.continuous for network in networks),
     )
 
 
-def _network(value: Value | PropagatedValue, keys: Sequence[PartKey]) -> _Network:
-    parts = []
-    for block in value.blocks:
-        if value.marks[block[0]].startswith("@"):
-            continue
-        nodes = sorted(block, key=lambda node: value.degrees[node])
-        axes = tuple(
-            (e, parent == node)
-            for node in nodes
-            for e, (child, parent) in enumerate(value.edges)
-            if node in (child, parent)
-        )
-        parts.append((keys.index(_key(value, block)), axes))
-    ends = tuple(e for node in value.open_indices for e, pair in enumerate(value.edges) if node in pair)
-    network = _Network(tuple(parts), ends, len(value.edges))
-    if isinstance(value, Value):
-        return network
-    if isinstance(value.times, GridSum):
-        inner = [node for node, parent in enumerate(value.parents) if parent >= 0]
-        schedules = tuple(
-            (count, tuple(when[node] for node in inner))
-            for count, when in value.times.schedules(value.diagram)
-        )
-        return replace(network, times=times_of_nodes(value.diagram), schedules=schedules)
-    return replace(network, times=value.times, continuous=value.continuous, limit=value.T is oo)
-
-
-@partial(jax.jit, static_argnames="program")
+@partial(jax.jit, static_argnames=("program", "whole"))
 def _evaluate(
     program: _Resummed,
     tensors: tuple[jax.Array, ...],
     eta: jax.Array,
     factor: Any,
     given: Mapping[str, jax.Array],
-) -> jax.Array:
-    """All terms, with axes (term, broadcast shape of η and sizes…, open indices…)."""
+    whole: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """The formula or its orders, and the least and the largest eigenvalue of H.
+
+    The first has axes (order, unless whole; broadcast shape of η and sizes…; open indices…).
+    """
     # H is symmetric; so is then the derivative in it.
     symmetric = (tensors[program.hessian] + tensors[program.hessian].T) / 2
     tensors = (*tensors[: program.hessian], symmetric, *tensors[program.hessian + 1 :])
     if factor is not None:
-        tensors = tuple(_turned(tensor, factor) for tensor in tensors)
+        tensors = tuple(turned(tensor, factor) for tensor in tensors)
+    hessian = tensors[program.hessian]
+
+    def terms(rate: jax.Array, updates: tuple[jax.Array, ...]) -> list[jax.Array]:
+        outputs = contract(program.networks, hessian, tensors, rate, updates)
+        return [_turned_open(output, factor) for output in outputs]
+
+    # With vectors too, so that the compiler sees that `contract` has found them already.
+    spectrum = jnp.linalg.eigh(lax.stop_gradient(hessian))[0]
+    extremes = spectrum[jnp.array([0, -1])] if spectrum.size else jnp.zeros(2, spectrum.dtype)
+    return _at_every_rate(program, terms, eta, given, whole), extremes
+
+
+@partial(jax.jit, static_argnames=("program", "whole"))
+def _evaluate_projected(
+    program: _Resummed,
+    tensors: ProjectedTensors,
+    eta: jax.Array,
+    given: Mapping[str, jax.Array],
+    whole: bool,
+) -> tuple[jax.Array, ...]:
+    """The same for projected tensors: mean and standard error over the groups of draws, extremes, and max ηT."""
+    terms = projected_terms(program.networks, program.keys, tensors)
+    result = _at_every_rate(program, terms, eta, given, whole)
+    shape, points = _points(eta, given)
+    axis = len(shape) + (not whole)
+    groups = result.shape[axis]
+    error = (
+        jnp.std(lax.stop_gradient(result), axis=axis, ddof=1)
+        if groups > 1
+        else jnp.zeros_like(jnp.take(result, 0, axis))
+    )
+    known = tensors.labelled()
+    updates = jax.vmap(lambda numbers: jnp.stack([jnp.abs(T) for T in _sizes_at(program, given, numbers)[1]]))
+    reach = jnp.max(jnp.abs(points[0])[:, None] * updates(points), initial=0.0)
+    return (
+        jnp.mean(result, axis=axis),
+        error / groups**0.5,
+        jnp.stack([jnp.min(known, initial=jnp.inf), jnp.max(known, initial=-jnp.inf)]),
+        reach,
+    )
+
+
+@partial(jax.jit, static_argnames="program")
+def _evaluate_change(
+    program: _Resummed, tensors: ProjectedTensors, eta: jax.Array, given: Mapping[str, jax.Array]
+) -> jax.Array:
+    """The sum over terms of how much neglected eigenvalues may change them."""
+    changed = changed_terms(program.networks, program.keys, tensors)
+    result = _at_every_rate(program, changed, eta, given, True, sizes_only=True)
+    return jnp.take(result, 0, axis=len(_points(eta, given)[0]))
+
+
+def _points(eta: jax.Array, given: Mapping[str, jax.Array]) -> tuple[tuple[int, ...], list[jax.Array]]:
+    """The broadcast shape of η and the sizes, and each of them, flat."""
     shape = jnp.broadcast_shapes(eta.shape, *(size.shape for size in given.values()))
-    flat = [jnp.broadcast_to(x, shape).reshape(-1) for x in (eta, *given.values())]
+    return shape, [jnp.broadcast_to(x, shape).reshape(-1) for x in (eta, *given.values())]
+
+
+def _sizes_at(
+    program: _Resummed, given: Mapping[str, jax.Array], numbers: Sequence[jax.Array]
+) -> tuple[list[Any], tuple[jax.Array, ...]]:
+    """The coefficient of every term, and its T."""
+    rate, *sizes = numbers
+    both = program.sizes.evaluate(dict(zip(given, sizes, strict=True)))
+    count = len(program.networks)
+    return both[:count], tuple(jnp.asarray(number, rate.dtype) for number in both[count:])
+
+
+def _at_every_rate(
+    program: _Resummed,
+    terms: Callable[[jax.Array, tuple[jax.Array, ...]], Sequence[jax.Array]],
+    eta: jax.Array,
+    given: Mapping[str, jax.Array],
+    whole: bool,
+    sizes_only: bool = False,
+) -> jax.Array:
+    """Terms times coefficients (or their absolute values), added up for each learning rate with its sizes."""
+    shape, points = _points(eta, given)
 
     def point(numbers: Sequence[jax.Array]) -> jax.Array:
-        rate, *sizes = numbers
-        both = program.sizes.evaluate(dict(zip(given, sizes, strict=True)))
-        count = len(program.networks)
-        outputs = _contract(
-            program.networks, tensors[program.hessian], tensors, rate, _floats(both[count:], rate)
-        )
-        terms = [
-            coefficient * _turned_open(output, factor)
-            for coefficient, output in zip(both[:count], outputs, strict=True)
+        coefficients, updates = _sizes_at(program, given, numbers)
+        if sizes_only:
+            coefficients = [abs(coefficient) for coefficient in coefficients]
+        outputs = terms(numbers[0], updates)
+        scaled = [coefficient * output for coefficient, output in zip(coefficients, outputs, strict=True)]
+        zero = jnp.zeros(jnp.broadcast_shapes(*(term.shape for term in scaled)), numbers[0].dtype)
+        if whole:
+            return sum(scaled, start=zero)
+        orders = range(max(program.orders, default=0) + 1)
+        of_order = [
+            [one for one, order in zip(scaled, program.orders, strict=True) if order == d] for d in orders
         ]
-        return jnp.stack(terms) if terms else jnp.zeros(0, rate.dtype)
+        return jnp.stack([sum(some, start=zero) for some in of_order])
 
     # One learning rate after the other: the arrays over all eigendirections are the memory.
-    result = lax.map(point, flat) if shape else point([x[0] for x in flat])[None]
-    return jnp.moveaxis(result, 0, 1).reshape(len(program.networks), *shape, *result.shape[2:])
-
-
-def _floats(numbers: Sequence[Any], like: jax.Array) -> tuple[jax.Array, ...]:
-    return tuple(jnp.asarray(number, like.dtype) for number in numbers)
-
-
-def _turned(tensor: jax.Array, factor: jax.Array) -> jax.Array:
-    for axis in range(tensor.ndim):
-        tensor = jnp.moveaxis(jnp.tensordot(tensor, factor, (axis, 0), precision="highest"), -1, axis)
-    return tensor
+    result = lax.map(point, points) if shape else point([x[0] for x in points])[None]
+    if whole:
+        return result.reshape(*shape, *result.shape[1:])
+    return jnp.moveaxis(result, 0, 1).reshape(result.shape[1], *shape, *result.shape[2:])
 
 
 def _turned_open(output: jax.Array, factor: Any) -> jax.Array:
     """Open indices are upper, at the other end of an edge L … Lᵀ."""
-    return output if factor is None else _turned(output, factor.T)
+    return output if factor is None else turned(output, factor.T)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _contract(
-    networks: tuple[_Network, ...],
-    hessian: jax.Array,
-    tensors: tuple[jax.Array, ...],
-    eta: jax.Array,
-    updates: tuple[jax.Array, ...],
-) -> tuple[jax.Array, ...]:
-    """Every term without its coefficient."""
-    eigenvalues, vectors = jnp.linalg.eigh(hessian)
-    return _in_eigenbasis(networks, eigenvalues, vectors, tensors, eta, updates)
-
-
-def _contract_jvp(networks: tuple[_Network, ...], primals: Any, tangents: Any) -> Any:
-    hessian, *others = primals
-    turned, *rest = (
-        None if isinstance(tangent, SymbolicZero) else tangent
-        for tangent in jax.tree.leaves(tangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
-    )
-    leaves, structure = jax.tree.flatten(tuple(others))
-    moving = [
-        jnp.zeros_like(leaf) if tangent is None else tangent
-        for leaf, tangent in zip(leaves, rest, strict=True)
-    ]
-    eigenvalues, vectors = jnp.linalg.eigh(hessian)
-    fixed = partial(_in_eigenbasis, networks, eigenvalues, vectors)
-    outputs, derived = jax.jvp(fixed, tuple(others), jax.tree.unflatten(structure, moving))
-    if turned is None:
-        return outputs, derived
-    tensors, eta, updates = others
-    total = list(derived)
-    for place, network in enumerate(networks):
-        if network.times is not None and network.edges:
-            # d(K^m) = −η Σ K^a dH K^b: a link on each edge in turn
-            links = tuple(network.linked(e, len(tensors)) for e in range(network.edges))
-            same = (updates[place],) * len(links)
-            changed = _in_eigenbasis(links, eigenvalues, vectors, (*tensors, turned), eta, same)
-            total[place] = total[place] - sum(changed[1:], start=changed[0])
-    return outputs, tuple(total)
-
-
-_contract.defjvp(_contract_jvp, symbolic_zeros=True)
-
-
-def _in_eigenbasis(
-    networks: tuple[_Network, ...],
-    eigenvalues: jax.Array,
-    vectors: jax.Array,
-    tensors: tuple[jax.Array, ...],
-    eta: jax.Array,
-    updates: tuple[jax.Array, ...],
-) -> tuple[jax.Array, ...]:
-    rotated = [_turned(tensor, vectors) for tensor in tensors]
-    rates = eta * eigenvalues
-    outputs = []
-    for network, T in zip(networks, updates, strict=True):
-        operands: list[Any] = []
-        for array, edges in _along_edges(network, rates, T):
-            operands += [array, list(edges)]
-        for tensor, axes in network.parts:
-            operands += [rotated[tensor], [e for e, _ in axes]]
-        output = jnp.einsum(*operands, list(network.open), precision="highest") * eta**network.edges
-        outputs.append(_turned(output, vectors.T))
-    return tuple(outputs)
-
-
-def _along_edges(network: _Network, rates: jax.Array, T: jax.Array) -> list[tuple[jax.Array, Sequence[int]]]:
-    """The sum over times as factors: arrays with one axis for each of the edges that are named beside them."""
-    if network.times is None:
-        return []
-    if network.schedules is not None:
-        return [(grid_sum(network.times, network.schedules, rates), range(network.edges))]
-    if network.limit:
-        spread = [_along(rates, e, network.edges) for e in range(network.edges)]
-        return [(time_sum_limit(network.times, spread, continuous=network.continuous), range(network.edges))]
-    branches = network.times.branches
-    spread = [rates] * network.edges
-    for branch in branches:
-        for axis, e in enumerate(branch.edges):
-            spread[e] = _along(rates, axis, len(branch.edges))
-    sums = branch_sums(network.times, spread, T, continuous=network.continuous)
-    return [(array, branch.edges) for array, branch in zip(sums, branches, strict=True)]
-
-
-def _along(rates: jax.Array, axis: int, count: int) -> jax.Array:
-    return rates.reshape(*(-1 if i == axis else 1 for i in range(count)))
-
-
-def _checked_tensors(parts: Sequence[PartKey], tensors: Any) -> dict[PartKey, Any]:
+def _checked_tensors(parts: Sequence[PartKey], tensors: Any) -> list[Any]:
+    """The tensors of the parts, in their order."""
     if not isinstance(tensors, Mapping):
         raise TypeError(
             f"tensors={tensors!r} is neither a DenseMeasurement nor a mapping; give a dict from the part keys "
@@ -418,9 +354,10 @@ def _checked_tensors(parts: Sequence[PartKey], tensors: Any) -> dict[PartKey, An
     missing = [str(key) for key in parts if key not in tensors]
     if missing:
         raise ValueError(f"tensors lacks {', '.join(missing)}; measure this formula, or add them")
-    arrays = {key: jnp.asarray(tensors[key]) for key in parts}
-    size = arrays[HESSIAN].shape[:1]
-    for key, array in arrays.items():
+    given = [tensors[key] for key in parts]
+    arrays = [array if isinstance(array, jax.Array) else jnp.asarray(array) for array in given]
+    size = arrays[parts.index(HESSIAN)].shape[:1]
+    for key, array in zip(parts, arrays, strict=True):
         shape = size * sum(degree for degree in key if isinstance(degree, int))
         if array.shape != shape:
             raise ValueError(
@@ -439,17 +376,14 @@ def _cholesky(metric: Any, size: int, dtype: Any) -> jax.Array:
     return factor
 
 
-def _check_stability(program: _Resummed, hessian: jax.Array, eta: jax.Array, factor: Any) -> None:
+def _check_stability(program: _Resummed, extremes: jax.Array, eta: jax.Array, size: int) -> None:
     """Warn of divergent descent, and refuse limits that do not exist, where the numbers are concrete."""
-    if any(isinstance(x, Tracer) for x in (hessian, eta, factor)) or not hessian.size:
+    if isinstance(extremes, Tracer) or isinstance(eta, Tracer) or not size:
         return
-    matrix = np.asarray(hessian if factor is None else _turned(hessian, factor), dtype=float)
-    spectrum = np.linalg.eigvalsh(matrix)
-    largest = float(spectrum[-1])
+    smallest, largest = map(float, np.asarray(extremes))
     rate = float(np.max(np.asarray(eta), initial=0.0))
     if any(network.limit for network in program.networks):
-        smallest = float(spectrum[0])
-        if smallest <= 8 * len(spectrum) * np.finfo(hessian.dtype).eps * max(abs(smallest), largest):
+        if smallest <= 8 * size * np.finfo(extremes.dtype).eps * max(abs(smallest), largest):
             kind = "flat direction" if smallest > -1e-3 * abs(largest) else "saddle"
             raise ValueError(
                 f"the limit T -> oo does not exist: H has the eigenvalue {smallest:.6g}, a {kind}; lower the formula "
@@ -461,6 +395,20 @@ def _check_stability(program: _Resummed, hessian: jax.Array, eta: jax.Array, fac
             raise ValueError(f"the limit T -> oo does not exist: {message}")
         warnings.warn(
             f"{message}: descent diverges along it, and so does the formula as T grows",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _check_neglected(neglected: jax.Array, reach: jax.Array) -> None:
+    """Warn where directions that are taken to be flat are not, over the time at hand."""
+    if isinstance(reach, Tracer) or isinstance(neglected, Tracer):
+        return
+    damping = float(neglected) * float(reach)
+    if damping > 0.1:
+        warnings.warn(
+            f"eigenvalues of H up to {float(neglected):.3g} in absolute value are taken to vanish, and "
+            f"eta T |lambda| reaches {damping:.3g}; uncertainty() states the effect, more eigenpairs lessen it",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -1,0 +1,445 @@
+"""Measuring a resummed formula in the top eigendirections of H: for models too large for dense tensors.
+
+The eigenpairs come from `eigenpairs`, the contractions from the messages that `splitting` plans. What is exact
+(diagrams without ties, and all diagrams on small populations) is computed once; the rest are means over draws of
+random points, kept apart for sixteen groups of draws, whose scatter is the standard error of whatever number is
+made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from taylorsgd.landscapes.dense import LIMIT
+from taylorsgd.landscapes.eigenpairs import Eigenpairs, top_eigenpairs
+from taylorsgd.landscapes.landscape import (
+    BUDGET,
+    Landscape,
+    PointFunction,
+    floats_per_point,
+    population_chunk,
+    population_mean,
+    weighted_loss,
+)
+from taylorsgd.landscapes.splitting import Message, Piece, Share, Split, split
+from taylorsgd.lowering.networks import DiagramKey
+from taylorsgd.lowering.projected import ProjectedTensors, Projection
+
+__all__ = ["SpectralMeasurement", "measure_spectral"]
+
+GROUPS = 16
+"""Of draws, whose scatter is the standard error."""
+AT_ONCE = 8
+"""The most choices of labels that are differentiated at once, if each takes a pass over the population."""
+
+
+@dataclass(frozen=True)
+class SpectralMeasurement:
+    """What a resummed formula takes of a large model at θ_0: contractions in the top eigendirections of H.
+
+    A formula evaluated on it takes H to be Σ_{i ≤ k} λ_i v_i v_iᵀ; `LoweredResummed.uncertainty` states the effect.
+
+    Attributes:
+        tensors: the eigenpairs and contractions, as `lowering.projected` describes them.
+        pairs: the eigenpairs with their residuals.
+        points: the number of points in the population.
+        samples: the number of independent draws behind estimated contractions; 0 if all are exact.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, taylorsgd as ts
+        >>> data = jnp.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 2.0, 0.1], [0.0, -2.0, 0.1]])
+        >>> landscape = ts.Landscape(lambda theta, x: jnp.dot(theta, x) ** 2 + theta[0] * x[0], data)
+        >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2, resum="discrete")
+        >>> measured = ts.measure(f, landscape, jnp.zeros(3), key=jax.random.key(0), eigenpairs=2)
+        >>> print(measured)
+        eigenvalue     |Hv − λv|
+        ─────────────  ─────────
+        4              ...
+        1              ...
+        |the other 1|  0.01
+        >>> g = f.lower()
+        >>> print(f"{g(measured, eta=0.1, N=5):.4f}", f"{g.uncertainty(measured, eta=0.1, N=5).neglected:.0e}")
+        0.0114 0e+00
+    """
+
+    tensors: ProjectedTensors
+    pairs: Eigenpairs
+    points: int
+    samples: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether all contractions are exact averages over the population."""
+        return self.samples == 0
+
+    @property
+    def neglected(self) -> float:
+        """A bound on the eigenvalues of H in the directions that are taken to be flat; 0 if there are none."""
+        return self.pairs.neglected if self.tensors.rest else 0.0
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The header and the rows of a table: eigenvalues and residual norms, and a bound on what is neglected."""
+        values, residuals = np.asarray(self.pairs.values), np.asarray(self.pairs.residuals)
+        rows = [(f"{value:.6g}", f"{miss:.1g}") for value, miss in zip(values, residuals, strict=True)]
+        if self.tensors.rest:
+            count = self.tensors.vectors.shape[1] - len(values)
+            rows.append((f"|the other {count}|", f"{self.neglected:.2g}"))
+        return ("eigenvalue", "|Hv − λv|"), rows
+
+    def __str__(self) -> str:
+        """The table in plain text."""
+        from taylorsgd.display import text_table
+
+        return text_table(*self.table())
+
+    def __repr__(self) -> str:
+        """The table under a line that says what it is."""
+        count, size = self.tensors.vectors.shape
+        how = "exact" if self.exact else f"{self.samples} draws"
+        return (
+            f"<SpectralMeasurement of {len(self.tensors.projections)} diagrams in {count} of {size} eigendirections, "
+            f"from {self.points} points ({how})>\n{self}"
+        )
+
+    def _repr_html_(self) -> str:
+        from taylorsgd.display import html_table
+
+        return html_table(*self.table())
+
+
+def measure_spectral(
+    keys: Sequence[DiagramKey],
+    landscape: Landscape,
+    theta: Any,
+    key: jax.Array,
+    count: int,
+    samples: int,
+    batch: int,
+    observables: Mapping[str, PointFunction],
+) -> SpectralMeasurement:
+    """Find eigenpairs, and contract the diagrams of a resummed formula along them.
+
+    Args:
+        keys: the diagrams.
+        landscape: the loss and its population.
+        theta: the parameters θ_0, checked.
+        key: a JAX random key.
+        count: k, the number of eigenpairs.
+        samples: the number of draws; rounded up to a multiple of 16. A diagram whose tied points can be
+            enumerated with less work is averaged exactly.
+        batch: the number of fresh points that stand for the population inside a draw.
+        observables: the functions behind the formula's observables.
+
+    Returns:
+        The measurement.
+
+    Raises:
+        NotImplementedError: for a sampler, and for two open indices.
+        ValueError: if k is not from 1 to P, or something is not finite.
+        MemoryError: if the contractions of a displacement would take more than 2 GiB.
+    """
+    flat, _ = ravel_pytree(theta)
+    if landscape.size is None:
+        raise NotImplementedError(
+            "eigenpairs= takes the Hessian of a population, and the data are a sampler; draw a population from it, "
+            "as in Landscape(loss, sampler(key, n))"
+        )
+    if isinstance(count, bool) or not hasattr(count, "__index__") or not 1 <= count <= flat.size:
+        raise ValueError(f"eigenpairs={count!r} must be an integer from 1 to P = {flat.size}")
+    rest = count < flat.size
+    plans = {one: _plan(one, landscape.size, samples * batch, rest) for one in dict.fromkeys(keys)}
+    labels = count + rest
+    _check_memory(list(plans.values()), labels, flat)
+    own, drawing = jax.random.split(key)
+    pairs = top_eigenpairs(landscape, theta, count, own)
+    runner = _Runner(landscape, theta, pairs.vectors, observables)
+    projections: dict[DiagramKey, Projection] = {}
+    for points in sorted({plan.points for plan, fresh in plans.values() if not fresh}):
+        some = {one: plan for one, (plan, fresh) in plans.items() if not fresh and plan.points == points}
+        projections |= runner.enumerated(some, points)
+    # All others share their draws.
+    drawn = {one: plan for one, (plan, fresh) in plans.items() if fresh}
+    samples = -(-samples // GROUPS) * GROUPS if drawn else 0
+    if drawn:
+        projections |= runner.drawn(drawn, drawing, samples, batch)
+    tensors = ProjectedTensors(
+        pairs.values, pairs.vectors, jnp.asarray(pairs.neglected, flat.dtype), projections, rest
+    )
+    for one in keys:
+        if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(projections[one])):
+            raise ValueError(f"a derivative of the loss that the diagram {one} takes is not finite at theta")
+    return SpectralMeasurement(tensors, pairs, landscape.size, samples)
+
+
+def _plan(one: DiagramKey, size: int, work: int, rest: bool) -> tuple[Split, bool]:
+    """Exact where enumerating the tied points, each time with the whole population, is no more work than drawing."""
+    exact = split(one, fresh=False, rest=rest)
+    if exact.points == 0 or size ** (exact.points + 1) <= work:
+        return exact, False
+    return split(one, fresh=True, rest=rest), True
+
+
+def _check_memory(plans: Sequence[tuple[Split, bool]], labels: int, flat: jax.Array) -> None:
+    open_ones = [(plan, GROUPS if fresh else 1) for plan, fresh in plans if plan.open is not None]
+    total = (
+        sum(groups * labels ** (plan.edges - 1) * flat.size for plan, groups in open_ones)
+        * flat.dtype.itemsize
+    )
+    if total > LIMIT:
+        raise MemoryError(
+            f"a displacement in {labels - 1} eigendirections of P = {flat.size} parameters would take "
+            f"{total / 2**30:.3g} GiB; ask for fewer eigenpairs or a lower order, or observe scalars of theta"
+        )
+
+
+class _Runner:
+    """Carries out plans on a landscape, with given eigenvectors."""
+
+    def __init__(
+        self, landscape: Landscape, theta: Any, vectors: jax.Array, observables: Mapping[str, PointFunction]
+    ) -> None:
+        self.landscape = landscape
+        self.theta = theta
+        self.vectors = vectors
+        self.observables = observables
+        self.arising = max(1, sum(floats_per_point(landscape, theta)))
+        self.chunk = population_chunk(landscape, theta, copies=8 * AT_ONCE)
+        self.exact: dict[Message, jax.Array] = {}
+
+    def enumerated(self, plans: Mapping[DiagramKey, Split], points: int) -> dict[DiagramKey, Projection]:
+        """Exact averages over all choices of the tied points."""
+        size = self.landscape.size
+        assert size is not None
+        choices = np.array(list(product(range(size), repeat=points)), dtype=int).reshape(size**points, points)
+        draws = {("point", str(slot)): choices[:, slot, None] for slot in range(points)}
+        return self._averaged(plans, draws, len(choices), 1, size)
+
+    def drawn(
+        self, plans: Mapping[DiagramKey, Split], key: jax.Array, samples: int, batch: int
+    ) -> dict[DiagramKey, Projection]:
+        """Averages over random choices of all points, for each group of draws."""
+        places = sorted(
+            {(m.kind, m.place) for m in _messages(plans.values()) if m.kind in ("point", "fresh")}
+        )
+        size = self.landscape.size
+        assert size is not None
+        draws = {
+            place: np.asarray(
+                jax.random.randint(own, (samples, 1 if place[0] == "point" else batch), 0, size)
+            )
+            for place, own in zip(places, jax.random.split(key, len(places)), strict=True)
+        }
+        return self._averaged(plans, draws, samples, GROUPS, batch)
+
+    def _averaged(
+        self,
+        plans: Mapping[DiagramKey, Split],
+        draws: Mapping[tuple[str, str], np.ndarray],
+        count: int,
+        groups: int,
+        width: int,
+    ) -> dict[DiagramKey, Projection]:
+        messages = list(_messages(plans.values()))
+        for message in messages:
+            if not message.sampled and message not in self.exact:
+                self.exact[message] = self._evaluate(message, self.exact, {})
+        totals = {one: [_Total(plan, self.vectors) for _ in range(groups)] for one, plan in plans.items()}
+        per_group = count // groups
+        at_once = min(per_group, self._draws_at_once(messages, width))
+        for group in range(groups):
+            for start in range(0, per_group, at_once):
+                # The last chunk is filled up, with weight 0, so that one compilation serves all.
+                rows = np.arange(start, start + at_once)
+                weights = (rows < per_group) / per_group
+                rows = group * per_group + np.minimum(rows, per_group - 1)
+                points = {place: self.landscape.rows(indices[rows]) for place, indices in draws.items()}
+                results = dict(self.exact)
+                for message in messages:
+                    if message.sampled:
+                        results[message] = self._evaluate(message, results, points)
+                met: dict[tuple[Message, ...], Any] = {}
+                for one, plan in plans.items():
+                    for share in plan.shares:
+                        pieces = [self._met(piece, results, met) for piece in share.pieces]
+                        totals[one][group].add(share, pieces, weights)
+        return {one: _projection(several, self.vectors.dtype) for one, several in totals.items()}
+
+    def _draws_at_once(self, messages: Sequence[Message], width: int) -> int:
+        count = len(self.vectors)
+        held = sum(count**message.labels for message in messages if message.sampled) * self.vectors.shape[1]
+        return max(1, BUDGET // (2 * held + 4 * width * self.arising * AT_ONCE))
+
+    def _evaluate(
+        self, message: Message, results: Mapping[Message, jax.Array], points: Mapping[tuple[str, str], Any]
+    ) -> jax.Array:
+        """A message for all labels, with axes (draws, if sampled; labels as one; then what it ends in)."""
+        stacks = [(self.vectors, False)] * message.cuts
+        stacks += [(results[incoming], incoming.sampled) for incoming in message.incoming]
+        sizes = [stack.shape[-2] for stack, _ in stacks]
+        chosen = np.unravel_index(np.arange(np.prod(sizes, dtype=int)), sizes) if sizes else ()
+        legs = tuple(stack[..., index, :] for (stack, _), index in zip(stacks, chosen, strict=True))
+        function = self.landscape.point_loss
+        data = self.landscape.data
+        if message.kind == "observable":
+            function, data = self.observables[message.place], None
+        elif message.kind != "population":
+            data = points[message.kind, message.place]
+        result = _kernel(
+            function,
+            self.theta,
+            data,
+            legs,
+            self.vectors,
+            kind=message.kind,
+            ends=message.ends,
+            sampled=(message.kind in ("point", "fresh"), *(sampled for _, sampled in stacks)),
+            chunk=self.chunk,
+        )
+        return result if message.centre is None else result - results[message.centre]
+
+    def _met(
+        self, piece: Piece, results: Mapping[Message, jax.Array], met: dict[tuple[Message, ...], Any]
+    ) -> tuple[Any, bool, Piece]:
+        """A piece's entries, with axes (draws, if sampled; a label for each cut edge; P, if open)."""
+        sampled = any(message.sampled for message in piece.messages)
+        if piece.messages not in met:
+            arrays = [results[message] for message in piece.messages]
+            if len(arrays) == 2:
+                found = np.asarray(_dotted(*arrays), dtype=float)
+            else:
+                found = arrays[0] if piece.open else np.asarray(arrays[0], dtype=float)
+            met[piece.messages] = found
+        found = met[piece.messages]
+        shape = found.shape[:1] if sampled else ()
+        shape += (len(self.vectors),) * len(piece.edges)
+        return found.reshape((*shape, *(found.shape[-1:] if piece.open else ()))), sampled, piece
+
+
+class _Total:
+    """W of one diagram, as it is added up over draws; * is the last label."""
+
+    def __init__(self, plan: Split, vectors: jax.Array) -> None:
+        self.plan = plan
+        self.count, size = vectors.shape
+        labels = (self.count + (self.count < size),)
+        self.numbers = np.zeros(labels * plan.edges)
+        self.vectors = None
+        if plan.open is not None and self.count < size:
+            self.vectors = np.zeros((*labels * (plan.edges - 1), size), vectors.dtype)
+
+    def add(self, share: Share, pieces: Sequence[tuple[Any, bool, Piece]], weights: np.ndarray) -> None:
+        draw, coordinate = self.plan.edges, self.plan.edges + 1
+        operands: list[Any] = []
+        for array, sampled, piece in pieces:
+            operands += [
+                array,
+                [*([draw] if sampled else []), *piece.edges, *([coordinate] if piece.open else [])],
+            ]
+        if any(sampled for _, sampled, _ in pieces):
+            operands += [weights, [draw]]
+        else:
+            share = replace(share, sign=share.sign * weights.sum())
+        if self.vectors is not None and any(piece.open for _, _, piece in pieces):
+            dtype = self.vectors.dtype
+            operands = [jnp.asarray(x, dtype) if i % 2 == 0 else x for i, x in enumerate(operands)]
+            block = jnp.einsum(*operands, [*share.cut, coordinate], precision="highest")
+            whole, edges = self.vectors, [e for e in range(self.plan.edges) if e != self.plan.open]
+        else:
+            block = np.einsum(*operands, list(share.cut), optimize=True)
+            whole, edges = self.numbers, list(range(self.plan.edges))
+        whole[tuple(slice(self.count) if e in share.cut else -1 for e in edges)] += share.sign * np.asarray(
+            block
+        )
+
+
+def _projection(totals: Sequence[_Total], dtype: Any) -> Projection:
+    numbers = jnp.asarray(np.stack([total.numbers for total in totals]), dtype)
+    vectors = [total.vectors for total in totals if total.vectors is not None]
+    return Projection(numbers, jnp.asarray(np.stack(vectors)) if vectors else None)
+
+
+def _messages(plans: Iterable[Split]) -> Iterator[Message]:
+    """All messages of some plans, each once and after those that it needs."""
+    seen: set[Message] = set()
+
+    def visit(message: Message) -> Iterator[Message]:
+        if message not in seen:
+            seen.add(message)
+            for needed in message.needs:
+                yield from visit(needed)
+            yield message
+
+    for plan in plans:
+        for share in plan.shares:
+            for piece in share.pieces:
+                for message in piece.messages:
+                    yield from visit(message)
+
+
+@partial(jax.jit, static_argnames=("function", "kind", "ends", "sampled", "chunk"))
+def _kernel(
+    function: PointFunction,
+    theta: Any,
+    data: Any,
+    legs: tuple[jax.Array, ...],
+    vectors: jax.Array,
+    *,
+    kind: str,
+    ends: str,
+    sampled: tuple[bool, ...],
+    chunk: int,
+) -> jax.Array:
+    """A derivative of f along legs (labels, P), for one label after another, and for all draws if any differ."""
+    flat, unravel = ravel_pytree(theta)
+
+    def derivative(f: Any, along: tuple[jax.Array, ...]) -> jax.Array:
+        result = f if ends == "number" else jax.grad(f)
+        for vector in along:
+            result = _along(result, vector)
+        return result(flat)
+
+    def weighted(batch: Any, weights: jax.Array, along: tuple[jax.Array, ...]) -> jax.Array:
+        return derivative(lambda point: weighted_loss(function, unravel(point), batch, weights), along)
+
+    def of_one(data: Any, along: tuple[jax.Array, ...]) -> jax.Array:
+        if kind == "observable":
+            found = derivative(lambda point: function(unravel(point)), along)
+        elif kind == "population":
+            found = population_mean(lambda batch, weights: weighted(batch, weights, along), data, chunk)
+        else:
+            count = jax.tree.leaves(data)[0].shape[0]
+            found = weighted(data, jnp.full(count, 1 / count, flat.dtype), along)
+        if ends == "number":
+            return found
+        components = jnp.matmul(vectors, found, precision="highest")
+        return (
+            components if ends == "labels" else found - jnp.matmul(components, vectors, precision="highest")
+        )
+
+    def of_all(data: Any, *legs: jax.Array) -> jax.Array:
+        if not legs:
+            return of_one(data, ())[None]
+        return lax.map(partial(of_one, data), legs, batch_size=AT_ONCE)
+
+    per_draw = tuple(0 if flag else None for flag in sampled)
+    return (jax.vmap(of_all, per_draw) if any(sampled) else of_all)(data, *legs)
+
+
+def _along(function: Any, vector: jax.Array) -> Any:
+    return lambda point: jax.jvp(function, (point,), (vector,))[1]
+
+
+@jax.jit
+def _dotted(left: jax.Array, right: jax.Array) -> jax.Array:
+    """All products of two messages in the rest, for each draw where either has an axis for it."""
+    return jnp.einsum("...ip,...jp->...ij", left, right, precision="highest")

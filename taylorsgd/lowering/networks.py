@@ -1,0 +1,267 @@
+r"""Terms as contractions in an eigenbasis: tensors whose axes meet along edges, and the sums over times.
+
+With H = Q diag(λ) Qᵀ and every tensor turned by Q along each axis, a resummed term without its coefficient is
+
+    η^d Σ_{r_1 … r_d} Π_parts κ_{…}(r) · F(ηλ_{r_1}, …, ηλ_{r_d}; T),
+
+one index r_e for each edge, with F its sum over times: a product over branches, each an array over the
+indices of its own edges only.
+
+The derivative in H of a power of K = I − ηH is a sum over the places where one factor changes: the same
+diagram with one more link that carries dH, at any time along any edge. So H is differentiated through F,
+which is smooth, and not through eigenvectors, which are not where eigenvalues meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from sympy import oo
+
+from taylorsgd.diagrams import Value
+from taylorsgd.formulas import Formula
+from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.lowering.gridsums import Schedules, grid_sum
+from taylorsgd.lowering.timesums import branch_sums, time_sum_limit
+from taylorsgd.spacetime.gridsums import GridSum
+from taylorsgd.spacetime.timesums import TimeSum, times_of_nodes
+
+__all__ = [
+    "HESSIAN",
+    "Network",
+    "PartKey",
+    "contract",
+    "make_network",
+    "part_keys",
+    "sums_along_edges",
+    "turned",
+]
+
+PartKey = tuple[Any, ...]
+"""What a part is measured as: the degrees of its nodes, ascending; or an observable's name and its degree."""
+
+HESSIAN: PartKey = (2,)
+
+DiagramKey = tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]
+"""A diagram with what its nodes carry, whatever its sum over times: parents, parts and marks of the nodes."""
+
+
+def diagram_key(value: Value | PropagatedValue) -> DiagramKey:
+    """The key of a value's diagram; its edges are those of the nodes with a parent, in their order."""
+    return value.parents, value.parts, value.marks
+
+
+def part_keys(formula: Formula) -> tuple[PartKey, ...]:
+    """The tensors that a formula needs, H always among them.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> part_keys(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2, resum="discrete").assume("minimum"))
+        ((0,), (2,), (1, 1))
+    """
+    keys = {HESSIAN: None} | {
+        _key(value, block): None
+        for value in formula.values
+        for block in value.blocks
+        if not value.marks[block[0]].startswith("@")
+    }
+    return tuple(sorted(keys, key=lambda key: (len(key), str(key))))
+
+
+def _key(value: Value | PropagatedValue, block: Sequence[int]) -> PartKey:
+    mark = value.marks[block[0]]
+    degrees = tuple(sorted(value.degrees[node] for node in block))
+    return (mark, *degrees) if mark else degrees
+
+
+Axis = tuple[int, bool]
+"""One axis of a tensor: the edge there, and whether it is the edge's later end."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """One term as the compiled function sees it: which axes meet, and what happens along the edges.
+
+    Attributes:
+        parts: for every part the position of its tensor, and its axes.
+        open: the edges that end at open indices.
+        edges: the number of edges.
+        times: the events and edges of the sum over times; None for a plain value, whose edges carry η alone.
+        schedules: on a grid, for every choice of rows its multiplicity and the cells of each event by time.
+        continuous: integrals of exponentials instead of sums of powers.
+        limit: T → ∞.
+    """
+
+    parts: tuple[tuple[int, tuple[Axis, ...]], ...]
+    open: tuple[int, ...]
+    edges: int
+    times: TimeSum | None = None
+    schedules: Schedules | None = None
+    continuous: bool = False
+    limit: bool = False
+
+    def linked(self, edge: int, position: int) -> Network:
+        """The network with one more link on an edge, which carries the tensor at `position`."""
+        assert self.times is not None
+        new = self.edges
+
+        def moved(axis: Axis) -> Axis:
+            return (new, True) if axis == (edge, True) else axis
+
+        parts = [(tensor, tuple(map(moved, axes))) for tensor, axes in self.parts]
+        parts.append((position, ((edge, True), (new, False))))
+        link = self.times.events
+        ends = list(self.times.edges)
+        source, target = ends[edge]
+        ends[edge] = (source, link)
+        ends.append((link, target))
+        schedules = self.schedules
+        if schedules is not None:  # a single node: in any of B cells, each with weight 1/B
+            schedules = tuple((count, (*when, (1,) * len(when[0]))) for count, when in schedules)
+        return replace(
+            self,
+            parts=tuple(parts),
+            open=tuple(new if e == edge else e for e in self.open),
+            edges=new + 1,
+            times=TimeSum(link + 1, tuple(ends)),
+            schedules=schedules,
+        )
+
+
+def make_network(value: Value | PropagatedValue, keys: Sequence[PartKey]) -> Network:
+    """The network of a value, whose tensors stand in the order of their keys."""
+    parts = []
+    for block in value.blocks:
+        if value.marks[block[0]].startswith("@"):
+            continue
+        nodes = sorted(block, key=lambda node: value.degrees[node])
+        axes = tuple(
+            (e, parent == node)
+            for node in nodes
+            for e, (child, parent) in enumerate(value.edges)
+            if node in (child, parent)
+        )
+        parts.append((keys.index(_key(value, block)), axes))
+    ends = tuple(e for node in value.open_indices for e, pair in enumerate(value.edges) if node in pair)
+    network = Network(tuple(parts), ends, len(value.edges))
+    if isinstance(value, Value):
+        return network
+    if isinstance(value.times, GridSum):
+        inner = [node for node, parent in enumerate(value.parents) if parent >= 0]
+        schedules = tuple(
+            (count, tuple(when[node] for node in inner))
+            for count, when in value.times.schedules(value.diagram)
+        )
+        return replace(network, times=times_of_nodes(value.diagram), schedules=schedules)
+    return replace(network, times=value.times, continuous=value.continuous, limit=value.T is oo)
+
+
+def turned(tensor: jax.Array, matrix: jax.Array) -> jax.Array:
+    """The tensor with every axis contracted with the first axis of a matrix."""
+    for axis in range(tensor.ndim):
+        tensor = jnp.moveaxis(jnp.tensordot(tensor, matrix, (axis, 0), precision="highest"), -1, axis)
+    return tensor
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def contract(
+    networks: tuple[Network, ...],
+    hessian: jax.Array,
+    tensors: tuple[jax.Array, ...],
+    eta: jax.Array,
+    updates: tuple[jax.Array, ...],
+) -> tuple[jax.Array, ...]:
+    """Every term without its coefficient, an array with an axis for each of its open indices.
+
+    Args:
+        networks: the terms.
+        hessian: H, symmetric.
+        tensors: the tensors of the parts.
+        eta: the learning rate η.
+        updates: T for every term.
+    """
+    eigenvalues, vectors = jnp.linalg.eigh(hessian)
+    return _in_eigenbasis(networks, eigenvalues, vectors, tensors, eta, updates)
+
+
+def _contract_jvp(networks: tuple[Network, ...], primals: Any, tangents: Any) -> Any:
+    hessian, *others = primals
+    moved, *rest = (
+        None if isinstance(tangent, SymbolicZero) else tangent
+        for tangent in jax.tree.leaves(tangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
+    )
+    leaves, structure = jax.tree.flatten(tuple(others))
+    moving = [
+        jnp.zeros_like(leaf) if tangent is None else tangent
+        for leaf, tangent in zip(leaves, rest, strict=True)
+    ]
+    eigenvalues, vectors = jnp.linalg.eigh(hessian)
+    fixed = partial(_in_eigenbasis, networks, eigenvalues, vectors)
+    outputs, derived = jax.jvp(fixed, tuple(others), jax.tree.unflatten(structure, moving))
+    if moved is None:
+        return outputs, derived
+    tensors, eta, updates = others
+    total = list(derived)
+    for place, network in enumerate(networks):
+        if network.times is not None and network.edges:
+            # d(K^m) = −η Σ K^a dH K^b: a link on each edge in turn
+            links = tuple(network.linked(e, len(tensors)) for e in range(network.edges))
+            same = (updates[place],) * len(links)
+            changed = _in_eigenbasis(links, eigenvalues, vectors, (*tensors, moved), eta, same)
+            total[place] = total[place] - sum(changed[1:], start=changed[0])
+    return outputs, tuple(total)
+
+
+contract.defjvp(_contract_jvp, symbolic_zeros=True)
+
+
+def _in_eigenbasis(
+    networks: tuple[Network, ...],
+    eigenvalues: jax.Array,
+    vectors: jax.Array,
+    tensors: tuple[jax.Array, ...],
+    eta: jax.Array,
+    updates: tuple[jax.Array, ...],
+) -> tuple[jax.Array, ...]:
+    rotated = [turned(tensor, vectors) for tensor in tensors]
+    rates = eta * eigenvalues
+    outputs = []
+    for network, T in zip(networks, updates, strict=True):
+        operands: list[Any] = []
+        for array, edges in sums_along_edges(network, rates, T):
+            operands += [array, list(edges)]
+        for tensor, axes in network.parts:
+            operands += [rotated[tensor], [e for e, _ in axes]]
+        output = jnp.einsum(*operands, list(network.open), precision="highest") * eta**network.edges
+        outputs.append(turned(output, vectors.T))
+    return tuple(outputs)
+
+
+def sums_along_edges(
+    network: Network, rates: jax.Array, T: jax.Array
+) -> list[tuple[jax.Array, Sequence[int]]]:
+    """The sum over times as factors: arrays with one axis for each of the edges that are named beside them."""
+    if network.times is None:
+        return []
+    if network.schedules is not None:
+        return [(grid_sum(network.times, network.schedules, rates), range(network.edges))]
+    if network.limit:
+        spread = [_along(rates, e, network.edges) for e in range(network.edges)]
+        return [(time_sum_limit(network.times, spread, continuous=network.continuous), range(network.edges))]
+    branches = network.times.branches
+    spread = [rates] * network.edges
+    for branch in branches:
+        for axis, e in enumerate(branch.edges):
+            spread[e] = _along(rates, axis, len(branch.edges))
+    sums = branch_sums(network.times, spread, T, continuous=network.continuous)
+    return [(array, branch.edges) for array, branch in zip(sums, branches, strict=True)]
+
+
+def _along(rates: jax.Array, axis: int, count: int) -> jax.Array:
+    return rates.reshape(*(-1 if i == axis else 1 for i in range(count)))
