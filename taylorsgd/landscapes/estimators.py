@@ -37,7 +37,8 @@ the value maps to each other. It holds for every S ≥ 1. (The paper's last exam
 ⟨x⟩ instead of {x} on the right.) Cumulants are ⟨x⟩ combined by Möbius inversion, which all comes to
 S^{D−|μ|} Σ_{τ≤μ} Π_p (−1)^{k_p−1} (k_p−1)! {x}_τ: the cumulants of a mean of S points are those of a point over
 S^{m−1}. Every network is averaged over the D rotations of the groups: the terms that are linear in the
-groups' errors then cancel from every cumulant, as they do when a part is centred.
+groups' errors then cancel from every cumulant, as they do when a part is centred. (On handwritten digits, at
+equal work, the errors of the ten values of order ≤ 3 in one epoch become 0.6 to 1.2 times as large.)
 
 **Exact**. As centred with the population for a batch, but the points are not drawn: all choices are listed.
 """

@@ -66,9 +66,9 @@ def measure(
     "centred"      Whatever needs no sampling (G·G, G·H·G, the loss, …) is exact on a population; cumulants are
                    estimated from independent draws, each of which uses one training point for every tied part,
                    centred by the population mean (or, with a sampler, by other points).
-    "correlators"  Nothing is exact and nothing centred: draws are D fresh batches of points, for values with up
-                   to D nodes, and cumulants are made of products of batch means by C.6. For comparison with
-                   the paper; noisier.
+    "correlators"  Nothing is exact and nothing centred: a draw is D fresh batches of points, for values with
+                   up to D nodes, and values are made of products of batch means, as in the paper (C.6). About
+                   as good as "centred" on a sampler, and much noisier on a population.
     "exact"        Sums over all points of a small population, n^k of them for k tied parts: no error.
 
     `plan` shows beforehand what a draw costs: a few dozen gradients, shared by all values.

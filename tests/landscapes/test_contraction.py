@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 import taylorsgd as ts
-from taylorsgd.landscapes.contraction import Message, Plan, make_plan
+from taylorsgd.landscapes.contraction import Message, Plan
+from taylorsgd.landscapes.planning import make_plan
 
 HESSIAN_TRACE = ts.Value((-1, 0, 0), (0, 1, 1))  # C_μν H^μν
 SKEWED = ts.Value((-1, 0, 0), (0, 0, 0))  # κ(∇_μ∇_ν l, ∇^μ l, ∇^ν l)

@@ -9,7 +9,6 @@ of the listed draws, and a Monte Carlo run must agree with both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import jax
@@ -19,9 +18,7 @@ import pytest
 import sympy
 
 import taylorsgd as ts
-from taylorsgd.formulas.evaluation import evaluate_value
 from taylorsgd.landscapes import Landscape, Measurement, measure
-from taylorsgd.landscapes.landscape import PointFunction
 from taylorsgd.landscapes.planning import make_plan
 from taylorsgd.landscapes.running import Runner
 
@@ -34,11 +31,6 @@ SCALARS = (
 )
 
 
-def polynomial_observable(theta: Any) -> Any:
-    u, v = theta
-    return u**2 * v + v**3 + u
-
-
 def values_of(observables: Sequence[Any], order: int) -> tuple[ts.Value, ...]:
     formulas = [ts.derive(observable, ts.SGD(), order=order) for observable in observables]
     return tuple(sorted({value for formula in formulas for value in plain(formula)}))
@@ -48,58 +40,6 @@ def plain(formula: ts.Formula) -> list[ts.Value]:
     return [value for value in formula.values if isinstance(value, ts.Value)]
 
 
-def exact_value(value: ts.Value, twins: Any) -> np.ndarray:
-    joint = twins.exact.moment if value.moments else twins.exact.cumulant
-    u, v = twins.exact.variables
-    point = dict(zip((u, v), twins.start, strict=True))
-
-    def derivative(degree: int) -> np.ndarray:
-        tensor = np.empty((2,) * degree, dtype=object)
-        for index in np.ndindex(tensor.shape):
-            along = [(u, v)[i] for i in index]
-            derived = (
-                sympy.diff(polynomial_observable((u, v)), *along) if along else polynomial_observable((u, v))
-            )
-            tensor[index] = sympy.Rational(derived.subs(point))
-        return tensor
-
-    result = evaluate_value(value, lambda degrees: joint(degrees, at=twins.start), {"s": derivative})
-    return np.vectorize(float)(np.asarray(result, dtype=object))
-
-
-def all_draws(runner: Runner, twins: Any) -> np.ndarray:
-    """The estimates for every choice of points that a draw can make, with the open index last."""
-    groups = runner.plan.groups
-    choices = np.array(list(product(range(3), repeat=sum(groups.values()))))
-    columns = iter(range(choices.shape[1]))
-    points = {}
-    for group, width in groups.items():
-        chosen = twins.points[choices[:, [next(columns) for _ in range(width)]]]
-        points[group] = (jnp.asarray(chosen[..., 0]), jnp.asarray(chosen[..., 1]))
-    estimates = runner.estimates(points)
-    if isinstance(estimates, tuple):
-        return np.stack([np.asarray(leaf) for leaf in estimates], axis=-1)
-    return np.asarray(estimates)
-
-
-def check_unbiased(
-    values: tuple[ts.Value, ...], twins: Any, landscape: Landscape, batch: int, size: int | None
-) -> None:
-    plan = make_plan(values, batch=batch, population=size)
-    observables = {"s": PointFunction(polynomial_observable, "s")}
-    runner = Runner(plan, landscape, twins.theta(), observables)
-    for i in range(len(values)):
-        if i not in plan.sampled:
-            answer = np.stack([np.asarray(leaf) for leaf in jax.tree.leaves(runner.exact(i))], axis=-1)
-            np.testing.assert_allclose(
-                answer.squeeze(), exact_value(values[i], twins), rtol=1e-11, atol=1e-11
-            )
-    expected = [exact_value(values[i], twins) for i in plan.sampled]
-    means = all_draws(runner, twins).mean(axis=0)
-    for position, mean, value in zip(plan.sampled, means, expected, strict=True):
-        np.testing.assert_allclose(mean, value, rtol=1e-10, atol=1e-10, err_msg=str(values[position]))
-
-
 def test_parts_of_every_size_up_to_five_occur() -> None:
     sizes = {len(block) for value in values_of(SCALARS, 3) for block in value.blocks}
     assert sizes == {1, 2, 3, 4, 5}
@@ -107,45 +47,45 @@ def test_parts_of_every_size_up_to_five_occur() -> None:
 
 @pytest.mark.usefixtures("x64")
 def test_a_population_used_as_a_whole_is_unbiased_to_order_three(twins: Any) -> None:
-    check_unbiased(values_of(SCALARS, 3), twins, twins.landscape(), batch=3, size=3)
+    twins.check_unbiased(values_of(SCALARS, 3), twins.landscape(), batch=3, size=3)
 
 
 @pytest.mark.usefixtures("x64")
 def test_smallest_batches_are_unbiased_to_order_three(twins: Any) -> None:
-    check_unbiased(values_of(SCALARS[:3], 3), twins, twins.landscape(), batch=1, size=3)
+    twins.check_unbiased(values_of(SCALARS[:3], 3), twins.landscape(), batch=1, size=3)
 
 
 @pytest.mark.usefixtures("x64")
 def test_a_sampler_is_unbiased_to_order_three(twins: Any) -> None:
-    check_unbiased(values_of([ts.TestLoss()], 3), twins, twins.sampler(), batch=1, size=None)
+    twins.check_unbiased(values_of([ts.TestLoss()], 3), twins.sampler(), batch=1, size=None)
 
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("batch", "size"), [(1, 3), (3, 3), (1, None)])
 def test_displacements_are_unbiased_to_order_three(twins: Any, batch: int, size: int | None) -> None:
     landscape = twins.landscape() if size else twins.sampler()
-    check_unbiased(values_of([ts.Displacement()], 3), twins, landscape, batch, size)
+    twins.check_unbiased(values_of([ts.Displacement()], 3), landscape, batch, size)
 
 
 @pytest.mark.usefixtures("x64")
 def test_covariance_of_a_loss_and_a_displacement_is_unbiased(twins: Any) -> None:
     values = values_of([ts.Covariance(ts.TrainLoss(), ts.Displacement())], 2)
-    check_unbiased(values, twins, twins.landscape(), batch=1, size=3)
+    twins.check_unbiased(values, twins.landscape(), batch=1, size=3)
 
 
 @pytest.mark.usefixtures("x64")
 def test_an_observable_is_unbiased(twins: Any) -> None:
-    s = ts.Observable(polynomial_observable)
+    s = ts.Observable(twins.observable)
     values = values_of([s, ts.Covariance(s, ts.TestLoss())], 3)
     assert any(value.degrees[value.marks.index("s")] == 3 for value in values)
-    check_unbiased(values, twins, twins.landscape(), batch=1, size=3)
+    twins.check_unbiased(values, twins.landscape(), batch=1, size=3)
 
 
 @pytest.mark.usefixtures("x64")
 def test_moments_are_unbiased(twins: Any) -> None:
     values = tuple(plain(ts.derive(ts.GeneralizationGap(), ts.SGD(), order=3).to_moments()))
     assert any(value.moments for value in values)
-    check_unbiased(values, twins, twins.landscape(), batch=1, size=3)
+    twins.check_unbiased(values, twins.landscape(), batch=1, size=3)
 
 
 @pytest.mark.usefixtures("x64")
@@ -156,7 +96,7 @@ def test_monte_carlo_agrees_in_mean_and_covariance(twins: Any, batch: int) -> No
     measured = measure(
         formulas, twins.landscape(), twins.theta(), key=jax.random.key(3), samples=samples, batch=batch
     )
-    exact = np.array([exact_value(value, twins).item() for value in measured.values])
+    exact = np.array([twins.value(value).item() for value in measured.values])
     errors = measured.standard_error
     sampled = np.array(measured.sampled)
     exactly = np.setdiff1d(np.arange(len(exact)), sampled)
@@ -168,7 +108,7 @@ def test_monte_carlo_agrees_in_mean_and_covariance(twins: Any, batch: int) -> No
     if batch == 3:  # then a draw has few enough choices to list, and its covariance is known
         plan = make_plan(measured.values, batch=3, population=3)
         runner = Runner(plan, twins.landscape(), twins.theta(), {})
-        covariance = np.cov(all_draws(runner, twins).T, bias=True) / samples
+        covariance = np.cov(twins.all_draws(runner).T, bias=True) / samples
         scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
         assert np.abs((measured.sampled_covariance - covariance) / scale).max() < 0.1
 
@@ -322,8 +262,7 @@ class TestErrors:
 
     def test_one_name_for_two_observables(self, twins: Any) -> None:
         formulas = [
-            ts.derive(ts.Observable(s), ts.SGD(), order=1)
-            for s in (polynomial_observable, lambda theta: theta[0])
+            ts.derive(ts.Observable(s), ts.SGD(), order=1) for s in (twins.observable, lambda theta: theta[0])
         ]
         with pytest.raises(ValueError, match="observe something called 's'"):
             self.call(twins, formula=formulas)
