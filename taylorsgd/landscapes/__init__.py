@@ -24,9 +24,11 @@ from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimatio
 
 if TYPE_CHECKING:
     from taylorsgd.landscapes.handwriting import digits
+    from taylorsgd.landscapes.images import fashion_mnist
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.landscapes.measurement import Measurement
     from taylorsgd.landscapes.measuring import measure, plan
+    from taylorsgd.landscapes.nets import convolutional_net, logistic_regression
     from taylorsgd.landscapes.predicting import Prediction, predict
 
 __all__ = [
@@ -36,9 +38,12 @@ __all__ = [
     "NormalLandscape",
     "Prediction",
     "ToyLandscape",
+    "convolutional_net",
     "digits",
+    "fashion_mnist",
     "gauss",
     "helix",
+    "logistic_regression",
     "mean_estimation",
     "measure",
     "plan",
@@ -51,7 +56,10 @@ __getattr__ = loader(
         "Landscape": "taylorsgd.landscapes.landscape",
         "Measurement": "taylorsgd.landscapes.measurement",
         "Prediction": "taylorsgd.landscapes.predicting",
+        "convolutional_net": "taylorsgd.landscapes.nets",
         "digits": "taylorsgd.landscapes.handwriting",
+        "fashion_mnist": "taylorsgd.landscapes.images",
+        "logistic_regression": "taylorsgd.landscapes.nets",
         "measure": "taylorsgd.landscapes.measuring",
         "plan": "taylorsgd.landscapes.measuring",
         "predict": "taylorsgd.landscapes.predicting",

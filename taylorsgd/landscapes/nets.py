@@ -1,0 +1,137 @@
+r"""The paper's image classifiers (section C.2.1): logistic regression and a small tanh convolutional net.
+
+Both classify images x with pixels in [−1, 1] by l_{(x, y)}(θ) = −log softmax(scores(x; θ))_y. Linear maps are
+parametrized so that standard normal θ are Gaussian Xavier weights (Glorot and Bengio 2010): a weight is
+θ·√(2/(fan in + fan out)), which sets a standard distance scale in the space of θ. Biases start at 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from taylorsgd.landscapes.landscape import Landscape
+
+__all__ = ["convolutional_net", "logistic_regression"]
+
+CLASSES = 10
+CHANNELS = 10
+KERNEL = 5
+HIDDEN = 10
+
+Parameters = dict[str, jax.Array]
+
+
+def logistic_regression(images: Any, labels: Any) -> tuple[Landscape, Parameters]:
+    """Multinomial logistic regression on the pixels, from θ_0 = 0.
+
+    Args:
+        images: (n, height, width) or (n, height, width, channels), bytes or floats in [0, 1].
+        labels: (n,), integers from 0 to 9.
+
+    Returns:
+        The landscape with the images as its population, and θ_0.
+
+    Raises:
+        ValueError: if shapes or values are impossible.
+
+    Example:
+        >>> import numpy as np
+        >>> landscape, theta = logistic_regression(np.zeros((3, 28, 28), np.uint8), [0, 1, 2])
+        >>> landscape.size, {name: leaf.shape for name, leaf in theta.items()}
+        (3, {'W': (10, 784), 'b': (10,)})
+    """
+    pixels, classes = _checked(images, labels)
+    theta = {"W": jnp.zeros((CLASSES, pixels[0].size)), "b": jnp.zeros(CLASSES)}
+    return Landscape(_logistic_loss, (pixels, classes)), theta
+
+
+def convolutional_net(images: Any, labels: Any, seed: int = 0) -> tuple[Landscape, Parameters]:
+    """The paper's net: two 5 × 5 convolutions of stride 2 with 10 channels, a hidden layer of 10; tanh between.
+
+    Args:
+        images: (n, height, width) or (n, height, width, channels), bytes or floats in [0, 1]; at least 13
+            pixels high and wide.
+        labels: (n,), integers from 0 to 9.
+        seed: which initialization.
+
+    Returns:
+        The landscape with the images as its population, and θ_0: standard normal weights, biases 0.
+
+    Raises:
+        ValueError: if shapes or values are impossible.
+
+    Example:
+        >>> import numpy as np
+        >>> landscape, theta = convolutional_net(np.zeros((3, 28, 28), np.uint8), [0, 1, 2])
+        >>> sum(leaf.size for leaf in theta.values())
+        4490
+    """
+    pixels, classes = _checked(images, labels)
+    height, width, channels = pixels.shape[1:]
+    sides = [((side - KERNEL) // 2 + 1 - KERNEL) // 2 + 1 for side in (height, width)]
+    if min(height, width) < 13:
+        raise ValueError(
+            f"images of {height} × {width} are too small; two 5 × 5 convolutions of stride 2 need 13 × 13"
+        )
+    shapes = {
+        "convolution 1": (KERNEL, KERNEL, channels, CHANNELS),
+        "convolution 2": (KERNEL, KERNEL, CHANNELS, CHANNELS),
+        "dense 1": (sides[0] * sides[1] * CHANNELS, HIDDEN),
+        "dense 2": (HIDDEN, CLASSES),
+    }
+    keys = jax.random.split(jax.random.key(seed), len(shapes))
+    theta: Parameters = {}
+    for key, (name, shape) in zip(keys, shapes.items(), strict=True):
+        theta[name] = jax.random.normal(key, shape)
+        theta[f"{name} bias"] = jnp.zeros(shape[-1])
+    return Landscape(_convolutional_loss, (pixels, classes)), theta
+
+
+def _checked(images: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
+    """Images in [−1, 1] with an axis of channels, and labels."""
+    pixels, classes = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
+    if pixels.ndim not in (3, 4) or classes.shape != pixels.shape[:1]:
+        raise ValueError(
+            f"images has shape {pixels.shape} and labels {classes.shape}; they must be (n, height, width) or "
+            "(n, height, width, channels), and (n,)"
+        )
+    if not bool(jnp.all((classes >= 0) & (classes < CLASSES))):
+        raise ValueError(f"labels range from {classes.min()} to {classes.max()}; they must be 0 to 9")
+    scaled = pixels / 127.5 - 1 if pixels.dtype == jnp.uint8 else 2 * pixels - 1
+    scaled = scaled.astype(jnp.float32)
+    return scaled if scaled.ndim == 4 else scaled[..., None], classes
+
+
+def _xavier(weights: jax.Array) -> jax.Array:
+    """θ·√(2/(fan in + fan out)); the axes are (…, in, out), those in front a kernel's."""
+    *kernel, inward, outward = weights.shape
+    taps = 1
+    for side in kernel:
+        taps *= side
+    return weights * (2 / (taps * (inward + outward))) ** 0.5
+
+
+def _cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
+    return jax.nn.logsumexp(scores) - scores[label]
+
+
+def _logistic_loss(theta: Parameters, point: tuple[jax.Array, jax.Array]) -> jax.Array:
+    image, label = point
+    weights = theta["W"] * (2 / sum(theta["W"].shape)) ** 0.5
+    return _cross_entropy(weights @ image.ravel() + theta["b"], label)
+
+
+def _convolutional_loss(theta: Parameters, point: tuple[jax.Array, jax.Array]) -> jax.Array:
+    image, label = point
+    signal = image[None]
+    for name in ("convolution 1", "convolution 2"):
+        signal = lax.conv_general_dilated(
+            signal, _xavier(theta[name]), (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        signal = jnp.tanh(signal + theta[f"{name} bias"])
+    hidden = jnp.tanh(signal.ravel() @ _xavier(theta["dense 1"]) + theta["dense 1 bias"])
+    return _cross_entropy(hidden @ _xavier(theta["dense 2"]) + theta["dense 2 bias"], label)

@@ -1,0 +1,123 @@
+"""Fashion-MNIST from its files: real ones where they are installed, damaged ones always; the paper's nets."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from taylorsgd.landscapes import convolutional_net, fashion_mnist, logistic_regression
+from taylorsgd.landscapes.images import SIZES, fashion_mnist_folder
+
+try:
+    FOLDER: Path | None = fashion_mnist_folder()
+except FileNotFoundError:
+    FOLDER = None
+needs_data = pytest.mark.skipif(
+    FOLDER is None, reason="Debian's package dataset-fashion-mnist is not installed"
+)
+
+
+@needs_data
+def test_the_real_images() -> None:
+    images, labels = fashion_mnist()
+    assert images.shape == (70_000, 28, 28) and images.dtype == np.uint8
+    assert (np.bincount(labels) == 7_000).all()  # balanced, as published
+    assert fashion_mnist(part="t10k")[0].shape == (10_000, 28, 28)
+    np.testing.assert_array_equal(images[60_000:], fashion_mnist(part="t10k")[0])
+    assert 0.28 < images.mean() / 255 < 0.29
+
+
+def idx(shape: tuple[int, ...], fill: int = 3, magic: bytes | None = None) -> bytes:
+    head = (bytes((0, 0, 8, len(shape))) if magic is None else magic) + struct.pack(f">{len(shape)}I", *shape)
+    return head + bytes([fill]) * int(np.prod(shape))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four small files of the right form."""
+    monkeypatch.setitem(SIZES, "train", 3)
+    monkeypatch.setitem(SIZES, "t10k", 2)
+    for name, size in SIZES.items():
+        (tmp_path / f"{name}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx((size, 28, 28))))
+        (tmp_path / f"{name}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx((size,))))
+    return tmp_path
+
+
+def test_small_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = fashion_mnist(folder)
+    assert images.shape == (5, 28, 28) and labels.tolist() == [3] * 5
+    monkeypatch.setenv("TAYLORSGD_FASHION_MNIST", str(folder))
+    assert fashion_mnist(part="train")[0].shape == (3, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("train-images-idx3-ubyte.gz", gzip.compress(idx((3, 28, 28)))[:-9], "no whole gzip file"),
+        ("train-images-idx3-ubyte.gz", b"plain bytes", "no whole gzip file"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(b"")[:10] + b"\xff\xff\xff" * 9, "damaged"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(idx((3, 28, 28), magic=b"\0\0\x0d\x03")), "begins with 00 00 0d"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(idx((3, 28, 27))), r"sizes \(3, 28, 27\)"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(idx((3, 28, 28))[:-5]), "bytes follow the header"),
+        ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx((2,), fill=10)), "label 10 at position 0"),
+        ("t10k-labels-idx1-ubyte.gz", gzip.compress(b"\0\0"), "begins with 00 00"),
+    ],
+)  # fmt: skip
+def test_damaged_files(folder: Path, file: str, content: bytes, message: str) -> None:
+    (folder / file).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        fashion_mnist(folder)
+    assert file in str(caught.value)
+
+
+def test_missing_files(folder: Path, tmp_path: Path) -> None:
+    (folder / "t10k-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(FileNotFoundError, match="t10k-images.*apt-get install dataset-fashion-mnist"):
+        fashion_mnist(folder)
+    with pytest.raises(FileNotFoundError, match="in none of .*nowhere.*apt-get install"):
+        fashion_mnist(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="part='test' is unknown"):
+        fashion_mnist(folder, part="test")  # type: ignore[arg-type]
+
+
+def images(channels: int) -> Any:
+    shape = (6, 28, 28) if channels == 1 else (6, 32, 32, channels)
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("net", [logistic_regression, convolutional_net])
+def test_nets(net: Any, channels: int) -> None:
+    landscape, theta = net(images(channels), range(6))
+    losses = landscape.losses(theta, landscape.data)
+    assert losses.shape == (6,) and bool(jnp.isfinite(losses).all())
+    if net is logistic_regression:
+        np.testing.assert_allclose(losses, np.log(10), rtol=1e-6)  # from 0 all classes are alike
+    moved = jax.grad(landscape.population_loss)(theta)
+    assert all(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(moved))
+
+
+def test_xavier_scale_and_seeds() -> None:
+    """Standard normal θ; the signals keep their size through the layers."""
+    _, theta = convolutional_net(images(1), range(6), seed=1)
+    weights = jnp.concatenate([leaf.ravel() for name, leaf in theta.items() if "bias" not in name])
+    assert abs(float(weights.mean())) < 4 / len(weights) ** 0.5
+    assert abs(float(weights.std()) - 1) < 4 / len(weights) ** 0.5
+    _, other = convolutional_net(images(1), range(6), seed=2)
+    assert not jnp.allclose(other["dense 1"], theta["dense 1"])
+
+
+def test_impossible_images() -> None:
+    with pytest.raises(ValueError, match=r"images has shape \(6, 784\)"):
+        logistic_regression(images(1).reshape(6, -1), range(6))
+    with pytest.raises(ValueError, match="labels range from 5 to 10"):
+        convolutional_net(images(1), range(5, 11))
+    with pytest.raises(ValueError, match="too small"):
+        convolutional_net(images(1)[:, :12], range(6))
