@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 
 from taylorsgd.descent.recording import Record, refuse_open_sizes
+from taylorsgd.landscapes.devices import spread
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     Landscape,
@@ -104,8 +105,8 @@ def diffuse(
     points = min(POINTS, landscape.size or POINTS)
     whole = landscape.size is not None and landscape.size <= POINTS
     step = time / max(steps, 1)
-    spread = step / float(spacetime.B) - (0 if whole else step**2 / points)
-    if spread < 0:
+    strength = step / float(spacetime.B) - (0 if whole else step**2 / points)
+    if strength < 0:
         raise ValueError(
             f"refinement={refinement} makes steps whose {points} points are noisier than the SDE with "
             f"B={spacetime.B}; take at least {int(np.ceil(float(spacetime.B) / points))}"
@@ -123,7 +124,7 @@ def diffuse(
         functions,
         theta,
         None if landscape.size is None else landscape.data,
-        jnp.asarray([step, np.sqrt(spread / (points if whole else points - 1))]),
+        jnp.asarray([step, np.sqrt(strength / (points if whole else points - 1))]),
         steps=steps,
         points=points,
         whole=whole,
@@ -134,7 +135,7 @@ def diffuse(
     for i, start in tracked(starts, len(starts)):
         keys = jax.random.split(jax.random.fold_in(key, i), trials)
         chosen = np.minimum(np.arange(start, start + at_once), trials - 1)  # fills the last chunk up
-        records[i].add(run(jnp.asarray(rates.flat[i]), keys[chosen]), trials)
+        records[i].add(run(jnp.asarray(rates.flat[i]), spread(keys[chosen])), at_once, trials)
     return records
 
 
@@ -203,7 +204,7 @@ def _paths(
     chunk: int,
 ) -> tuple[jax.Array, Any]:
     """Run some paths of the SDE side by side: their scalars (paths, 1 + observables) and displacements."""
-    drift, spread = scales
+    drift, strength = scales
 
     def draw(key: jax.Array, count: int) -> Any:
         if sampler is not None:
@@ -218,7 +219,7 @@ def _paths(
             where, noise = jax.random.split(own)
             batch = population if whole else draw(where, points)
             normal = jax.random.normal(noise, (points,))
-            weights = drift / points + spread * (normal - normal.mean())
+            weights = drift / points + strength * (normal - normal.mean())
             gradient = jax.grad(lambda theta: weighted_loss(loss, theta, batch, weights))(theta)
             return jax.tree.map(lambda p, g: p - eta.astype(p.dtype) * g, theta, gradient), None
 

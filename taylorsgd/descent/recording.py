@@ -11,6 +11,7 @@ import numpy as np
 
 from taylorsgd.descent.simulation import Simulation, Statistic, over_trials
 from taylorsgd.formulas import Observable
+from taylorsgd.landscapes.devices import gathered
 from taylorsgd.landscapes.landscape import PointFunction
 from taylorsgd.landscapes.measurement import DrawMoments
 from taylorsgd.spacetime import Spacetime
@@ -31,13 +32,14 @@ class Record:
         self.scalars: list[np.ndarray] = []
         self.displacement = DrawMoments()
 
-    def add(self, results: tuple[jax.Array, Any], trials: int) -> None:
+    def add(self, results: tuple[jax.Array, Any], chunk: int, trials: int) -> None:
         """Add a chunk's scalars and displacements, as far as it takes to make `trials` of them."""
         scalars, displacement = results
-        wanted = trials - self.displacement.count  # the last chunk is longer than needed
-        self.scalars.append(np.asarray(scalars)[:wanted])
+        # The last chunk is longer than needed, and any may be filled up for its devices.
+        wanted = min(chunk, trials - self.displacement.count)
+        self.scalars.append(gathered(scalars)[:wanted])
         with np.errstate(all="ignore"):  # divergence is reported by name, once for a learning rate
-            self.displacement.add([np.asarray(leaf)[:wanted, None] for leaf in jax.tree.leaves(displacement)])
+            self.displacement.add([gathered(leaf)[:wanted, None] for leaf in jax.tree.leaves(displacement)])
 
     def add_copies(self, scalars: jax.Array, displacement: Any, trials: int) -> None:
         """Stand a deterministic result for all trials."""

@@ -21,6 +21,7 @@ from taylorsgd.descent.recording import (
 )
 from taylorsgd.descent.simulation import Simulation
 from taylorsgd.formulas import Observable
+from taylorsgd.landscapes.devices import spread
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     AnyLandscape,
@@ -142,7 +143,7 @@ def simulate(
             rates.size * -(-trials // at_once),
             progress,
         ):
-            records[i].add(run(jnp.asarray(rates.flat[i]), train, test), trials)
+            records[i].add(run(jnp.asarray(rates.flat[i]), *spread((train, test))), at_once, trials)
     warn_of_divergence(rates, records, trials)
     names = [observable.name for observable in observables]
     return assembled(spacetime, rates, trials, records, names, theta)

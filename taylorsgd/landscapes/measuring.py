@@ -21,6 +21,7 @@ from taylorsgd.formulas import Formula, Observable
 from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.landscapes.contraction import Plan
 from taylorsgd.landscapes.dense import measure_dense
+from taylorsgd.landscapes.devices import gathered, spread
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     POPULATION_CHUNK,
@@ -145,8 +146,9 @@ def measure(
         at_once = min(samples, chunk or _draws_at_once(plan, place, theta))
         draws = runner.draws(key, samples, at_once)
         for points in _tracked(draws, -(-samples // at_once), progress):
-            estimates = runner.estimates(points)
-            leaves = [np.asarray(leaf)[: samples - moments.count] for leaf in jax.tree.leaves(estimates)]
+            estimates = runner.estimates(spread(points))
+            new = min(at_once, samples - moments.count)  # the rest fills the last chunk, or the devices, up
+            leaves = [gathered(leaf)[:new] for leaf in jax.tree.leaves(estimates)]
             _check_finite(leaves, [values[i] for i in plan.sampled], moments.count)
             moments.add(leaves)
     return _assembled(runner, moments)
