@@ -170,14 +170,32 @@ def test_a_population_larger_than_one_chunk(x64: None) -> None:
     assert measured.samples == 0 and measured.sampled == ()
 
 
-def test_a_second_measurement_compiles_nothing(twins: Any, compilations: list[str]) -> None:
+@pytest.mark.parametrize("estimator", ["centred", "correlators", "exact"])
+def test_a_second_measurement_compiles_nothing(twins: Any, compilations: list[str], estimator: str) -> None:
     f = ts.derive(ts.TestLoss(), ts.SGD(), order=2)
+    settings: dict[str, Any] = {"estimator": estimator}
+    if estimator != "exact":
+        settings["samples"] = 30
     landscape = twins.landscape()
-    measure(f, landscape, twins.theta(), key=jax.random.key(0), samples=30)
-    assert compilations
+    measure(f, landscape, twins.theta(), key=jax.random.key(0), **settings)
+    assert len(compilations) > 2
     compilations.clear()
-    measure(f, landscape, (0.1, 0.2), key=jax.random.key(1), samples=30)
-    measure(f, twins.landscape(), twins.theta(), key=jax.random.key(2), samples=30)
+    measure(f, landscape, (0.1, 0.2), key=jax.random.key(1), **settings)
+    measure(f, Landscape(landscape.loss, (landscape.data[1], landscape.data[0])), twins.theta(),
+            key=jax.random.key(2), **settings)  # fmt: skip
+    assert not compilations
+
+
+def test_new_learning_rates_and_sizes_compile_nothing(twins: Any, compilations: list[str]) -> None:
+    f = ts.derive(ts.TestLoss(), ts.SGD(), order=2)
+
+    def predicted(eta: float, **sizes: int) -> None:
+        ts.predict(f, twins.landscape(), twins.theta(), eta=eta, samples=30, **sizes)
+
+    predicted(0.01, N=10, B=1, E=1)
+    compilations.clear()
+    predicted(0.02, N=12, B=3, E=2)
+    predicted(0.05, N=40, B=4, E=1)
     assert not compilations
 
 
