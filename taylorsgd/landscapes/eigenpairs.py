@@ -3,7 +3,7 @@ r"""The eigenpairs of the Hessian that are largest in absolute value, by product
 Lanczos with full reorthogonalization (`matfree`), on products Hv by forward over reverse differentiation of the
 population loss. One starting vector sees one direction of each eigenspace, so after the eigenpairs that it
 finds the search goes on in their orthogonal complement, with (1 − VᵀV) H (1 − VᵀV) and a fresh starting vector,
-until nothing larger is left there. Its largest Ritz value then says what is neglected.
+until nothing larger is left there. The ends of what it finds there say what is neglected.
 """
 
 from __future__ import annotations
@@ -39,18 +39,19 @@ class Eigenpairs:
         values: λ_1, …, λ_k, the largest in absolute value first: Ritz values v_iᵀHv_i.
         vectors: v_1, …, v_k, (k, P) and orthonormal, over the parameters in the order of `ravel_pytree`.
         residuals: the norms ‖Hv_i − λ_i v_i‖.
-        largest_left: the largest absolute Ritz value found in the orthogonal complement; 0 if there is none.
+        left: the least and the largest Ritz value found in the orthogonal complement; 0, 0 if there is none.
     """
 
     values: jax.Array
     vectors: jax.Array
     residuals: jax.Array
-    largest_left: float
+    left: tuple[float, float]
 
     @property
-    def neglected(self) -> float:
-        """A bound on ‖H − Σ λ_i v_i v_iᵀ‖, as far as the search in the complement found what is there."""
-        return self.largest_left + float(np.linalg.norm(np.asarray(self.residuals, dtype=float)))
+    def neglected(self) -> tuple[float, float]:
+        """Bounds on the eigenvalues of H − Σ λ_i v_i v_iᵀ, as far as the search in the complement found its ends."""
+        miss = float(np.linalg.norm(np.asarray(self.residuals, dtype=float)))
+        return min(self.left[0], 0.0) - miss, max(self.left[1], 0.0) + miss
 
 
 def top_eigenpairs(landscape: Landscape, theta: Any, count: int, key: jax.Array) -> Eigenpairs:
@@ -76,8 +77,8 @@ def top_eigenpairs(landscape: Landscape, theta: Any, count: int, key: jax.Array)
         >>> data = jnp.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
         >>> valley = Landscape(lambda theta, x: jnp.dot(theta, x) ** 2, data)
         >>> pairs = top_eigenpairs(valley, jnp.ones(3), 2, jax.random.key(0))
-        >>> print(pairs.values.round(4), round(pairs.largest_left, 4))
-        [4. 1.] 0.0
+        >>> print(pairs.values.round(4), *(abs(round(end, 4)) for end in pairs.left))
+        [4. 1.] 0.0 0.0
     """
     flat, _ = ravel_pytree(theta)
     size = flat.size
@@ -85,18 +86,17 @@ def top_eigenpairs(landscape: Landscape, theta: Any, count: int, key: jax.Array)
     products = partial(_products, landscape.point_loss, theta, landscape.data, chunk)
     tolerance = float(jnp.finfo(flat.dtype).eps) ** (2 / 3)
     values, vectors = np.zeros(0), jnp.zeros((0, size), flat.dtype)
-    left = 0.0
+    left = (0.0, 0.0)
     # Every round but the last finds an eigenpair, or a larger one than those known.
     for round_key in jax.random.split(key, 4 * count + 4):
         if len(values) == size:
-            left = 0.0
+            left = (0.0, 0.0)
             break
         least = abs(values[-1]) if len(values) == count else 0.0
-        found, directions = _search(
+        found, directions, left = _search(
             landscape.point_loss, theta, landscape.data, chunk, vectors, count, least, round_key, tolerance
         )
-        left = float(np.max(np.abs(found), initial=0.0))
-        if len(values) == count and left <= least * (1 + tolerance) + np.finfo(float).tiny:
+        if len(values) == count and np.max(np.abs(left)) <= least * (1 + tolerance) + np.finfo(float).tiny:
             break
         vectors = jnp.concatenate([vectors, directions])
         values = np.concatenate([values, found])
@@ -124,8 +124,8 @@ def _search(
     least: float,
     key: jax.Array,
     tolerance: float,
-) -> tuple[np.ndarray, jax.Array]:
-    """The top eigenpairs in the complement of known ones, converged where they are larger than `least`."""
+) -> tuple[np.ndarray, jax.Array, tuple[float, float]]:
+    """The top eigenpairs in the complement of known ones, converged where larger than `least`, and both ends."""
     size = known.shape[1]
     room = size - known.shape[0]
     # A fixed number of rows, so that one compilation serves every round.
@@ -150,13 +150,15 @@ def _search(
             beside[: length - 1].astype(float), -1
         )
         ritz, coordinates = np.linalg.eigh(matrix)
+        ends = float(ritz[0]), float(ritz[-1])
         order = np.argsort(-np.abs(ritz), kind="stable")[:count]
         ritz, coordinates = ritz[order], coordinates[:, order]
         misses = 0.0 if exhausted else last * np.abs(coordinates[-1])
         wanted = np.abs(ritz) > least * (1 + tolerance)
         converged = np.all((misses <= tolerance * max(scale, least)) | ~wanted)
         if converged or exhausted or steps >= min(room, MOST_STEPS):
-            return ritz, jnp.asarray(coordinates.T.astype(basis.dtype)) @ jnp.asarray(basis[:length])
+            turn = jnp.asarray(coordinates.T.astype(basis.dtype))
+            return ritz, jnp.matmul(turn, jnp.asarray(basis[:length]), precision="highest"), ends
         steps = min(room, 2 * steps, MOST_STEPS)
 
 

@@ -62,11 +62,11 @@ class SpectralMeasurement:
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2, resum="discrete")
         >>> measured = ts.measure(f, landscape, jnp.zeros(3), key=jax.random.key(0), eigenpairs=2)
         >>> print(measured)
-        eigenvalue     |Hv − λv|
-        ─────────────  ─────────
-        4              ...
-        1              ...
-        |the other 1|  0.01
+        eigenvalue      |Hv − λv|
+        ──────────────  ─────────────────────────
+        4               ...
+        1               ...
+        ... … 0.01  the other 1, taken to be 0
         >>> g = f.lower()
         >>> print(f"{g(measured, eta=0.1, N=5):.4f}", f"{g.uncertainty(measured, eta=0.1, N=5).neglected:.0e}")
         0.0114 0e+00
@@ -83,9 +83,9 @@ class SpectralMeasurement:
         return self.samples == 0
 
     @property
-    def neglected(self) -> float:
-        """A bound on the eigenvalues of H in the directions that are taken to be flat; 0 if there are none."""
-        return self.pairs.neglected if self.tensors.rest else 0.0
+    def neglected(self) -> tuple[float, float]:
+        """Between what lie the eigenvalues of H in the directions taken to be flat; 0, 0 if there are none."""
+        return self.pairs.neglected if self.tensors.rest else (0.0, 0.0)
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The header and the rows of a table: eigenvalues and residual norms, and a bound on what is neglected."""
@@ -93,7 +93,8 @@ class SpectralMeasurement:
         rows = [(f"{value:.6g}", f"{miss:.1g}") for value, miss in zip(values, residuals, strict=True)]
         if self.tensors.rest:
             count = self.tensors.vectors.shape[1] - len(values)
-            rows.append((f"|the other {count}|", f"{self.neglected:.2g}"))
+            low, high = self.neglected
+            rows.append((f"{low:.2g} … {high:.2g}", f"the other {count}, taken to be 0"))
         return ("eigenvalue", "|Hv − λv|"), rows
 
     def __str__(self) -> str:
@@ -266,7 +267,7 @@ class _Runner:
                 results = dict(self.exact)
                 for message in messages:
                     if message.sampled:
-                        results[message] = self._evaluate(message, results, points)
+                        results[message] = self._evaluate(message, results, points, at_once)
                 met: dict[tuple[Message, ...], Any] = {}
                 for one, plan in plans.items():
                     for share in plan.shares:
@@ -280,32 +281,47 @@ class _Runner:
         return max(1, BUDGET // (2 * held + 4 * width * self.arising * AT_ONCE))
 
     def _evaluate(
-        self, message: Message, results: Mapping[Message, jax.Array], points: Mapping[tuple[str, str], Any]
+        self,
+        message: Message,
+        results: Mapping[Message, jax.Array],
+        points: Mapping[tuple[str, str], Any],
+        draws: int = 0,
     ) -> jax.Array:
         """A message for all labels, with axes (draws, if sampled; labels as one; then what it ends in)."""
         stacks = [(self.vectors, False)] * message.cuts
         stacks += [(results[incoming], incoming.sampled) for incoming in message.incoming]
         sizes = [stack.shape[-2] for stack, _ in stacks]
-        chosen = np.unravel_index(np.arange(np.prod(sizes, dtype=int)), sizes) if sizes else ()
-        legs = tuple(stack[..., index, :] for (stack, _), index in zip(stacks, chosen, strict=True))
-        function = self.landscape.point_loss
-        data = self.landscape.data
+        total = int(np.prod(sizes, dtype=int))
+        chosen = np.unravel_index(np.arange(total), sizes) if sizes else ()
+        function, data = self.landscape.point_loss, self.landscape.data
         if message.kind == "observable":
             function, data = self.observables[message.place], None
         elif message.kind != "population":
             data = points[message.kind, message.place]
-        result = _kernel(
-            function,
-            self.theta,
-            data,
-            legs,
-            self.vectors,
-            kind=message.kind,
-            ends=message.ends,
-            sampled=(message.kind in ("point", "fresh"), *(sampled for _, sampled in stacks)),
-            chunk=self.chunk,
-        )
-        return result if message.centre is None else result - results[message.centre]
+        sampled = message.kind in ("point", "fresh") or any(incoming.sampled for incoming in message.incoming)
+        # All numbers of labels are powers of k: in blocks of k there are few shapes to compile for.
+        block = min(total, len(self.vectors))
+        found = []
+        for start in range(0, total, block):
+            legs = tuple(
+                _rows(stack, index[start : start + block], draws if sampled and not own else None)
+                for (stack, own), index in zip(stacks, chosen, strict=True)
+            )
+            derivative = _kernel(
+                function,
+                self.theta,
+                data,
+                legs,
+                kind=message.kind,
+                number=message.ends == "number",
+                sampled=(sampled and message.kind in ("point", "fresh"), sampled),
+                chunk=self.chunk,
+            )
+            if message.ends != "number":
+                derivative = _ended(derivative, self.vectors, message.ends == "labels")
+            found.append(derivative)
+        axis = 1 if sampled else 0
+        return _centred(found, None if message.centre is None else results[message.centre], axis)
 
     def _met(
         self, piece: Piece, results: Mapping[Message, jax.Array], met: dict[tuple[Message, ...], Any]
@@ -386,24 +402,33 @@ def _messages(plans: Iterable[Split]) -> Iterator[Message]:
                     yield from visit(message)
 
 
-@partial(jax.jit, static_argnames=("function", "kind", "ends", "sampled", "chunk"))
+@partial(jax.jit, static_argnames="draws")
+def _rows(stack: jax.Array, index: np.ndarray, draws: int | None) -> jax.Array:
+    """Some vectors of a stack, repeated for each draw if asked."""
+    rows = jnp.take(stack, index, axis=-2)
+    return rows if draws is None else jnp.broadcast_to(rows, (draws, *rows.shape))
+
+
+@partial(jax.jit, static_argnames=("function", "kind", "number", "sampled", "chunk"))
 def _kernel(
     function: PointFunction,
     theta: Any,
     data: Any,
     legs: tuple[jax.Array, ...],
-    vectors: jax.Array,
     *,
     kind: str,
-    ends: str,
-    sampled: tuple[bool, ...],
+    number: bool,
+    sampled: tuple[bool, bool],
     chunk: int,
 ) -> jax.Array:
-    """A derivative of f along legs (labels, P), for one label after another, and for all draws if any differ."""
+    """A derivative of f along legs (labels, P), for one label after another, and for all draws if any differ.
+
+    `sampled` says of the points and of the legs whether they have a leading axis for the draws.
+    """
     flat, unravel = ravel_pytree(theta)
 
     def derivative(f: Any, along: tuple[jax.Array, ...]) -> jax.Array:
-        result = f if ends == "number" else jax.grad(f)
+        result = f if number else jax.grad(f)
         for vector in along:
             result = _along(result, vector)
         return result(flat)
@@ -413,26 +438,32 @@ def _kernel(
 
     def of_one(data: Any, along: tuple[jax.Array, ...]) -> jax.Array:
         if kind == "observable":
-            found = derivative(lambda point: function(unravel(point)), along)
-        elif kind == "population":
-            found = population_mean(lambda batch, weights: weighted(batch, weights, along), data, chunk)
-        else:
-            count = jax.tree.leaves(data)[0].shape[0]
-            found = weighted(data, jnp.full(count, 1 / count, flat.dtype), along)
-        if ends == "number":
-            return found
-        components = jnp.matmul(vectors, found, precision="highest")
-        return (
-            components if ends == "labels" else found - jnp.matmul(components, vectors, precision="highest")
-        )
+            return derivative(lambda point: function(unravel(point)), along)
+        if kind == "population":
+            return population_mean(lambda batch, weights: weighted(batch, weights, along), data, chunk)
+        count = jax.tree.leaves(data)[0].shape[0]
+        return weighted(data, jnp.full(count, 1 / count, flat.dtype), along)
 
-    def of_all(data: Any, *legs: jax.Array) -> jax.Array:
+    def of_all(data: Any, legs: tuple[jax.Array, ...]) -> jax.Array:
         if not legs:
             return of_one(data, ())[None]
-        return lax.map(partial(of_one, data), legs, batch_size=AT_ONCE)
+        return lax.map(partial(of_one, data), legs, batch_size=min(AT_ONCE, len(legs[0])))
 
-    per_draw = tuple(0 if flag else None for flag in sampled)
-    return (jax.vmap(of_all, per_draw) if any(sampled) else of_all)(data, *legs)
+    axes = tuple(0 if flag else None for flag in sampled)
+    return (jax.vmap(of_all, axes) if any(sampled) else of_all)(data, legs)
+
+
+@partial(jax.jit, static_argnames="labels")
+def _ended(gradients: jax.Array, vectors: jax.Array, labels: bool) -> jax.Array:
+    """Components of gradients along the eigenvectors, or what they leave in the rest."""
+    components = jnp.matmul(gradients, vectors.T, precision="highest")
+    return components if labels else gradients - jnp.matmul(components, vectors, precision="highest")
+
+
+@partial(jax.jit, static_argnames="axis")
+def _centred(blocks: list[jax.Array], centre: jax.Array | None, axis: int) -> jax.Array:
+    whole = jnp.concatenate(blocks, axis)
+    return whole if centre is None else whole - centre
 
 
 def _along(function: Any, vector: jax.Array) -> Any:

@@ -11,9 +11,9 @@ so every edge e of a diagram carries one of k + 1 labels r_e, and a term is, but
 with W[r] the diagram's tensors contracted along edges that carry v_i v_iᵀ or P_*: (k+1)^d numbers, whatever P is.
 An open index at the end of an edge e leaves Σ_i v_i (…) + a vector in the rest for each label of the others.
 
-What this neglects is at most δ = ‖H − Σ λ_i v_i v_iᵀ‖ in every direction. Its effect is estimated by
+What this neglects are the eigenvalues of H − Σ λ_i v_i v_iᵀ, between δ₋ and δ₊. Their effect is estimated by
 
-    Σ_terms Σ_r |coefficient · η^d W[r]| · max_± |F at λ_* = ±δ − F at λ_* = 0|,
+    Σ_terms Σ_r |coefficient · η^d W[r]| · max_± |F at λ_* = δ_± − F at λ_* = 0|,
 
 which is a bound while the parts of W[r] that different flat directions contribute do not cancel.
 """
@@ -54,7 +54,7 @@ class ProjectedTensors:
     Attributes:
         eigenvalues: λ_1, …, λ_k.
         vectors: v_1, …, v_k, (k, P) and orthonormal.
-        neglected: δ, a bound on ‖H − Σ λ_i v_i v_iᵀ‖.
+        neglected: δ₋ and δ₊, (2,): between what the eigenvalues of H − Σ λ_i v_i v_iᵀ lie.
         projections: for every diagram, by its key, its contractions.
         rest: whether there is a rest, k < P; then the last of the n = k + 1 labels is *, else n = k.
     """
@@ -114,7 +114,7 @@ def projected_terms(
 def changed_terms(
     networks: tuple[Network, ...], keys: tuple[Any, ...], tensors: ProjectedTensors
 ) -> Callable[[jax.Array, tuple[jax.Array, ...]], list[jax.Array]]:
-    """For all terms how much flat eigenvalues of ±δ change them, without letting any part cancel another.
+    """For all terms how much flat eigenvalues of δ₋ or δ₊ change them, without letting any part cancel another.
 
     Args:
         networks: the terms.
@@ -142,9 +142,8 @@ def changed_terms(
                 return jnp.broadcast_to(product, rates.shape * network.edges)
 
             still = whole(0.0)
-            change = jnp.maximum(
-                jnp.abs(whole(tensors.neglected) - still), jnp.abs(whole(-tensors.neglected) - still)
-            )
+            low, high = (jnp.abs(whole(end) - still) for end in tensors.neglected)
+            change = jnp.maximum(low, high)
             sums = [(change, range(network.edges))]
             output = _contracted(network, sizes[key], sums, jnp.abs(tensors.vectors))
             outputs.append(output * jnp.abs(rate) ** network.edges)

@@ -168,7 +168,7 @@ class LoweredResummed:
             prepared = self._prepared(held, eta, sizes)
             result, _, extremes, reach = _evaluate_projected(*prepared, whole)
             _check_stability(prepared[0], extremes, prepared[2], held.eigenvalues.size)
-            _check_neglected(held.neglected, reach)
+            _check_neglected(held, reach)
             return result
         refuse_no_numbers(sizes)
         arrays = _checked_tensors(self.parts, held)
@@ -400,15 +400,16 @@ def _check_stability(program: _Resummed, extremes: jax.Array, eta: jax.Array, si
         )
 
 
-def _check_neglected(neglected: jax.Array, reach: jax.Array) -> None:
+def _check_neglected(tensors: ProjectedTensors, reach: jax.Array) -> None:
     """Warn where directions that are taken to be flat are not, over the time at hand."""
-    if isinstance(reach, Tracer) or isinstance(neglected, Tracer):
+    if not tensors.rest or isinstance(reach, Tracer) or isinstance(tensors.neglected, Tracer):
         return
-    damping = float(neglected) * float(reach)
+    low, high = map(float, np.asarray(tensors.neglected))
+    damping = max(-low, high) * float(reach)
     if damping > 0.1:
         warnings.warn(
-            f"eigenvalues of H up to {float(neglected):.3g} in absolute value are taken to vanish, and "
-            f"eta T |lambda| reaches {damping:.3g}; uncertainty() states the effect, more eigenpairs lessen it",
+            f"eigenvalues of H from {low:.3g} to {high:.3g} are taken to vanish, and eta T |lambda| reaches "
+            f"{damping:.3g} for them; uncertainty() states the effect, more eigenpairs lessen it",
             RuntimeWarning,
             stacklevel=4,
         )
