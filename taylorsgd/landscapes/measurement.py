@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas.formula import AnyValue
+from taylorsgd.landscapes.storage import (
+    decoded_tree,
+    decoded_value,
+    encoded_tree,
+    encoded_value,
+    read_arrays,
+    write_arrays,
+)
 
 __all__ = ["DrawMoments", "Measurement"]
 
@@ -29,6 +39,7 @@ class Measurement:
         sampled: the positions of the s values that were sampled; the others are exact.
         sampled_covariance: the covariance of their estimates, (s, s, *leaf) in float64.
         samples: the number of independent draws behind each estimate; 0 if all values are exact.
+        provenance: what it takes to measure again, as JSON text: the key, the settings, the plan and versions.
 
     Example:
         >>> import jax, taylorsgd as ts
@@ -50,6 +61,71 @@ class Measurement:
     sampled: tuple[int, ...] = field(metadata={"static": True})
     sampled_covariance: Any
     samples: int = field(metadata={"static": True})
+    provenance: str = field(default="{}", metadata={"static": True}, repr=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write the measurement to a file: NumPy's npz with a JSON header.
+
+        Example:
+            >>> import jax.numpy as jnp, tempfile, taylorsgd as ts
+            >>> points = ts.Landscape(lambda theta, x: (theta - x) ** 2, jnp.array([-1.0, 1.0]))
+            >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=2)
+            >>> measured = ts.measure(f, points, 0.5, estimator="exact")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     measured.save(f"{folder}/measured.npz")
+            ...     again = ts.landscapes.Measurement.load(f"{folder}/measured.npz")
+            >>> bool((again.mean == measured.mean).all())
+            True
+        """
+        means, covariances = jax.tree.leaves(self.mean), jax.tree.leaves(self.sampled_covariance)
+        header = {
+            "values": [encoded_value(value) for value in self.values],
+            "sampled": self.sampled,
+            "samples": self.samples,
+            "provenance": self.provenance,
+            "tree": encoded_tree(self.mean),
+        }
+        arrays = {f"mean {i}": leaf for i, leaf in enumerate(means)}
+        arrays |= {f"covariance {i}": leaf for i, leaf in enumerate(covariances)}
+        write_arrays(path, "measurement", header, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path, like: Any = None) -> Measurement:
+        """Read a measurement from a file.
+
+        Args:
+            path: the file.
+            like: a pytree of θ's structure, for vectors over a θ that is not made of dicts, lists and tuples.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is damaged, or the structure of θ is needed and missing.
+        """
+        header, arrays = read_arrays(path, "measurement")
+        try:
+            count = sum(name.startswith("mean ") for name in arrays)
+            means = [jnp.asarray(arrays[f"mean {i}"]) for i in range(count)]
+            covariances = [arrays[f"covariance {i}"] for i in range(count)]
+            if like is None and header["tree"] is None:
+                raise ValueError(
+                    "it holds vectors over a structure that files can't describe; give like=theta"
+                )
+
+            def whole(leaves: Sequence[Any]) -> Any:
+                if like is not None:
+                    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+                return decoded_tree(header["tree"], leaves)
+
+            return cls(
+                values=tuple(decoded_value(value) for value in header["values"]),
+                mean=whole(means),
+                sampled=tuple(header["sampled"]),
+                sampled_covariance=whole(covariances),
+                samples=header["samples"],
+                provenance=header["provenance"],
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"{path} can't be read as a measurement: {error}") from error
 
     @property
     def covariance(self) -> Any:
@@ -153,6 +229,22 @@ class DrawMoments:
                 means[i] = self.mean[i] + step * share
         self.count += new
         self.mean, self._comoment = means, comoments
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that it knows, as arrays by name."""
+        named = {f"mean {i}": leaf for i, leaf in enumerate(self.mean)}
+        named |= {f"comoment {i}": leaf for i, leaf in enumerate(self._comoment)}
+        return {"count": np.array(self.count), **named}
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, np.ndarray]) -> DrawMoments:
+        """Go on from what `state` gave."""
+        moments = cls()
+        moments.count = int(arrays["count"])
+        leaves = sum(name.startswith("mean ") for name in arrays)
+        moments.mean = [arrays[f"mean {i}"] for i in range(leaves)]
+        moments._comoment = [arrays[f"comoment {i}"] for i in range(leaves)]
+        return moments
 
     def covariance_of_mean(self) -> list[np.ndarray]:
         """The unbiased covariance of the means, leaves (s, s, *leaf); needs two draws."""

@@ -7,8 +7,11 @@ Means and covariances over draws are kept in float64.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,6 +40,7 @@ from taylorsgd.landscapes.measurement import DrawMoments, Measurement
 from taylorsgd.landscapes.planning import ESTIMATORS, make_plan
 from taylorsgd.landscapes.running import Points, Runner
 from taylorsgd.landscapes.spectral import measure_spectral
+from taylorsgd.landscapes.storage import Checkpoint, digest, encoded_value, versions
 from taylorsgd.lowering.networks import diagram_key, part_keys
 
 __all__ = ["measure", "plan"]
@@ -54,6 +58,7 @@ def measure(
     chunk: int | None = None,
     progress: bool = False,
     eigenpairs: int | None = None,
+    checkpoint: str | Path | None = None,
 ) -> Any:
     """Estimate every value of a formula at θ_0 = theta, without bias and with standard errors.
 
@@ -89,6 +94,8 @@ def measure(
         progress: whether to show a progress bar with the time left.
         eigenpairs: for resummed formulas on a population, from 1 to P: how many eigenpairs of H to find, largest in
             absolute value first; all other directions are taken to be flat.
+        checkpoint: a file that keeps the state after every chunk of draws. If it exists, the measurement goes on
+            from there, to the same numbers as without an interruption. For plain formulas.
 
     Returns:
         A `Measurement`, or a `DenseMeasurement` or `SpectralMeasurement` if a formula is resummed; ready for
@@ -98,7 +105,8 @@ def measure(
         TypeError: if the arguments have other types, θ has leaves that are no floats, or an `Observable`
             is a SymPy expression, which has no parameters to be differentiated in.
         ValueError: if settings are impossible, the key is missing, formulas with and without open indices are
-            mixed, the exact estimator would take too long, or a loss or a derivative is not finite at θ_0.
+            mixed, the exact estimator would take too long, a loss or a derivative is not finite at θ_0, or a
+            checkpoint belongs to another measurement.
         MemoryError: if the dense tensors of a resummed formula would take more than 2 GiB.
         NotImplementedError: if a value has two open indices, and so is a P × P matrix, unless tensors are dense; for
             eigenpairs on a sampler.
@@ -122,6 +130,8 @@ def measure(
     check_counts(samples=(samples, 2), batch=(batch, 1), chunk=(1 if chunk is None else chunk, 1))
     theta = checked_parameters(theta)
     if any(isinstance(value, PropagatedValue) for one in formulas for value in one.values):
+        if checkpoint is not None:
+            raise ValueError(f"checkpoint={str(checkpoint)!r} is for plain formulas; this one is resummed")
         if estimator == "correlators" or (estimator == "exact" and place.size is None):
             raise ValueError(
                 f"estimator={estimator!r} can't give the dense tensors of a resummed formula here"
@@ -142,16 +152,34 @@ def measure(
     _check_losses(place, theta, key)
     runner = Runner(plan, place, theta, observables)
     moments = DrawMoments()
+    at_once = min(samples, chunk or _draws_at_once(plan, place, theta))
+    settings = {
+        "estimator": estimator,
+        "samples": samples,
+        "batch": batch,
+        "draws at once": at_once,
+        "key": None if plan.combinations is not None else np.asarray(jax.random.key_data(key)).tolist(),
+        "values": [encoded_value(value) for value in values],
+        "theta": digest(theta),
+        "data": "a sampler" if place.size is None else digest(place.data),
+        "versions": versions(),
+    }
     if plan.sampled:
-        at_once = min(samples, chunk or _draws_at_once(plan, place, theta))
-        draws = runner.draws(key, samples, at_once)
-        for points in _tracked(draws, -(-samples // at_once), progress):
+        saved = Checkpoint(checkpoint, settings)
+        known = saved.load()
+        if known is not None:
+            moments = DrawMoments.from_state(known)
+        chunks = -(-samples // at_once)
+        draws = islice(runner.draws(key, samples, at_once), -(-moments.count // at_once), None)
+        for points in _tracked(draws, chunks - -(-moments.count // at_once), progress):
             estimates = runner.estimates(spread(points))
             new = min(at_once, samples - moments.count)  # the rest fills the last chunk, or the devices, up
             leaves = [gathered(leaf)[:new] for leaf in jax.tree.leaves(estimates)]
             _check_finite(leaves, [values[i] for i in plan.sampled], moments.count)
             moments.add(leaves)
-    return _assembled(runner, moments)
+            saved.save(moments.state())
+    provenance = json.dumps({**settings, "plan": str(plan), "landscape": repr(place)})
+    return _assembled(runner, moments, provenance)
 
 
 def plan(
@@ -300,7 +328,7 @@ def _check_finite(leaves: Sequence[np.ndarray], values: Sequence[Value], first: 
             )
 
 
-def _assembled(runner: Runner, moments: DrawMoments) -> Measurement:
+def _assembled(runner: Runner, moments: DrawMoments, provenance: str) -> Measurement:
     """Exact and sampled values, put together. A mean over all combinations of points is exact."""
     plan = runner.plan
     sampled = plan.sampled if plan.combinations is None else ()
@@ -327,4 +355,5 @@ def _assembled(runner: Runner, moments: DrawMoments) -> Measurement:
         sampled=sampled,
         sampled_covariance=jax.tree.unflatten(structure, covariances),
         samples=moments.count if sampled else 0,
+        provenance=provenance,
     )
