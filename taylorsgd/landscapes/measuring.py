@@ -39,6 +39,7 @@ from taylorsgd.landscapes.landscape import (
 from taylorsgd.landscapes.measurement import DrawMoments, Measurement
 from taylorsgd.landscapes.planning import ESTIMATORS, make_plan
 from taylorsgd.landscapes.running import Points, Runner
+from taylorsgd.landscapes.smoothness import warn_of_rough_losses
 from taylorsgd.landscapes.spectral import measure_spectral
 from taylorsgd.landscapes.storage import Checkpoint, digest, encoded_value, versions
 from taylorsgd.lowering.networks import diagram_key, part_keys
@@ -111,6 +112,10 @@ def measure(
         NotImplementedError: if a value has two open indices, and so is a P × P matrix, unless tensors are dense; for
             eigenpairs on a sampler.
 
+    Warns:
+        RuntimeWarning: if the loss has kinks in θ (ReLU), or draws random numbers that are always the same (dropout
+            without a key of its own).
+
     Example:
         >>> import jax, jax.numpy as jnp, taylorsgd as ts
         >>> data = jnp.array([-1.0, 0.0, 1.0])
@@ -138,6 +143,7 @@ def measure(
             )
         key = _checked_key(key, needed=place.size is None or eigenpairs is not None)
         _check_losses(place, theta, key)
+        warn_of_rough_losses(place, theta, stacklevel=3)
         if eigenpairs is not None:
             keys = [diagram_key(value) for one in formulas for value in one.values]
             return measure_spectral(keys, place, theta, key, eigenpairs, samples, batch, observables)
@@ -150,6 +156,7 @@ def measure(
     key = _checked_key(key, needed=bool(plan.sampled) and plan.combinations is None)
     samples = samples if plan.combinations is None else plan.combinations
     _check_losses(place, theta, key)
+    warn_of_rough_losses(place, theta, stacklevel=3)
     runner = Runner(plan, place, theta, observables)
     moments = DrawMoments()
     at_once = min(samples, chunk or _draws_at_once(plan, place, theta))
