@@ -95,7 +95,7 @@ class RungeKuttaGrowth:
     def __init__(self, method: RungeKutta, steps: int) -> None:
         """Put the tableau's numbers into one exact domain."""
         entries = [*(a for row in method.A for a in row), *method.b]
-        self._domain, numbers = construct_domain([Integer(1), *entries])
+        self._domain, numbers = construct_domain([Integer(1), *entries], extension=True)
         self._one, *numbers = numbers
         s = method.stages
         self._A = [[(j, a) for j, a in enumerate(numbers[i * s : (i + 1) * s]) if a] for i in range(s)]
@@ -120,7 +120,7 @@ class RungeKuttaGrowth:
     def expression(self, number: Any, denominator: int) -> Expr:
         """A number over an integer, factored."""
         rate = self._domain.to_sympy(number) / denominator
-        return rate if rate.is_Rational else factor(rate)
+        return rate if rate.is_number else factor(rate)
 
 
 class HeavyBallGrowth:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from sympy import Expr, Integer, factor
+from sympy import Expr, Integer, expand, factor
 
 from taylorsgd.diagrams import Value
 from taylorsgd.flows.grafting import closed, gradient_of
@@ -57,7 +57,9 @@ def split(field: Mapping[Value, Expr]) -> tuple[dict[Value, Expr], dict[Value, E
 def total(coefficients: Sequence[Expr]) -> Expr:
     """A sum in factored form; one term alone is left as it is."""
     found = sum(coefficients, Integer(0))
-    return found if found.is_Rational or len(coefficients) == 1 else factor(found)
+    if found.is_number:
+        return expand(found)
+    return found if len(coefficients) == 1 else factor(found)
 
 
 def _nonzero(coefficients: Mapping[Value, Expr]) -> dict[Value, Expr]:
