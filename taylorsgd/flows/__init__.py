@@ -31,11 +31,14 @@ Dherin, Lemmas A.1-A.4, takes f'f for the gradient of |f|²/2, true of gradients
 first wrong at f_3.
 """
 
+from taylorsgd.flows.effective import EffectiveFlow, EffectiveLoss
 from taylorsgd.flows.losses import ModifiedLoss, modified_loss
 from taylorsgd.flows.modified import ModifiedFlow, modified_flow
 from taylorsgd.flows.tableau import RungeKutta
 
 __all__ = [
+    "EffectiveFlow",
+    "EffectiveLoss",
     "ModifiedFlow",
     "ModifiedLoss",
     "RungeKutta",

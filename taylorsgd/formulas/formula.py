@@ -308,6 +308,22 @@ class Formula:
 
         return formula_drift(self)
 
+    def effective_flow(self) -> Any:
+        """The autonomous field whose time-T flow makes this displacement, `taylorsgd.flows.EffectiveFlow`.
+
+        Raises:
+            ValueError: if the formula is no displacement, is resummed, or has no one T > 0.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> moved = ts.derive(ts.Displacement(), ts.GD(), order=2).assume("noiseless")
+            >>> print(moved.effective_flow())
+            dθ/dt = -G^μ - 1/2 H^μ_ν G^ν, 0 ≤ t ≤ T
+        """
+        from taylorsgd.flows.effective import effective_flow
+
+        return effective_flow(self)
+
     # -- faces ---------------------------------------------------------------------------------------
 
     def evaluate(self, landscape: Any, at: Any, eta: Any = None, **sizes: Any) -> Any:
