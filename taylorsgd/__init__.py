@@ -7,8 +7,8 @@ compare it with simulated SGD:
     f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=3)
 
 The rooms, in the order in which data flows: `diagrams` (what is summed), `spacetime` (where), `formulas`
-(what comes out), `lowering` (formulas as jitted JAX functions), `landscapes` (where numbers come from), beside
-`descent` (what really happens), and `display` (shapes on a page).
+(what comes out), `flows` (backward error analysis), `lowering` (formulas as jitted JAX functions), `landscapes`
+(where numbers come from), beside `descent` (what really happens), and `display` (shapes on a page).
 """
 
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from taylorsgd import landscapes, symbols
 from taylorsgd._lazy import loader
 from taylorsgd.descent import perturb
 from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
+from taylorsgd.flows import ModifiedFlow, ModifiedLoss, RungeKutta, modified_flow, modified_loss
 from taylorsgd.formulas import (
     Covariance,
     Displacement,
@@ -65,9 +66,12 @@ __all__ = [
     "HeavyBall",
     "ImplicitStep",
     "Landscape",
+    "ModifiedFlow",
+    "ModifiedLoss",
     "Nesterov",
     "Observable",
     "Replacement",
+    "RungeKutta",
     "SecondMoment",
     "SecondOrder",
     "Term",
@@ -81,6 +85,8 @@ __all__ = [
     "diagrams_of_order",
     "landscapes",
     "measure",
+    "modified_flow",
+    "modified_loss",
     "perturb",
     "plan",
     "predict",

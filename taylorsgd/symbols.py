@@ -1,7 +1,8 @@
 """The symbols that every formula is written in, in one table.
 
 `N` training points, batch size `B`, `E` epochs, hence `T = E·N/B` updates and `M = T/N = E/B` updates
-per training point; `eta` is the learning rate. They are plain SymPy symbols without assumptions, so that
+per training point; `eta` is the learning rate, and `h` the step size where gradient descent is
+a numerical method. They are plain SymPy symbols without assumptions, so that
 `sympy.Symbol("N")` written by hand is the same symbol. Strings are never parsed into expressions:
 `sympy.sympify("N")` and `sympy.sympify("E")` mean something else.
 
@@ -13,7 +14,7 @@ Example:
 
 from sympy import Symbol
 
-__all__ = ["B", "E", "M", "N", "T", "eta"]
+__all__ = ["B", "E", "M", "N", "T", "eta", "h"]
 
 N = Symbol("N")
 B = Symbol("B")
@@ -21,3 +22,4 @@ E = Symbol("E")
 T = Symbol("T")
 M = Symbol("M")
 eta = Symbol("eta")
+h = Symbol("h")

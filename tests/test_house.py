@@ -41,7 +41,10 @@ ROOMS = (
 """From the top of the house down: data flows from left to right."""
 COMMON = {"symbols", "_lazy"}
 """Modules at the root that every room may know."""
-REACHING_DOWN = {("formulas/formula.py", "lower", "lowering")}
+REACHING_DOWN = {
+    ("formulas/formula.py", "effective_flow", "flows"),
+    ("formulas/formula.py", "lower", "lowering"),
+}
 """(file, function, room): the conveniences that import a room further down."""
 WITHOUT_JAX = ("display", "diagrams", "spacetime", "formulas", "flows")
 ROOT = Path(taylorsgd.__file__).parent

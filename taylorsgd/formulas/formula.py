@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from sympy import Expr, Integer, Rational, factor, simplify, sympify
+from sympy import Expr, Integer, factor, simplify
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value
@@ -15,7 +15,7 @@ from taylorsgd.formulas import cumulants
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.propagated import PropagatedValue
-from taylorsgd.formulas.sizes import solve_sizes, substituted
+from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted
 from taylorsgd.spacetime import Spacetime
 
 __all__ = ["AnyValue", "Formula", "Term"]
@@ -160,7 +160,7 @@ class Formula:
 
     def __mul__(self, scale: int | Fraction | Expr) -> Formula:
         """All coefficients times an exact number or expression."""
-        number = _exact_number(scale)
+        number = exact_number(scale)
         if number is None:
             return NotImplemented
         return self.replaced(Term(factor(number * t.coefficient), t.value, t.diagrams) for t in self.terms)
@@ -169,7 +169,7 @@ class Formula:
 
     def __truediv__(self, scale: int | Fraction | Expr) -> Formula:
         """All coefficients divided by an exact number or expression."""
-        number = _exact_number(scale)
+        number = exact_number(scale)
         if number is None:
             return NotImplemented
         if number == 0:
@@ -307,6 +307,22 @@ class Formula:
         from taylorsgd.formulas.limits import formula_drift
 
         return formula_drift(self)
+
+    def effective_flow(self) -> Any:
+        """The autonomous field whose time-T flow makes this displacement, `taylorsgd.flows.EffectiveFlow`.
+
+        Raises:
+            ValueError: if the formula is no displacement, is resummed, or has no one T > 0.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> moved = ts.derive(ts.Displacement(), ts.GD(), order=2).assume("noiseless")
+            >>> print(moved.effective_flow())
+            dθ/dt = -G^μ - 1/2 H^μ_ν G^ν, 0 ≤ t ≤ T
+        """
+        from taylorsgd.flows.effective import effective_flow
+
+        return effective_flow(self)
 
     # -- faces ---------------------------------------------------------------------------------------
 
@@ -480,15 +496,3 @@ class Formula:
 
 def _substituted(value: AnyValue, solution: Mapping[Any, Expr]) -> AnyValue:
     return value.substitute(solution) if isinstance(value, PropagatedValue) else value
-
-
-def _exact_number(scale: Any) -> Expr | None:
-    if isinstance(scale, bool) or isinstance(scale, float):
-        raise TypeError(
-            f"{scale!r} is not exact; scale a formula by an int, a Fraction or a SymPy expression"
-        )
-    if isinstance(scale, Fraction):
-        return Rational(scale.numerator, scale.denominator)
-    if isinstance(scale, (int, Expr)):
-        return sympify(scale)
-    return None

@@ -7,13 +7,14 @@ free symbols are solved for, and what is given twice must agree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
-from sympy import Eq, Expr, Integer, Rational, Symbol, cancel, factor, nan, simplify, solve, zoo
+from sympy import Eq, Expr, Integer, Rational, Symbol, cancel, factor, nan, simplify, solve, sympify, zoo
 
 from taylorsgd import symbols
 
-__all__ = ["solve_sizes", "substituted"]
+__all__ = ["exact_number", "solve_sizes", "substituted"]
 
 
 def solve_sizes(
@@ -119,6 +120,25 @@ def substituted(coefficient: Expr, sizes: Mapping[Any, Expr]) -> Expr:
         result = coefficient.xreplace({key: size for key, size in sizes.items() if key != symbols.N})
         result = cancel(result).xreplace({symbols.N: sizes.get(symbols.N, symbols.N)})
     return factor(result)
+
+
+def exact_number(scale: Any) -> Expr | None:
+    """What formulas and series are scaled by: an exact number or expression, or None for anything else.
+
+    Raises:
+        TypeError: for a float.
+
+    Example:
+        >>> exact_number(Fraction(1, 3)), exact_number("1/3")
+        (1/3, None)
+    """
+    if isinstance(scale, (bool, float)):
+        raise TypeError(
+            f"{scale!r} is not exact; scale a formula by an int, a Fraction or a SymPy expression"
+        )
+    if isinstance(scale, Fraction):
+        return Rational(scale.numerator, scale.denominator)
+    return sympify(scale) if isinstance(scale, (int, Expr)) else None
 
 
 def _fill(hints: list[tuple[Expr, Expr]], solution: dict[Any, Any]) -> bool:

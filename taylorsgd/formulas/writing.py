@@ -19,7 +19,15 @@ from taylorsgd.formulas.propagated import PropagatedValue
 if TYPE_CHECKING:
     from taylorsgd.formulas.formula import Formula
 
-__all__ = ["TermTable", "formula_display", "formula_latex", "formula_text", "presented"]
+__all__ = [
+    "TermTable",
+    "formula_display",
+    "formula_latex",
+    "formula_text",
+    "joined",
+    "presented",
+    "signed",
+]
 
 _LINE = 4
 """How many terms stand on one line of a displayed formula."""
@@ -28,14 +36,14 @@ _LINE = 4
 def formula_text(formula: Formula) -> str:
     """Write a formula in plain text, with T explained where it is a shorthand."""
     pieces = [
-        _signed(*piece, sstr) for piece in _pieces(formula, notation.factored_text, eigenbasis.pieces_text)
+        signed(*piece, sstr) for piece in _pieces(formula, notation.factored_text, eigenbasis.pieces_text)
     ]
-    return _joined(pieces) + _explanation(formula, sstr, "    with T = {}")
+    return joined(pieces) + _explanation(formula, sstr, "    with T = {}")
 
 
 def formula_latex(formula: Formula) -> str:
     """Write a formula in LaTeX on one line; T is written for E·N/B where that is shorter."""
-    return _joined(_latex_pieces(formula))
+    return joined(_latex_pieces(formula))
 
 
 def formula_display(formula: Formula) -> str:
@@ -44,12 +52,12 @@ def formula_display(formula: Formula) -> str:
     orders = [term.order for term in formula.terms]
     explanation = _explanation(formula, latex, r"\qquad\left(T = {}\right)")
     if len(pieces) <= _LINE:
-        return f"$\\displaystyle {_joined(pieces)}{explanation}$"
+        return f"$\\displaystyle {joined(pieces)}{explanation}$"
     lines: list[str] = []
     for order in sorted(set(orders)):
         group = [piece for piece, d in zip(pieces, orders, strict=True) if d == order]
         for start in range(0, len(group), _LINE):
-            line = _joined(group[start : start + _LINE])
+            line = joined(group[start : start + _LINE])
             lines.append("&" + (line if not lines or line.startswith("-") else "+ " + line))
     body = " \\\\\n".join(lines)
     return f"$\\displaystyle \\begin{{aligned}}\n{body}{explanation}\n\\end{{aligned}}$"
@@ -111,7 +119,7 @@ def _explanation(formula: Formula, write: Any, template: str) -> str:
 
 def _latex_pieces(formula: Formula) -> list[str]:
     return [
-        _signed(*piece, latex) for piece in _pieces(formula, notation.factored_latex, eigenbasis.pieces_latex)
+        signed(*piece, latex) for piece in _pieces(formula, notation.factored_latex, eigenbasis.pieces_latex)
     ]
 
 
@@ -131,7 +139,7 @@ def _pieces(formula: Formula, plain: Any, resummed: Any) -> list[tuple[Expr, str
     return found
 
 
-def _signed(coefficient: Expr, tensors: str, write: Any) -> str:
+def signed(coefficient: Expr, tensors: str, write: Any) -> str:
     """A term with its sign in front, as '-' or '+' and a space."""
     sign = "-" if coefficient.could_extract_minus_sign() else "+"
     size = -coefficient if sign == "-" else coefficient
@@ -143,7 +151,8 @@ def _signed(coefficient: Expr, tensors: str, write: Any) -> str:
     return f"{sign} {written}" if tensors == "1" else f"{sign} {written} {tensors}"
 
 
-def _joined(pieces: list[str]) -> str:
+def joined(pieces: list[str]) -> str:
+    """Signed terms as a sum, which begins without its '+'; 0 for none."""
     if not pieces:
         return "0"
     first, *rest = pieces

@@ -1,0 +1,180 @@
+r"""How a tree's coefficient grows with the number of steps, and its growth rate at zero steps.
+
+After t steps θ_t = θ_0 + Σ_τ h^{|τ|}/σ(τ) · u_τ(t) F(τ)(f), and u_τ is a polynomial in t of degree ≤ |τ|. The
+flow that passes through all θ_t at times t·h is the modified equation's; its velocity at θ_0 is
+
+    b(τ) = d/dt u_τ(t) at t = 0 = Σ_k (−1)^{k−1}/k · Δ^k u_τ(0),            that is, D = log(1 + Δ).
+
+A function f(Y) has the coefficient r(t) = Π_i y_{τ_i}(t) on τ = [τ_1 … τ_k] where Y has y: one product of what is
+known for smaller trees. So u_τ is found by running the method itself, at t = 0, …, m (m ≥ |τ|):
+
+    Runge-Kutta   y_i = u + Σ_j a_ij r_j,   u(t+1) = u(t) + Σ_i b_i r_i(t)
+    heavy ball    v(t+1) = β v(t) + r(t),   u(t+1) = u(t) + v(t+1)
+
+For Euler u_τ counts the maps of the nodes to steps that strictly increase towards the root: it is the strict
+order polynomial of the tree. Momentum starts on the slow manifold, where v is a polynomial in t too: there
+(1 + Δ − β) v = r, so with q = 1/(1 − β)
+
+    v = q w,    w = Σ_k (−q)^k Δ^k r,    in Newton coordinates    w_j = r_j − q w_{j+1},   u_{j+1} = q (w_j + w_{j+1}).
+
+(The plain way is the recursion of Hairer, Lubich and Wanner, section IX.9.1, by substitution of B-series; or the
+convolution logarithm in the Connes-Kreimer Hopf algebra. Both sum over ways to cut or contract a tree.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from math import comb, lcm, prod
+from typing import Any, Protocol
+
+from sympy import QQ, Expr, Integer, construct_domain, expand, factor
+from sympy.polys.rings import ring
+
+from taylorsgd.flows.rooted import Shape
+from taylorsgd.flows.tableau import RungeKutta
+
+__all__ = ["Growth", "HeavyBallGrowth", "RungeKuttaGrowth", "velocities"]
+
+State = tuple[list[Any], ...]
+"""Coefficients at t = 0, …, m: of θ_t first, then of what else the method remembers."""
+
+
+class Growth(Protocol):
+    """One method, run on one tree at a time."""
+
+    def grow(self, below: Sequence[State]) -> State:
+        """The coefficients on a tree, given those on the subtrees at its root."""
+        ...
+
+    def expression(self, number: Any, denominator: int) -> Expr:
+        """A number of the method's own domain over an integer, as a SymPy expression."""
+        ...
+
+
+def velocities(shapes: Sequence[Shape], growth: Growth, steps: int) -> list[Expr]:
+    """The coefficients b(τ) of the modified equation on some trees of at most `steps` nodes.
+
+    Args:
+        shapes: the trees.
+        growth: the method, run for at least `steps` steps.
+        steps: m, at least the number of nodes of every tree.
+
+    Returns:
+        Exact numbers, or expressions in the parameters of the method.
+    """
+    weights, denominator = _derivative_at_zero(steps)
+    known: dict[Shape, State] = {}
+
+    def state(shape: Shape) -> State:
+        found = known.get(shape)
+        if found is None:
+            found = known[shape] = growth.grow([state(child) for child in shape])
+        return found
+
+    return [
+        growth.expression(sum(w * u for w, u in zip(weights, state(shape)[0], strict=True)), denominator)
+        for shape in shapes
+    ]
+
+
+@cache
+def _derivative_at_zero(steps: int) -> tuple[list[int], int]:
+    """Integer weights of u(0), …, u(m), and the number to divide by, that give u′(0) of a polynomial u."""
+    denominator = lcm(*range(1, steps + 1))
+    weights = [0] * (steps + 1)
+    for k in range(1, steps + 1):
+        for t in range(k + 1):  # (−1)^{k−1} Δ^k u(0)
+            weights[t] -= (-1) ** t * comb(k, t) * (denominator // k)
+    return weights, denominator
+
+
+class RungeKuttaGrowth:
+    """Runs a Runge-Kutta method; implicit stages are no harder, since r_j knows smaller trees only."""
+
+    def __init__(self, method: RungeKutta, steps: int) -> None:
+        """Put the tableau's numbers into one exact domain."""
+        entries = [*(a for row in method.A for a in row), *method.b]
+        self._domain, numbers = construct_domain([Integer(1), *entries], extension=True)
+        self._one, *numbers = numbers
+        s = method.stages
+        self._A = [[(j, a) for j, a in enumerate(numbers[i * s : (i + 1) * s]) if a] for i in range(s)]
+        self._b = [(i, weight) for i, weight in enumerate(numbers[s * s :]) if weight]
+        self._steps = steps
+
+    def grow(self, below: Sequence[State]) -> State:
+        """Run the method on a tree: θ_t, then the stages Y_i."""
+        times = range(self._steps + 1)
+        slopes = [
+            [prod((state[1 + i][t] for state in below), start=self._one) for t in times]
+            for i in range(len(self._A))
+        ]
+        position = [0 * self._one]
+        for t in times[:-1]:
+            position.append(sum((weight * slopes[i][t] for i, weight in self._b), start=position[-1]))
+        stages = [
+            [sum((a * slopes[j][t] for j, a in row), start=position[t]) for t in times] for row in self._A
+        ]
+        return position, *stages
+
+    def expression(self, number: Any, denominator: int) -> Expr:
+        """A number over an integer, factored."""
+        rate = self._domain.to_sympy(number) / denominator
+        return rate if rate.is_number else factor(rate)
+
+
+class HeavyBallGrowth:
+    """Runs heavy ball on its slow manifold."""
+
+    def __init__(self, beta: Expr, steps: int) -> None:
+        """Make 1/(1 − β) a number where it is rational, else the generator of a polynomial ring."""
+        self._inverse = 1 / (1 - beta)
+        if self._inverse.is_Rational:
+            self._ring = None
+            self._q, self._one = QQ.from_sympy(self._inverse), QQ.one
+        else:
+            self._ring, self._q = ring("q", QQ)
+            self._one = self._ring.one
+        self._steps = steps
+
+    def grow(self, below: Sequence[State]) -> State:
+        """Run the method on a tree: θ_t alone."""
+        forces = [prod((state[0][t] for state in below), start=self._one) for t in range(self._steps + 1)]
+        forces = _newton_coordinates(forces)
+        position = [0 * self._one] * (self._steps + 1)
+        momentum = [0 * self._one] * (self._steps + 2)
+        for j in reversed(range(self._steps)):
+            momentum[j] = forces[j] - self._q * momentum[j + 1]
+            position[j + 1] = self._q * (momentum[j] + momentum[j + 1])
+        return (_values(position),)
+
+    def expression(self, number: Any, denominator: int) -> Expr:
+        """A number over an integer, as a polynomial in β over a power of 1 − β."""
+        if self._ring is None:
+            return QQ.to_sympy(number) / denominator
+        if not number:
+            return Integer(0)
+        remaining, power = 1 / self._inverse, number.degree()
+        numerator = sum(
+            (QQ.to_sympy(n) * remaining ** (power - exponent) for (exponent,), n in number.terms()),
+            Integer(0),
+        )
+        return factor(expand(numerator / denominator)) / remaining**power
+
+
+def _newton_coordinates(values: Sequence[Any]) -> list[Any]:
+    """The differences Δ^j at 0 of a polynomial, from its values at 0, 1, 2 and so on."""
+    row, differences = list(values), []
+    while row:
+        differences.append(row[0])
+        row = [after - before for before, after in zip(row, row[1:], strict=False)]
+    return differences
+
+
+def _values(differences: Sequence[Any]) -> list[Any]:
+    """The values at 0, 1, 2 and so on of a polynomial, from its differences at 0."""
+    row, values = list(differences), []
+    while row:
+        values.append(row[0])
+        row = [low + high for low, high in zip(row, row[1:], strict=False)]
+    return values
