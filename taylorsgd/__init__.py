@@ -48,7 +48,7 @@ from taylorsgd.spacetime import (
 
 if TYPE_CHECKING:
     from taylorsgd.descent import compare, simulate
-    from taylorsgd.landscapes import Landscape, measure, plan, predict
+    from taylorsgd.landscapes import Landscape, measure, plan, predict, tensors
 
 __all__ = [
     "GD",
@@ -92,6 +92,7 @@ __all__ = [
     "predict",
     "simulate",
     "symbols",
+    "tensors",
 ]
 
 __getattr__ = loader(
@@ -103,5 +104,6 @@ __getattr__ = loader(
         "plan": "taylorsgd.landscapes.measuring",
         "predict": "taylorsgd.landscapes.predicting",
         "simulate": "taylorsgd.descent.simulating",
+        "tensors": "taylorsgd.landscapes.cumulant_tensors",
     },
 )

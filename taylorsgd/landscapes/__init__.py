@@ -23,6 +23,7 @@ from taylorsgd.landscapes.normal import NormalLandscape
 from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimation
 
 if TYPE_CHECKING:
+    from taylorsgd.landscapes.cumulant_tensors import tensors
     from taylorsgd.landscapes.handwriting import digits
     from taylorsgd.landscapes.images import fashion_mnist
     from taylorsgd.landscapes.landscape import Landscape
@@ -48,6 +49,7 @@ __all__ = [
     "measure",
     "plan",
     "predict",
+    "tensors",
 ]
 
 __getattr__ = loader(
@@ -61,6 +63,7 @@ __getattr__ = loader(
         "fashion_mnist": "taylorsgd.landscapes.images",
         "logistic_regression": "taylorsgd.landscapes.nets",
         "measure": "taylorsgd.landscapes.measuring",
+        "tensors": "taylorsgd.landscapes.cumulant_tensors",
         "plan": "taylorsgd.landscapes.measuring",
         "predict": "taylorsgd.landscapes.predicting",
     },
