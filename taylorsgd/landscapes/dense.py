@@ -130,8 +130,8 @@ def _check_memory(parts: Sequence[tuple[Any, ...]], flat: jax.Array) -> None:
     if total > LIMIT:
         raise MemoryError(
             f"the dense tensors would take {total / 2**30:.3g} GiB, the largest {largest} over P = {flat.size} "
-            "parameters; a resummed formula is for small models. Derive without resum=, which is measured "
-            "matrix-free, or use fewer parameters"
+            "parameters; ask measure() for some eigenpairs=, derive without resum=, which is measured matrix-free, "
+            "or use fewer parameters"
         )
 
 

@@ -250,30 +250,31 @@ def test_the_table_says_what_is_neglected():
 
 
 def test_errors_are_named():
-    resummed = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 1, resum="discrete")
-    landscape = landscape_with([1.5, -0.7, 0.25])
-    for bad in (0, 4, 1.5, True):
-        with pytest.raises(ValueError, match="must be an integer from 1 to P = 3"):
-            measured(resummed, landscape, bad, 3)
-    sampler = ts.Landscape(lambda theta, x: theta @ x, lambda key, n: jax.random.normal(key, (n, 3)))
-    with pytest.raises(NotImplementedError, match="draw a population from it"):
-        measured(resummed, sampler, 2, 3)
-    with pytest.raises(ValueError, match="eigenpairs=2 is for resummed formulas"):
-        measured(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 1), landscape, 2, 3)
-    pair = ts.derive(ts.Variance(ts.Displacement()), ts.SGD(B=1, E=1), 2, resum="discrete")
-    with pytest.raises(NotImplementedError, match="two open indices"):
-        measured(pair, landscape, 2, 3)
-    g, spectral = resummed.lower(), measured(resummed, landscape, 2, 3)
-    with pytest.raises(NotImplementedError, match="a SpectralMeasurement has none"):
-        g(spectral, eta=0.1, N=2, metric=np.eye(3))
-    with pytest.raises(ValueError, match="was not measured; measure this formula"):
-        ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete").lower()(spectral, eta=0.1, N=2)
-    dense = ts.measure(resummed, landscape, jnp.zeros(3), key=KEY)
-    with pytest.raises(TypeError, match="is no SpectralMeasurement"):
-        g.uncertainty(dense, 0.1, N=2)
-    with pytest.warns(RuntimeWarning, match="eigenvalue 1.5, at or beyond 2/eta"):
-        g(measured(resummed, landscape, 3, 3), eta=2.0, N=2)
-    large = ts.derive(ts.Displacement(), ts.SGD(B=1, E=1), 3, resum="discrete")
-    flat = ts.Landscape(lambda theta, x: jnp.sum(theta**2) * x, jnp.ones(3))
-    with pytest.raises(MemoryError, match="ask for fewer eigenpairs"):
-        ts.measure(large, flat, jnp.zeros(10**6), key=KEY, eigenpairs=100)
+    with jax.enable_x64(True):  # as everywhere here: compiled code is shared
+        resummed = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 1, resum="discrete")
+        landscape = landscape_with([1.5, -0.7, 0.25])
+        for bad in (0, 4, 1.5, True):
+            with pytest.raises(ValueError, match="must be an integer from 1 to P = 3"):
+                measured(resummed, landscape, bad, 3)
+        sampler = ts.Landscape(lambda theta, x: theta @ x, lambda key, n: jax.random.normal(key, (n, 3)))
+        with pytest.raises(NotImplementedError, match="draw a population from it"):
+            measured(resummed, sampler, 2, 3)
+        with pytest.raises(ValueError, match="eigenpairs=2 is for resummed formulas"):
+            measured(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 1), landscape, 2, 3)
+        pair = ts.derive(ts.Variance(ts.Displacement()), ts.SGD(B=1, E=1), 2, resum="discrete")
+        with pytest.raises(NotImplementedError, match="two open indices"):
+            measured(pair, landscape, 2, 3)
+        g, spectral = resummed.lower(), measured(resummed, landscape, 2, 3)
+        with pytest.raises(NotImplementedError, match="a SpectralMeasurement has none"):
+            g(spectral, eta=0.1, N=2, metric=np.eye(3))
+        with pytest.raises(ValueError, match="was not measured; measure this formula"):
+            ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete").lower()(spectral, eta=0.1, N=2)
+        dense = ts.measure(resummed, landscape, jnp.zeros(3), key=KEY)
+        with pytest.raises(TypeError, match="is no SpectralMeasurement"):
+            g.uncertainty(dense, 0.1, N=2)
+        with pytest.warns(RuntimeWarning, match="eigenvalue 1.5, at or beyond 2/eta"):
+            g(measured(resummed, landscape, 3, 3), eta=2.0, N=2)
+        large = ts.derive(ts.Displacement(), ts.SGD(B=1, E=1), 3, resum="discrete")
+        flat = ts.Landscape(lambda theta, x: jnp.sum(theta**2) * x, jnp.ones(3))
+        with pytest.raises(MemoryError, match="ask for fewer eigenpairs"):
+            ts.measure(large, flat, jnp.zeros(10**6), key=KEY, eigenpairs=100)
