@@ -12,7 +12,8 @@ and C = (1, 1), all of them cumulants. A cumulant of two nodes or more vanishes 
 
 Exact, in SymPy: `FiniteLandscape`, a finite population of losses; `NormalLandscape`, a loss polynomial in
 normal noise; and the paper's `gauss()`, `helix()` and `mean_estimation()`. Measured, in JAX: `Landscape`, any
-loss on any data, whose values `measure` contracts without forming a tensor.
+loss on any data, whose values `measure` contracts without forming a tensor; for resummed formulas dense tensors
+of small models (`landscapes.dense`), or contractions along top eigendirections of H (`landscapes.spectral`).
 """
 
 from typing import TYPE_CHECKING

@@ -24,7 +24,7 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from taylorsgd.diagrams.partitions import set_partitions
+from taylorsgd.formulas.cumulants import set_partitions
 from taylorsgd.landscapes.landscape import Landscape, PointFunction
 
 __all__ = ["DenseMeasurement", "measure_dense"]
@@ -130,8 +130,8 @@ def _check_memory(parts: Sequence[tuple[Any, ...]], flat: jax.Array) -> None:
     if total > LIMIT:
         raise MemoryError(
             f"the dense tensors would take {total / 2**30:.3g} GiB, the largest {largest} over P = {flat.size} "
-            "parameters. For a resummed formula give measure(..., eigenpairs=k), or derive without resum=, which is "
-            "measured matrix-free, or use fewer parameters"
+            "parameters; ask measure() for some eigenpairs=, derive without resum=, which is measured matrix-free, "
+            "or use fewer parameters"
         )
 
 

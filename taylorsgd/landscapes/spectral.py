@@ -58,18 +58,14 @@ class SpectralMeasurement:
     Example:
         >>> import jax, jax.numpy as jnp, taylorsgd as ts
         >>> data = jnp.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 2.0, 0.1], [0.0, -2.0, 0.1]])
-        >>> landscape = ts.Landscape(lambda theta, x: jnp.dot(theta, x) ** 2 + theta[0] * x[0], data)
+        >>> landscape = ts.Landscape(lambda theta, x: jnp.dot(theta, x) ** 2 + theta[2] / 2, data)
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2, resum="discrete")
-        >>> measured = ts.measure(f, landscape, jnp.zeros(3), key=jax.random.key(0), eigenpairs=2)
-        >>> print(measured)
-        eigenvalue      |Hv − λv|
-        ──────────────  ─────────────────────────
-        4               ...
-        1               ...
-        ... … 0.01  the other 1, taken to be 0
+        >>> measured = ts.measure(f, landscape, jnp.ones(3), key=jax.random.key(0), eigenpairs=2)
+        >>> print(*measured.pairs.values.round(3), f"{measured.neglected[1]:.2f}")
+        4.0 1.0 0.01
         >>> g = f.lower()
-        >>> print(f"{g(measured, eta=0.1, N=5):.4f}", f"{g.uncertainty(measured, eta=0.1, N=5).neglected:.0e}")
-        0.0114 0e+00
+        >>> print(f"{g(measured, eta=0.1, N=20):.4f} ± {g.uncertainty(measured, eta=0.1, N=20).neglected:.4f}")
+        0.5259 ± 0.0050
     """
 
     tensors: ProjectedTensors

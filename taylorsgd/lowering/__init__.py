@@ -15,8 +15,9 @@ Shapes: η and the sizes broadcast to one shape …; there are n values.
     contributions    (d + 1, …): the part of each order 0, 1, …, d, which adds up to g
 
 A resummed formula is no polynomial: its edges carry powers of K = I − ηH, summed over times. It takes the
-dense cumulants of the parts instead, and is evaluated in an eigenbasis of ηH (`lowering.resummed`), where the
-sums over times are divided differences (`lowering.timesums`, `lowering.divided`).
+dense cumulants of the parts instead, and is evaluated in an eigenbasis of ηH (`lowering.networks`), where the
+sums over times are divided differences (`lowering.timesums`, `lowering.divided`). Where H is known in a few
+directions only, it takes contractions along these (`lowering.projected`).
 """
 
 from taylorsgd.formulas import Formula

@@ -47,6 +47,7 @@ PartKey = tuple[Any, ...]
 """What a part is measured as: the degrees of its nodes, ascending; or an observable's name and its degree."""
 
 HESSIAN: PartKey = (2,)
+"""The key of H."""
 
 DiagramKey = tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]
 """A diagram with what its nodes carry, whatever its sum over times: parents, parts and marks of the nodes."""
