@@ -13,6 +13,14 @@ and C = (1, 1), all of them cumulants. A cumulant of two nodes or more vanishes 
 Exact, in SymPy: `FiniteLandscape`, a finite population of losses; `NormalLandscape`, a loss polynomial in
 normal noise; and the paper's `gauss()`, `helix()` and `mean_estimation()`. Measured, in JAX: `Landscape`, any
 loss on any data, whose values `measure` contracts without forming a tensor.
+
+Of E, any loss or a landscape's mean, implicit gradient regularization (Barrett and Dherin) asks for its slope
+|∇E|, the height of its surface above θ being E:
+
+    R_IG = |∇E|²/m,    λ = hm/4,    Ẽ = E + λ R_IG = E + (h/4) slope²,    E_μ = E + μ slope²
+
+found by `gradient_regularizer`, `regularization_rate`, `implicitly_regularized` and `explicitly_regularized`.
+For least squares, `TangentKernel` says the same in terms of the neural tangent kernel.
 """
 
 from typing import TYPE_CHECKING
@@ -23,11 +31,20 @@ from taylorsgd.landscapes.normal import NormalLandscape
 from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimation
 
 if TYPE_CHECKING:
+    from taylorsgd.landscapes.gradient_penalty import explicitly_regularized, implicitly_regularized
     from taylorsgd.landscapes.handwriting import digits
     from taylorsgd.landscapes.landscape import Landscape
+    from taylorsgd.landscapes.loss_surface import (
+        gradient_regularizer,
+        loss_surface_slope,
+        metric_determinant,
+        norm_growth_bound,
+        regularization_rate,
+    )
     from taylorsgd.landscapes.measurement import Measurement
     from taylorsgd.landscapes.measuring import measure
     from taylorsgd.landscapes.predicting import Prediction, predict
+    from taylorsgd.landscapes.tangent_kernel import TangentKernel
 
 __all__ = [
     "FiniteLandscape",
@@ -35,13 +52,21 @@ __all__ = [
     "Measurement",
     "NormalLandscape",
     "Prediction",
+    "TangentKernel",
     "ToyLandscape",
     "digits",
+    "explicitly_regularized",
     "gauss",
+    "gradient_regularizer",
     "helix",
+    "implicitly_regularized",
+    "loss_surface_slope",
     "mean_estimation",
     "measure",
+    "metric_determinant",
+    "norm_growth_bound",
     "predict",
+    "regularization_rate",
 ]
 
 __getattr__ = loader(
@@ -50,8 +75,16 @@ __getattr__ = loader(
         "Landscape": "taylorsgd.landscapes.landscape",
         "Measurement": "taylorsgd.landscapes.measurement",
         "Prediction": "taylorsgd.landscapes.predicting",
+        "TangentKernel": "taylorsgd.landscapes.tangent_kernel",
         "digits": "taylorsgd.landscapes.handwriting",
+        "explicitly_regularized": "taylorsgd.landscapes.gradient_penalty",
+        "gradient_regularizer": "taylorsgd.landscapes.loss_surface",
+        "implicitly_regularized": "taylorsgd.landscapes.gradient_penalty",
+        "loss_surface_slope": "taylorsgd.landscapes.loss_surface",
         "measure": "taylorsgd.landscapes.measuring",
+        "metric_determinant": "taylorsgd.landscapes.loss_surface",
+        "norm_growth_bound": "taylorsgd.landscapes.loss_surface",
         "predict": "taylorsgd.landscapes.predicting",
+        "regularization_rate": "taylorsgd.landscapes.loss_surface",
     },
 )
