@@ -1,4 +1,4 @@
-"""The command line: taylorsgd demo | derive | diagrams."""
+"""The command line: taylorsgd demo | derive | diagrams | reproduce."""
 
 from __future__ import annotations
 
@@ -113,6 +113,28 @@ def _parser() -> argparse.ArgumentParser:
     diagrams.add_argument("--order", type=_integer(0), required=True, help="number of edges")
     diagrams.add_argument("--svg", type=Path, metavar="DIR", help="also draw each into this folder")
     diagrams.set_defaults(run=_diagrams, parser=diagrams, user_errors=OSError)
+
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="run a published experiment again",
+        description="Run a published experiment again: its picture, its numbers, and whether its claims are found.",
+    )
+    reproduce.add_argument("name", metavar="NAME", nargs="?", help="which experiment; see --list")
+    reproduce.add_argument("--list", action="store_true", help="list all experiments and what they show")
+    size = reproduce.add_mutually_exclusive_group()
+    for name, text in (("quick", "a small run (default)"), ("full", "a long one, which says first how long")):
+        size.add_argument(
+            f"--{name}", dest="size", action="store_const", const=name, default="quick", help=text
+        )
+    reproduce.add_argument("--data", type=Path, metavar="DIR", help="folder of images, where one takes them")
+    reproduce.add_argument(
+        "--output",
+        type=Path,
+        default=Path("."),
+        metavar="DIR",
+        help="folder for the files (default: this folder)",
+    )
+    reproduce.set_defaults(run=_reproduce, parser=reproduce, user_errors=(ValueError, OSError))
     return parser
 
 
@@ -134,6 +156,20 @@ def _demo(options: argparse.Namespace) -> int:
     from taylorsgd.demo import run_demo
 
     run_demo(options.order, options.trials, options.seed, options.output)
+    return 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from taylorsgd.reproducing import experiment_names, load_experiment, run_experiment
+
+    if options.list:
+        for name in experiment_names():
+            experiment = load_experiment(name)
+            print(f"{name}: {experiment.title} ({experiment.shows})")
+        return 0
+    if options.name is None:
+        raise ValueError(f"argument NAME: give one of {', '.join(experiment_names())}, or --list")
+    run_experiment(options.name, options.size, options.output, options.data)
     return 0
 
 

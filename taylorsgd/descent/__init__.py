@@ -7,7 +7,8 @@ A training set is N independent draws l_1, …, l_N. The update t moves the para
 and an observable s(θ_T) is averaged over training sets. `perturb` does this exactly, as a power series in η
 and over every training set of a finite landscape. It sums no diagrams and counts no embeddings, and is what
 the formulas are checked against. `simulate` does it in JAX, on random training sets of any landscape, with
-error bars, and `compare` holds a prediction against it.
+error bars, and `compare` holds a prediction against it. `explicit_gradient_regularization` is for descent
+in a user's own training loop, down E + μ|∇E|².
 """
 
 from typing import TYPE_CHECKING
@@ -17,10 +18,11 @@ from taylorsgd.descent.perturbation import perturb
 
 if TYPE_CHECKING:
     from taylorsgd.descent.comparing import Comparison, compare
+    from taylorsgd.descent.explicit import explicit_gradient_regularization
     from taylorsgd.descent.simulating import simulate
     from taylorsgd.descent.simulation import Simulation
 
-__all__ = ["Comparison", "Simulation", "compare", "perturb", "simulate"]
+__all__ = ["Comparison", "Simulation", "compare", "explicit_gradient_regularization", "perturb", "simulate"]
 
 __getattr__ = loader(
     __name__,
@@ -28,6 +30,7 @@ __getattr__ = loader(
         "Comparison": "taylorsgd.descent.comparing",
         "Simulation": "taylorsgd.descent.simulation",
         "compare": "taylorsgd.descent.comparing",
+        "explicit_gradient_regularization": "taylorsgd.descent.explicit",
         "simulate": "taylorsgd.descent.simulating",
     },
 )

@@ -14,6 +14,14 @@ Exact, in SymPy: `FiniteLandscape`, a finite population of losses; `NormalLandsc
 normal noise; and the paper's `gauss()`, `helix()` and `mean_estimation()`. Measured, in JAX: `Landscape`, any
 loss on any data, whose values `measure` contracts without forming a tensor; for resummed formulas dense tensors
 of small models (`landscapes.dense`), or contractions along top eigendirections of H (`landscapes.spectral`).
+
+Of E, any loss or a landscape's mean, implicit gradient regularization (Barrett and Dherin) asks for its slope
+|∇E|, the height of its surface above θ being E:
+
+    R_IG = |∇E|²/m,    λ = hm/4,    Ẽ = E + λ R_IG = E + (h/4) slope²,    E_μ = E + μ slope²
+
+found by `gradient_regularizer`, `regularization_rate`, `implicitly_regularized` and `explicitly_regularized`.
+For least squares, `TangentKernel` says the same in terms of the neural tangent kernel.
 """
 
 from typing import TYPE_CHECKING
@@ -25,13 +33,22 @@ from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimatio
 
 if TYPE_CHECKING:
     from taylorsgd.landscapes.cumulant_tensors import tensors
+    from taylorsgd.landscapes.gradient_penalty import explicitly_regularized, implicitly_regularized
     from taylorsgd.landscapes.handwriting import digits
     from taylorsgd.landscapes.images import fashion_mnist
     from taylorsgd.landscapes.landscape import Landscape
+    from taylorsgd.landscapes.loss_surface import (
+        gradient_regularizer,
+        loss_surface_slope,
+        metric_determinant,
+        norm_growth_bound,
+        regularization_rate,
+    )
     from taylorsgd.landscapes.measurement import Measurement
     from taylorsgd.landscapes.measuring import measure, plan
     from taylorsgd.landscapes.nets import convolutional_net, logistic_regression
     from taylorsgd.landscapes.predicting import Prediction, predict
+    from taylorsgd.landscapes.tangent_kernel import TangentKernel
 
 __all__ = [
     "FiniteLandscape",
@@ -39,17 +56,25 @@ __all__ = [
     "Measurement",
     "NormalLandscape",
     "Prediction",
+    "TangentKernel",
     "ToyLandscape",
     "convolutional_net",
     "digits",
+    "explicitly_regularized",
     "fashion_mnist",
     "gauss",
+    "gradient_regularizer",
     "helix",
+    "implicitly_regularized",
     "logistic_regression",
+    "loss_surface_slope",
     "mean_estimation",
     "measure",
+    "metric_determinant",
+    "norm_growth_bound",
     "plan",
     "predict",
+    "regularization_rate",
     "tensors",
 ]
 
@@ -59,13 +84,21 @@ __getattr__ = loader(
         "Landscape": "taylorsgd.landscapes.landscape",
         "Measurement": "taylorsgd.landscapes.measurement",
         "Prediction": "taylorsgd.landscapes.predicting",
+        "TangentKernel": "taylorsgd.landscapes.tangent_kernel",
         "convolutional_net": "taylorsgd.landscapes.nets",
         "digits": "taylorsgd.landscapes.handwriting",
+        "explicitly_regularized": "taylorsgd.landscapes.gradient_penalty",
         "fashion_mnist": "taylorsgd.landscapes.images",
+        "gradient_regularizer": "taylorsgd.landscapes.loss_surface",
+        "implicitly_regularized": "taylorsgd.landscapes.gradient_penalty",
         "logistic_regression": "taylorsgd.landscapes.nets",
+        "loss_surface_slope": "taylorsgd.landscapes.loss_surface",
         "measure": "taylorsgd.landscapes.measuring",
-        "tensors": "taylorsgd.landscapes.cumulant_tensors",
+        "metric_determinant": "taylorsgd.landscapes.loss_surface",
+        "norm_growth_bound": "taylorsgd.landscapes.loss_surface",
         "plan": "taylorsgd.landscapes.measuring",
         "predict": "taylorsgd.landscapes.predicting",
+        "regularization_rate": "taylorsgd.landscapes.loss_surface",
+        "tensors": "taylorsgd.landscapes.cumulant_tensors",
     },
 )

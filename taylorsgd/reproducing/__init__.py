@@ -1,0 +1,28 @@
+"""Published claims, run again: each experiment draws its figure, writes its numbers and passes a verdict.
+
+An experiment names a figure of a paper and what the paper claims of it, and says beforehand by which statistic
+the claim is judged. It runs in two sizes, `quick` (well under three minutes on two cores) and `full`, and
+leaves four files: NAME.png, NAME.svg, NAME.csv with the numbers behind them and NAME.json with the verdict. The
+same command on the same machine gives the same numbers twice. A claim that is not found is reported as such.
+
+A claim of the form "y falls with x" is judged by Kendall's τ within groups that have all else in common, at
+the level 0.01, one-sided (`trend`); one of the form "the error is O(h^p)" by the slope of log error against log h.
+
+Each file `igr_….py` or `sgd_….py` of this room is one experiment, found by its name: it defines EXPERIMENT.
+"""
+
+from taylorsgd._lazy import loader
+
+__all__ = ["Experiment", "Finding", "Outcome", "experiment_names", "load_experiment", "run_experiment"]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "Experiment": "taylorsgd.reproducing.experiment",
+        "Finding": "taylorsgd.reproducing.experiment",
+        "Outcome": "taylorsgd.reproducing.experiment",
+        "experiment_names": "taylorsgd.reproducing.registry",
+        "load_experiment": "taylorsgd.reproducing.registry",
+        "run_experiment": "taylorsgd.reproducing.registry",
+    },
+)

@@ -1,0 +1,155 @@
+"""What an experiment is, what it finds, and the files that it leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from taylorsgd.reproducing.trends import Trend
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from taylorsgd.reproducing.images import Images
+
+__all__ = ["Experiment", "Finding", "Outcome", "write_files"]
+
+Say = Callable[[str], None]
+"""Tells the user how far an experiment has come."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One claim, what was found, and whether the two agree.
+
+    Attributes:
+        claim: what is claimed, in a sentence.
+        found: the statistic, in a line.
+        agrees: whether it is as claimed, by the criterion that the experiment fixed.
+        numbers: the statistic's numbers, by name.
+        source: "paper", or "control" for what the paper does not claim but a reader should know.
+    """
+
+    claim: str
+    found: str
+    agrees: bool
+    numbers: Mapping[str, float]
+    source: str = "paper"
+
+    @classmethod
+    def of_trend(cls, claim: str, trend: Trend, source: str = "paper") -> Finding:
+        """A claim that something rises or falls, judged by a trend."""
+        numbers = {"tau": trend.tau, "z": trend.z, "p_value": trend.p_value, "pairs": trend.pairs}
+        return cls(claim, str(trend), trend.agrees, numbers, source)
+
+    def __str__(self) -> str:
+        """Two lines: the verdict with the claim, and the statistic."""
+        mark = {True: "agrees", False: "does not agree"}[self.agrees]
+        control = "" if self.source == "paper" else " [control]"
+        return f"{mark:>14}{control}: {self.claim}\n{'':14}  {self.found}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of an experiment found.
+
+    Attributes:
+        figure: the picture.
+        table: the numbers behind it, a sequence of rows with the same columns.
+        findings: the claims, each with its verdict.
+        notes: what a reader should know: data, sizes, what was left out and why.
+    """
+
+    figure: Figure
+    table: Sequence[Mapping[str, Any]]
+    findings: Sequence[Finding]
+    notes: Sequence[str] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether everything that the paper claims was found."""
+        return all(finding.agrees for finding in self.findings if finding.source == "paper")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A claim of a paper, and how to see whether it is so.
+
+    Attributes:
+        title: what is looked at.
+        shows: the paper and its figures.
+        claim: what the paper says.
+        judged: the criterion, fixed before anything is run.
+        sizes: by name, "quick" and "full": the settings, a frozen dataclass of the experiment's own.
+        lasts: by the same names, about how long each takes.
+        run: a function of settings, images (None unless `data` is set) and `Say` that returns an `Outcome`.
+        data: for an experiment on images, which ones it takes; None if it needs none.
+    """
+
+    title: str
+    shows: str
+    claim: str
+    judged: str
+    sizes: Mapping[str, Any]
+    lasts: Mapping[str, str]
+    run: Callable[[Any, Images | None, Say], Outcome]
+    data: str | None = field(default=None)
+
+    def describe(self, name: str) -> str:
+        """Some lines that say what the experiment is about."""
+        parts = [f"{name}: {self.title} ({self.shows})", f"Claim: {self.claim}", f"Judged by: {self.judged}"]
+        if self.data is not None:
+            parts.append(f"Data: {self.data}")
+        parts.append("; ".join(f"--{size} takes {time}" for size, time in self.lasts.items()) + ".")
+        return "\n".join(fill(part, 110, subsequent_indent="    ") for part in parts)
+
+
+def write_files(
+    name: str, experiment: Experiment, settings: Any, outcome: Outcome, output: Path
+) -> list[Path]:
+    """Write the picture, the numbers and the verdict, byte for byte the same for the same outcome.
+
+    Args:
+        name: the experiment's name, the stem of the files.
+        experiment: the experiment.
+        settings: its settings in this run.
+        outcome: what it found.
+        output: the folder.
+
+    Returns:
+        The files: NAME.png, NAME.svg, NAME.csv and NAME.json.
+
+    Raises:
+        OSError: if a file can't be written.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(outcome.figure)
+    paths = [output / f"{name}{suffix}" for suffix in (".png", ".svg", ".csv", ".json")]
+    picture, drawing, numbers, verdict = paths
+    outcome.figure.savefig(picture, dpi=150)
+    with matplotlib.rc_context({"svg.hashsalt": name}):  # else the ids in the file differ every time
+        outcome.figure.savefig(drawing, metadata={"Date": None})
+    with numbers.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(outcome.table[0]))
+        writer.writeheader()
+        writer.writerows(outcome.table)
+    content = {
+        "name": name,
+        "title": experiment.title,
+        "shows": experiment.shows,
+        "claim": experiment.claim,
+        "judged by": experiment.judged,
+        "settings": asdict(settings),
+        "agrees": outcome.agrees,
+        "findings": [asdict(finding) for finding in outcome.findings],
+        "notes": list(outcome.notes),
+    }
+    verdict.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return paths

@@ -1,0 +1,325 @@
+"""R_IG against learning rate and network size, for perceptrons on images: Figures 2 and A.2 to A.5."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
+from taylorsgd.reproducing.images import Images
+from taylorsgd.reproducing.networks import new_perceptron, perceptron
+from taylorsgd.reproducing.training import Training, train
+from taylorsgd.reproducing.trends import trend
+
+__all__ = ["EXPERIMENT", "RateWidthSize"]
+
+
+@dataclass(frozen=True)
+class RateWidthSize:
+    """The settings.
+
+    Attributes:
+        widths: n_l, the units in each of the hidden layers.
+        rates: the learning rates.
+        seeds: how many initializations for each pair of them.
+        layers: the layers of a network, the last one included.
+        points: training images.
+        tested: test images, at most.
+        side: images are averaged down to about so many pixels a side.
+        epochs: of SGD.
+        batch: images in a batch.
+        every: epochs between checkpoints.
+        full_batch_epochs: updates of full-batch descent, for networks of the last width, as a control.
+    """
+
+    widths: tuple[int, ...]
+    rates: tuple[float, ...]
+    seeds: int
+    layers: int
+    points: int
+    tested: int
+    side: int
+    epochs: int
+    batch: int
+    every: int
+    full_batch_epochs: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Networks of one width, all rates and seeds."""
+
+    width: int
+    rates: np.ndarray
+    seeds: np.ndarray
+    training: Training
+
+
+def _group(size: RateWidthSize, images: Images, width: int, epochs: int, batch: int, every: int) -> Group:
+    rates, seeds = (grid.ravel() for grid in np.meshgrid(size.rates, np.arange(size.seeds), indexing="ij"))
+    inputs = int(np.prod(images.train[0].shape[1:]))
+    # The same initialization at all rates; independent ones at each width and seed.
+    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(width), seed))(seeds)
+    theta = jax.vmap(lambda key: new_perceptron(key, inputs, width, size.layers))(keys)
+    training = train(
+        perceptron, theta, images, rates, 1000 * width + seeds, epochs, batch, every, only_fitted=True
+    )
+    return Group(width, rates, seeds, training)
+
+
+def _rows(groups: Sequence[Group], descent: str) -> list[dict[str, Any]]:
+    """One row for each network: what it was at its best, at the end, and at a fixed physical time."""
+    rows = []
+    for group in groups:
+        run = group.training
+        reached = run.steps[-1] * group.rates.min()  # physical time: steps · rate, what the slowest one lives
+        late = np.searchsorted(run.steps, reached / group.rates - 0.5).clip(max=len(run.steps) - 1)
+        each = np.arange(len(group.rates))
+        columns = {
+            "R_IG": run.at_best(run.regularizer),
+            "E": run.at_best(run.loss),
+            "squared slope": run.at_best(run.squared_slope),
+            "test accuracy": run.at_best(run.test_accuracy),
+            "|theta|^2": run.at_best(run.squared_norm),
+            "steps at best": np.where(run.fitted, run.steps[run.best], -1),
+            "R_IG at end": run.regularizer[:, -1],
+            "E at end": run.loss[:, -1],
+            "R_IG at fixed physical time": run.regularizer[each, late],
+            "E at fixed physical time": run.loss[each, late],
+        }
+        for i in each:
+            rows.append(
+                {
+                    "descent": descent,
+                    "width": group.width,
+                    "m": run.parameters,
+                    "rate": group.rates[i],
+                    "lambda": group.rates[i] * run.parameters / 4,
+                    "seed": group.seeds[i],
+                    "fitted": bool(run.fitted[i]),
+                    **{name: values[i] for name, values in columns.items()},
+                }
+            )
+    return rows
+
+
+Row = dict[str, Any]
+
+
+def _trend(
+    rows: Sequence[Row],
+    claim: str,
+    x: str,
+    y: str | Callable[[Row], float],
+    expected: int,
+    within: Sequence[str],
+    source: str = "paper",
+) -> Finding:
+    read = (lambda row: row[y]) if isinstance(y, str) else y
+    strata = [tuple(row[name] for name in within) for row in rows]
+    return Finding.of_trend(
+        claim, trend([row[x] for row in rows], [read(row) for row in rows], expected, strata), source
+    )
+
+
+def _findings(rows: Sequence[Row], control: Sequence[Row]) -> list[Finding]:
+    fitted = [row for row in rows if row["fitted"]]
+    alive = [row for row in rows if np.isfinite(row["E at end"]) and row["fitted"]]
+    best = "at the time of maximum test accuracy"
+    return [
+        _trend(fitted, f"R_IG falls with λ = hm/4, {best} (Figure 2a)", "lambda", "R_IG", -1, ["seed"]),
+        _trend(
+            fitted, "R_IG falls with h, width by width (Figure A.5)", "rate", "R_IG", -1, ["width", "seed"]
+        ),
+        _trend(fitted, "R_IG falls with m, rate by rate (Figure A.5)", "m", "R_IG", -1, ["rate", "seed"]),
+        _trend(
+            fitted, f"test accuracy rises with λ, {best} (Figure 2b)", "lambda", "test accuracy", 1, ["seed"]
+        ),
+        _trend(
+            fitted,
+            "test accuracy rises with h, width by width (Figure A.5)",
+            "rate",
+            "test accuracy",
+            1,
+            ["width", "seed"],
+        ),
+        _trend(
+            fitted,
+            "test accuracy rises with m, rate by rate (Figure A.5)",
+            "m",
+            "test accuracy",
+            1,
+            ["rate", "seed"],
+        ),
+        _trend(fitted, "test accuracy falls with R_IG (Figure A.5)", "R_IG", "test accuracy", -1, ["seed"]),
+        _trend(
+            alive,
+            "R_IG/E falls with h after the same number of steps (Figures A.2, A.3)",
+            "rate",
+            lambda row: row["R_IG at end"] / row["E at end"],
+            -1,
+            ["width", "seed"],
+        ),
+        _trend(
+            alive,
+            "R_IG/E falls with h after the same physical time (Figure A.4)",
+            "rate",
+            lambda row: row["R_IG at fixed physical time"] / row["E at fixed physical time"],
+            -1,
+            ["width", "seed"],
+        ),
+        _trend(
+            [row for row in control if row["fitted"]],
+            "R_IG falls with h in full-batch descent (Figure A.5)",
+            "rate",
+            "R_IG",
+            -1,
+            ["seed"],
+        ),
+        _trend(
+            fitted,
+            "R_IG/E falls with h, width by width, so not only as the loss does",
+            "rate",
+            lambda row: row["R_IG"] / row["E"],
+            -1,
+            ["width", "seed"],
+            "control",
+        ),
+        _trend(
+            fitted,
+            "|∇E|² = m R_IG falls with m, rate by rate, so not only by the 1/m in R_IG",
+            "m",
+            "squared slope",
+            -1,
+            ["rate", "seed"],
+            "control",
+        ),
+    ]
+
+
+def _run(size: RateWidthSize, images: Images | None, say: Say) -> Outcome:
+    assert images is not None
+    images = images.pooled(size.side).subset(size.points, size.tested)
+    say(str(images))
+    groups = []
+    for width in size.widths:
+        say(f"Training {len(size.rates) * size.seeds} networks of width {width}")
+        groups.append(_group(size, images, width, size.epochs, size.batch, size.every))
+    say(f"Training {len(size.rates) * size.seeds} networks of width {size.widths[-1]} on full batches")
+    full = _group(
+        size, images, size.widths[-1], size.full_batch_epochs, size.points, size.full_batch_epochs // 50 or 1
+    )
+    rows, control = _rows(groups, f"batches of {size.batch}"), _rows([full], "full batch")
+    fitted = sum(row["fitted"] for row in rows)
+    notes = [
+        str(images),
+        f"{fitted} of {len(rows)} networks fit all training images at some checkpoint; the others are left out "
+        f"(so are {sum(not row['fitted'] for row in control)} of {len(control)} in full-batch descent)",
+    ]
+    return Outcome(_picture(size, groups, rows), [*rows, *control], _findings(rows, control), notes)
+
+
+def _picture(size: RateWidthSize, groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    axes = figure.subplots(2, 3)
+    fitted = [row for row in rows if row["fitted"]]
+    ranks = {rate: i / max(len(size.rates) - 1, 1) for i, rate in enumerate(size.rates)}
+    from matplotlib import colormaps
+
+    colours = {rate: colormaps["viridis"](0.9 * rank) for rate, rank in ranks.items()}
+    areas = {width: 14 * (i + 1) ** 1.5 for i, width in enumerate(size.widths)}
+    for place, x, y in (
+        (axes[0, 0], "lambda", "R_IG"),
+        (axes[0, 1], "lambda", "test accuracy"),
+        (axes[0, 2], "R_IG", "test accuracy"),
+    ):
+        place.scatter(
+            [row[x] for row in fitted],
+            [row[y] for row in fitted],
+            c=[colours[row["rate"]] for row in fitted],
+            s=[areas[row["width"]] for row in fitted],
+            alpha=0.75,
+            lw=0.3,
+            edgecolor="k",
+        )
+        place.set_xscale("log")
+    axes[0, 0].set(
+        yscale="log", xlabel="$λ = hm/4$", ylabel="$R_{IG}$", title="(2a) at maximum test accuracy"
+    )
+    axes[0, 1].set(xlabel="$λ = hm/4$", ylabel="test accuracy", title="(2b) at maximum test accuracy")
+    axes[0, 2].set(xlabel="$R_{IG}$", ylabel="test accuracy", title="(A.5) at maximum test accuracy")
+    widest = groups[-1]
+    run = widest.training
+    for rate in size.rates:
+        chosen = (widest.rates == rate) & np.isfinite(run.loss).all(axis=1)
+        if not chosen.any():
+            continue
+        mean = lambda record, chosen=chosen: np.exp(np.mean(np.log(record[chosen]), axis=0))  # noqa: E731
+        steps = run.steps[1:]
+        label = f"$h = {rate:g}$"
+        axes[1, 0].plot(steps, mean(run.regularizer)[1:], color=colours[rate], label=label)
+        axes[1, 1].plot(steps, mean(run.regularizer / run.loss)[1:], color=colours[rate], label=label)
+        axes[1, 2].plot(steps * rate, mean(run.regularizer / run.loss)[1:], color=colours[rate], label=label)
+    for place, x, y, title in zip(
+        axes[1],
+        ("steps $i$", "steps $i$", "physical time $i h$"),
+        ("$R_{IG}$", "$R_{IG}/E$", "$R_{IG}/E$"),
+        ("(A.2b)", "(A.2c)", "(A.4)"),
+        strict=True,
+    ):
+        place.set(xscale="log", yscale="log", xlabel=x, ylabel=y, title=f"{title} width {widest.width}")
+    axes[1, 0].legend(fontsize=8)
+    sizes = [
+        axes[0, 0].scatter([], [], s=areas[width], c="0.6", edgecolor="k", lw=0.3, label=f"width {width}")
+        for width in size.widths
+    ]
+    axes[0, 0].legend(handles=sizes, fontsize=8)
+    return figure
+
+
+EXPERIMENT = Experiment(
+    title="implicit gradient regularization against learning rate and network size",
+    shows="Barrett and Dherin, Section 7 and Appendix E: Figures 2a, 2b and A.2 to A.5",
+    claim="among perceptrons that fit all training images, those with a larger rate of implicit regularization "
+    "λ = hm/4 have a smaller R_IG and a higher test accuracy at the time of maximum test accuracy",
+    judged="Kendall's τ within groups that share all else (seed; width or rate), one-sided, at the level 0.01; the "
+    "time of maximum test accuracy is the first such checkpoint among those where all training images are "
+    "classified right",
+    sizes={
+        "quick": RateWidthSize(
+            widths=(16, 32, 64),
+            rates=(0.01, 0.02, 0.04, 0.08, 0.16),
+            seeds=4,
+            layers=5,
+            points=1000,
+            tested=2000,
+            side=8,
+            epochs=120,
+            batch=32,
+            every=2,
+            full_batch_epochs=2000,
+        ),
+        "full": RateWidthSize(
+            widths=(16, 32, 64, 128, 256),
+            rates=(0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
+            seeds=5,
+            layers=5,
+            points=1000,
+            tested=10000,
+            side=14,
+            epochs=400,
+            batch=32,
+            every=2,
+            full_batch_epochs=6000,
+        ),
+    },
+    lasts={"quick": "about a minute", "full": "about an hour"},
+    run=_run,
+    data="scikit-learn's 1797 digits, or the images of --data (MNIST's, Fashion-MNIST's or CIFAR-10's files)",
+)
+"""The experiment."""
