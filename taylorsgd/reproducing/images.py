@@ -71,7 +71,7 @@ def load_images(folder: Path | str | None = None) -> Images:
 
     Example:
         >>> print(load_images())
-        scikit-learn's digits: 1437 training and 360 test images of 8 × 8 × 1
+        scikit-learn's digits: 1438 training and 359 test images of 8 × 8 × 1
     """
     if folder is None:
         from sklearn.datasets import load_digits
