@@ -66,7 +66,7 @@ def measure(
     A resummed formula takes the dense cumulants of its parts instead (`DenseMeasurement`): exact on a
     population, k-statistics of `samples` points of a sampler. Then `batch` and `chunk` play no role. With
     `eigenpairs=k` it takes contractions along the top k eigendirections of H instead (`SpectralMeasurement`), with
-    nothing larger than some vectors like θ: for large models.
+    nothing larger than some vectors like θ: for large models; `chunk` and `progress` play no role.
 
     Expectations are over the landscape's population. Three estimators, none of them biased (`estimators`):
 

@@ -7,6 +7,7 @@
 5. A model of 10⁵ parameters; one compilation; derivatives; errors.
 """
 
+from dataclasses import replace
 from itertools import product
 
 import jax
@@ -19,6 +20,7 @@ from taylorsgd.landscapes.dense import measure_dense
 from taylorsgd.landscapes.landscape import PointFunction
 from taylorsgd.landscapes.spectral import measure_spectral
 from taylorsgd.lowering import resummed as module
+from taylorsgd.lowering.projected import Projection
 
 KEY = jax.random.key(0)
 
@@ -174,9 +176,29 @@ def test_the_error_lies_within_what_is_stated(observable):
                 bounds.append(np.linalg.norm(g.uncertainty(spectral, 0.1, N=count).neglected))
         assert np.all(np.array(errors) <= np.array(bounds) * (1 + 1e-6)) and min(errors) > 0
         assert np.sum(bounds) < 10 * np.sum(errors)
-        # Small first, then warned of.
+        spectral = measured(formula, landscape_with([1.5, 0.7, -0.02]), 2, 3)
         with pytest.warns(RuntimeWarning, match=r"from -0.02 to .* are taken to vanish.*reaches 0.2"):
             g(spectral, eta=0.1, N=100)
+
+
+def test_groups_of_draws_make_a_mean_and_its_standard_error():
+    with jax.enable_x64(True):
+        formula = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete")
+        g, exact = formula.lower(), measured(formula, landscape_with([1.5, 0.7, 0.0]), 2, 3).tensors
+
+        def scaled(factors):
+            projections = {
+                key: Projection(jnp.multiply.outer(jnp.array(factors), one.numbers[0]), None)
+                for key, one in exact.projections.items()
+            }
+            return replace(exact, projections=projections)
+
+        factors = [1.1, 0.8, 1.0, 1.3]
+        single = [float(g(scaled([factor]), eta=0.1, N=9)) for factor in factors]
+        together = scaled(factors)
+        np.testing.assert_allclose(g(together, eta=0.1, N=9), np.mean(single), rtol=1e-12)
+        error = g.uncertainty(together, 0.1, N=9).sampling
+        np.testing.assert_allclose(error, np.std(single, ddof=1) / 2, rtol=1e-12)
 
 
 def test_a_model_of_a_hundred_thousand_parameters():
