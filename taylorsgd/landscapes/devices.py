@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -34,7 +35,7 @@ def spread(tree: Any) -> Any:
             leaf = leaf[np.minimum(np.arange(len(leaf) + missing), len(leaf) - 1)]
         if jax.process_count() == 1:
             return jax.device_put(leaf, sharding)
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(place(jax.random.key_data(leaf)))
         local = np.asarray(leaf)
         return jax.make_array_from_callback(local.shape, sharding, lambda index: local[index])

@@ -39,7 +39,7 @@ def write_arrays(path: str | Path, kind: str, header: Mapping[str, Any], arrays:
     """Write a file: under another name first, so that an interruption leaves the old one."""
     target = Path(path)
     text = json.dumps({"taylorsgd": kind, **header})
-    entries = {name: np.asarray(array) for name, array in arrays.items()}
+    entries: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

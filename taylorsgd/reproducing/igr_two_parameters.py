@@ -114,7 +114,7 @@ def flow(at: tuple[float, float], c: float, times: Any) -> np.ndarray:
     """
     times = np.asarray(times, dtype=float)
     solution = solve_ivp(
-        lambda _, point: -np.array(slopes(*point, c)),
+        lambda _, point: -np.array(slopes(point[0], point[1], c)),
         (0.0, times[-1]),
         at,
         method="DOP853",
@@ -188,7 +188,7 @@ def _local_errors(start: Start, size: TwoParameterSize) -> dict[str, np.ndarray]
     }
 
 
-def _run(size: TwoParameterSize, images: None, say: Say) -> Outcome:
+def _run(size: TwoParameterSize, images: Any, say: Say) -> Outcome:
     everything = []
     for start in size.starts:
         say(f"Paths from point {start.label}, {start.at}")

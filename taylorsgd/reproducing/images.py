@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,11 +77,11 @@ def load_images(folder: Path | str | None = None) -> Images:
     if folder is None:
         from sklearn.datasets import load_digits
 
-        digits = load_digits()
+        digits: Any = load_digits()
         name, parts = (
             "scikit-learn's digits",
             {"train": (digits.images[..., None] * (255 / 16), digits.target)},
-        )  # type: ignore[attr-defined]
+        )
     elif has_idx_files(folder):
         name, parts = "IDX images", read_idx_images(folder)
     else:

@@ -115,13 +115,14 @@ def train(
     records, best, kept = jax.jit(jax.vmap(run, (0, 0, 0, 0, None, None)))(
         theta, jnp.asarray(rates, jnp.float32), mus, jnp.asarray(seeds), train_set, test_set
     )
-    return Training(
+    fields: list[Any] = [
         np.arange(epochs // every + 1) * every * (points // batch),
         *(np.asarray(record, np.float64) for record in records),
         np.asarray(best),
         kept,
         parameter_count(one),
-    )
+    ]
+    return Training(*fields)
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def test_xla_multiplies_no_more_than_is_counted(requests: Any, count: int) -> No
         PointFunction(loss, "loss"), theta, jnp.ones((7, 4, 32)), jnp.full(4, 0.25), vectors,
         kind="points", sampled=(True, True), requests=requests, chunk=4,
     ).compile()  # fmt: skip
-    done = compiled.cost_analysis()["flops"] / (2 * 12 * 32 * 32 * 4 * 7)
+    done = (compiled.cost_analysis() or {})["flops"] / (2 * 12 * 32 * 32 * 4 * 7)
     assert 0.8 * count < done < 1.1 * count
 
 

@@ -69,6 +69,7 @@ def test_small_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx((2,), fill=10)), "labels hold 10"),
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(b"\0\0"), "does not begin"),
     ],
+    ids=["cut", "plain", "broken", "magic", "shape", "short", "label", "empty"],  # compressed bytes hold the time
 )  # fmt: skip
 def test_damaged_files(folder: Path, file: str, content: bytes, message: str) -> None:
     (folder / file).write_bytes(content)
