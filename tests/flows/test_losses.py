@@ -182,7 +182,10 @@ def of_the_paper(field: list[Expr]) -> list[Expr]:
 
 
 def by_the_chain_rule(field: list[Expr]) -> list[Expr]:
-    return [sum(sympy.diff(entry, v) * u for v, u in zip(VARIABLES, field, strict=True)) for entry in field]
+    return [
+        sum((sympy.diff(entry, v) * u for v, u in zip(VARIABLES, field, strict=True)), sympy.Integer(0))
+        for entry in field
+    ]
 
 
 def test_the_papers_recursion_goes_wrong_at_f3() -> None:
