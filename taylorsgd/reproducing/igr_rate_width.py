@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import jax
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
@@ -109,94 +111,71 @@ def _rows(groups: Sequence[Group], descent: str) -> list[dict[str, Any]]:
 
 
 Row = dict[str, Any]
+Read = Callable[[Row], float]
 
 
 def _trend(
     rows: Sequence[Row],
     claim: str,
     x: str,
-    y: str | Callable[[Row], float],
+    y: str | Read,
     expected: int,
     within: Sequence[str],
     source: str = "paper",
 ) -> Finding:
-    read = (lambda row: row[y]) if isinstance(y, str) else y
+    """A trend of a column, or of a function of a row, among rows that share the columns `within`."""
+    read = itemgetter(y) if isinstance(y, str) else y
     strata = [tuple(row[name] for name in within) for row in rows]
-    return Finding.of_trend(
-        claim, trend([row[x] for row in rows], [read(row) for row in rows], expected, strata), source
-    )
+    found = trend([row[x] for row in rows], [read(row) for row in rows], expected, strata)
+    return Finding.of_trend(claim, found, source)
 
 
 def _findings(rows: Sequence[Row], control: Sequence[Row]) -> list[Finding]:
     fitted = [row for row in rows if row["fitted"]]
-    alive = [row for row in rows if np.isfinite(row["E at end"]) and row["fitted"]]
-    best = "at the time of maximum test accuracy"
+    full = [row for row in control if row["fitted"]]
+
+    def ratio(moment: str) -> Read:
+        return lambda row: row[f"R_IG{moment}"] / row[f"E{moment}"]
+
+    by_width, by_rate = ["width", "seed"], ["rate", "seed"]
+    R, accuracy = "R_IG", "test accuracy"
     return [
-        _trend(fitted, f"R_IG falls with λ = hm/4, {best} (Figure 2a)", "lambda", "R_IG", -1, ["seed"]),
+        _trend(fitted, "R_IG falls with λ = hm/4 (Figure 2a)", "lambda", R, -1, ["seed"]),
+        _trend(fitted, "R_IG falls with h, width by width (Figure A.5)", "rate", R, -1, by_width),
+        _trend(fitted, "R_IG falls with m, rate by rate (Figure A.5)", "m", R, -1, by_rate),
+        _trend(fitted, "test accuracy rises with λ (Figure 2b)", "lambda", accuracy, 1, ["seed"]),
         _trend(
-            fitted, "R_IG falls with h, width by width (Figure A.5)", "rate", "R_IG", -1, ["width", "seed"]
+            fitted, "test accuracy rises with h, width by width (Figure A.5)", "rate", accuracy, 1, by_width
         ),
-        _trend(fitted, "R_IG falls with m, rate by rate (Figure A.5)", "m", "R_IG", -1, ["rate", "seed"]),
+        _trend(fitted, "test accuracy rises with m, rate by rate (Figure A.5)", "m", accuracy, 1, by_rate),
+        _trend(fitted, "test accuracy falls with R_IG (Figure A.5)", R, accuracy, -1, ["seed"]),
         _trend(
-            fitted, f"test accuracy rises with λ, {best} (Figure 2b)", "lambda", "test accuracy", 1, ["seed"]
+            fitted,
+            "R_IG/E falls with h after equal steps (Figures A.2, A.3)",
+            "rate",
+            ratio(" at end"),
+            -1,
+            by_width,
         ),
         _trend(
             fitted,
-            "test accuracy rises with h, width by width (Figure A.5)",
+            "R_IG/E falls with h after equal physical time, that of the slowest (Figure A.4)",
             "rate",
-            "test accuracy",
-            1,
-            ["width", "seed"],
+            ratio(" at fixed physical time"),
+            -1,
+            by_width,
+        ),
+        _trend(full, "R_IG falls with h in full-batch descent (Figure A.5)", "rate", R, -1, ["seed"]),
+        _trend(
+            fitted, "R_IG/E falls with h as well, width by width", "rate", ratio(""), -1, by_width, "control"
         ),
         _trend(
             fitted,
-            "test accuracy rises with m, rate by rate (Figure A.5)",
-            "m",
-            "test accuracy",
-            1,
-            ["rate", "seed"],
-        ),
-        _trend(fitted, "test accuracy falls with R_IG (Figure A.5)", "R_IG", "test accuracy", -1, ["seed"]),
-        _trend(
-            alive,
-            "R_IG/E falls with h after the same number of steps (Figures A.2, A.3)",
-            "rate",
-            lambda row: row["R_IG at end"] / row["E at end"],
-            -1,
-            ["width", "seed"],
-        ),
-        _trend(
-            alive,
-            "R_IG/E falls with h after the same physical time (Figure A.4)",
-            "rate",
-            lambda row: row["R_IG at fixed physical time"] / row["E at fixed physical time"],
-            -1,
-            ["width", "seed"],
-        ),
-        _trend(
-            [row for row in control if row["fitted"]],
-            "R_IG falls with h in full-batch descent (Figure A.5)",
-            "rate",
-            "R_IG",
-            -1,
-            ["seed"],
-        ),
-        _trend(
-            fitted,
-            "R_IG/E falls with h, width by width, so not only as the loss does",
-            "rate",
-            lambda row: row["R_IG"] / row["E"],
-            -1,
-            ["width", "seed"],
-            "control",
-        ),
-        _trend(
-            fitted,
-            "|∇E|² = m R_IG falls with m, rate by rate, so not only by the 1/m in R_IG",
+            "|∇E|² = m R_IG falls with m, rate by rate: not only by the 1/m in R_IG",
             "m",
             "squared slope",
             -1,
-            ["rate", "seed"],
+            by_rate,
             "control",
         ),
     ]
@@ -229,8 +208,6 @@ def _picture(size: RateWidthSize, groups: Sequence[Group], rows: Sequence[Row]) 
     axes = figure.subplots(2, 3)
     fitted = [row for row in rows if row["fitted"]]
     ranks = {rate: i / max(len(size.rates) - 1, 1) for i, rate in enumerate(size.rates)}
-    from matplotlib import colormaps
-
     colours = {rate: colormaps["viridis"](0.9 * rank) for rate, rank in ranks.items()}
     areas = {width: 14 * (i + 1) ** 1.5 for i, width in enumerate(size.widths)}
     for place, x, y in (
@@ -259,12 +236,15 @@ def _picture(size: RateWidthSize, groups: Sequence[Group], rows: Sequence[Row]) 
         chosen = (widest.rates == rate) & np.isfinite(run.loss).all(axis=1)
         if not chosen.any():
             continue
-        mean = lambda record, chosen=chosen: np.exp(np.mean(np.log(record[chosen]), axis=0))  # noqa: E731
         steps = run.steps[1:]
+        regularizer, ratio = (
+            np.exp(np.mean(np.log(record[chosen, 1:]), axis=0))
+            for record in (run.regularizer, run.regularizer / run.loss)
+        )
         label = f"$h = {rate:g}$"
-        axes[1, 0].plot(steps, mean(run.regularizer)[1:], color=colours[rate], label=label)
-        axes[1, 1].plot(steps, mean(run.regularizer / run.loss)[1:], color=colours[rate], label=label)
-        axes[1, 2].plot(steps * rate, mean(run.regularizer / run.loss)[1:], color=colours[rate], label=label)
+        axes[1, 0].plot(steps, regularizer, color=colours[rate], label=label)
+        axes[1, 1].plot(steps, ratio, color=colours[rate], label=label)
+        axes[1, 2].plot(steps * rate, ratio, color=colours[rate], label=label)
     for place, x, y, title in zip(
         axes[1],
         ("steps $i$", "steps $i$", "physical time $i h$"),
@@ -299,10 +279,10 @@ EXPERIMENT = Experiment(
             points=1000,
             tested=2000,
             side=8,
-            epochs=120,
+            epochs=100,
             batch=32,
             every=2,
-            full_batch_epochs=2000,
+            full_batch_epochs=1500,
         ),
         "full": RateWidthSize(
             widths=(16, 32, 64, 128, 256),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -112,8 +113,8 @@ def train(
     one = jax.tree.map(lambda leaf: leaf[0], theta)
     run = _Run(network, points, batch, epochs // every, every, bool(np.any(np.asarray(mu))), only_fitted)
     mus = jnp.broadcast_to(jnp.asarray(mu, jnp.float32), np.shape(rates))
-    records, best, kept = jax.jit(jax.vmap(run, (0, 0, 0, 0, None, None)))(
-        theta, jnp.asarray(rates, jnp.float32), mus, jnp.asarray(seeds), train_set, test_set
+    records, best, kept = _all(
+        run, theta, jnp.asarray(rates, jnp.float32), mus, jnp.asarray(seeds), train_set, test_set
     )
     fields: list[Any] = [
         np.arange(epochs // every + 1) * every * (points // batch),
@@ -123,6 +124,11 @@ def train(
         parameter_count(one),
     ]
     return Training(*fields)
+
+
+@partial(jax.jit, static_argnums=0)
+def _all(run: _Run, *arguments: Any) -> Any:
+    return jax.vmap(run, (0, 0, 0, 0, None, None))(*arguments)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,146 @@
+"""Trained networks whose parameters are shaken, θ_p = θ(1 + σξ): what Figures 3a and 3b have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from taylorsgd.reproducing.experiment import Say
+from taylorsgd.reproducing.images import Images
+from taylorsgd.reproducing.networks import new_perceptron, perceptron
+from taylorsgd.reproducing.training import Training, train
+
+__all__ = ["PerturbedSize", "Shaken", "shake"]
+
+Measure = Callable[[Any, jax.Array, jax.Array], jax.Array]
+
+
+@dataclass(frozen=True)
+class PerturbedSize:
+    """The settings.
+
+    Attributes:
+        width: n_l, the units in each of the hidden layers.
+        rates: the learning rates.
+        seeds: how many initializations.
+        layers: the layers of a network, the last one included.
+        points: training images.
+        tested: test images, at most.
+        side: images are averaged down to about so many pixels a side.
+        epochs: of SGD.
+        batch: images in a batch.
+        every: epochs between checkpoints.
+        sigmas: the sizes σ of the perturbations, relative to each parameter.
+        draws: perturbations of each network at each σ.
+    """
+
+    width: int
+    rates: tuple[float, ...]
+    seeds: int
+    layers: int
+    points: int
+    tested: int
+    side: int
+    epochs: int
+    batch: int
+    every: int
+    sigmas: tuple[float, ...]
+    draws: int
+
+
+@dataclass(frozen=True)
+class Shaken:
+    """What was measured on R networks, unperturbed and perturbed.
+
+    Attributes:
+        images: what they were trained and tested on.
+        training: how they were trained; networks that never fitted the training images are left out below.
+        rates: the learning rate of each network, (R,).
+        seeds: the initialization of each network, (R,).
+        unperturbed: the measure, (R,).
+        perturbed: the measure, (S, R, D) for S sizes σ and D draws.
+    """
+
+    images: Images
+    training: Training
+    rates: np.ndarray
+    seeds: np.ndarray
+    unperturbed: np.ndarray
+    perturbed: np.ndarray
+
+    def rows(self, sigmas: Sequence[float], name: str) -> list[dict[str, Any]]:
+        """One row for each network and σ, with the mean and the standard deviation over draws."""
+        at_zero = [(0.0, self.unperturbed[:, None])]
+        return [
+            {
+                "rate": self.rates[i],
+                "seed": self.seeds[i],
+                "sigma": sigma,
+                f"mean {name}": values[i].mean(),
+                f"standard deviation of {name}": values[i].std(),
+                "draws": values.shape[1],
+            }
+            for sigma, values in [*at_zero, *zip(sigmas, self.perturbed, strict=True)]
+            for i in range(len(self.rates))
+        ]
+
+
+def shake(
+    size: PerturbedSize, images: Images | None, say: Say, measure: Measure, on_training_set: bool
+) -> Shaken:
+    """Train networks at several rates, take each at its best, and measure it with and without perturbations.
+
+    A network's best is the first checkpoint of maximum test accuracy at which it classifies all its training
+    images right. All networks of a seed meet the same perturbations ξ ~ N(0, 1), independent for every
+    parameter.
+
+    Args:
+        size: the settings.
+        images: the images.
+        say: tells how far it has come.
+        measure: a function (θ, x, y) of parameters, images and labels that returns a number.
+        on_training_set: whether x and y are the training set, or else the test set.
+    """
+    assert images is not None
+    images = images.pooled(size.side).subset(size.points, size.tested)
+    say(str(images))
+    rates, seeds = (grid.ravel() for grid in np.meshgrid(size.rates, np.arange(size.seeds), indexing="ij"))
+    inputs = int(np.prod(images.train[0].shape[1:]))
+    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(size.width), seed))(seeds)
+    theta = jax.vmap(lambda key: new_perceptron(key, inputs, size.width, size.layers))(keys)
+    say(f"Training {len(rates)} networks of width {size.width}")
+    training = train(
+        perceptron, theta, images, rates, seeds, size.epochs, size.batch, size.every, only_fitted=True
+    )
+    chosen = np.flatnonzero(training.fitted)
+    if not len(chosen):
+        raise ArithmeticError(f"no network fits all {size.points} training images in {size.epochs} epochs")
+    kept = jax.tree.map(lambda leaf: leaf[chosen], training.theta)
+    rates, seeds = rates[chosen], seeds[chosen]
+    x, y = map(jnp.asarray, images.train if on_training_set else images.test)
+    say(f"Perturbing them {size.draws} times at each of {len(size.sigmas)} sizes")
+    unperturbed = _measured(measure, 1, kept, seeds, 0.0, x, y)[:, 0]
+    perturbed = [_measured(measure, size.draws, kept, seeds, sigma, x, y) for sigma in size.sigmas]
+    return Shaken(images, training, rates, seeds, np.asarray(unperturbed), np.asarray(perturbed))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _measured(measure: Measure, draws: int, theta: Any, seeds: Any, sigma: Any, x: Any, y: Any) -> jax.Array:
+    """The measure on every network (R) under every draw (D), one draw at a time to spare memory."""
+
+    def once(theta: Any, seed: jax.Array, draw: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), draw)
+        leaves, structure = jax.tree.flatten(theta)
+        moved = [
+            leaf * (1 + sigma * jax.random.normal(own, leaf.shape))
+            for own, leaf in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
+        ]
+        return measure(jax.tree.unflatten(structure, moved), x, y)
+
+    return jax.lax.map(lambda draw: jax.vmap(once, (0, 0, None))(theta, seeds, draw), jnp.arange(draws)).T
