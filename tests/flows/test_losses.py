@@ -183,7 +183,7 @@ def of_the_paper(field: list[Expr]) -> list[Expr]:
 
 def by_the_chain_rule(field: list[Expr]) -> list[Expr]:
     return [
-        sum((sympy.diff(entry, v) * u for v, u in zip(VARIABLES, field, strict=True)), sympy.Integer(0))
+        sympy.Add(*(sympy.diff(entry, v) * u for v, u in zip(VARIABLES, field, strict=True)))
         for entry in field
     ]
 
