@@ -1,10 +1,9 @@
 """Carrying out a plan of contractions for many draws at once.
 
 A stage is one call of a compiled kernel: forward-over-reverse `jvp` of `grad` for its vectors, nested `jvp` for
-its numbers. All of them are traced as one program, in which XLA finds what is common: derivatives twice along the
-same vector become Taylor mode by themselves. (`jax.experimental.jet` would propagate the same coefficients, but
-knows fewer operations; on a convolutional net ∇D_v D_v l took it @@@ times as long.) Kernels are told apart by
-how vectors enter and by what points they read, not by values, so a formula of a hundred terms compiles a dozen.
+its numbers. All of them are traced as one program, in which XLA finds what is common. (`jax.experimental.jet` would
+propagate Taylor coefficients along one vector instead, and knows fewer operations.) Kernels are told apart by how
+vectors enter and by what points they read, not by values, so a formula of a hundred terms compiles a dozen.
 """
 
 from __future__ import annotations

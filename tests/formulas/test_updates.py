@@ -49,7 +49,7 @@ def rule(kind: str, b: Any, w: Any, rates: Any) -> Any:
     return ts.HeavyBall(b, rates, decay=w)
 
 
-@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 8), (2, 2, 6), (2, 3, 3)])
+@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 5), (2, 2, 4), (2, 3, 2)])
 @pytest.mark.parametrize("kind", RULES)
 def test_random_landscapes(landscapes, kind: str, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
