@@ -36,6 +36,7 @@ ROOMS = (
     "landscapes",
     "descent",
     "demo",
+    "reproducing",
     "cli",
 )
 """From the top of the house down: data flows from left to right."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from taylorsgd.reproducing.images import Images
 
-__all__ = ["Experiment", "Finding", "Outcome", "Say", "write_files"]
+__all__ = ["Experiment", "Finding", "Outcome", "write_files"]
 
 Say = Callable[[str], None]
 """Tells the user how far an experiment has come."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,16 +72,14 @@ def load_images(folder: Path | str | None = None) -> Images:
 
     Example:
         >>> print(load_images())
-        scikit-learn's digits: 1437 training and 360 test images of 8 × 8 × 1
+        scikit-learn's digits: 1438 training and 359 test images of 8 × 8 × 1
     """
     if folder is None:
         from sklearn.datasets import load_digits
 
-        digits = load_digits()
-        name, parts = (
-            "scikit-learn's digits",
-            {"train": (digits.images[..., None] * (255 / 16), digits.target)},
-        )  # type: ignore[attr-defined]
+        digits: Any = load_digits()
+        images = digits.images[..., None] * (255 / 16)
+        name, parts = "scikit-learn's digits", {"train": (images, digits.target)}
     elif has_idx_files(folder):
         name, parts = "IDX images", read_idx_images(folder)
     else:
