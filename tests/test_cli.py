@@ -67,6 +67,13 @@ def test_derive_understands_observables_and_dynamics(capsys, words, observable, 
         "demo --trials 0",
         "demo --seed minus",
         "demo --output /dev/null/nowhere",
+        "reproduce",
+        "reproduce --list igr-slope",
+        "reproduce igr-nothing",
+        "reproduce igr-slope --quick --full",
+        "reproduce igr-slope --data nowhere",
+        "reproduce igr-two-parameters --data .",
+        "reproduce igr-two-parameters --output /dev/null/nowhere",
     ],
 )
 def test_a_bad_argument_gives_one_line_and_status_2(capsys, words):
@@ -79,7 +86,9 @@ def test_a_bad_argument_gives_one_line_and_status_2(capsys, words):
     assert "Traceback" not in captured.err
 
 
-@pytest.mark.parametrize("words", ["--help", "demo --help", "derive --help", "diagrams --help"])
+@pytest.mark.parametrize(
+    "words", ["--help", "demo --help", "derive --help", "diagrams --help", "reproduce --help"]
+)
 def test_help_exists(capsys, words):
     with pytest.raises(SystemExit) as stop:
         main(words.split())

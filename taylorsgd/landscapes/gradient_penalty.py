@@ -131,5 +131,6 @@ def _filled(tangent: Any) -> Any:
     """An array of zeros for a symbolic zero; a tangent of integers has the dtype float0."""
     if not isinstance(tangent, SymbolicZero):
         return tangent
-    make: Any = np if tangent.dtype == jax.dtypes.float0 else jnp
-    return make.zeros(tangent.shape, tangent.dtype)
+    kind: Any = tangent.dtype
+    make: Any = np if kind == jax.dtypes.float0 else jnp
+    return make.zeros(tangent.shape, kind)

@@ -11,7 +11,13 @@ the level 0.01, one-sided (`trend`); one of the form "the error is O(h^p)" by th
 Each file `igr_….py` or `sgd_….py` of this room is one experiment, found by its name: it defines EXPERIMENT.
 """
 
+from typing import TYPE_CHECKING
+
 from taylorsgd._lazy import loader
+
+if TYPE_CHECKING:
+    from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome
+    from taylorsgd.reproducing.registry import experiment_names, load_experiment, run_experiment
 
 __all__ = ["Experiment", "Finding", "Outcome", "experiment_names", "load_experiment", "run_experiment"]
 

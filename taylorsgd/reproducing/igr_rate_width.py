@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import new_perceptron, perceptron
-from taylorsgd.reproducing.training import Training, train
+from taylorsgd.reproducing.training import Training, stacked, train
 from taylorsgd.reproducing.trends import trend
 
 __all__ = ["EXPERIMENT", "RateWidthSize"]
@@ -66,8 +65,7 @@ def _group(size: RateWidthSize, images: Images, width: int, epochs: int, batch: 
     rates, seeds = (grid.ravel() for grid in np.meshgrid(size.rates, np.arange(size.seeds), indexing="ij"))
     inputs = int(np.prod(images.train[0].shape[1:]))
     # The same initialization at all rates; independent ones at each width and seed.
-    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(width), seed))(seeds)
-    theta = jax.vmap(lambda key: new_perceptron(key, inputs, width, size.layers))(keys)
+    theta = stacked([new_perceptron((width, int(seed)), inputs, width, size.layers) for seed in seeds])
     training = train(
         perceptron, theta, images, rates, 1000 * width + seeds, epochs, batch, every, only_fitted=True
     )

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from scipy.integrate import solve_ivp
 
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
+from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.trends import order_of_convergence, trend
 
 __all__ = ["EXPERIMENT", "Start", "TwoParameterSize", "descend", "flow", "slopes"]
@@ -101,7 +102,7 @@ def descend(at: tuple[float, float], h: float, c: float, settled: float, most: i
         path.append((a, b))
         if not abs(a) + abs(b) < 1e100 or len(path) > most:
             raise ArithmeticError(
-                f"descent from {at} with h={h:g} and c={c:g} is at {(a, b)} after {len(path)} steps"
+                f"descent from {at} with h={h:g} and c={c:g} is at {(a, b)} after {len(path) - 1} steps"
             )
     return np.array(path)
 
@@ -188,7 +189,7 @@ def _local_errors(start: Start, size: TwoParameterSize) -> dict[str, np.ndarray]
     }
 
 
-def _run(size: TwoParameterSize, images: Any, say: Say) -> Outcome:
+def _run(size: TwoParameterSize, images: Images | None, say: Say) -> Outcome:
     everything = []
     for start in size.starts:
         say(f"Paths from point {start.label}, {start.at}")

@@ -78,10 +78,8 @@ def load_images(folder: Path | str | None = None) -> Images:
         from sklearn.datasets import load_digits
 
         digits: Any = load_digits()
-        name, parts = (
-            "scikit-learn's digits",
-            {"train": (digits.images[..., None] * (255 / 16), digits.target)},
-        )
+        images = digits.images[..., None] * (255 / 16)
+        name, parts = "scikit-learn's digits", {"train": (images, digits.target)}
     elif has_idx_files(folder):
         name, parts = "IDX images", read_idx_images(folder)
     else:

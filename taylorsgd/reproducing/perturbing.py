@@ -14,7 +14,7 @@ import numpy as np
 from taylorsgd.reproducing.experiment import Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import new_perceptron, perceptron
-from taylorsgd.reproducing.training import Training, train
+from taylorsgd.reproducing.training import Training, stacked, train
 
 __all__ = ["PerturbedSize", "Shaken", "shake"]
 
@@ -112,8 +112,7 @@ def shake(
     say(str(images))
     rates, seeds = (grid.ravel() for grid in np.meshgrid(size.rates, np.arange(size.seeds), indexing="ij"))
     inputs = int(np.prod(images.train[0].shape[1:]))
-    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(size.width), seed))(seeds)
-    theta = jax.vmap(lambda key: new_perceptron(key, inputs, size.width, size.layers))(keys)
+    theta = stacked([new_perceptron(int(seed), inputs, size.width, size.layers) for seed in seeds])
     say(f"Training {len(rates)} networks of width {size.width}")
     training = train(
         perceptron, theta, images, rates, seeds, size.epochs, size.batch, size.every, only_fitted=True
@@ -125,22 +124,29 @@ def shake(
     rates, seeds = rates[chosen], seeds[chosen]
     x, y = map(jnp.asarray, images.train if on_training_set else images.test)
     say(f"Perturbing them {size.draws} times at each of {len(size.sigmas)} sizes")
-    unperturbed = _measured(measure, 1, kept, seeds, 0.0, x, y)[:, 0]
-    perturbed = [_measured(measure, size.draws, kept, seeds, sigma, x, y) for sigma in size.sigmas]
-    return Shaken(images, training, rates, seeds, np.asarray(unperturbed), np.asarray(perturbed))
+    unperturbed = np.asarray(_measured(measure, kept, kept, 0.0, x, y))
+    draws = []
+    for draw in range(size.draws):
+        noise = _noise(kept, seeds, draw)
+        draws.append([_measured(measure, kept, noise, sigma, x, y) for sigma in size.sigmas])
+    return Shaken(images, training, rates, seeds, unperturbed, np.moveaxis(np.array(draws), 0, -1))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _measured(measure: Measure, draws: int, theta: Any, seeds: Any, sigma: Any, x: Any, y: Any) -> jax.Array:
-    """The measure on every network (R) under every draw (D), one draw at a time to spare memory."""
+def _noise(theta: Any, seeds: np.ndarray, draw: int) -> Any:
+    """Standard normal numbers in the shape of R networks, the same for all networks of a seed."""
+    random = {seed: np.random.default_rng((int(seed), draw)) for seed in dict.fromkeys(seeds)}
 
-    def once(theta: Any, seed: jax.Array, draw: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), draw)
-        leaves, structure = jax.tree.flatten(theta)
-        moved = [
-            leaf * (1 + sigma * jax.random.normal(own, leaf.shape))
-            for own, leaf in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
-        ]
-        return measure(jax.tree.unflatten(structure, moved), x, y)
+    def like(leaf: Any) -> np.ndarray:
+        of_seed = {
+            seed: each.standard_normal(leaf.shape[1:], dtype=np.float32) for seed, each in random.items()
+        }
+        return np.stack([of_seed[seed] for seed in seeds])
 
-    return jax.lax.map(lambda draw: jax.vmap(once, (0, 0, None))(theta, seeds, draw), jnp.arange(draws)).T
+    return jax.tree.map(like, theta)
+
+
+@partial(jax.jit, static_argnums=0)
+def _measured(measure: Measure, theta: Any, noise: Any, sigma: Any, x: Any, y: Any) -> jax.Array:
+    """The measure of R networks, each with its parameters θ(1 + σξ)."""
+    moved = jax.tree.map(lambda leaf, xi: leaf * (1 + sigma * xi), theta, noise)
+    return jax.vmap(measure, (0, None, None))(moved, x, y)

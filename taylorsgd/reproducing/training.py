@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import jax
@@ -13,12 +14,11 @@ import numpy as np
 import optax
 
 from taylorsgd.descent.explicit import explicit_gradient_regularization
-from taylorsgd.landscapes.landscape import population_mean
 from taylorsgd.landscapes.loss_surface import squared_norm
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import accuracy, cross_entropy
 
-__all__ = ["Training", "parameter_count", "train"]
+__all__ = ["Training", "seconds_per_epoch", "stacked", "train"]
 
 Network = Callable[[Any, jax.Array], jax.Array]
 EVALUATED_AT_ONCE = 1000
@@ -67,9 +67,9 @@ class Training:
         return np.where(self.fitted, record[np.arange(len(self.best)), self.best], np.nan)
 
 
-def parameter_count(theta: Any) -> int:
-    """m, the number of parameters of one network."""
-    return sum(leaf.size for leaf in jax.tree.leaves(theta))
+def stacked(networks: Sequence[Any]) -> Any:
+    """The parameters of R networks of one shape as one pytree with a leading axis of R."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *networks)
 
 
 def train(
@@ -107,100 +107,131 @@ def train(
     """
     if epochs % every:
         raise ValueError(f"every={every} does not divide epochs={epochs}")
-    train_set, test_set = (tuple(map(jnp.asarray, part)) for part in (images.train, images.test))
-    points = len(train_set[1])
-    batch = min(batch, points)
-    one = jax.tree.map(lambda leaf: leaf[0], theta)
-    run = _Run(network, points, batch, epochs // every, every, bool(np.any(np.asarray(mu))), only_fitted)
-    mus = jnp.broadcast_to(jnp.asarray(mu, jnp.float32), np.shape(rates))
-    records, best, kept = _all(
-        run, theta, jnp.asarray(rates, jnp.float32), mus, jnp.asarray(seeds), train_set, test_set
-    )
-    fields: list[Any] = [
-        np.arange(epochs // every + 1) * every * (points // batch),
-        *(np.asarray(record, np.float64) for record in records),
-        np.asarray(best),
-        kept,
-        parameter_count(one),
-    ]
-    return Training(*fields)
+    x, y = map(jnp.asarray, images.train)
+    batch = min(batch, len(y))
+    updates = len(y) // batch
+    rates, mus = (jnp.broadcast_to(jnp.asarray(each, jnp.float32), np.shape(rates)) for each in (rates, mu))
+    update = partial(_update, network, bool(np.any(np.asarray(mu))))
+    records = [_look(network, theta, images)]
+    best, highest, kept = _better(0, theta, records[0], only_fitted, np.full(len(rates), -1), -1.0, theta)
+    for epoch in range(1, epochs + 1):
+        orders = [np.random.default_rng((int(seed), epoch)).permutation(len(y)) for seed in seeds]
+        rows = np.stack(orders)[:, : updates * batch].reshape(len(rates), updates, batch)
+        for number in range(updates):
+            theta = update(theta, rates, mus, rows[:, number], x, y)
+        if epoch % every == 0:
+            records.append(_look(network, theta, images))
+            best, highest, kept = _better(
+                len(records) - 1, theta, records[-1], only_fitted, best, highest, kept
+            )
+    loss, slope, right, tested, norm = np.stack(records, axis=-1)
+    steps = np.arange(len(records)) * every * updates
+    return Training(steps, loss, slope, right, tested, norm, best, kept, _count(kept))
 
 
-@partial(jax.jit, static_argnums=0)
-def _all(run: _Run, *arguments: Any) -> Any:
-    return jax.vmap(run, (0, 0, 0, 0, None, None))(*arguments)
+def seconds_per_epoch(network: Network, theta: Any, images: Images, batch: int, regularized: bool) -> float:
+    """How long an epoch of training one network takes, with a look at it: from five updates, after one more.
+
+    Args:
+        network: scores of images.
+        theta: the parameters, a pytree with a leading axis of 1.
+        images: the whole sets.
+        batch: images in a batch.
+        regularized: whether with explicit gradient regularization.
+    """
+    x, y = map(jnp.asarray, images.train)
+    batch = min(batch, len(y))
+    one = jnp.ones(1)
+    few = images.subset(EVALUATED_AT_ONCE, EVALUATED_AT_ONCE)
+
+    def timed(count: int, action: Callable[[], Any]) -> float:
+        jax.block_until_ready(action())
+        start = perf_counter()
+        for _ in range(count):
+            jax.block_until_ready(action())
+        return (perf_counter() - start) / count
+
+    rows = np.arange(batch)[None]
+    update = timed(5, lambda: _update(network, regularized, theta, 1e-6 * one, one, rows, x, y))
+    look = timed(1, lambda: _look(network, theta, few))
+    share = (len(images.train[1]) + len(images.test[1])) / (len(few.train[1]) + len(few.test[1]))
+    return update * (len(y) // batch) + look * share
 
 
-@dataclass(frozen=True)
-class _Run:
-    """The training of one network: a scan over checkpoints, epochs and batches."""
+@partial(jax.jit, static_argnums=(0, 1))
+def _update(
+    network: Network, regularized: bool, theta: Any, rates: Any, mus: Any, rows: Any, x: Any, y: Any
+) -> Any:
+    """One step of SGD for all networks, each with its own rates and batch."""
 
-    network: Network
-    points: int
-    batch: int
-    checkpoints: int
-    every: int
-    regularized: bool
-    only_fitted: bool
+    def one(theta: Any, rate: jax.Array, mu: jax.Array, rows: jax.Array) -> Any:
+        def loss(theta: Any) -> jax.Array:
+            return cross_entropy(network(theta, x[rows]), y[rows])
 
-    def __call__(
-        self, theta: Any, rate: jax.Array, mu: jax.Array, seed: jax.Array, train_set: Any, test_set: Any
-    ) -> Any:
-        """The records at all checkpoints, the number of the best one, and θ there."""
-        x, y = train_set
-        key = jax.random.key(seed)
-        updates = self.points // self.batch
-        penalty = [explicit_gradient_regularization(mu)] if self.regularized else []
+        penalty = [explicit_gradient_regularization(mu)] if regularized else []
         optimizer = optax.with_extra_args_support(optax.chain(*penalty, optax.sgd(rate)))
+        state = optimizer.init(theta)  # plain descent has none to carry along
+        change, _ = optimizer.update(jax.grad(loss)(theta), state, theta, value_fn=loss)
+        return optax.apply_updates(theta, change)
 
-        def update(theta: Any, rows: jax.Array) -> tuple[Any, None]:
-            def loss(theta: Any) -> jax.Array:
-                return cross_entropy(self.network(theta, x[rows]), y[rows])
+    return jax.vmap(one)(theta, rates, mus, rows)
 
-            state = optimizer.init(theta)
-            change, _ = optimizer.update(jax.grad(loss)(theta), state, theta, value_fn=loss)
-            return optax.apply_updates(theta, change), None
 
-        def epoch(theta: Any, number: jax.Array) -> tuple[Any, None]:
-            order = jax.random.permutation(jax.random.fold_in(key, number), self.points)
-            rows = order[: updates * self.batch].reshape(updates, self.batch)
-            return jax.lax.scan(update, theta, rows)
-
-        def advance(carry: Any, number: jax.Array) -> Any:
-            theta, *best = carry
-            theta, _ = jax.lax.scan(epoch, theta, (number - 1) * self.every + jnp.arange(self.every))
-            record = self._look(theta, train_set, test_set)
-            return (theta, *self._best(number, theta, record, *best)), record
-
-        record = self._look(theta, train_set, test_set)
-        none = (jnp.asarray(-1), jnp.asarray(-1.0), theta)
-        start = (theta, *self._best(jnp.asarray(0), theta, record, *none))
-        (_, best, _, kept), records = jax.lax.scan(advance, start, 1 + jnp.arange(self.checkpoints))
-        joined = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), record, records)
-        return joined, best, kept
-
-    def _look(self, theta: Any, train_set: Any, test_set: Any) -> tuple[jax.Array, ...]:
-        """E, |∇E|² and the accuracy on the training set, the accuracy on the test set, and |θ|²."""
-
-        def of_part(part: Any, weights: jax.Array) -> Any:
-            def loss(theta: Any) -> tuple[jax.Array, jax.Array]:
-                scores = self.network(theta, part[0])
-                return cross_entropy(scores, part[1], weights), accuracy(scores, part[1], weights)
-
-            return jax.value_and_grad(loss, has_aux=True)(theta)
-
-        (value, right), gradient = population_mean(of_part, train_set, EVALUATED_AT_ONCE)
-        tested = population_mean(
-            lambda part, weights: accuracy(self.network(theta, part[0]), part[1], weights),
-            test_set,
-            EVALUATED_AT_ONCE,
+def _look(network: Network, theta: Any, images: Images) -> np.ndarray:
+    """E, |∇E|², the accuracies on the training and test sets and |θ|² of R networks, an array (5, R)."""
+    (loss, right, gradient), (_, tested, _) = (
+        jax.tree.map(
+            lambda *parts: sum(parts),
+            *(_sums(network, with_slope, theta, *part, 1 / len(labels)) for part in _parts(pictures, labels)),
         )
-        return value, squared_norm(gradient), right, tested, squared_norm(theta)
+        for with_slope, (pictures, labels) in ((True, images.train), (False, images.test))
+    )
+    squares = jax.vmap(squared_norm)
+    return np.array([loss, squares(gradient), right, tested, squares(theta)], dtype=np.float64)
 
-    def _best(self, number: jax.Array, theta: Any, record: Any, best: Any, highest: Any, kept: Any) -> Any:
-        """The best checkpoint so far, its test accuracy, and θ there."""
-        loss, _, right, tested, _ = record
-        eligible = jnp.isfinite(loss) & ((right > 1 - 0.5 / self.points) | (not self.only_fitted))
-        better = eligible & (tested > highest)
-        chosen = jax.tree.map(lambda new, old: jnp.where(better, new, old), theta, kept)
-        return jnp.where(better, number, best), jnp.where(better, tested, highest), chosen
+
+def _parts(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    count = -(-len(y) // EVALUATED_AT_ONCE)
+    return list(zip(np.array_split(x, count), np.array_split(y, count), strict=True))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _sums(
+    network: Network, with_slope: bool, theta: Any, x: Any, y: Any, weight: Any
+) -> tuple[Any, Any, Any]:
+    """Weighted sums over some images, for each network: the loss, the right answers, and the loss's gradient."""
+
+    def loss(theta: Any) -> tuple[jax.Array, jax.Array]:
+        scores = network(theta, x)
+        share = weight * len(y)
+        return share * cross_entropy(scores, y), share * accuracy(scores, y)
+
+    def one(theta: Any) -> tuple[Any, Any, Any]:
+        if not with_slope:
+            return *loss(theta), 0.0
+        (value, right), gradient = jax.value_and_grad(loss, has_aux=True)(theta)
+        return value, right, gradient
+
+    return jax.vmap(one, out_axes=(0, 0, 0 if with_slope else None))(theta)
+
+
+def _better(
+    number: int, theta: Any, record: np.ndarray, only_fitted: bool, best: np.ndarray, highest: Any, kept: Any
+) -> tuple[np.ndarray, np.ndarray, Any]:
+    """The best checkpoints so far, their test accuracies, and the parameters there."""
+    loss, _, right, tested, _ = record
+    eligible = np.isfinite(loss) & ((right > 1 - 1e-5) | (not only_fitted))
+    better = eligible & (tested > highest)
+    if better.any():
+        kept = _chosen(better, theta, kept)
+    return np.where(better, number, best), np.where(better, tested, highest), kept
+
+
+@jax.jit
+def _chosen(which: Any, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda n, o: jnp.where(which.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)
+
+
+def _count(theta: Any) -> int:
+    """The number of parameters of one of R networks."""
+    return sum(leaf[0].size for leaf in jax.tree.leaves(theta))
