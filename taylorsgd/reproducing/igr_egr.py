@@ -154,8 +154,9 @@ def _run(size: ResidualSize, images: Images | None, say: Say) -> Outcome:
 
 
 def _findings(size: ResidualSize, rows: Sequence[dict[str, Any]]) -> list[Finding]:
-    plain = [row for row in rows if row["mu"] == 0 and np.isfinite(row["E"])]
-    compared = [row for row in rows if row["rate"] == size.rate and np.isfinite(row["E"])]
+    finite = [row for row in rows if np.isfinite(row["R_IG"])]
+    plain = [row for row in finite if row["mu"] == 0]
+    compared = [row for row in finite if row["rate"] == size.rate]
     R, accuracy = "R_IG", "test accuracy"
 
     def column(chosen: Sequence[dict[str, Any]], name: str) -> list[Any]:
@@ -193,8 +194,9 @@ def _gains(size: ResidualSize, rows: Sequence[dict[str, Any]]) -> list[Finding]:
     }
     mu = max(gains, key=lambda mu: gains[mu].mean())
     gain = float(gains[mu].mean())
-    # A spread of 0 has no t; the exact sign of such gains is all there is to say.
-    single = float(gain <= 0)
+    single = float(
+        gain <= 0
+    )  # gains without a spread, as of one network, have no t; their sign is all there is
     if gains[mu].std() > 0:
         test: Any = ttest_1samp(gains[mu], 0.0, alternative="greater")
         single = float(test.pvalue)

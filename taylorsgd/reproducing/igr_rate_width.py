@@ -35,7 +35,8 @@ class RateWidthSize:
         epochs: of SGD.
         batch: images in a batch.
         every: epochs between checkpoints.
-        full_batch_epochs: updates of full-batch descent, for networks of the last width, as a control.
+        full_batch_rates: the learning rates of full-batch descent, for networks of the middle width.
+        full_batch_epochs: its updates.
     """
 
     widths: tuple[int, ...]
@@ -48,7 +49,13 @@ class RateWidthSize:
     epochs: int
     batch: int
     every: int
+    full_batch_rates: tuple[float, ...]
     full_batch_epochs: int
+
+    @property
+    def middle(self) -> int:
+        """The middle width."""
+        return self.widths[len(self.widths) // 2]
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,18 @@ class Group:
     training: Training
 
 
-def _group(size: RateWidthSize, images: Images, width: int, epochs: int, batch: int, every: int) -> Group:
-    rates, seeds = (grid.ravel() for grid in np.meshgrid(size.rates, np.arange(size.seeds), indexing="ij"))
+def _group(size: RateWidthSize, images: Images, width: int, full_batch: bool = False) -> Group:
+    """All networks of one width, by SGD or by full-batch descent."""
+    if full_batch:
+        choices, epochs, batch, every = (
+            size.full_batch_rates,
+            size.full_batch_epochs,
+            size.points,
+            size.full_batch_epochs // 50 or 1,
+        )
+    else:
+        choices, epochs, batch, every = size.rates, size.epochs, size.batch, size.every
+    rates, seeds = (grid.ravel() for grid in np.meshgrid(choices, np.arange(size.seeds), indexing="ij"))
     inputs = int(np.prod(images.train[0].shape[1:]))
     # The same initialization at all rates; independent ones at each width and seed.
     theta = stacked([new_perceptron((width, int(seed)), inputs, width, size.layers) for seed in seeds])
@@ -123,8 +140,14 @@ def _trend(
 ) -> Finding:
     """A trend of a column, or of a function of a row, among rows that share the columns `within`."""
     read = itemgetter(y) if isinstance(y, str) else y
-    strata = [tuple(row[name] for name in within) for row in rows]
-    found = trend([row[x] for row in rows], [read(row) for row in rows], expected, strata)
+    points = [(row[x], read(row), tuple(row[name] for name in within)) for row in rows]
+    # A network that diverged after its best has no ratio at the end.
+    columns = list(zip(*(point for point in points if np.isfinite(point[:2]).all()), strict=True)) or [
+        (),
+        (),
+        (),
+    ]
+    found = trend(columns[0], columns[1], expected, columns[2])
     return Finding.of_trend(claim, found, source)
 
 
@@ -186,11 +209,9 @@ def _run(size: RateWidthSize, images: Images | None, say: Say) -> Outcome:
     groups = []
     for width in size.widths:
         say(f"Training {len(size.rates) * size.seeds} networks of width {width}")
-        groups.append(_group(size, images, width, size.epochs, size.batch, size.every))
-    say(f"Training {len(size.rates) * size.seeds} networks of width {size.widths[-1]} on full batches")
-    full = _group(
-        size, images, size.widths[-1], size.full_batch_epochs, size.points, size.full_batch_epochs // 50 or 1
-    )
+        groups.append(_group(size, images, width))
+    say(f"Training {len(size.full_batch_rates) * size.seeds} networks of width {size.middle} on full batches")
+    full = _group(size, images, size.middle, full_batch=True)
     rows, control = _rows(groups, f"batches of {size.batch}"), _rows([full], "full batch")
     fitted = sum(row["fitted"] for row in rows)
     notes = [
@@ -280,7 +301,8 @@ EXPERIMENT = Experiment(
             epochs=100,
             batch=32,
             every=2,
-            full_batch_epochs=1500,
+            full_batch_rates=(0.04, 0.08, 0.16, 0.32),
+            full_batch_epochs=1000,
         ),
         "full": RateWidthSize(
             widths=(16, 32, 64, 128, 256),
@@ -293,7 +315,8 @@ EXPERIMENT = Experiment(
             epochs=400,
             batch=32,
             every=2,
-            full_batch_epochs=6000,
+            full_batch_rates=(0.02, 0.04, 0.08, 0.16, 0.32),
+            full_batch_epochs=5000,
         ),
     },
     lasts={"quick": "about a minute", "full": "about an hour"},

@@ -49,21 +49,21 @@ def _run(size: PerturbedSize, images: Images | None, say: Say) -> Outcome:
 def _picture(size: PerturbedSize, shaken: Shaken) -> Figure:
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
-    sigmas = np.array(size.sigmas)
+    sigmas = np.array([0.0, *size.sigmas])
     for rate in size.rates:
         chosen = shaken.rates == rate
         if not chosen.any():
             continue
         colour = colormaps["viridis"](0.9 * size.rates.index(rate) / max(len(size.rates) - 1, 1))
-        values = shaken.perturbed[:, chosen].reshape(len(sigmas), -1)
-        mean, spread = values.mean(axis=1), values.std(axis=1)
+        every = [shaken.unperturbed[chosen], *shaken.perturbed[:, chosen]]
+        mean, spread = (np.array([statistic(values) for values in every]) for statistic in (np.mean, np.std))
         axes.plot(sigmas, mean, "o-", ms=4, color=colour, label=f"$h = {rate:g}$")
         for side in (-1, 1):
             axes.plot(sigmas, mean + side * spread, "--", lw=0.7, color=colour)
     axes.axhline(1 / CLASSES, color="0.7", lw=1, zorder=0)
-    axes.text(sigmas[0], 1 / CLASSES, "chance", color="0.5", va="bottom", fontsize=8)
+    axes.text(0, 1 / CLASSES, "chance", color="0.5", va="bottom", fontsize=8)
     axes.set(xlabel="perturbation $σ$, relative to each parameter", ylabel="test accuracy", ylim=(0, 1.02))
-    axes.set_title("(3b) Robustness; dashed: one standard deviation over perturbations")
+    axes.set_title("(3b) Robustness; dashed: one standard deviation")
     axes.legend(fontsize=8)
     return figure
 

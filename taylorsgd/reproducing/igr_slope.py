@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -20,12 +21,16 @@ from taylorsgd.reproducing.trends import trend
 __all__ = ["EXPERIMENT", "PERTURBED"]
 
 
+LEAST = 1e-30
+"""A slope below the range of float32 is drawn here."""
+
+
 def _loss(theta: Any, x: jax.Array, y: jax.Array) -> jax.Array:
     return cross_entropy(perceptron(theta, x), y)
 
 
 def _slope(theta: Any, x: jax.Array, y: jax.Array) -> jax.Array:
-    return loss_surface_slope(_loss, theta, x, y)
+    return jnp.maximum(loss_surface_slope(_loss, theta, x, y), LEAST)
 
 
 def _run(size: PerturbedSize, images: Images | None, say: Say) -> Outcome:

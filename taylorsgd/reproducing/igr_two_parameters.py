@@ -325,7 +325,7 @@ def _of_ricochet(path: np.ndarray, h: float) -> Finding:
 
 
 def _notes(everything: Sequence[Paths]) -> list[str]:
-    notes = []
+    notes = ["Table A.1's μ is read as equation A.31 has it, E_μ = E + μ R_IG; equation 8 would call it μ/2"]
     for paths in everything:
         start = paths.start
         step = paths.explicit[1]
@@ -339,6 +339,8 @@ def _notes(everything: Sequence[Paths]) -> list[str]:
     return notes
 
 
+VIEW = 4.2
+"""How far from the origin the pictures reach."""
 COLORS = {
     "descent, h_S": ("tab:green", "-", 2.0),
     "descent, h_M": ("tab:red", "-", 1.6),
@@ -364,24 +366,27 @@ def _picture(
 ) -> Figure:
     figure = Figure(figsize=(12, 10), layout="constrained")
     plane, ratio, jumps, local = figure.subplots(2, 2).flat
-    _draw_surface(plane, 0.0, 4.2)
+    _draw_surface(plane, 0.0, VIEW)
     for paths in everything:
         for name, (points, _) in paths.named.items():
             color, style, width = COLORS[name]
             label = LABELS[name] if paths is everything[0] else None
             a, b = np.array([point for _, point in _thinned(points, 4000)]).T
             plane.plot(a, b, color=color, ls=style, lw=width, label=label)
-    plane.plot(*size.starts[0].at, "ko", ms=5)
-    plane.set_title(
-        "(1a) From two starting points" if len(everything) > 1 else "(1a) From one starting point"
-    )
-    plane.legend(loc="upper left", fontsize=8)
+    for start in size.starts:
+        if max(start.at) < VIEW:
+            plane.plot(*start.at, "ko", ms=5)
+            plane.annotate(start.label, start.at, (7, -3), textcoords="offset points", weight="bold")
+        else:  # the first path that comes into view
+            plane.text(VIEW - 0.05, 2.95, f"from {start.label}", ha="right", weight="bold")
+    plane.set_title("(1a) Descent and flows")
+    plane.legend(loc="upper left", fontsize=7, framealpha=1)
 
     ratio.plot(size.rates, ratios, "o-", color="tab:red")
     ratio.set(xlabel="learning rate $h$", ylabel="$R_{IG}/E$ after descent, $= x^2 |θ|^2$", xscale="log")
     ratio.set_title(f"(1b) From point {size.starts[0].label}")
 
-    _draw_surface(jumps, -4.2, 4.2)
+    _draw_surface(jumps, -VIEW, VIEW)
     small = everything[0].small
     jumps.plot(*small.T, color="tab:green", lw=2, label=f"$h_S = {size.starts[0].small:g}$")
     jumps.plot(*ricochet.T, "o-", color="tab:red", ms=4, lw=1, label=f"$h_L = {size.large:g}$")

@@ -37,8 +37,11 @@ class Images:
         return Images(self.name, *first)  # type: ignore[arg-type]
 
     def pooled(self, side: int) -> Images:
-        """Square images averaged down to about side × side pixels; smaller ones are left as they are."""
-        factor = max(1, self.train[0].shape[1] // side)
+        """Square images averaged over equal blocks, down to as near side × side pixels as whole blocks allow."""
+        height = self.train[0].shape[1]
+        factor = min(
+            (k for k in range(1, height + 1) if height % k == 0), key=lambda k: abs(height // k - side)
+        )
         small = []
         for x, y in (self.train, self.test):
             n, height, width, colours = x.shape

@@ -125,3 +125,15 @@ def test_images_are_shuffled_split_and_pooled() -> None:
     small = whole.pooled(4)
     np.testing.assert_allclose(small.train[0][3, 1, 2, 0], whole.train[0][3, 2:4, 4:6, 0].mean(), rtol=1e-6)
     assert whole.pooled(8).train[0].shape == whole.train[0].shape == whole.pooled(100).train[0].shape
+
+
+@pytest.mark.parametrize(
+    ("height", "side", "pooled"), [(28, 8, 7), (28, 12, 14), (32, 16, 16), (8, 8, 8), (7, 3, 7)]
+)
+def test_images_are_pooled_in_whole_blocks(height: int, side: int, pooled: int) -> None:
+    x = np.random.default_rng(0).normal(size=(2, height, height, 3))
+    y = np.zeros(2, np.int32)
+    small, _ = Images("noise", (x, y), (x, y)).pooled(side).train
+    assert small.shape == (2, pooled, pooled, 3)
+    k = height // pooled
+    np.testing.assert_allclose(small[1, -1, 0], x[1, -k:, :k].mean(axis=(0, 1)), rtol=1e-12)
