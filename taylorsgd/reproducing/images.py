@@ -40,7 +40,7 @@ class Images:
         """Square images averaged over equal blocks, down to as near side × side pixels as whole blocks allow."""
         height = self.train[0].shape[1]
         factor = min(
-            (k for k in range(1, height + 1) if height % k == 0), key=lambda k: abs(height // k - side)
+            (k for k in range(1, height + 1) if height % k == 0), key=lambda k: abs(np.log(height / k / side))
         )
         small = []
         for x, y in (self.train, self.test):
