@@ -214,6 +214,8 @@ def _run(size: RateWidthSize, images: Images | None, say: Say) -> Outcome:
     full = _group(size, images, size.middle, full_batch=True)
     rows, control = _rows(groups, f"batches of {size.batch}"), _rows([full], "full batch")
     fitted = sum(row["fitted"] for row in rows)
+    if not fitted:
+        raise ArithmeticError(f"no network fits all {size.points} training images in {size.epochs} epochs")
     notes = [
         str(images),
         f"{fitted} of {len(rows)} networks fit all training images at some checkpoint; the others are left out "
@@ -297,8 +299,8 @@ EXPERIMENT = Experiment(
             layers=5,
             points=1000,
             tested=2000,
-            side=8,
-            epochs=100,
+            side=14,
+            epochs=150,
             batch=32,
             every=2,
             full_batch_rates=(0.04, 0.08, 0.16, 0.32),
