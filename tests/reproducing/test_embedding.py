@@ -93,7 +93,7 @@ def test_a_page_holds_what_is_put_on_it() -> None:
     (axes,) = page.figure(margin=1.0).axes
     box, stroke, dot = axes.patches
     assert box.get_extents().width > 0 and dot.get_linewidth() == pytest.approx(0.1 * 0.5 * 72)
-    assert stroke.get_linestyle() == (0.0, pytest.approx((0.2 * 36, 0.4 * 36)))
+    assert stroke.get_linestyle() == (0, (2.0, 4.0)), "in line widths"
     (text,) = axes.texts
     assert text.get_text() == "n" and text.get_position() == (10.0, 22.0)
     assert axes.get_ylim()[0] > axes.get_ylim()[1], "y grows downwards"
