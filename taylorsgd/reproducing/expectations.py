@@ -55,8 +55,9 @@ class Expectations:
             raise ValueError(f"landscape has {len(self.landscape.variables)} variables; this is for one")
         low, high = self.interval
         line = np.linspace(low, high, 1001)
+        variables = self.landscape.variables
         for loss in self.landscape.losses:
-            after = line - self.rate * lambdify(self.landscape.variables, diff(loss, *self.landscape.variables))(line)
+            after = line - self.rate * lambdify(variables, diff(loss, *variables))(line)
             if np.min(after) < low or np.max(after) > high:
                 raise ValueError(
                     f"interval={self.interval} is left by an update with η = {self.rate:g}: it reaches "
@@ -86,14 +87,12 @@ class Expectations:
     @cached_property
     def _update(self) -> np.ndarray:
         """U in the values at the points."""
-        slopes = (
-            lambdify(self.landscape.variables, diff(loss, *self.landscape.variables))
-            for loss in self.landscape.losses
-        )
-        return sum(
-            float(weight) * self._interpolate(self._points - self.rate * slope(self._points))
-            for weight, slope in zip(self.landscape.weights, slopes, strict=True)
-        )
+        variables = self.landscape.variables
+        total = np.zeros((self.size, self.size))
+        for loss, weight in zip(self.landscape.losses, self.landscape.weights, strict=True):
+            after = self._points - self.rate * lambdify(variables, diff(loss, *variables))(self._points)
+            total += float(weight) * self._interpolate(after)
+        return total
 
     def _interpolate(self, at: np.ndarray) -> np.ndarray:
         """The matrix from values at the points to values elsewhere.

@@ -95,7 +95,7 @@ def _of_the_landscape() -> list[Finding]:
     noise = Matrix([place.sample_loss.coeff(x)]).jacobian([u, v, z]).subs(valley)
     eigenvalues = {simplify(value): count for value, count in curvature.eigenvals().items()}
     turn = Symbol("c", real=True)
-    turned = {u: cos(turn) * u - sin(turn) * v, v: sin(turn) * u + cos(turn) * v, z: z + turn}
+    turned: Any = {u: cos(turn) * u - sin(turn) * v, v: sin(turn) * u + cos(turn) * v, z: z + turn}
     change = simplify(
         (place.sample_loss.subs(turned, simultaneous=True) - place.sample_loss).expand(trig=True)
     )
