@@ -3,11 +3,7 @@ r"""One update of every rule, in JAX: what `simulate` repeats.
 The rules are those of `spacetime.updates`. Their numbers are traced, so that runs that differ only in β, λ, the
 decay or the rates share compiled code. The two rules with curvature solve F(s) = s + η ∇l_t(θ + λs) = 0 for the
 step s by Newton's method, (1 + ηλ ∇∇l_t(θ + λs)) δ = −F(s), with conjugate gradients inside: the implicit step
-to the end, the second-order update from s = 0 and once. Neither forms a Hessian. GDC follows, on all N points,
-
-    ∇ tr Ĉ = (2/(N − 1)) Σ_n H_n (g_n − ḡ),
-
-a Hessian-vector product for each point.
+to the end, the second-order update from s = 0 and once. Neither forms a Hessian, nor does GDC (see `noise`).
 """
 
 from __future__ import annotations
@@ -23,9 +19,19 @@ import optax
 from jax import lax
 from jax.scipy.sparse.linalg import cg
 
+from taylorsgd.descent.noise import noise_slope
 from taylorsgd.landscapes.landscape import PointFunction, weighted_loss
 from taylorsgd.landscapes.loss_surface import squared_norm
-from taylorsgd.spacetime import Descent, HeavyBall, ImplicitStep, Nesterov, SecondOrder, Update
+from taylorsgd.spacetime import (
+    GDC,
+    Descent,
+    HeavyBall,
+    ImplicitStep,
+    Nesterov,
+    SecondOrder,
+    Spacetime,
+    Update,
+)
 
 __all__ = ["AnyUpdate", "Step", "form_of", "numbers_of", "update_rule"]
 
@@ -39,12 +45,12 @@ NEWTON = 20
 """The most iterations for one implicit step."""
 
 
-def numbers_of(update: AnyUpdate, updates: int) -> dict[str, np.ndarray]:
-    """What a rule computes with: all r_t, and β, the decay w or λ.
+def numbers_of(update: AnyUpdate, spacetime: Spacetime, updates: int) -> dict[str, np.ndarray]:
+    """What a rule computes with: all r_t, and β, the decay w, λ, or 1/B − 1/N of GDC.
 
     Raises:
         TypeError: if `update` is neither an update rule nor a function.
-        ValueError: if a number is still a symbol, or there are not as many rates as updates.
+        ValueError: if a number is still a symbol, there are not as many rates as updates, or GDC meets batches.
     """
     if not isinstance(update, Update):
         if not callable(update):
@@ -55,10 +61,12 @@ def numbers_of(update: AnyUpdate, updates: int) -> dict[str, np.ndarray]:
         return {"rates": np.ones(updates)}
     names = {"beta": "beta", "decay": "decay", "lam": "instant"}
     given = {name: getattr(update, field) for name, field in names.items() if hasattr(update, field)}
+    if isinstance(update, GDC):
+        given["B"] = 1 / update.B - 1 / update.rows(spacetime)
     rates = update.schedule(updates)
     for name, number in [*given.items(), *((f"rates[{t}]", rate) for t, rate in enumerate(rates))]:
         if number.free_symbols:
-            raise ValueError(f"update={update!r} leaves {name}={number} open; give a number")
+            raise ValueError(f"update={update!r} leaves {name} open in {number}; give a number")
     numbers = {name: np.array(float(number)) for name, number in given.items()}
     return numbers | {"rates": np.array([float(rate) for rate in rates])}
 
@@ -71,7 +79,7 @@ def form_of(update: AnyUpdate) -> AnyUpdate:
         return type(update)(0, convention=update.convention)  # type: ignore[arg-type]
     if isinstance(update, (SecondOrder, ImplicitStep)):
         return type(update)(0)
-    return update
+    return GDC() if isinstance(update, GDC) else update
 
 
 def update_rule(
@@ -105,6 +113,14 @@ def update_rule(
         step = _newton_step if isinstance(update, ImplicitStep) else _newton_direction
         solve = partial(step, gradient, eta, numbers["lam"])
         return (theta,), lambda state, batch, _: (_sum(1, state[0], 1, solve(state[0], batch)),)
+    if isinstance(update, GDC):
+
+        def avoid(state: Any, batch: Any, _: Any) -> Any:
+            (here,) = state
+            slope, of_noise = noise_slope(loss, here, batch)
+            return (_sum(1, here, -eta, _sum(1, slope, eta * numbers["B"] / 4, of_noise)),)
+
+        return (theta,), avoid
     if isinstance(update, Descent):
 
         def descend(state: Any, batch: Any, rate: Any) -> Any:
@@ -134,7 +150,7 @@ def update_rule(
         return (theta, zero), outside if update.convention == "torch" else inside
     raise NotImplementedError(
         f"{type(update).__name__} is not simulated; supported are Descent, HeavyBall, Nesterov, SecondOrder, "
-        "ImplicitStep and functions of eta that return an optax transformation"
+        "ImplicitStep, GDC and functions of eta that return an optax transformation"
     )
 
 

@@ -32,7 +32,7 @@ from taylorsgd.landscapes.landscape import (
     population_mean,
     weighted_loss,
 )
-from taylorsgd.spacetime import ODE, SDE, Descent, Spacetime
+from taylorsgd.spacetime import GDC, ODE, SDE, Descent, Spacetime
 
 __all__ = ["simulate"]
 
@@ -148,8 +148,8 @@ def simulate(
         if fixed:
             _refuse_other_points(place, spacetime, test_points)
         rule = Descent() if update is None else update
-        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, len(batches)))
-        at_once = min(trials, chunk or _trials_at_once(place, theta, count, batches))
+        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, spacetime, len(batches)))
+        at_once = min(trials, chunk or _trials_at_once(place, theta, count, batches, rule))
         seen = TrainingSets.seen_by(key, "fixed" if fixed else count, trials, None if place.size else at_once)
         run = partial(
             _trials,
@@ -192,13 +192,14 @@ def _refuse_other_points(landscape: Landscape, spacetime: Spacetime, test_points
         )
 
 
-def _trials_at_once(landscape: Landscape, theta: Any, rows: int, batches: np.ndarray) -> int:
+def _trials_at_once(landscape: Landscape, theta: Any, rows: int, batches: np.ndarray, rule: AnyUpdate) -> int:
     """How many trials fit the budget. A sampler's must not depend on the batches: they share its points."""
     parameters = sum(leaf.size for leaf in jax.tree.leaves(theta))
     point, arising = floats_per_point(landscape, theta)
     width = rows if landscape.size is None else batches.shape[1]
     steps = 0 if landscape.size is None else batches.size
-    return max(1, min(1024, BUDGET // (8 * parameters + rows * point + 4 * width * arising + steps)))
+    vectors = 8 + (4 * rows if isinstance(rule, GDC) else 0)  # as long as θ; GDC has some for every point
+    return max(1, min(1024, BUDGET // (vectors * parameters + rows * point + 4 * width * arising + steps)))
 
 
 def _points(
