@@ -34,6 +34,7 @@ from taylorsgd.formulas import (
 from taylorsgd.landscapes import FiniteLandscape
 from taylorsgd.spacetime import (
     GD,
+    GDC,
     ODE,
     SDE,
     SGD,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GD",
+    "GDC",
     "ODE",
     "SDE",
     "SGD",

@@ -36,7 +36,7 @@ from taylorsgd.formulas.observables import (
     TrainLoss,
 )
 from taylorsgd.landscapes import FiniteLandscape
-from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement, Update
+from taylorsgd.spacetime import GD, GDC, ODE, SDE, SGD, Grid, Replacement, Update
 
 __all__ = ["perturb"]
 
@@ -92,8 +92,8 @@ def perturb(
         landscape: the finite population that the rows are drawn from.
         at: the initial point θ_0, in any form that `landscape.point` takes.
         order: the highest power of η, an int of at least 0.
-        update: the update rule, a `Descent`, `HeavyBall` or `Nesterov`; None for plain descent. The ODE and SDE
-            have none.
+        update: the update rule, such as a `Descent`, `HeavyBall` or `Nesterov`; None for plain descent. The ODE
+            and SDE have none.
 
     Returns:
         An expanded polynomial in `taylorsgd.symbols.eta` of degree at most `order`. For a vector, and for the
@@ -130,6 +130,8 @@ def perturb(
         local = LocalExpansion(landscape, at, order, members, sizes)
         means = _mean_under_flow(local)
     else:
+        if isinstance(update, GDC):
+            update.rows(spacetime)
         size, schedules = _schedules(spacetime)
         updates = len(next(iter(schedules)))
         local = LocalExpansion(landscape, at, order, members, numbers_of(update, updates))

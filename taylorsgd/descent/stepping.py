@@ -8,13 +8,13 @@ from typing import Any
 from sympy import Expr, Integer
 
 from taylorsgd.descent.local_expansion import LocalExpansion, Rows, Series
-from taylorsgd.spacetime import Descent, HeavyBall, ImplicitStep, Nesterov, SecondOrder
+from taylorsgd.spacetime import GDC, Descent, HeavyBall, ImplicitStep, Nesterov, SecondOrder
 
 __all__ = ["descend", "numbers_of"]
 
 
 def numbers_of(update: Any, updates: int) -> list[Expr]:
-    """What a run computes with besides the landscape: β, w and all r_t; or λ; or nothing.
+    """What a run computes with besides the landscape: β, w and all r_t; or λ; or 1/B of GDC; or nothing.
 
     Raises:
         TypeError: if `update` is no update rule that runs here.
@@ -24,9 +24,11 @@ def numbers_of(update: Any, updates: int) -> list[Expr]:
         return []
     if isinstance(update, (SecondOrder, ImplicitStep)):
         return [update.instant]
+    if isinstance(update, GDC):
+        return [1 / update.B]
     if not isinstance(update, (Descent, HeavyBall, Nesterov)):
         raise TypeError(
-            f"update={update!r} must be a Descent, HeavyBall, Nesterov, SecondOrder or ImplicitStep"
+            f"update={update!r} must be a Descent, HeavyBall, Nesterov, SecondOrder, ImplicitStep or GDC"
         )
     rates = [Integer(1)] * updates if update.rates is None else list(update.rates)
     if len(rates) != updates:
@@ -45,6 +47,8 @@ def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: 
     """
     if isinstance(update, (SecondOrder, ImplicitStep)):
         return _descend_by_curvature(local, rows, batches, isinstance(update, ImplicitStep))
+    if isinstance(update, GDC):
+        return _descend_with_regularizer(local, rows, len(batches))
     one, zero = local.domain.one, local.domain.zero
     beta, decay, *rates = local.sizes or [zero, zero, *[one] * len(batches)]
     axes = range(local.dimension)
@@ -103,4 +107,28 @@ def _descend_by_curvature(
         displacement = [
             [x + y for x, y in zip(*pair, strict=True)] for pair in zip(displacement, step, strict=True)
         ]
+    return displacement
+
+
+def _descend_with_regularizer(local: LocalExpansion, rows: Rows, updates: int) -> list[Series]:
+    """T updates on l̂ + η (1/B − 1/N)/4 · tr Ĉ, with Ĉ from its definition."""
+    zero, axes, size = local.domain.zero, range(local.dimension), len(rows)
+    displacement = [local.constant(zero) for _ in axes]
+    slopes = local.batch_gradient(rows)
+    regularizer = local.ring.zero
+    if size > 1:
+        (inverse_batch,) = local.sizes
+        spread = local.ring.zero
+        for row in rows:
+            for own, mean in zip(local.gradient(local.losses[row]), slopes, strict=True):
+                spread = local.truncated(spread + (own - mean) ** 2, local.order)
+        scale = (inverse_batch - local.rational(1, size)) * local.rational(1, 4 * (size - 1))
+        regularizer = spread.mul_ground(scale)
+    forces = list(zip(slopes, local.gradient(regularizer), strict=True))
+    for _ in range(updates):
+        monomials = local.monomials(displacement)
+        for i, (slope, force) in enumerate(forces):
+            once, twice = local.value(slope, monomials), local.value(force, monomials)
+            step = [x + y for x, y in zip([zero, *once], [zero, zero, *twice], strict=False)]
+            displacement[i] = [x - y for x, y in zip(displacement[i], step, strict=False)]
     return displacement

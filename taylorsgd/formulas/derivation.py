@@ -66,9 +66,10 @@ def derive(
             exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
             landscapes with additive noise and stays finite as T → ∞ at a minimum.
         update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)`, `SecondOrder(lam)`, `ImplicitStep(lam)`,
-            or a `Descent` with rates or decay; None for plain descent. In closed form for GD and one epoch
-            at constant rates, and with numbers for sizes on any grid. Of these `HeavyBall(beta)` can be resummed
-            (discrete): evaluate() and limit() are exact, a closed form in the eigenvalues is not written.
+            a `Descent` with rates or decay, or (of GD) `GDC(B)`; None for plain descent. In closed form for GD
+            and one epoch at constant rates, and with numbers for sizes on any grid. Of these `HeavyBall(beta)`
+            can be resummed (discrete): evaluate() and limit() are exact, a closed form in the eigenvalues is
+            not written.
 
     Returns:
         A `Formula`. Its coefficients are written in the free sizes of the spacetime.
@@ -305,7 +306,7 @@ def _check(
     if update is not None and not isinstance(update, Update):
         raise TypeError(
             f"update={update!r} is not an update rule; give Descent(...), HeavyBall(beta), Nesterov(beta), "
-            "SecondOrder(lam) or ImplicitStep(lam)"
+            "SecondOrder(lam), ImplicitStep(lam) or GDC(B)"
         )
     if isinstance(order, bool) or not isinstance(order, int) or order < 0:
         raise ValueError(f"order={order!r} is not an order; it must be an integer of at least 0")

@@ -14,7 +14,7 @@ from sympy import Expr, Integer, binomial, expand_func, factor
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.formulas.eigenbasis import closed_time_sum
-from taylorsgd.spacetime import GD, SGD, Grid, Spacetime
+from taylorsgd.spacetime import GD, GDC, SGD, Grid, Spacetime
 from taylorsgd.spacetime.base import inverse_batch
 from taylorsgd.spacetime.posets import surjections
 from taylorsgd.spacetime.timesums import TimeSum
@@ -33,8 +33,10 @@ def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update) -> Ex
 
     Raises:
         NotImplementedError: for spacetimes and sizes where it has no closed form here.
-        ValueError: if there are not as many rates as updates.
+        ValueError: if there are not as many rates as updates, or a spacetime does not fit the rule.
     """
+    if isinstance(update, GDC):
+        return _imitating_weight(spacetime, diagram, update)
     grid = _as_grid(spacetime)
     if grid is not None:
         return factor(grid.weighted_count(diagram, update) / Integer(grid.B) ** diagram.order)
@@ -63,13 +65,40 @@ def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update) -> Ex
     return factor(total * spacetime.expression(share))
 
 
+def _imitating_weight(spacetime: Spacetime, diagram: Diagram, update: GDC) -> Expr:
+    """GD: times and rows are chosen apart from each other."""
+    rows = update.rows(spacetime)
+    total: Expr = Integer(0)
+    for instant in update.instant_edges(diagram):
+        together = [{node, diagram.parents[node]} for node in instant]
+        times = _orders_in_time(spacetime, diagram, instant, together)
+        total = total + times * update.pairing(diagram, instant, rows)
+    return factor(total / rows**diagram.order)
+
+
 def _instant_weight(spacetime: Spacetime, diagram: Diagram, instant: frozenset[int], update: Update) -> Expr:
-    """Embeddings in which some edges are instant: an order polynomial of events that hold several nodes."""
-    events = [{node} for node, parent in enumerate(diagram.parents) if parent >= 0]
-    joined = [{node, diagram.parents[node]} for node in instant]
+    """Embeddings in which some edges are instant."""
+    together = [{node, diagram.parents[node]} for node in instant]
     if isinstance(spacetime, SGD):  # one epoch: a part is one cell
-        joined += [set(block) for block in diagram.inner_blocks]
-    for group in joined:
+        together += [set(block) for block in diagram.inner_blocks]
+    share = spacetime.expression(inverse_batch(diagram.order - len(diagram.inner_blocks)))
+    times = _orders_in_time(spacetime, diagram, instant, together)
+    return update.instant ** len(instant) * share * times
+
+
+def _orders_in_time(
+    spacetime: Spacetime, diagram: Diagram, instant: frozenset[int], together: list[set[int]]
+) -> Expr:
+    """Ways to place the nodes in T updates: an order polynomial of events that hold several nodes.
+
+    Args:
+        spacetime: where T is read.
+        diagram: the diagram.
+        instant: the edges, by the node that they leave, along which time stays.
+        together: groups of nodes of one update.
+    """
+    events = [{node} for node, parent in enumerate(diagram.parents) if parent >= 0]
+    for group in together:
         events = [e for e in events if e.isdisjoint(group)] + [
             group.union(*(e for e in events if not e.isdisjoint(group)))
         ]
@@ -83,9 +112,7 @@ def _instant_weight(spacetime: Spacetime, diagram: Diagram, instant: frozenset[i
     levels = surjections(tuple(below))
     if levels is None:
         return Integer(0)
-    times = sum(binomial(spacetime.sizes["T"], k) * s for k, s in enumerate(levels))
-    share = spacetime.expression(inverse_batch(diagram.order - len(diagram.inner_blocks)))
-    return update.instant ** len(instant) * share * expand_func(times)
+    return expand_func(sum(binomial(spacetime.sizes["T"], k) * s for k, s in enumerate(levels)))
 
 
 def _as_grid(spacetime: Spacetime) -> Grid | None:

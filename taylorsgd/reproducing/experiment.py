@@ -30,14 +30,15 @@ class Finding:
     Attributes:
         claim: what is claimed, in a sentence.
         found: the statistic, in a line.
-        agrees: whether it is as claimed, by the criterion that the experiment fixed.
+        agrees: whether it is as claimed, by the criterion that the experiment fixed; None if what came out
+            leaves nothing to judge by.
         numbers: the statistic's numbers, by name.
         source: "paper", or "control" for what the paper does not claim but a reader should know.
     """
 
     claim: str
     found: str
-    agrees: bool
+    agrees: bool | None
     numbers: Mapping[str, float]
     source: str = "paper"
 
@@ -49,7 +50,7 @@ class Finding:
 
     def __str__(self) -> str:
         """Two lines: the verdict with the claim, and the statistic."""
-        mark = {True: "agrees", False: "does not agree"}[self.agrees]
+        mark = {True: "agrees", False: "does not agree", None: "not judged"}[self.agrees]
         control = "" if self.source == "paper" else " [control]"
         return f"{mark:>14}{control}: {self.claim}\n{'':14}  {self.found}"
 
@@ -73,7 +74,7 @@ class Outcome:
     @property
     def agrees(self) -> bool:
         """Whether everything that the paper claims was found."""
-        return all(finding.agrees for finding in self.findings if finding.source == "paper")
+        return all(finding.agrees is True for finding in self.findings if finding.source == "paper")
 
 
 @dataclass(frozen=True)

@@ -14,43 +14,26 @@ from matplotlib.figure import Figure
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import new_perceptron, perceptron
-from taylorsgd.reproducing.training import Training, stacked, train
+from taylorsgd.reproducing.training import PerceptronSize, Training, stacked, train
 from taylorsgd.reproducing.trends import trend
 
 __all__ = ["EXPERIMENT", "RateWidthSize"]
 
 
-@dataclass(frozen=True)
-class RateWidthSize:
-    """The settings.
+@dataclass(frozen=True, kw_only=True)
+class RateWidthSize(PerceptronSize):
+    """The settings; there are `seeds` networks for each rate and width.
 
     Attributes:
         widths: n_l, the units in each of the hidden layers.
-        rates: the learning rates.
-        seeds: how many initializations for each pair of them.
-        layers: the layers of a network, the last one included.
-        points: training images.
-        tested: test images, at most.
-        side: images are averaged down to about so many pixels a side.
-        epochs: of SGD.
-        batch: images in a batch.
-        every: epochs between checkpoints.
         full_batch_rates: the learning rates of full-batch descent, for networks of the middle width.
         full_batch_epochs: its updates.
     """
 
-    widths: tuple[int, ...]
-    rates: tuple[float, ...]
-    seeds: int
-    layers: int
-    points: int
-    tested: int
-    side: int
-    epochs: int
-    batch: int
-    every: int
-    full_batch_rates: tuple[float, ...]
-    full_batch_epochs: int
+    seeds: int = 4
+    widths: tuple[int, ...] = (16, 32, 64)
+    full_batch_rates: tuple[float, ...] = (0.04, 0.08, 0.16, 0.32)
+    full_batch_epochs: int = 1000
 
     @property
     def middle(self) -> int:
@@ -203,8 +186,7 @@ def _findings(rows: Sequence[Row], control: Sequence[Row]) -> list[Finding]:
 
 
 def _run(size: RateWidthSize, images: Images | None, say: Say) -> Outcome:
-    assert images is not None
-    images = images.pooled(size.side).subset(size.points, size.tested)
+    images = size.prepared(images)
     say(str(images))
     groups = []
     for width in size.widths:
@@ -214,6 +196,8 @@ def _run(size: RateWidthSize, images: Images | None, say: Say) -> Outcome:
     full = _group(size, images, size.middle, full_batch=True)
     rows, control = _rows(groups, f"batches of {size.batch}"), _rows([full], "full batch")
     fitted = sum(row["fitted"] for row in rows)
+    if not fitted:
+        raise size.none_fits()
     notes = [
         str(images),
         f"{fitted} of {len(rows)} networks fit all training images at some checkpoint; the others are left out "
@@ -290,31 +274,13 @@ EXPERIMENT = Experiment(
     "time of maximum test accuracy is the first such checkpoint among those where all training images are "
     "classified right",
     sizes={
-        "quick": RateWidthSize(
-            widths=(16, 32, 64),
-            rates=(0.01, 0.02, 0.04, 0.08, 0.16),
-            seeds=4,
-            layers=5,
-            points=1000,
-            tested=2000,
-            side=8,
-            epochs=100,
-            batch=32,
-            every=2,
-            full_batch_rates=(0.04, 0.08, 0.16, 0.32),
-            full_batch_epochs=1000,
-        ),
+        "quick": RateWidthSize(),
         "full": RateWidthSize(
             widths=(16, 32, 64, 128, 256),
             rates=(0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
             seeds=5,
-            layers=5,
-            points=1000,
             tested=10000,
-            side=14,
             epochs=400,
-            batch=32,
-            every=2,
             full_batch_rates=(0.02, 0.04, 0.08, 0.16, 0.32),
             full_batch_epochs=5000,
         ),

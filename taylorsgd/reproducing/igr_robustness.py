@@ -11,10 +11,9 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.igr_slope import PERTURBED
 from taylorsgd.reproducing.images import CLASSES, Images
 from taylorsgd.reproducing.networks import accuracy, perceptron
-from taylorsgd.reproducing.perturbing import PerturbedSize, Shaken, shake
+from taylorsgd.reproducing.perturbing import SIZES, PerturbedSize, Shaken, shake
 from taylorsgd.reproducing.trends import trend
 
 __all__ = ["EXPERIMENT"]
@@ -76,17 +75,8 @@ EXPERIMENT = Experiment(
     judged="Kendall's τ of the mean test accuracy over all perturbations against the learning rate, within "
     "initializations, one-sided, at the level 0.01",
     sizes={
-        "quick": replace(PERTURBED, sigmas=(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 3.0), draws=20),
-        "full": replace(
-            PERTURBED,
-            width=200,
-            seeds=8,
-            epochs=300,
-            side=14,
-            tested=10000,
-            sigmas=(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0),
-            draws=100,
-        ),
+        "quick": replace(SIZES["quick"], sigmas=(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 3.0), draws=20),
+        "full": replace(SIZES["full"], sigmas=(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)),
     },
     lasts={"quick": "about a minute", "full": "about an hour"},
     run=_run,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -15,10 +14,10 @@ from taylorsgd.landscapes.loss_surface import loss_surface_slope
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import cross_entropy, perceptron
-from taylorsgd.reproducing.perturbing import PerturbedSize, Shaken, shake
+from taylorsgd.reproducing.perturbing import SIZES, PerturbedSize, Shaken, shake
 from taylorsgd.reproducing.trends import trend
 
-__all__ = ["EXPERIMENT", "PERTURBED"]
+__all__ = ["EXPERIMENT"]
 
 
 LEAST = 1e-30
@@ -83,22 +82,6 @@ def _picture(size: PerturbedSize, shaken: Shaken) -> Figure:
     return figure
 
 
-PERTURBED = PerturbedSize(
-    width=64,
-    rates=(0.01, 0.02, 0.04, 0.08, 0.16),
-    seeds=5,
-    layers=5,
-    points=1000,
-    tested=2000,
-    side=8,
-    epochs=100,
-    batch=32,
-    every=2,
-    sigmas=(0.03, 0.1, 0.3, 1.0, 3.0),
-    draws=8,
-)
-"""The settings of a quick run, for the robustness experiment as well."""
-
 EXPERIMENT = Experiment(
     title="the slope of the loss surface where perceptrons end, and around it",
     shows="Barrett and Dherin, Section 7: Figure 3a",
@@ -106,10 +89,7 @@ EXPERIMENT = Experiment(
     "stays small for larger perturbations of the parameters, θ(1 + σξ) with σ up to 300%",
     judged="Kendall's τ of the slope, and of the mean of its logarithm over all perturbations, against the "
     "learning rate, within initializations, one-sided, at the level 0.01",
-    sizes={
-        "quick": PERTURBED,
-        "full": replace(PERTURBED, width=200, seeds=8, epochs=300, side=14, draws=100, tested=10000),
-    },
+    sizes=SIZES,
     lasts={"quick": "about a minute", "full": "about an hour"},
     run=_run,
     data="scikit-learn's 1797 digits, or the images of --data (MNIST's, Fashion-MNIST's or CIFAR-10's files)",

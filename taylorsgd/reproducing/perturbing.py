@@ -14,44 +14,33 @@ import numpy as np
 from taylorsgd.reproducing.experiment import Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import new_perceptron, perceptron
-from taylorsgd.reproducing.training import Training, stacked, train
+from taylorsgd.reproducing.training import PerceptronSize, Training, stacked, train
 
-__all__ = ["PerturbedSize", "Shaken", "shake"]
+__all__ = ["SIZES", "PerturbedSize", "Shaken", "shake"]
 
 Measure = Callable[[Any, jax.Array, jax.Array], jax.Array]
 
 
-@dataclass(frozen=True)
-class PerturbedSize:
+@dataclass(frozen=True, kw_only=True)
+class PerturbedSize(PerceptronSize):
     """The settings.
 
     Attributes:
         width: n_l, the units in each of the hidden layers.
-        rates: the learning rates.
-        seeds: how many initializations.
-        layers: the layers of a network, the last one included.
-        points: training images.
-        tested: test images, at most.
-        side: images are averaged down to about so many pixels a side.
-        epochs: of SGD.
-        batch: images in a batch.
-        every: epochs between checkpoints.
         sigmas: the sizes σ of the perturbations, relative to each parameter.
         draws: perturbations of each network at each σ.
     """
 
-    width: int
-    rates: tuple[float, ...]
-    seeds: int
-    layers: int
-    points: int
-    tested: int
-    side: int
-    epochs: int
-    batch: int
-    every: int
-    sigmas: tuple[float, ...]
-    draws: int
+    width: int = 64
+    sigmas: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
+    draws: int = 8
+
+
+SIZES = {
+    "quick": PerturbedSize(),
+    "full": PerturbedSize(width=200, seeds=8, epochs=300, draws=100, tested=10000),
+}
+"""The settings of both experiments, by name."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +96,7 @@ def shake(
         measure: a function (θ, x, y) of parameters, images and labels that returns a number.
         on_training_set: whether x and y are the training set, or else the test set.
     """
-    assert images is not None
-    images = images.pooled(size.side).subset(size.points, size.tested)
+    images = size.prepared(images)
     say(str(images))
     rates, seeds = (grid.ravel() for grid in np.meshgrid(size.rates, np.arange(size.seeds), indexing="ij"))
     inputs = int(np.prod(images.train[0].shape[1:]))
@@ -119,7 +107,7 @@ def shake(
     )
     chosen = np.flatnonzero(training.fitted)
     if not len(chosen):
-        raise ArithmeticError(f"no network fits all {size.points} training images in {size.epochs} epochs")
+        raise size.none_fits()
     kept = jax.tree.map(lambda leaf: leaf[chosen], training.theta)
     rates, seeds = rates[chosen], seeds[chosen]
     x, y = map(jnp.asarray, images.train if on_training_set else images.test)

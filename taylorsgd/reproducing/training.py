@@ -18,11 +18,47 @@ from taylorsgd.landscapes.loss_surface import squared_norm
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import accuracy, cross_entropy
 
-__all__ = ["Training", "seconds_per_epoch", "stacked", "train"]
+__all__ = ["PerceptronSize", "Training", "seconds_per_epoch", "stacked", "train"]
 
 Network = Callable[[Any, jax.Array], jax.Array]
 EVALUATED_AT_ONCE = 1000
 """The most images whose gradient is taken at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptronSize:
+    """What experiments on perceptrons have in common; the values are those of quick runs.
+
+    Attributes:
+        rates: the learning rates.
+        seeds: how many initializations.
+        layers: the layers of a network, the last one included.
+        points: training images.
+        tested: test images, at most.
+        side: images are averaged down to about so many pixels a side.
+        epochs: of SGD.
+        batch: images in a batch.
+        every: epochs between checkpoints.
+    """
+
+    rates: tuple[float, ...] = (0.01, 0.02, 0.04, 0.08, 0.16)
+    seeds: int = 5
+    layers: int = 5
+    points: int = 1000
+    tested: int = 2000
+    side: int = 14
+    epochs: int = 150
+    batch: int = 32
+    every: int = 2
+
+    def prepared(self, images: Images | None) -> Images:
+        """The images to train and test on, of an experiment that has been given some."""
+        assert images is not None
+        return images.pooled(self.side).subset(self.points, self.tested)
+
+    def none_fits(self) -> ArithmeticError:
+        """What to raise if there is nothing to compare."""
+        return ArithmeticError(f"no network fits all {self.points} training images in {self.epochs} epochs")
 
 
 @dataclass(frozen=True)

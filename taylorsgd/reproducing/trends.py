@@ -34,9 +34,9 @@ class Trend:
     pairs: int
 
     @property
-    def agrees(self) -> bool:
-        """Whether the trend has the expected direction at the fixed level."""
-        return self.p_value < LEVEL
+    def agrees(self) -> bool | None:
+        """Whether the trend has the expected direction at the fixed level; None if there is nothing to compare."""
+        return self.p_value < LEVEL if self.pairs else None
 
     def __str__(self) -> str:
         """The statistic in one line."""

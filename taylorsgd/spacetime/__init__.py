@@ -29,6 +29,7 @@ a quotient of two.
 
 from taylorsgd.spacetime.base import Spacetime
 from taylorsgd.spacetime.continuous import ODE, SDE
+from taylorsgd.spacetime.gdc import GDC
 from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.replacement import Replacement
 from taylorsgd.spacetime.sgd import GD, SGD
@@ -36,6 +37,7 @@ from taylorsgd.spacetime.updates import Descent, HeavyBall, ImplicitStep, Nester
 
 __all__ = [
     "GD",
+    "GDC",
     "ODE",
     "SDE",
     "SGD",

@@ -83,6 +83,9 @@ def check_symbolic(
     assert predicted == truth, (observable, size)
 
 
+@pytest.mark.shows("SGD", ("test loss", "training loss", "gap", "displacement", "variance"))
+@pytest.mark.shows("GD", ("test loss", "training loss", "gap", "displacement"))
+@pytest.mark.shows("Grid", ("test loss", "training loss", "gap", "displacement", "variance"))
 @pytest.mark.parametrize(
     ("dimension", "order", "examples"), [(1, 4, 5), (1, 3, 5), (2, 3, 4), (2, 2, 5), (3, 2, 4), (3, 3, 2)]
 )
@@ -111,6 +114,7 @@ def test_random_landscapes(landscapes, dimension: int, order: int, examples: int
     run()
 
 
+@pytest.mark.shows("GD", "variance")
 @given(data=st.data())
 @settings(max_examples=4)
 def test_moments_of_two_to_fourth_order(landscapes, data: st.DataObject) -> None:
@@ -119,6 +123,7 @@ def test_moments_of_two_to_fourth_order(landscapes, data: st.DataObject) -> None
     check(data.draw(st.sampled_from(PAIRS)), spacetime, landscape, start, 4)
 
 
+@pytest.mark.shows("SGD", "variance")
 def test_every_pair_of_observables(landscapes) -> None:
     """All 32 moments of two, in two variables at order 2, on one landscape."""
     losses = [x**3 - 2 * x * y + y, 2 * x**2 * y - y**2 + x, x * y**2 / 2 - 3 * x]

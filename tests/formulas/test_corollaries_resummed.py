@@ -30,6 +30,7 @@ def summand(expression):
     return sp.simplify(expression.coeff(total) * total.function), [limits[0] for limits in total.limits]
 
 
+@pytest.mark.shows("GD", "test loss", resum="continuous")
 def test_corollary_5_overfitting():
     excess = at_minimum(ts.TestLoss(), ts.GD(), 2, "continuous")[2].to_sympy()
     found, indices = summand(excess)
@@ -38,6 +39,7 @@ def test_corollary_5_overfitting():
     assert sp.simplify(found - expected) == 0
 
 
+@pytest.mark.shows("GD", "gap", resum="continuous")
 def test_corollary_5_gap():
     gap = at_minimum(ts.GeneralizationGap(), ts.GD(), 1, "continuous")
     found, indices = summand(gap.to_sympy())
@@ -79,6 +81,8 @@ def test_proposition_1():
     assert sp.simplify(isotropic - expected) == 0
 
 
+@pytest.mark.shows("one epoch", "displacement", resum="continuous")
+@pytest.mark.shows("SDE", "displacement", resum="continuous")
 @pytest.mark.parametrize("spacetime", [ts.SGD(B=1, E=1), ts.SDE(B=1)], ids=repr)
 def test_corollary_4(spacetime):
     displacement = at_minimum(ts.Displacement(), spacetime, 3, "continuous")

@@ -124,6 +124,8 @@ def evaluated(observable: Any, spacetime: Spacetime, order: int, landscape: Any,
     return value, {sizes[name]: number for name, number in numbers.items()}
 
 
+@pytest.mark.shows("ODE", ("test loss", "displacement"))
+@pytest.mark.shows("SDE", ("test loss", "displacement"))
 @pytest.mark.parametrize(("spacetime", "noise"), FLOWS)
 @pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 4, 4), (2, 3, 2)])
 def test_generator(landscapes, dimension: int, order: int, examples: int, spacetime, noise) -> None:
@@ -139,6 +141,8 @@ def test_generator(landscapes, dimension: int, order: int, examples: int, spacet
     run()
 
 
+@pytest.mark.shows("ODE", "variance")
+@pytest.mark.shows("SDE", "variance")
 @pytest.mark.parametrize(("spacetime", "noise"), FLOWS)
 @pytest.mark.parametrize(("dimension", "order"), [(1, 4), (2, 2)])
 @given(data=st.data())

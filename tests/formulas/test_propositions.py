@@ -134,6 +134,7 @@ def test_the_published_table_of_one_epoch() -> None:
     assert equal(cumulants, {GHG: N * (N - Rational(1, 2)), CH: N / 2})
 
 
+@pytest.mark.shows("one epoch", "test loss")
 def test_the_published_table_against_descent() -> None:
     """One landscape on which C(T,2) G·H·G fails and 2 C(T,2) G·H·G holds."""
     x = sympy.Symbol("x")

@@ -58,6 +58,8 @@ def check(observable: Any, numbers: Spacetime, landscape: Any, start: Any, order
     assert symbolic.evaluate(landscape, start, **sizes) == truth, (observable, numbers)
 
 
+@pytest.mark.shows("shuffle", ("test loss", "training loss", "gap", "displacement", "variance"))
+@pytest.mark.shows("Replacement", ("test loss", "training loss", "gap", "displacement", "variance"))
 @pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 4, 2), (2, 3, 2), (1, 3, 4), (2, 2, 3)])
 @pytest.mark.parametrize("kind", ["shuffled", "drawn"])
 def test_fresh_data(landscapes, kind: str, dimension: int, order: int, examples: int) -> None:
@@ -92,6 +94,7 @@ def training_sets(draw: st.DrawFn, size: int, dimension: int, degree: int) -> tu
     return ts.FiniteLandscape(losses, [sympy.Rational(1, size)] * size, variables), start
 
 
+@pytest.mark.shows("fixed data", ("test loss", "training loss", "gap", "displacement", "variance"))
 @pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 4, 2), (2, 3, 2), (2, 2, 4)])
 @pytest.mark.parametrize("kind", ["shuffled", "drawn"])
 def test_fixed_data(kind: str, dimension: int, order: int, examples: int) -> None:

@@ -60,6 +60,14 @@ def truncated(result, order):
     return [[sp.expand(entry).coeff(eta, n) for n in range(order + 1)] for entry in entries]
 
 
+@pytest.mark.shows(
+    "one epoch", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete"
+)
+@pytest.mark.shows("SGD", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
+@pytest.mark.shows("GD", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
+@pytest.mark.shows(
+    "Grid", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete"
+)
 @settings(deadline=None, max_examples=4, derandomize=True)
 @given(st.data())
 @pytest.mark.parametrize("observable", OBSERVABLES, ids=range(len(OBSERVABLES)))
@@ -87,6 +95,14 @@ def quadratic(size, noises):
 NOISES = [(1, 2, 0), (-1, 1, 1), (0, -3, -1)]
 
 
+@pytest.mark.shows(
+    "one epoch", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete"
+)
+@pytest.mark.shows("SGD", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
+@pytest.mark.shows("GD", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
+@pytest.mark.shows(
+    "Grid", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete"
+)
 @pytest.mark.parametrize("spacetime", [*SPACETIMES, ts.SGD(N=4, B=1, E=1), ts.SGD(N=2, B=2, E=3)], ids=repr)
 @pytest.mark.parametrize(
     ("observable", "order"),
@@ -110,6 +126,8 @@ def test_exact_on_quadratics_with_additive_noise(observable, order, spacetime):
     assert truncated(resummed, degree)[0][-1] != 0 or observable != ts.TestLoss()  # nothing is cut off
 
 
+@pytest.mark.shows("ODE", ("test loss", "displacement", "variance"), resum="continuous")
+@pytest.mark.shows("SDE", ("test loss", "displacement", "variance"), resum="continuous")
 @settings(deadline=None, max_examples=5, derandomize=True)
 @given(st.data())
 @pytest.mark.parametrize("spacetime", [ts.ODE(T=2), ts.SDE(T=3, B=2)], ids=repr)
@@ -140,6 +158,7 @@ def test_continuous_sums_agree_with_the_sde_in_two_dimensions():
         assert truncated(series.applyfunc(sp.simplify), 3) == truncated(direct, 3)
 
 
+@pytest.mark.shows("GD", "test loss", resum="continuous")
 def test_continuous_sums_have_the_leading_power_of_T_of_sgd():
     x, T = sp.Symbol("x"), sp.Symbol("T")
     landscape = ts.FiniteLandscape([x**2 + x**3 - x, 2 * x**2 - x], [Rational(1, 2)] * 2, [x])
@@ -179,6 +198,8 @@ def spd(draw, size):
     return root * root.T + sp.eye(size)
 
 
+@pytest.mark.shows("one epoch", "test loss", resum="discrete")
+@pytest.mark.shows("one epoch", "test loss", resum="continuous")
 @settings(deadline=None, max_examples=6, derandomize=True)
 @given(st.data(), st.booleans(), st.integers(1, 4))
 def test_excess_loss_solves_lyapunovs_equation(data, continuous, size):

@@ -36,6 +36,7 @@ def through(expression: Any, order: int) -> Any:
     return expression.applyfunc(cut) if hasattr(expression, "applyfunc") else cut(expression)
 
 
+@pytest.mark.shows("HeavyBall", ("test loss", "training loss", "gap", "displacement"), resum="discrete")
 @pytest.mark.parametrize(("dimension", "order"), [(1, 3), (2, 2)])
 def test_agrees_with_perturbation(landscapes, dimension: int, order: int) -> None:
     @given(data=st.data())
@@ -81,6 +82,7 @@ def test_exact_on_quadratics(beta: Any, case: int) -> None:
         assert sympy.expand(formula.evaluate(landscape, start) - truth) == 0
 
 
+@pytest.mark.shows("HeavyBall", "test loss", resum="discrete")
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_limit_is_the_lyapunov_equations(beta: Any, case: int) -> None:

@@ -30,6 +30,17 @@ PAIRS = [ts.Variance(ts.TestLoss()), ts.Covariance(ts.TrainLoss(), ts.Displaceme
 NUMBERS = [Rational(n, 5) for n in (-2, 0, 1, 3, 5)]
 MEMORY = ["descent", "polyak", "torch", "nesterov", "sutskever", "ball with decay"]
 RULES = [*MEMORY, "second order", "implicit"]
+ALL = ("test loss", "training loss", "gap", "displacement", "variance")
+SHOWN = {
+    "descent": ("rates", "decay"),
+    "polyak": ("HeavyBall",),
+    "torch": ("HeavyBall",),
+    "nesterov": ("Nesterov",),
+    "sutskever": ("Nesterov",),
+    "ball with decay": ("HeavyBall", "decay"),
+    "second order": ("SecondOrder",),
+    "implicit": ("ImplicitStep",),
+}
 
 
 def rule(kind: str, b: Any, w: Any, rates: Any) -> Any:
@@ -50,7 +61,9 @@ def rule(kind: str, b: Any, w: Any, rates: Any) -> Any:
 
 
 @pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 5), (2, 2, 4), (2, 3, 2)])
-@pytest.mark.parametrize("kind", RULES)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.shows(name, ALL) for name in SHOWN[k]]) for k in RULES]
+)
 def test_random_landscapes(landscapes, kind: str, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
     @settings(max_examples=examples, phases=[Phase.explicit, Phase.generate])

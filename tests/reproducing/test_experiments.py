@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from taylorsgd.cli import main
 from taylorsgd.reproducing import (
     Experiment,
+    Finding,
     Outcome,
     experiment_names,
     igr_two_parameters,
@@ -26,6 +28,7 @@ from taylorsgd.reproducing import (
 )
 from taylorsgd.reproducing.igr_two_parameters import TwoParameterSize
 from taylorsgd.reproducing.images import load_images
+from taylorsgd.reproducing.trends import trend
 
 NAMES = ("igr-egr", "igr-rate-width", "igr-robustness", "igr-slope", "igr-two-parameters")
 
@@ -108,9 +111,16 @@ def test_the_large_network_wants_cifar10_and_says_how_long_it_takes(cifar10: Pat
     assert any("2 networks of 1 epochs will take about" in line for line in said)
 
 
-def test_networks_that_never_fit_are_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["igr-robustness", "igr-rate-width"])
+def test_networks_that_never_fit_are_an_error(name: str, tmp_path: Path) -> None:
     with pytest.raises(ArithmeticError, match="no network fits all 40 training images in 10 epochs"):
-        run("igr-robustness", tmp_path, rates=(1e-6, 2e-6), epochs=10)
+        run(name, tmp_path, rates=(1e-6, 2e-6), epochs=10)
+
+
+def test_what_leaves_nothing_to_compare_is_not_judged(tmp_path: Path) -> None:
+    finding = Finding.of_trend("it rises", trend([1.0], [2.0], expected=1))
+    assert finding.agrees is None and "not judged: it rises" in str(finding)
+    assert not Outcome(Figure(), [{}], [finding]).agrees
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,8 @@ def test_nothing_to_compare_agrees_with_nothing() -> None:
         ([1, 2], [3, 3], None),
         ([1, 2], [3, 4], ["a", "b"]),
     ):
-        assert trend(x, y, 1, strata).p_value == 1.0
+        found = trend(x, y, 1, strata)
+        assert found.p_value == 1.0 and found.agrees is None
 
 
 @pytest.mark.parametrize(

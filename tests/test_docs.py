@@ -1,0 +1,53 @@
+"""The documentation's pages that are made by commands are what the commands make.
+
+(1) docs/dynamics.md is collected from the marks of the tests: it is up to date
+(2) a cell names a test if and only if one says that it shows it, and a mark that fits no cell is refused
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def dynamics() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("dynamics", ROOT / "docs" / "dynamics.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_dynamics_is_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "dynamics.py"), "--check"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_cell_names_the_tests_that_show_it(dynamics: ModuleType) -> None:
+    collector = dynamics.Collector()
+    collector.add("tests/a.py::test_one", "GD", ("gap", "test loss"))
+    collector.add("tests/b.py::test_two", "GD", "gap", resum="discrete")
+    collector.add("tests/b.py::test_three", "GD", "gap")
+    page = dynamics.written(collector.shown)
+    rows = [line for line in page.splitlines() if line.startswith("| GD |")]
+    one, others = "[test_one](../tests/a.py)", "| not yet "
+    assert rows == [
+        f"| GD | {one} {others}| {one} and 1 more {others}{others}|",
+        f"| GD {others}{others}| [test_two](../tests/b.py) {others}{others}|",
+        f"| GD {others * 5}|",
+    ]
+
+
+@pytest.mark.parametrize("mark", [("gd", "gap"), ("GD", "loss"), ("GD", "gap", "yes")])
+def test_a_mark_that_fits_no_cell_is_refused(dynamics: ModuleType, mark: tuple[str, ...]) -> None:
+    with pytest.raises(pytest.UsageError, match="expected one of"):
+        dynamics.Collector().add("tests/a.py::test_one", *mark)
