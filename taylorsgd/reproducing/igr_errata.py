@@ -104,8 +104,9 @@ NOTES = (
 
 def _errata(order: int) -> Iterator[Erratum]:
     field = [-slope for slope in gradient(LOSS)]
-    flow = modified_flow(order + 1)
-    derived = [list(flow[k].field(field, VARIABLES) / h**k) for k in range(order + 1)]
+    most = max(order, 2)
+    flow = modified_flow(most + 1)
+    derived = [list(flow[k].field(field, VARIABLES) / h**k) for k in range(most + 1)]
     paper = corrections(lambda f: gradient(Add(*(entry**2 for entry in f)) / 2), field, order)
     for k in range(1, order + 1):
         # f_k enters the coefficient of h^(k+1) as itself: without it the defect is −f_k
