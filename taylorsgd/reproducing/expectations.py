@@ -8,6 +8,7 @@ falls exponentially with its size for analytic losses (Trefethen 2013).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,11 +70,12 @@ class Expectations:
         weights = self._interpolate(np.array([start]))
         return float((weights @ np.linalg.matrix_power(self._update, updates) @ self._loss).item())
 
-    def limit(self) -> float:
-        """lim_{T→∞} E[l(θ_T)], the mean of l in the stationary distribution."""
+    def limit(self, observable: Callable[[np.ndarray], np.ndarray] | None = None) -> float:
+        """lim_{T→∞} E[f(θ_T)], the mean in the stationary distribution of f, or else of l."""
         # π(U − 1) = 0 with Σπ = 1: the last left singular vector, which no power of U has rounded.
         left = np.linalg.svd(self._update - np.eye(self.size))[0][:, -1]
-        return float(left @ self._loss / left.sum())
+        values = self._loss if observable is None else observable(self._points)
+        return float(left @ values / left.sum())
 
     @cached_property
     def _points(self) -> np.ndarray:
