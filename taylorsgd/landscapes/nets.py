@@ -2,7 +2,10 @@ r"""The paper's image classifiers (section C.2.1): logistic regression and a sma
 
 Both classify images x with pixels in [−1, 1] by l_{(x, y)}(θ) = −log softmax(scores(x; θ))_y. Linear maps are
 parametrized so that standard normal θ are Gaussian Xavier weights (Glorot and Bengio 2010): a weight is
-θ·√(2/(fan in + fan out)), which sets a standard distance scale in the space of θ. Biases start at 0.
+θ·√(2/(fan in + fan out)), which sets a standard distance scale in the space of θ. A bias is a weight like the
+others, from a unit that is always 1: θ·√(2/(1 + fan out)), with a standard normal θ to start from. On this scale
+the claims about ηT ≈ 1 are made: were biases their own parameters, those of the convolutions, which move every
+place of an image at once, would dominate all statistics of the gradient.
 """
 
 from __future__ import annotations
@@ -59,7 +62,7 @@ def convolutional_net(images: Any, labels: Any, seed: int = 0) -> tuple[Landscap
         seed: which initialization.
 
     Returns:
-        The landscape with the images as its population, and θ_0: standard normal weights, biases 0.
+        The landscape with the images as its population, and θ_0: standard normal.
 
     Raises:
         ValueError: if shapes or values are impossible.
@@ -83,11 +86,11 @@ def convolutional_net(images: Any, labels: Any, seed: int = 0) -> tuple[Landscap
         "dense 1": (sides[0] * sides[1] * CHANNELS, HIDDEN),
         "dense 2": (HIDDEN, CLASSES),
     }
+    shapes |= {f"{name} bias": shape[-1:] for name, shape in shapes.items()}
     keys = jax.random.split(jax.random.key(seed), len(shapes))
-    theta: Parameters = {}
-    for key, (name, shape) in zip(keys, shapes.items(), strict=True):
-        theta[name] = jax.random.normal(key, shape)
-        theta[f"{name} bias"] = jnp.zeros(shape[-1])
+    theta = {
+        name: jax.random.normal(key, shape) for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
     return Landscape(_convolutional_loss, (pixels, classes)), theta
 
 
@@ -107,8 +110,8 @@ def _checked(images: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def _xavier(weights: jax.Array) -> jax.Array:
-    """θ·√(2/(fan in + fan out)); the axes are (…, in, out), those in front a kernel's."""
-    *kernel, inward, outward = weights.shape
+    """θ·√(2/(fan in + fan out)); the axes are (…, in, out), those in front a kernel's, or (out,) of biases."""
+    *kernel, inward, outward = weights.shape if weights.ndim > 1 else (1, *weights.shape)
     taps = 1
     for side in kernel:
         taps *= side
@@ -122,7 +125,7 @@ def _cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
 def _logistic_loss(theta: Parameters, point: tuple[jax.Array, jax.Array]) -> jax.Array:
     image, label = point
     weights = theta["W"] * (2 / sum(theta["W"].shape)) ** 0.5
-    return _cross_entropy(weights @ image.ravel() + theta["b"], label)
+    return _cross_entropy(weights @ image.ravel() + _xavier(theta["b"]), label)
 
 
 def _convolutional_loss(theta: Parameters, point: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -132,6 +135,6 @@ def _convolutional_loss(theta: Parameters, point: tuple[jax.Array, jax.Array]) -
         signal = lax.conv_general_dilated(
             signal, _xavier(theta[name]), (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-        signal = jnp.tanh(signal + theta[f"{name} bias"])
-    hidden = jnp.tanh(signal.ravel() @ _xavier(theta["dense 1"]) + theta["dense 1 bias"])
-    return _cross_entropy(hidden @ _xavier(theta["dense 2"]) + theta["dense 2 bias"], label)
+        signal = jnp.tanh(signal + _xavier(theta[f"{name} bias"]))
+    hidden = jnp.tanh(signal.ravel() @ _xavier(theta["dense 1"]) + _xavier(theta["dense 1 bias"]))
+    return _cross_entropy(hidden @ _xavier(theta["dense 2"]) + _xavier(theta["dense 2 bias"]), label)
