@@ -98,8 +98,8 @@ def derive(
         return _derive_resummed(observable, spacetime, order, resum == "continuous", _momentum(update, resum))
     if update is not None and not update.is_plain:
         return _derive_updated(observable, spacetime, order, update)
-    if spacetime.data == "fixed" and isinstance(observable, Covariance):
-        return _covariance_of_fixed_data(observable, spacetime, order)
+    if spacetime.random and isinstance(observable, Covariance):
+        return _covariance_over_schedules(observable, spacetime, order)
     coefficients: dict[Value, Count] = {}
     sources: dict[Value, list[Diagram]] = {}
     marks = [root.mark for root in roots]
@@ -143,8 +143,8 @@ def _derive_updated(observable: AnyObservable, spacetime: Spacetime, order: int,
     return Formula(terms, (spacetime,), _observed(observable), _indices(roots))
 
 
-def _covariance_of_fixed_data(observable: Covariance, spacetime: Spacetime, order: int) -> Formula:
-    """E[ab] − E[a] E[b]. The rows are drawn without replacement, so trees that share no part are correlated."""
+def _covariance_over_schedules(observable: Covariance, spacetime: Spacetime, order: int) -> Formula:
+    """E[ab] − E[a] E[b]. Trees that share no part share the schedule, and so they are correlated."""
     joint = derive(SecondMoment(observable.a, observable.b), spacetime, order)
     a, b = derive(observable.a, spacetime, order), derive(observable.b, spacetime, order)
     apart = [
