@@ -121,13 +121,17 @@ class LocalExpansion:
         """The partial derivatives by δ_1, …, δ_P."""
         return [function.diff(i) for i in range(self.dimension)]
 
-    def targets(self, rows: Rows | None) -> list[PolyElement]:
-        """What to average on a training set; of two observables the products come last."""
-        components = [self._components(member, rows) for member in self.members]
+    def targets(self) -> list[PolyElement]:
+        """What to average where there is no training set; of two observables the products come last."""
+        components = self.components(None)
         listed = [target for member in components for target in member]
         if len(components) == 2:
             listed += [self.truncated(a * b, self.order) for a, b in product(*components)]
         return listed
+
+    def components(self, rows: Rows | None) -> list[list[PolyElement]]:
+        """The components of every observable on a training set."""
+        return [self._components(member, rows) for member in self.members]
 
     def _components(self, member: SingleObservable, rows: Rows | None) -> list[PolyElement]:
         if isinstance(member, Displacement):

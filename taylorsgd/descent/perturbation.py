@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from itertools import permutations, product, starmap
+from itertools import chain, permutations, product, starmap
 from math import prod
 from operator import index, sub
 from typing import Any, overload
@@ -124,6 +124,8 @@ def perturb(
     members = _members(observable)
     if isinstance(spacetime, (ODE, SDE)):
         _refuse_training_loss(members, spacetime)
+        if getattr(observable, "times", None) is not None:
+            raise NotImplementedError(f"{observable!r} of {spacetime!r}: two times need an SGD, GD or Grid")
         if update is not None:
             raise ValueError(f"update={update!r}: {spacetime!r} makes no updates; leave it out")
         sizes = [spacetime.T, 1 / spacetime.B] if isinstance(spacetime, SDE) else [spacetime.T]
@@ -136,7 +138,8 @@ def perturb(
         updates = len(next(iter(schedules)))
         local = LocalExpansion(landscape, at, order, members, numbers_of(update, updates))
         training_sets = _training_sets(spacetime, local, landscape, size)
-        means = _mean_over_training_sets(local, training_sets, schedules, update)
+        times = _times(observable, updates)
+        means = _mean_over_training_sets(local, training_sets, schedules, update, times)
 
     vectors = [isinstance(member, Displacement) for member in members]
     if len(members) == 2:
@@ -157,14 +160,19 @@ def _mean_over_training_sets(
     training_sets: Iterable[tuple[Rows, Any]],
     schedules: Mapping[Schedule, Fraction],
     update: Update | None,
+    times: tuple[int, ...],
 ) -> list[Series]:
-    """The targets after descent, averaged over training sets and schedules of known probabilities."""
+    """The targets during descent, averaged over training sets and schedules of known probabilities."""
     totals: list[Series] = []
     for (rows, drawn), (batches, chance) in product(training_sets, schedules.items()):
-        displacement = descend(local, rows, batches, update)
+        passed = descend(local, rows, batches, update)
         probability = drawn * local.rational(chance.numerator, chance.denominator)
-        monomials = local.monomials(displacement)
-        values = [local.value(target, monomials) for target in local.targets(rows)]
+        taken = []
+        for time, components in zip(times, local.components(rows), strict=True):
+            monomials = local.monomials(passed[time])
+            taken.append([local.value(component, monomials) for component in components])
+        # of two observables the products come last
+        values = [*chain(*taken), *(starmap(local.times, product(*taken)) if len(taken) == 2 else ())]
         totals = totals or [local.constant(local.domain.zero) for _ in values]
         totals = [
             [total + probability * x for total, x in zip(*pair, strict=True)]
@@ -215,7 +223,7 @@ def _mean_under_flow(local: LocalExpansion) -> list[Series]:
         return {m: local.truncated(function, local.order - m) for m, function in image.items()}
 
     means = []
-    for target in local.targets(None):
+    for target in local.targets():
         mean = local.constant(local.domain.zero)
         functions = {0: target}
         volume = local.domain.one  # T^k/k!
@@ -269,6 +277,20 @@ def _integer(spacetime: Any, name: str) -> int:
             f"{name}={getattr(spacetime, name)} of {type(spacetime).__name__} is symbolic, but running "
             f"descent needs a concrete integer, for example {name}=2"
         ) from error
+
+
+def _times(observable: AnyObservable, updates: int) -> tuple[int, ...]:
+    """After how many updates the observables are taken."""
+    if not isinstance(observable, (SecondMoment, Covariance)):
+        return (updates,)
+    if observable.times is None:
+        return updates, updates
+    times = [updates if time is None else time for time in observable.times]
+    if not all(time in range(updates + 1) for time in times):
+        raise ValueError(
+            f"times={observable.times} of {observable!r} must be integers from 0 to the {updates} updates of the run"
+        )
+    return int(times[0]), int(times[1])
 
 
 def _members(observable: AnyObservable) -> tuple[SingleObservable, ...]:

@@ -36,8 +36,8 @@ def numbers_of(update: Any, updates: int) -> list[Expr]:
     return [getattr(update, "beta", Integer(0)), getattr(update, "decay", Integer(0)), *rates]
 
 
-def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: Any) -> list[Series]:
-    """θ_T − θ_0 on one training set.
+def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: Any) -> list[list[Series]]:
+    """θ_t − θ_0 after t = 0, 1, …, T updates on one training set.
 
     Args:
         local: the landscape near θ_0, with `numbers_of(update)` as its sizes.
@@ -54,6 +54,7 @@ def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: 
     axes = range(local.dimension)
     displacement = [local.constant(zero) for _ in axes]
     velocity = [local.constant(zero) for _ in axes]
+    passed = [list(displacement)]
     convention = getattr(update, "convention", "plain")
     nesterov = isinstance(update, Nesterov)
 
@@ -77,16 +78,18 @@ def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: 
             else:
                 velocity[i] = combined(beta, velocity[i], -rate, slope)
                 displacement[i] = combined(one - decay, displacement[i], one, velocity[i])
-    return displacement
+        passed.append(list(displacement))
+    return passed
 
 
 def _descend_by_curvature(
     local: LocalExpansion, rows: Rows, batches: Sequence[Rows], implicit: bool
-) -> list[Series]:
+) -> list[list[Series]]:
     """Solve each update's equation by iteration: every round fixes one more power of η."""
     (lam,) = local.sizes
     zero, axes = local.domain.zero, range(local.dimension)
     displacement = [local.constant(zero) for _ in axes]
+    passed = [displacement]
     for batch in batches:
         slopes = local.batch_gradient(tuple(rows[n] for n in batch))
         step = [local.constant(zero) for _ in axes]  # θ′ − θ
@@ -107,13 +110,15 @@ def _descend_by_curvature(
         displacement = [
             [x + y for x, y in zip(*pair, strict=True)] for pair in zip(displacement, step, strict=True)
         ]
-    return displacement
+        passed.append(displacement)
+    return passed
 
 
-def _descend_with_regularizer(local: LocalExpansion, rows: Rows, updates: int) -> list[Series]:
+def _descend_with_regularizer(local: LocalExpansion, rows: Rows, updates: int) -> list[list[Series]]:
     """T updates on l̂ + η (1/B − 1/N)/4 · tr Ĉ, with Ĉ from its definition."""
     zero, axes, size = local.domain.zero, range(local.dimension), len(rows)
     displacement = [local.constant(zero) for _ in axes]
+    passed = [list(displacement)]
     slopes = local.batch_gradient(rows)
     regularizer = local.ring.zero
     if size > 1:
@@ -131,4 +136,5 @@ def _descend_with_regularizer(local: LocalExpansion, rows: Rows, updates: int) -
             once, twice = local.value(slope, monomials), local.value(force, monomials)
             step = [x + y for x, y in zip([zero, *once], [zero, zero, *twice], strict=False)]
             displacement[i] = [x - y for x, y in zip(displacement[i], step, strict=False)]
-    return displacement
+        passed.append(list(displacement))
+    return passed

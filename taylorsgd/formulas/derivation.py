@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import cast
 
-from sympy import QQ, Expr, Integer
+from sympy import QQ, Add, Expr, Integer, factor
 
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.values import LOSS, open_index, side_by_side
@@ -27,7 +27,7 @@ from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.formulas.updating import updated_weight
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.spacetime.base import RING, Count
-from taylorsgd.spacetime.updates import HeavyBall, Update
+from taylorsgd.spacetime.updates import Descent, HeavyBall, Update
 
 __all__ = ["derive", "generalized_diagrams"]
 
@@ -94,10 +94,15 @@ def derive(
     """
     roots = _roots(observable)
     _check(observable, spacetime, order, resum, update)
+    times = _times(observable, spacetime)
     if resum is not None:
+        if times is not None:
+            raise NotImplementedError(
+                f"resum={resum!r} of {observable!r} at two times is not derived; leave out resum or times"
+            )
         return _derive_resummed(observable, spacetime, order, resum == "continuous", _momentum(update, resum))
-    if update is not None and not update.is_plain:
-        return _derive_updated(observable, spacetime, order, update)
+    if times is not None or update is not None and not update.is_plain:
+        return _derive_weighted(observable, spacetime, order, update or Descent(), times)
     if spacetime.random and isinstance(observable, Covariance):
         return _covariance_over_schedules(observable, spacetime, order)
     coefficients: dict[Value, Count] = {}
@@ -125,21 +130,30 @@ def derive(
     return formula.to_cumulants() if moments else formula
 
 
-def _derive_updated(observable: AnyObservable, spacetime: Spacetime, order: int, update: Update) -> Formula:
-    """The sum over diagrams with an update rule's Green's functions on their edges."""
+def _derive_weighted(
+    observable: AnyObservable,
+    spacetime: Spacetime,
+    order: int,
+    update: Update,
+    times: tuple[Expr, Expr] | None,
+) -> Formula:
+    """The sum over diagrams with an update rule's Green's functions on their edges, each root at its own time."""
     roots = _roots(observable)
     marks = [root.mark for root in roots]
     ancestors = True if update.instant != 0 else None  # an instant edge may join nodes of one part
-    terms = []
+    found: dict[Value, list[tuple[Expr, Diagram]]] = {}
     for d in range(order + 1):
-        diagrams = generalized_diagrams(observable, spacetime, d, tied_ancestors=ancestors)
-        for diagram, ties in diagrams:
-            weight = updated_weight(spacetime, diagram, update)
+        for diagram, ties in generalized_diagrams(observable, spacetime, d, tied_ancestors=ancestors):
+            weight = updated_weight(spacetime, diagram, update, times)
             if weight == 0:
                 continue
             sign = prod(root.sign for root in roots) * (-1) ** d
             shares = spacetime.expression(RING.gens[3] ** ties * QQ(sign, diagram.automorphisms))
-            terms.append(Term(weight * shares, value_of(diagram, marks), (diagram,)))
+            found.setdefault(value_of(diagram, marks), []).append((weight * shares, diagram))
+    terms = (
+        Term(factor(Add(*(weight for weight, _ in summands))), value, tuple(d for _, d in summands))
+        for value, summands in found.items()
+    )
     return Formula(terms, (spacetime,), _observed(observable), _indices(roots))
 
 
@@ -158,6 +172,23 @@ def _covariance_over_schedules(observable: Covariance, spacetime: Spacetime, ord
         if left.order + right.order <= order
     ]
     return joint + Formula(apart, (spacetime,), joint.observables, joint.indices)
+
+
+def _times(observable: AnyObservable, spacetime: Spacetime) -> tuple[Expr, Expr] | None:
+    """When a pair of observables is taken; None for the end.
+
+    Raises:
+        ValueError: if that is after the last update.
+    """
+    if not isinstance(observable, (SecondMoment, Covariance)) or observable.times is None:
+        return None
+    end = spacetime.sizes["T"]
+    first, second = (end if time is None else time for time in observable.times)
+    if (second - end).is_positive or (first - end).is_positive:
+        raise ValueError(
+            f"times={observable.times} of {observable!r} are later than the last of {end} updates"
+        )
+    return first, second
 
 
 def _momentum(update: Update | None, resum: str) -> Expr:

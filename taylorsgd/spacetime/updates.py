@@ -24,7 +24,7 @@ closed forms.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
@@ -74,15 +74,16 @@ class Update(ABC):
         """Whether this is descent with a constant rate and no decay, where edges carry 1."""
         return self == Descent()
 
-    def edges(self, updates: int) -> tuple[Any, list[list[Any]], list[Any]]:
+    def edges(self, updates: int, ends: Sequence[int]) -> tuple[Any, list[list[Any]], list[list[Any]]]:
         """What all edges carry during T updates.
 
         Args:
             updates: T.
+            ends: the time of every root, at most T.
 
         Returns:
             An exact domain that holds the numbers, T × T numbers for edges between nodes, zero unless time
-            increases, and T numbers for edges into a root.
+            increases, and for every root T numbers for edges into it, zero from its time on.
 
         Raises:
             ValueError: if there are not as many rates as updates.
@@ -90,14 +91,18 @@ class Update(ABC):
         rates = self.schedule(updates)
         times = range(updates)
         pairs = [(t, later) for t in times for later in times if t < later]
+        last = [(i, t, end) for i, end in enumerate(ends) for t in range(end)]
         written = [expand(self.edge(t, later, False, rates)) for t, later in pairs]
-        written += [expand(self.edge(t, updates, True, rates)) for t in times]
+        written += [expand(self.edge(t, end, True, rates)) for _, t, end in last]
         domain, numbers = construct_domain([Integer(0), *written], extension=True)
         zero, *numbers = numbers
         between = [[zero] * updates for _ in times]
         for (t, later), number in zip(pairs, numbers, strict=False):
             between[t][later] = number
-        return domain, between, numbers[len(pairs) :]
+        into = [[zero] * updates for _ in ends]
+        for (i, t, _), number in zip(last, numbers[len(pairs) :], strict=True):
+            into[i][t] = number
+        return domain, between, into
 
     def schedule(self, updates: int) -> tuple[Expr, ...]:
         """The rates of T updates.
