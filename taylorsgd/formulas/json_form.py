@@ -29,7 +29,7 @@ _HEADS: dict[str, Callable[..., Expr]] = {
     name: getattr(sympy, name)
     for name in (
         "Add", "Mul", "Pow", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan",
-        "asinh", "acosh", "atanh", "Abs", "erf", "gamma", "factorial", "binomial",
+        "asinh", "acosh", "atanh", "Abs", "erf", "gamma", "factorial", "binomial", "KroneckerDelta",
     )
 }  # fmt: skip
 _CONSTANTS: dict[str, Expr] = {"pi": sympy.pi, "e": sympy.E}

@@ -11,17 +11,19 @@ counted before and after T_1 (`spacetime.posets.split_surjections`).
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from itertools import product
 from math import prod
+from typing import Any
 
 from sympy import Expr, Integer, binomial, expand_func
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.formulas.eigenbasis import closed_time_sum
-from taylorsgd.spacetime import GD, GDC, SGD, Descent, Grid, Spacetime
+from taylorsgd.spacetime import GD, GDC, SGD, Descent, Grid, Schedule, Spacetime
 from taylorsgd.spacetime.base import inverse_batch
-from taylorsgd.spacetime.posets import split_surjections, surjections
+from taylorsgd.spacetime.posets import split_surjections, surjections, weak_orderings
 from taylorsgd.spacetime.timesums import TimeSum
 from taylorsgd.spacetime.updates import Update
 
@@ -51,16 +53,12 @@ def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update, times
         ends = None if times is None else [int(time) for time in times]
         return grid.weighted_count(diagram, update, ends) / Integer(grid.B) ** diagram.order
     remembers = update.modes(False) != Descent().modes(False)
-    if (
-        not (_one_epoch(spacetime) or _full_batch(spacetime))
-        or update.rates is not None
-        or times
-        and remembers
-    ):
+    varied = update.rates is not None and (isinstance(update.rates, tuple) or remembers or times is not None)
+    if not (_one_epoch(spacetime) or _full_batch(spacetime)) or varied or (times is not None and remembers):
         raise NotImplementedError(
             f"update={update!r} on {spacetime!r} at times={times or 'the end'} has no closed form here; supported "
-            "are SGD with E=1 and GD at constant rates (at two times for rules without memory), and SGD without "
-            "shuffling, GD and Grid with numbers for all sizes and times"
+            "are SGD with E=1 and GD at constant rates (at two times for rules without memory), descent there with "
+            "LinearWarmup() or Cosine(), and SGD without shuffling, GD and Grid with numbers for all sizes and times"
         )
     if not remembers:
         edges = update.instant_edges(diagram)
@@ -98,12 +96,17 @@ def _instant_weight(
     if _one_epoch(spacetime):  # a part is one cell
         together += [set(block) for block in diagram.inner_blocks]
     share = spacetime.expression(inverse_batch(diagram.order - len(diagram.inner_blocks)))
-    orders = _orders_in_time(spacetime, diagram, instant, together, times)
+    orders = _orders_in_time(spacetime, diagram, instant, together, times, update.rates)
     return update.instant ** len(instant) * share * orders
 
 
 def _orders_in_time(
-    spacetime: Spacetime, diagram: Diagram, instant: frozenset[int], together: list[set[int]], times: Times
+    spacetime: Spacetime,
+    diagram: Diagram,
+    instant: frozenset[int],
+    together: list[set[int]],
+    times: Times,
+    rates: Any = None,
 ) -> Expr:
     """Ways to place the nodes in T updates: an order polynomial of events that hold several nodes.
 
@@ -113,6 +116,7 @@ def _orders_in_time(
         instant: the edges, by the node that they leave, along which time stays.
         together: groups of nodes of one update.
         times: when the roots are taken.
+        rates: a schedule of rates, one for each edge that leaves an event; None for 1.
     """
     events = [{node} for node, parent in enumerate(diagram.parents) if parent >= 0]
     for group in together:
@@ -126,6 +130,8 @@ def _orders_in_time(
             if event_of[node] == event_of[parent]:
                 return Integer(0)
             below[event_of[parent]] |= 1 << event_of[node]
+    if rates is not None:
+        return _scheduled_maps(tuple(below), tuple(map(len, events)), rates, spacetime.sizes["T"])
     if times is None:
         return _strict_maps(tuple(below), 0, Integer(0), spacetime.sizes["T"])
     first, second = times
@@ -144,6 +150,21 @@ def _strict_maps(below: tuple[int, ...], early: int, before: Expr, after: Expr) 
     for (j, k), number in counts.items():
         total = total + number * expand_func(binomial(before, j)) * expand_func(binomial(after, k))
     return total
+
+
+@cache
+def _scheduled_maps(below: tuple[int, ...], sizes: tuple[int, ...], rates: Schedule, updates: Expr) -> Expr:
+    """The strict maps of events to T updates, each weighed by the rates of all its nodes."""
+    found: Counter[tuple[int, ...]] = Counter()
+    for levels, ranks in weak_orderings(len(below)):
+        if all(
+            ranks[j] < ranks[i] for i, mask in enumerate(below) for j in range(len(below)) if mask >> j & 1
+        ):
+            powers = [0] * levels
+            for rank, nodes in zip(ranks, sizes, strict=True):
+                powers[rank] += nodes
+            found[tuple(powers)] += 1
+    return sum((number * rates.nested_sum(p, updates) for p, number in found.items()), Integer(0))
 
 
 def _one_epoch(spacetime: Spacetime) -> bool:

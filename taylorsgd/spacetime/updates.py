@@ -32,17 +32,18 @@ from typing import Any, Literal
 from sympy import Expr, Float, Integer, construct_domain, expand, sympify
 
 from taylorsgd.diagrams import Diagram
+from taylorsgd.spacetime.schedules import Schedule
 
 __all__ = ["Descent", "HeavyBall", "ImplicitStep", "Nesterov", "SecondOrder", "Update"]
 
-Rates = tuple[Expr, ...] | None
+Rates = tuple[Expr, ...] | Schedule | None
 
 
 class Update(ABC):
     """How gradients move θ; a frozen dataclass of its parameters, all exact."""
 
     rates: Rates
-    """r_0, r_1, …: factors of η, one for every update; None for 1."""
+    """r_0, r_1, …: factors of η, one for every update; a schedule of them for any number; None for 1."""
     instant: Expr = Integer(0)
     """λ, what an instant edge carries."""
 
@@ -112,6 +113,8 @@ class Update(ABC):
         """
         if self.rates is None:
             return (Integer(1),) * updates
+        if isinstance(self.rates, Schedule):
+            return self.rates.rates(updates)
         if len(self.rates) != updates:
             raise ValueError(
                 f"rates has {len(self.rates)} entries for {updates} updates; give one for each, r_0, …, r_(T-1)"
@@ -124,7 +127,8 @@ class Descent(Update):
     """Plain descent θ ← θ − η r_t g_t − w (θ − θ_0).
 
     Args:
-        rates: factors r_t of η, one for each update, exact numbers or SymPy expressions; None for 1.
+        rates: factors r_t of η, one for each update, exact numbers or SymPy expressions; or `LinearWarmup()` or
+            `Cosine()`, which have closed forms in T where constant rates do; None for 1.
         decay: w, the decoupled weight decay towards θ_0 in one update. (A coupled one, ηw(θ − a), is part of
             the loss: add w|θ − a|²/2 to it.)
 
@@ -142,7 +146,7 @@ class Descent(Update):
     rates: Rates
     decay: Expr
 
-    def __init__(self, rates: Iterable[Any] | None = None, decay: Any = 0) -> None:
+    def __init__(self, rates: Iterable[Any] | Schedule | None = None, decay: Any = 0) -> None:
         """Check the parameters."""
         object.__setattr__(self, "rates", _rates(rates))
         object.__setattr__(self, "decay", _exact("decay", decay))
@@ -162,7 +166,7 @@ class HeavyBall(Update):
 
     Args:
         beta: β, an exact number or a SymPy expression.
-        rates: factors r_t of η, one for each update; None for 1.
+        rates: factors r_t of η, one for each update, or a schedule such as `Cosine()`; None for 1.
         convention: "polyak", or "torch" with the rate outside of the buffer: v ← βv + g, θ ← θ − η r_t v. They
             differ where rates do.
         decay: w, the decoupled weight decay towards θ_0 in one update; "polyak" only.
@@ -188,7 +192,7 @@ class HeavyBall(Update):
     def __init__(
         self,
         beta: Any,
-        rates: Iterable[Any] | None = None,
+        rates: Iterable[Any] | Schedule | None = None,
         convention: Literal["polyak", "torch"] = "polyak",
         decay: Any = 0,
     ) -> None:
@@ -222,7 +226,7 @@ class Nesterov(Update):
 
     Args:
         beta: β, an exact number or a SymPy expression.
-        rates: factors r_t of η, one for each update; None for 1.
+        rates: factors r_t of η, one for each update, or a schedule such as `Cosine()`; None for 1.
         convention: "torch" (also optax): v ← βv + g, θ ← θ − η r_t (g + βv), where θ is the point at which
             gradients are taken. "sutskever": v ← βv − η r_t g(θ + βv), θ ← θ + v (Sutskever et al. 2013).
 
@@ -238,7 +242,7 @@ class Nesterov(Update):
     def __init__(
         self,
         beta: Any,
-        rates: Iterable[Any] | None = None,
+        rates: Iterable[Any] | Schedule | None = None,
         convention: Literal["torch", "sutskever"] = "torch",
     ) -> None:
         """Check the parameters."""
@@ -341,8 +345,10 @@ def _gap(first: Expr, second: Expr, names: str) -> Expr:
     return gap
 
 
-def _rates(rates: Iterable[Any] | None) -> Rates:
-    return None if rates is None else tuple(_exact(f"rates[{i}]", rate) for i, rate in enumerate(rates))
+def _rates(rates: Iterable[Any] | Schedule | None) -> Rates:
+    if rates is None or isinstance(rates, Schedule):
+        return rates
+    return tuple(_exact(f"rates[{i}]", rate) for i, rate in enumerate(rates))
 
 
 def _choice(convention: str, *known: str) -> str:
