@@ -35,6 +35,7 @@ from taylorsgd.formulas.observables import (
     TestLoss,
     TrainLoss,
 )
+from taylorsgd.formulas.sizes import exact_metric
 from taylorsgd.landscapes import FiniteLandscape
 from taylorsgd.spacetime import GD, GDC, ODE, SDE, SGD, Grid, Replacement, Update
 
@@ -52,6 +53,8 @@ def perturb(
     at: Any,
     order: int,
     update: Update | None = None,
+    penalty: Observable | None = None,
+    metric: Any = None,
 ) -> Expr: ...
 @overload
 def perturb(
@@ -61,6 +64,8 @@ def perturb(
     at: Any,
     order: int,
     update: Update | None = None,
+    penalty: Observable | None = None,
+    metric: Any = None,
 ) -> ImmutableMatrix: ...
 @overload
 def perturb(
@@ -70,6 +75,8 @@ def perturb(
     at: Any,
     order: int,
     update: Update | None = None,
+    penalty: Observable | None = None,
+    metric: Any = None,
 ) -> Any: ...
 def perturb(
     observable: AnyObservable,
@@ -78,6 +85,8 @@ def perturb(
     at: Any,
     order: int,
     update: Update | None = None,
+    penalty: Observable | None = None,
+    metric: Any = None,
 ) -> Expr | ImmutableMatrix:
     """Expand E[s(θ_T)] through η^order by running descent on every training set.
 
@@ -94,6 +103,9 @@ def perturb(
         order: the highest power of η, an int of at least 0.
         update: the update rule, such as a `Descent`, `HeavyBall` or `Nesterov`; None for plain descent. The ODE
             and SDE have none.
+        penalty: p(θ), what descent minimizes beside the losses: updates follow l_x + p, and l is observed without.
+            Coupled weight decay w towards a is p = w|θ − a|²/2.
+        metric: Λ, a symmetric positive definite P × P matrix of exact numbers, for the learning rate ηΛ.
 
     Returns:
         An expanded polynomial in `taylorsgd.symbols.eta` of degree at most `order`. For a vector, and for the
@@ -122,6 +134,10 @@ def perturb(
     if not isinstance(landscape, FiniteLandscape):
         raise TypeError(f"landscape={landscape!r} must be a FiniteLandscape: every training set is visited")
     members = _members(observable)
+    if penalty is not None and not isinstance(penalty, Observable):
+        raise TypeError(f"penalty={penalty!r} must be an Observable, such as Observable(w * x**2 / 2)")
+    if metric is not None:
+        metric = exact_metric(metric, landscape.dimension)
     if isinstance(spacetime, (ODE, SDE)):
         _refuse_training_loss(members, spacetime)
         if getattr(observable, "times", None) is not None:
@@ -129,14 +145,15 @@ def perturb(
         if update is not None:
             raise ValueError(f"update={update!r}: {spacetime!r} makes no updates; leave it out")
         sizes = [spacetime.T, 1 / spacetime.B] if isinstance(spacetime, SDE) else [spacetime.T]
-        local = LocalExpansion(landscape, at, order, members, sizes)
+        local = LocalExpansion(landscape, at, order, members, sizes, penalty, metric)
         means = _mean_under_flow(local)
     else:
         if isinstance(update, GDC):
             update.rows(spacetime)
         size, schedules = _schedules(spacetime)
         updates = len(next(iter(schedules)))
-        local = LocalExpansion(landscape, at, order, members, numbers_of(update, updates))
+        numbers = numbers_of(update, updates)
+        local = LocalExpansion(landscape, at, order, members, numbers, penalty, metric)
         training_sets = _training_sets(spacetime, local, landscape, size)
         times = _times(observable, updates)
         means = _mean_over_training_sets(local, training_sets, schedules, update, times)
@@ -201,11 +218,12 @@ def _mean_under_flow(local: LocalExpansion) -> list[Series]:
     """The targets at time T, by T^k/k! times the k-th power of the generator at δ = 0."""
     time, *inverse_batch = local.sizes
     half_noise = [noise * local.rational(1, 2) for noise in inverse_batch]  # none for the ODE
-    slopes = [local.gradient(loss) for loss in local.losses]
-    drift = local.gradient(local.test_loss)
+    slopes = [local.raised(local.gradient(loss)) for loss in local.losses]
+    mean = local.raised(local.gradient(local.test_loss))
+    drift = local.raised(local.gradient(local.test_loss + local.penalty))
     pairs = list(product(range(local.dimension), repeat=2))
     diffusion = {
-        (i, j): local.test_mean([slope[i] * slope[j] for slope in slopes]) - drift[i] * drift[j]
+        (i, j): local.test_mean([slope[i] * slope[j] for slope in slopes]) - mean[i] * mean[j]
         for i, j in pairs
     }
 

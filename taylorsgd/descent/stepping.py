@@ -125,12 +125,14 @@ def _descend_with_regularizer(local: LocalExpansion, rows: Rows, updates: int) -
     if size > 1:
         (inverse_batch,) = local.sizes
         spread = local.ring.zero
+        middle = local.gradient(local.mean_loss(rows))
         for row in rows:
-            for own, mean in zip(local.gradient(local.losses[row]), slopes, strict=True):
-                spread = local.truncated(spread + (own - mean) ** 2, local.order)
+            apart = [own - mean for own, mean in zip(local.gradient(local.losses[row]), middle, strict=True)]
+            for a, b in zip(apart, local.raised(apart), strict=True):
+                spread = local.truncated(spread + a * b, local.order)
         scale = (inverse_batch - local.rational(1, size)) * local.rational(1, 4 * (size - 1))
         regularizer = spread.mul_ground(scale)
-    forces = list(zip(slopes, local.gradient(regularizer), strict=True))
+    forces = list(zip(slopes, local.raised(local.gradient(regularizer)), strict=True))
     for _ in range(updates):
         monomials = local.monomials(displacement)
         for i, (slope, force) in enumerate(forces):

@@ -61,7 +61,8 @@ def to_json(formula: Formula) -> str:
 
 def from_json(text: str) -> Formula:
     """Read a formula from JSON text; see `Formula.from_json`."""
-    from taylorsgd.formulas.formula import Formula, Term
+    from taylorsgd.formulas.formula import Formula
+    from taylorsgd.formulas.term import Term
 
     try:
         data = json.loads(text)

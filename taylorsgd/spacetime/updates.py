@@ -129,8 +129,8 @@ class Descent(Update):
     Args:
         rates: factors r_t of η, one for each update, exact numbers or SymPy expressions; or `LinearWarmup()` or
             `Cosine()`, which have closed forms in T where constant rates do; None for 1.
-        decay: w, the decoupled weight decay towards θ_0 in one update. (A coupled one, ηw(θ − a), is part of
-            the loss: add w|θ − a|²/2 to it.)
+        decay: w, the decoupled weight decay towards θ_0 in one update. (A coupled one, ηw(θ − a), is
+            the `penalty` w|θ − a|²/2 of `derive`.)
 
     Raises:
         TypeError: if a parameter is neither an exact number nor a SymPy expression.
