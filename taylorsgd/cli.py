@@ -123,6 +123,14 @@ def _parser() -> argparse.ArgumentParser:
     which = reproduce.add_mutually_exclusive_group(required=True)
     which.add_argument("name", metavar="NAME", nargs="?", help="the experiment, one of --list")
     which.add_argument("--list", action="store_true", help="list the experiments, and how long each takes")
+    which.add_argument(
+        "--all",
+        action="store_true",
+        help="run every experiment that has no verdict in the folder yet, and write REPRODUCTION.md there",
+    )
+    which.add_argument(
+        "--report", action="store_true", help="write REPRODUCTION.md from the verdicts in the folder"
+    )
     size = reproduce.add_mutually_exclusive_group()
     for name, text in (
         ("quick", "a small run, in minutes (the default)"),
@@ -202,10 +210,20 @@ def _diagrams(options: argparse.Namespace) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from taylorsgd.reproducing import experiment_names, load_experiment, run_experiment
+    from taylorsgd.reproducing import (
+        experiment_names,
+        load_experiment,
+        run_all,
+        run_experiment,
+        write_report,
+    )
 
     if options.list:
         print("\n\n".join(load_experiment(name).describe(name) for name in experiment_names()))
+    elif options.all:
+        print(f"Written: {run_all(options.size, options.output, options.data)}")
+    elif options.report:
+        print(f"Written: {write_report(options.output)}")
     else:
         run_experiment(options.name, options.size, options.output, options.data)
     return 0

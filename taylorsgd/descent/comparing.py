@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from taylorsgd.descent.simulation import Simulation
+from taylorsgd.descent.simulation import Difference, Simulation
 from taylorsgd.formulas import TestLoss
 from taylorsgd.landscapes.predicting import TWO_SIDED_95, Prediction
 
 __all__ = ["Comparison", "compare"]
 
 
-def compare(prediction: Prediction, simulation: Simulation, observable: Any = None) -> Comparison:
+def compare(
+    prediction: Prediction, simulation: Simulation | Difference, observable: Any = None
+) -> Comparison:
     """Compare a prediction with a simulation at the same learning rates.
 
     With r = prediction − simulation over the k learning rates in the formula's range,
@@ -27,7 +29,8 @@ def compare(prediction: Prediction, simulation: Simulation, observable: Any = No
 
     Args:
         prediction: what `predict` returned for a scalar observable.
-        simulation: what `simulate` returned for the same landscape, θ_0, spacetime and learning rates.
+        simulation: what `simulate` returned for the same landscape, θ_0, spacetime and learning rates; or the
+            difference of two runs, for a prediction of a difference of formulas.
         observable: what the formula is of, such as `TestLoss()`, which None means.
 
     Returns:
@@ -47,7 +50,7 @@ def compare(prediction: Prediction, simulation: Simulation, observable: Any = No
         >>> ts.compare(ts.predict(f, coin, 1.0, eta=rates), run).p_value > 0.01
         True
     """
-    if not isinstance(prediction, Prediction) or not isinstance(simulation, Simulation):
+    if not isinstance(prediction, Prediction) or not isinstance(simulation, (Simulation, Difference)):
         raise TypeError(
             f"compare takes a Prediction and a Simulation, not {type(prediction).__name__} and "
             f"{type(simulation).__name__}"
@@ -116,7 +119,7 @@ class Comparison:
     """
 
     prediction: Prediction
-    simulation: Simulation
+    simulation: Simulation | Difference
     simulated: np.ndarray
     simulated_error: np.ndarray
     deviations: np.ndarray

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from taylorsgd.descent.simulation import Simulation, Statistic, over_trials
+from taylorsgd.descent.simulation import Simulation, Statistic, TrainingSets, over_trials
 from taylorsgd.formulas import Observable
 from taylorsgd.landscapes.devices import gathered
 from taylorsgd.landscapes.landscape import PointFunction
@@ -103,6 +103,7 @@ def assembled(
     records: Sequence[Record],
     names: Sequence[str],
     theta: Any,
+    training_sets: TrainingSets | None,
 ) -> Simulation:
     """The statistics over the trials at all learning rates, one record for each."""
     scalars = np.stack([np.concatenate(record.scalars) for record in records]).astype(np.float64)
@@ -133,4 +134,5 @@ def assembled(
         displacement=displacement,
         observables={name: over_trials(column) for name, column in zip(names, rest, strict=True)},
         diverged=np.sum(~np.isfinite(scalars).all(axis=0), axis=-1),
+        training_sets=training_sets,
     )

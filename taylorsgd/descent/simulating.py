@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,15 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from taylorsgd.descent.batches import drawn_batches, draws_orders, is_fixed, schedule
 from taylorsgd.descent.diffusing import diffuse
-from taylorsgd.descent.recording import (
-    Record,
-    assembled,
-    observable_functions,
-    refuse_open_sizes,
-    warn_of_divergence,
-)
-from taylorsgd.descent.simulation import Simulation
+from taylorsgd.descent.recording import Record, assembled, observable_functions, warn_of_divergence
+from taylorsgd.descent.rules import AnyUpdate, form_of, numbers_of, update_rule
+from taylorsgd.descent.simulation import Simulation, TrainingSets
 from taylorsgd.formulas import Observable
 from taylorsgd.landscapes.devices import spread
 from taylorsgd.landscapes.landscape import (
@@ -36,9 +32,9 @@ from taylorsgd.landscapes.landscape import (
     population_mean,
     weighted_loss,
 )
-from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Spacetime
+from taylorsgd.spacetime import GDC, ODE, SDE, Descent, Spacetime
 
-__all__ = ["schedule", "simulate"]
+__all__ = ["simulate"]
 
 
 def simulate(
@@ -49,6 +45,7 @@ def simulate(
     trials: int,
     key: jax.Array,
     *,
+    update: AnyUpdate | None = None,
     observables: Sequence[Observable] = (),
     test_points: int | None = None,
     refinement: int | None = None,
@@ -58,22 +55,29 @@ def simulate(
     """Run descent from θ_0 = theta on many independent training sets.
 
     Every trial draws N training points from the landscape, with replacement, and updates
-    θ ← θ − (η/B) Σ_{n in batch} ∇l_n(θ) through the batches of the spacetime. Trials of the SDE are paths of
-    its diffusion, by Euler–Maruyama steps of 1/refinement of an update; the ODE's only path is integrated by
-    an adaptive Runge–Kutta method. These two have no training set (see `diffuse`).
+    θ ← θ − (η/B) Σ_{n in batch} ∇l_n(θ) through the batches of the spacetime, or as another update rule says.
+    Where the spacetime is shuffled, or draws its batches with replacement, so does every trial; with
+    data="fixed" this is all that trials differ in, and the landscape's points are the training set. Trials of
+    the SDE are paths of its diffusion, by Euler–Maruyama steps of 1/refinement of an update; the ODE's only path
+    is integrated by an adaptive Runge–Kutta method. These two have no training set (see `diffuse`).
 
     Different learning rates use independent training sets. These depend only on `key`, the position of the
-    learning rate, `trials` and N: two spacetimes with the same N see the same training sets, and their
-    difference has a small error.
+    learning rate, `trials` and N, and so do the orders that trials draw. Two runs with the same N see the same
+    training sets, whatever spacetime and update rule, and their difference `run - other` has a small error.
 
     Args:
-        landscape: the loss and its data, or a toy landscape.
+        landscape: the loss and its data, or a toy landscape. With data="fixed" a population of N points.
         theta: the parameters θ_0, a pytree of float arrays.
-        spacetime: `SGD(N=…, B=…, E=…)`, `GD(N=…, T=…)`, `Grid(cells)`, `ODE(T=…)` or `SDE(T=…, B=…)`, with
-            numbers for its sizes.
+        spacetime: `SGD(N=…, B=…, E=…)`, `GD(N=…, T=…)`, `Replacement(N=…, B=…, T=…)`, `Grid(cells)`, `ODE(T=…)` or
+            `SDE(T=…, B=…)`, with numbers for its sizes.
         eta: a learning rate, or a sequence of k of them.
         trials: the number of training sets for each learning rate, at least 2.
         key: a JAX random key.
+        update: the update rule, with numbers for its parameters, `Descent()` if None; not with the ODE or SDE.
+            `SecondOrder` and `ImplicitStep` solve their equations by conjugate gradients, and a trial where that
+            fails counts as diverged. Or a function of η that returns an optax transformation, such as
+            `optax.adam`; one with extra arguments is given the loss on the batch, a function of θ, as `value_fn`,
+            and the training points in it as `batch`.
         observables: `Observable`s whose s is a function of the parameters, to be recorded as well.
         test_points: how many fresh points the test loss of a trial is averaged over. None means the whole
             population, or a sampler's expected loss, or else 256 points of the sampler.
@@ -87,18 +91,26 @@ def simulate(
 
     Raises:
         TypeError: if arguments have other types, or an observable is a SymPy expression.
-        ValueError: if a size of the spacetime is a symbol, a number is impossible, `refinement` is given for
-            another spacetime than the SDE, or the ODE is asked of a sampler without an expected loss.
+        ValueError: if a size of the spacetime or a parameter of the update rule is a symbol, a number is
+            impossible, `refinement` is given for another spacetime than the SDE, the ODE is asked of a sampler
+            without an expected loss, or data are fixed and the landscape has not N points.
+        NotImplementedError: for an update rule with the ODE or SDE.
 
     Warns:
         RuntimeWarning: if trials diverge to something that is not finite.
 
     Example:
         >>> import jax, taylorsgd as ts
+        >>> from sympy import Rational
         >>> coin = ts.Landscape(lambda theta, x: theta**2 / 2 + x * theta, jax.numpy.array([-1.0, 1.0]))
-        >>> run = ts.simulate(coin, 1.0, ts.SGD(N=4, B=2, E=1), eta=0.1, trials=1000, key=jax.random.key(0))
+        >>> sgd, key = ts.SGD(N=4, B=2, E=1), jax.random.key(0)
+        >>> run = ts.simulate(coin, 1.0, sgd, eta=0.1, trials=1000, key=key)
         >>> print(f"{run.test_loss.mean:.2f} ± {run.test_loss.standard_error:.3f}")
         0.33 ± 0.002
+        >>> half = ts.simulate(coin, 1.0, sgd, eta=0.1, trials=1000, key=key, update=ts.HeavyBall(Rational(1, 2)))
+        >>> saved = (run - half).test_loss
+        >>> print(f"{saved.mean:.3f} ± {saved.standard_error:.4f}")
+        0.037 ± 0.0008
 
     Source: Tenka, sections C.2.2 and C.3.2.
     """
@@ -119,76 +131,75 @@ def simulate(
     if refinement is not None and not isinstance(spacetime, SDE):
         raise ValueError(f"refinement={refinement} is for the SDE; {spacetime!r} has steps of its own")
     if isinstance(spacetime, (ODE, SDE)):
+        if update is not None:
+            raise NotImplementedError(
+                f"update={update!r} is a rule for updates, and {spacetime!r} has none; supported are SGD, GD, "
+                "Replacement and Grid"
+            )
+        seen = None
         records = diffuse(
             place, theta, spacetime, rates, trials, key,
             functions=functions, refinement=refinement or 16, test_points=test_points, chunk=chunk,
             tracked=partial(_tracked, progress=progress),
         )  # fmt: skip
     else:
-        rows, batches = schedule(spacetime)
-        at_once = min(trials, chunk or _trials_at_once(place, theta, rows, batches))
+        count, batches = schedule(spacetime)
+        fixed = is_fixed(spacetime)
+        if fixed:
+            _refuse_other_points(place, spacetime, test_points)
+        rule = Descent() if update is None else update
+        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, spacetime, len(batches)))
+        at_once = min(trials, chunk or _trials_at_once(place, theta, count, batches, rule))
+        seen = TrainingSets.seen_by(key, "fixed" if fixed else count, trials, None if place.size else at_once)
         run = partial(
             _trials,
             place.point_loss,
             functions,
             expected_loss(place) if test_points is None else None,
+            form_of(rule),
             theta,
             place.data if test_points is None and place.size is not None else None,
-            jnp.asarray(batches),
+            numbers,
             chunk=population_chunk(place, theta, copies=4 * at_once),
         )
         records = [Record() for _ in range(rates.size)]
-        for i, train, test in _tracked(
-            _points(place, key, rates.size, trials, at_once, (rows, test_points)),
+        for i, train, test, keys in _tracked(
+            _points(place, key, rates.size, trials, at_once, (None if fixed else count, test_points)),
             rates.size * -(-trials // at_once),
             progress,
         ):
-            records[i].add(run(jnp.asarray(rates.flat[i]), *spread((train, test))), at_once, trials)
+            orders = (
+                spread(drawn_batches(spacetime, keys)) if draws_orders(spacetime) else jnp.asarray(batches)
+            )
+            train, test = (place.data, None) if fixed else spread((train, test))
+            records[i].add(run(jnp.asarray(rates.flat[i]), orders, train, test, fixed=fixed), at_once, trials)
     warn_of_divergence(rates, records, trials)
     names = [observable.name for observable in observables]
-    return assembled(spacetime, rates, trials, records, names, theta)
+    return assembled(spacetime, rates, trials, records, names, theta, seen)
 
 
-def schedule(spacetime: Spacetime) -> tuple[int, np.ndarray]:
-    """The batches of a spacetime whose sizes are numbers.
-
-    Args:
-        spacetime: `SGD`, `GD` or `Grid`.
-
-    Returns:
-        The number N of training points, and the rows in every batch, an integer array (T, B).
-
-    Raises:
-        TypeError: if `spacetime` is no spacetime.
-        ValueError: if a size is a symbol.
-        NotImplementedError: if the spacetime is continuous.
-
-    Example:
-        >>> import taylorsgd as ts
-        >>> schedule(ts.SGD(N=4, B=2, E=1))[1].tolist()
-        [[0, 1], [2, 3]]
-    """
-    if not isinstance(spacetime, Spacetime):
-        raise TypeError(f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...) or Grid(cells)")
-    if not isinstance(spacetime, (SGD, GD, Grid)):
-        raise NotImplementedError(
-            f"{type(spacetime).__name__} has no batches; supported are SGD, GD and Grid"
+def _refuse_other_points(landscape: Landscape, spacetime: Spacetime, test_points: int | None) -> None:
+    """Raise unless the landscape is a training set of N points."""
+    if landscape.size != spacetime.N:
+        found = "is a sampler" if landscape.size is None else f"has {landscape.size} points"
+        raise ValueError(
+            f"spacetime={spacetime!r} has data='fixed', for which the landscape's points are the N={spacetime.N} "
+            f"training points, and {landscape!r} {found}; give a Landscape of N points"
         )
-    refuse_open_sizes(spacetime)
-    count = int(spacetime.N)
-    if isinstance(spacetime, Grid):
-        cells = np.array(spacetime.cells)
-        return count, np.stack([np.flatnonzero(column) for column in cells.T])
-    epoch = np.arange(count).reshape(-1, int(spacetime.sizes["B"]))
-    return count, np.tile(epoch, (int(spacetime.sizes["E"]), 1))
+    if test_points is not None:
+        raise ValueError(
+            f"test_points={test_points} are fresh points, and {spacetime!r} has fixed data; leave it out"
+        )
 
 
-def _trials_at_once(landscape: Landscape, theta: Any, rows: int, batches: np.ndarray) -> int:
+def _trials_at_once(landscape: Landscape, theta: Any, rows: int, batches: np.ndarray, rule: AnyUpdate) -> int:
     """How many trials fit the budget. A sampler's must not depend on the batches: they share its points."""
     parameters = sum(leaf.size for leaf in jax.tree.leaves(theta))
     point, arising = floats_per_point(landscape, theta)
     width = rows if landscape.size is None else batches.shape[1]
-    return max(1, min(1024, BUDGET // (8 * parameters + rows * point + 4 * width * arising)))
+    steps = 0 if landscape.size is None else batches.size
+    vectors = 8 + (4 * rows if isinstance(rule, GDC) else 0)  # as long as θ; GDC has some for every point
+    return max(1, min(1024, BUDGET // (vectors * parameters + rows * point + 4 * width * arising + steps)))
 
 
 def _points(
@@ -197,11 +208,12 @@ def _points(
     rates: int,
     trials: int,
     at_once: int,
-    widths: tuple[int, int | None],
-) -> Iterator[tuple[int, Any, Any]]:
-    """Yield, chunk by chunk of each learning rate, the training points and the test points of their own."""
+    widths: tuple[int | None, int | None],
+) -> Iterator[tuple[int, Any, Any, jax.Array]]:
+    """Yield, chunk by chunk of each learning rate, training points, test points, and keys for the orders."""
     for i in range(rates):
-        keys = jax.random.split(jax.random.fold_in(key, i))
+        *keys, ordering = jax.random.split(jax.random.fold_in(key, i), 3)
+        orders = jax.random.split(ordering, trials)
         drawn = [
             None
             if width is None or landscape.size is None
@@ -218,7 +230,8 @@ def _points(
                     points.append(landscape.draw(jax.random.fold_in(own, start), (at_once, width)))
                 else:
                     points.append(None)
-            yield i, *points
+            train, test = points
+            yield i, train, test, orders[chosen]
 
 
 def _tracked(chunks: Iterable[Any], count: int, progress: bool) -> Iterable[Any]:
@@ -227,30 +240,37 @@ def _tracked(chunks: Iterable[Any], count: int, progress: bool) -> Iterable[Any]
     return track(chunks, description="Simulating", total=count, disable=not progress)
 
 
-@partial(jax.jit, static_argnames=("loss", "observables", "expected", "chunk"))
+@partial(jax.jit, static_argnames=("loss", "observables", "expected", "rule", "chunk", "fixed"))
 def _trials(
     loss: PointFunction,
     observables: tuple[PointFunction, ...],
     expected: PointFunction | None,
+    rule: AnyUpdate,
     theta: Any,
     population: Any,
-    batches: jax.Array,
+    numbers: Mapping[str, jax.Array],
     eta: jax.Array,
+    batches: jax.Array,
     train: Any,
     test: Any,
     *,
     chunk: int,
+    fixed: bool,
 ) -> tuple[jax.Array, Any]:
-    """Run some trials side by side: their scalars (trials, 2 + observables) and displacements."""
+    """Run some trials side by side: their scalars (trials, 2 + observables) and displacements.
 
-    def one(points: Any, fresh: Any) -> tuple[jax.Array, Any]:
-        def update(theta: Any, batch: jax.Array) -> tuple[Any, None]:
-            chosen = jax.tree.map(lambda leaf: leaf[batch], points)
-            weights = jnp.full(batch.shape, 1 / batch.shape[0])
-            gradient = jax.grad(lambda theta: weighted_loss(loss, theta, chosen, weights))(theta)
-            return jax.tree.map(lambda p, g: p - eta.astype(p.dtype) * g, theta, gradient), None
+    Batches are (T, B), or (trials, T, B) where each trial has its own; training points come with an axis for
+    the trials unless they are fixed.
+    """
 
-        final, _ = lax.scan(update, theta, batches)
+    def one(batches: jax.Array, points: Any, fresh: Any) -> tuple[jax.Array, Any]:
+        state, step = update_rule(rule, loss, theta, eta, numbers)
+
+        def update(state: Any, now: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
+            batch, rate = now
+            return step(state, jax.tree.map(lambda leaf: leaf[batch], points), rate), None
+
+        (final, *_), _ = lax.scan(update, state, (batches, numbers["rates"]))
         mean = partial(
             population_mean, lambda batch, weights: weighted_loss(loss, final, batch, weights), chunk=chunk
         )
@@ -261,4 +281,4 @@ def _trials(
         ]
         return jnp.stack(scalars), jax.tree.map(jnp.subtract, final, theta)
 
-    return jax.vmap(one)(train, test)
+    return jax.vmap(one, (None if batches.ndim == 2 else 0, None if fixed else 0, 0))(batches, train, test)

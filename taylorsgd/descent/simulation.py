@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from taylorsgd.formulas import (
@@ -19,7 +22,7 @@ from taylorsgd.formulas import (
 )
 from taylorsgd.spacetime import Spacetime
 
-__all__ = ["Simulation", "Statistic", "over_trials"]
+__all__ = ["Difference", "Simulation", "Statistic", "TrainingSets", "over_trials"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,30 @@ class Statistic:
 
 
 @dataclass(frozen=True)
+class TrainingSets:
+    """Which training sets the trials of a run had: equal for two runs, they had the same.
+
+    Attributes:
+        key: the words of the random key.
+        points: N, or "fixed" where the landscape is the training set.
+        trials: how many trials.
+        chunk: of a sampler, how many trials' points it was asked for at a time; else None.
+    """
+
+    key: bytes
+    points: int | str
+    trials: int
+    chunk: int | None
+
+    @classmethod
+    def seen_by(cls, key: jax.Array, points: int | str, trials: int, chunk: int | None) -> TrainingSets:
+        """Those that `simulate` draws from a key."""
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        words = np.asarray(jax.random.key_data(key) if typed else key)
+        return cls(words.tobytes(), points, trials, chunk)
+
+
+@dataclass(frozen=True)
 class Simulation:
     """What simulated descent gave at some learning rates.
 
@@ -51,6 +78,7 @@ class Simulation:
         displacement: θ_T − θ_0, a pytree like θ.
         observables: the recorded observables by name.
         diverged: how many trials ended with something that is not finite, (k,).
+        training_sets: which training sets the trials had; None for the ODE and SDE.
     """
 
     spacetime: Spacetime
@@ -62,6 +90,24 @@ class Simulation:
     displacement: Statistic
     observables: Mapping[str, Statistic]
     diverged: np.ndarray
+    training_sets: TrainingSets | None = None
+
+    def __sub__(self, other: Simulation) -> Difference:
+        """What this run gave minus what another gave, trial by trial on the same training sets.
+
+        Raises:
+            ValueError: if the training sets or the learning rates are not the same.
+        """
+        if not isinstance(other, Simulation):
+            return NotImplemented
+        if self.training_sets is None or self.training_sets != other.training_sets:
+            raise ValueError(
+                f"the runs of {self.spacetime!r} and {other.spacetime!r} had different training sets; give both the "
+                "same key, trials and N (of a sampler the same chunk too)"
+            )
+        if not np.array_equal(self.eta, other.eta):
+            raise ValueError(f"the learning rates differ: {self.eta} and {other.eta}")
+        return Difference(self, other)
 
     def statistic(self, observable: Any) -> Statistic:
         """The simulated counterpart of what a formula predicts.
@@ -113,15 +159,7 @@ class Simulation:
         if self.train_loss is not None and self.gap is not None:
             statistics |= {"training loss": self.train_loss, "gap": self.gap}
         statistics |= self.observables
-        rows = [
-            (
-                f"{self.eta[at]:.4g}",
-                *(f"{s.mean[at]:.6g} ± {s.standard_error[at]:.2g}" for s in statistics.values()),
-                str(self.diverged[at]),
-            )
-            for at in np.ndindex(self.eta.shape)
-        ]
-        return ("η", *statistics, "diverged"), rows
+        return _table(self.eta, statistics, self.diverged)
 
     def __str__(self) -> str:
         """The table in plain text."""
@@ -137,6 +175,103 @@ class Simulation:
         from taylorsgd.display import html_table
 
         return html_table(*self.table())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The difference of two runs on the same training sets; its standard errors are those of paired trials.
+
+    Attributes:
+        first: the run that is subtracted from.
+        second: the run that is subtracted.
+
+    Example:
+        >>> import jax, taylorsgd as ts
+        >>> coin = ts.Landscape(lambda theta, x: theta**2 / 2 + x * theta**2, jax.numpy.array([-1.0, 1.0]))
+        >>> runs = [ts.simulate(coin, 1.0, way, 0.1, trials=500, key=jax.random.key(0))
+        ...         for way in (ts.SGD(N=4, B=1, E=1), ts.GD(N=4, T=4))]
+        >>> difference = runs[0] - runs[1]
+        >>> bool(difference.test_loss.standard_error < runs[0].test_loss.standard_error / 4)
+        True
+    """
+
+    first: Simulation
+    second: Simulation
+
+    @property
+    def eta(self) -> np.ndarray:
+        """The learning rates, (k,) or a scalar."""
+        return self.first.eta
+
+    @property
+    def count(self) -> int:
+        """The number of trials at each."""
+        return self.first.count
+
+    @cached_property
+    def test_loss(self) -> Statistic:
+        """The difference of the test losses."""
+        return self.statistic(TestLoss())
+
+    @cached_property
+    def train_loss(self) -> Statistic:
+        """The difference of the training losses."""
+        return self.statistic(TrainLoss())
+
+    @cached_property
+    def gap(self) -> Statistic:
+        """The difference of the generalization gaps."""
+        return self.statistic(GeneralizationGap())
+
+    def statistic(self, observable: Any) -> Statistic:
+        """The difference of a statistic, as `Simulation.statistic` gives it, trial by trial.
+
+        Raises:
+            TypeError: if it is no observable, or a displacement, whose trials are not recorded.
+            ValueError: if an `Observable` was not recorded.
+        """
+        a, b = (run.statistic(observable).trials for run in (self.first, self.second))
+        if a is None or b is None:
+            raise TypeError(f"{observable!r} is a vector, recorded without its trials; observe scalars")
+        with np.errstate(invalid="ignore"):  # where both diverge
+            return over_trials(a - b)
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The header and the rows of a table, one row for each learning rate."""
+        statistics = {"test loss": self.test_loss, "training loss": self.train_loss, "gap": self.gap}
+        for name, statistic in self.first.observables.items():
+            if name in self.second.observables:
+                statistics[name] = over_trials(statistic.trials - self.second.observables[name].trials)
+        return _table(self.eta, statistics, self.first.diverged + self.second.diverged)
+
+    def __str__(self) -> str:
+        """The table in plain text."""
+        from taylorsgd.display import text_table
+
+        return text_table(*self.table())
+
+    def __repr__(self) -> str:
+        """The table under a line that says what it is."""
+        return f"<Difference of {self.count} paired trials>\n{self}"
+
+    def _repr_html_(self) -> str:
+        from taylorsgd.display import html_table
+
+        return html_table(*self.table())
+
+
+def _table(
+    eta: np.ndarray, statistics: Mapping[str, Statistic], diverged: np.ndarray
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    rows = [
+        (
+            f"{eta[at]:.4g}",
+            *(f"{s.mean[at]:.6g} ± {s.standard_error[at]:.2g}" for s in statistics.values()),
+            str(diverged[at]),
+        )
+        for at in np.ndindex(eta.shape)
+    ]
+    return ("η", *statistics, "diverged"), rows
 
 
 def over_trials(trials: np.ndarray) -> Statistic:

@@ -16,7 +16,7 @@ from taylorsgd.display.svg import write_svg
 from taylorsgd.display.tikz import write_tikz
 from taylorsgd.display.trees import tree_shapes
 
-__all__ = ["Placement", "grid_svg", "grid_tikz"]
+__all__ = ["Placement", "grid_shapes", "grid_svg", "grid_tikz"]
 
 _RULE = 0.03
 _OUTSIDE = 0.8  # how far right of the grid the roots stand
@@ -101,7 +101,7 @@ def grid_svg(
     rows = _rows(cells)
     if title is None:
         title = f"grid of {len(rows)} rows and {len(rows[0])} columns, {sum(map(sum, rows))} cells shaded"
-    return write_svg(_shapes(rows, placements), scale, title)
+    return write_svg(grid_shapes(rows, placements), scale, title)
 
 
 def grid_tikz(
@@ -126,7 +126,7 @@ def grid_tikz(
         >>> text.count("rectangle"), text.count("circle[")
         (2, 2)
     """
-    return write_tikz(_shapes(_rows(cells), placements), scale)
+    return write_tikz(grid_shapes(cells, placements), scale)
 
 
 def _rows(cells: Iterable[Iterable[object]]) -> list[list[bool]]:
@@ -141,8 +141,24 @@ def _rows(cells: Iterable[Iterable[object]]) -> list[list[bool]]:
     return rows
 
 
-def _shapes(rows: list[list[bool]], placements: Sequence[Placement]) -> list[Shape]:
-    """Draw the cells, the rules and axes over them, and all trees on top."""
+def grid_shapes(cells: Iterable[Iterable[object]], placements: Sequence[Placement] = ()) -> list[Shape]:
+    """Return the shapes of a grid and of trees laid over it, for a page that holds more than one picture.
+
+    Args:
+        cells: N rows of T values each; the true ones are shaded.
+        placements: trees to draw on the grid.
+
+    Returns:
+        The cells, the rules and axes over them, and all trees on top.
+
+    Raises:
+        ValueError: as `grid_svg`.
+
+    Example:
+        >>> [shape.kind for shape in grid_shapes([[1]])][:3]
+        ['cell', 'rule', 'rule']
+    """
+    rows = _rows(cells)
     height, width = len(rows), len(rows[0])
     shapes: list[Shape] = [
         Box((t, n), (1.0, 1.0), "blue", kind="cell")

@@ -14,7 +14,7 @@ from taylorsgd.display.checks import checked_edges, checked_node, checked_ties
 from taylorsgd.display.svg import write_svg
 from taylorsgd.display.tikz import write_tikz
 
-__all__ = ["TreeDrawing", "tree_shapes", "tree_svg", "tree_tikz"]
+__all__ = ["TreeDrawing", "drawing_shapes", "tree_shapes", "tree_svg", "tree_tikz"]
 
 _EDGE = 0.055
 _DOT = 0.13
@@ -102,7 +102,7 @@ def tree_svg(drawing: TreeDrawing, scale: float = 24, title: str | None = None) 
         >>> text.count("<path"), text.count("<circle"), "<title>tree with 2 nodes</title>" in text
         (1, 2, True)
     """
-    return write_svg(_shapes(drawing), scale, _title(drawing) if title is None else title)
+    return write_svg(drawing_shapes(drawing), scale, _title(drawing) if title is None else title)
 
 
 def tree_tikz(drawing: TreeDrawing, scale: float = 0.6) -> str:
@@ -126,7 +126,31 @@ def tree_tikz(drawing: TreeDrawing, scale: float = 0.6) -> str:
           \fill[black] (-1,0) circle[radius=0.13];
         \end{tikzpicture}
     """
-    return write_tikz(_shapes(drawing), scale)
+    return write_tikz(drawing_shapes(drawing), scale)
+
+
+def drawing_shapes(drawing: TreeDrawing) -> list[Shape]:
+    """Return the shapes of a tree, its ties routed, for a page that holds more than one picture.
+
+    Args:
+        drawing: what stands where.
+
+    Returns:
+        Ties, edges, nodes and labels, back to front.
+
+    Example:
+        >>> drawing = TreeDrawing(((0, 0), (-1, 0)), edges=((1, 0),), roots=(0,))
+        >>> [shape.kind for shape in drawing_shapes(drawing)]
+        ['edge', 'root', 'node']
+    """
+    positions = drawing.positions
+    edges = [(positions[a], positions[b]) for a, b in drawing.edges]
+    routed = route_ties(positions, edges, drawing.ties)
+    shapes = tree_shapes(positions, edges, routed, drawing.roots, tuple(drawing.marks))
+    for v, text in enumerate(drawing.labels or ()):
+        if text:
+            shapes.append(_label(drawing, v, text))
+    return shapes
 
 
 def tree_shapes(
@@ -194,17 +218,6 @@ def _title(drawing: TreeDrawing) -> str:
     title = f"{name} with {count} node{'s' if count > 1 else ''}"
     tied = " and ".join(f"{{{', '.join(map(str, group))}}}" for group in drawing.ties)
     return f"{title}, tied: {tied}" if tied else title
-
-
-def _shapes(drawing: TreeDrawing) -> list[Shape]:
-    positions = drawing.positions
-    edges = [(positions[a], positions[b]) for a, b in drawing.edges]
-    routed = route_ties(positions, edges, drawing.ties)
-    shapes = tree_shapes(positions, edges, routed, drawing.roots, tuple(drawing.marks))
-    for v, text in enumerate(drawing.labels or ()):
-        if text:
-            shapes.append(_label(drawing, v, text))
-    return shapes
 
 
 def _label(drawing: TreeDrawing, node: int, text: str) -> Label:

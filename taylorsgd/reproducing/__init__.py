@@ -8,6 +8,8 @@ same command on the same machine gives the same numbers twice. A claim that is n
 A claim of the form "y falls with x" is judged by Kendall's τ within groups that have all else in common, at
 the level 0.01, one-sided (`trend`); one of the form "the error is O(h^p)" by the slope of log error against log h.
 
+`run_all` runs them all, and `write_report` makes one page of their verdicts, REPRODUCTION.md.
+
 Each file `igr_….py` or `sgd_….py` of this room is one experiment, found by its name: it defines EXPERIMENT.
 """
 
@@ -18,8 +20,18 @@ from taylorsgd._lazy import loader
 if TYPE_CHECKING:
     from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome
     from taylorsgd.reproducing.registry import experiment_names, load_experiment, run_experiment
+    from taylorsgd.reproducing.report import run_all, write_report
 
-__all__ = ["Experiment", "Finding", "Outcome", "experiment_names", "load_experiment", "run_experiment"]
+__all__ = [
+    "Experiment",
+    "Finding",
+    "Outcome",
+    "experiment_names",
+    "load_experiment",
+    "run_all",
+    "run_experiment",
+    "write_report",
+]
 
 __getattr__ = loader(
     __name__,
@@ -29,6 +41,8 @@ __getattr__ = loader(
         "Outcome": "taylorsgd.reproducing.experiment",
         "experiment_names": "taylorsgd.reproducing.registry",
         "load_experiment": "taylorsgd.reproducing.registry",
+        "run_all": "taylorsgd.reproducing.report",
         "run_experiment": "taylorsgd.reproducing.registry",
+        "write_report": "taylorsgd.reproducing.report",
     },
 )

@@ -17,7 +17,8 @@ import pytest
 import sympy
 
 import taylorsgd as ts
-from taylorsgd.descent.simulating import schedule, simulate
+from taylorsgd.descent.batches import schedule
+from taylorsgd.descent.simulating import simulate
 from taylorsgd.descent.simulation import Simulation
 from taylorsgd.landscapes import Landscape
 
