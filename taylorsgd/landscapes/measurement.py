@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from taylorsgd.diagrams import Value
-from taylorsgd.formulas.formula import AnyValue
+from taylorsgd.formulas.term import AnyValue
 from taylorsgd.landscapes.storage import (
     decoded_tree,
     decoded_value,
