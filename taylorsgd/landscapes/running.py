@@ -18,8 +18,10 @@ import numpy as np
 
 from taylorsgd.landscapes.contraction import Message, Plan, Product, Source, Stage
 from taylorsgd.landscapes.landscape import (
+    BUDGET,
     Landscape,
     PointFunction,
+    floats_per_point,
     population_chunk,
     population_mean,
     weighted_loss,
@@ -85,6 +87,14 @@ class Runner:
         }
         for numbers in chosen:
             yield {group: self.landscape.rows(indices[numbers]) for group, indices in rows.items()}
+
+    @property
+    def draws_at_once(self) -> int:
+        """How many draws fit the budget: each holds some vectors like θ, and what arises at its points."""
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.theta))
+        point, arising = floats_per_point(self.landscape, self.theta)
+        width = max(self.plan.batch, 1 + self.plan.centring)
+        return max(1, min(1024, BUDGET // (8 * parameters + width * (point + 4 * arising))))
 
     def exact(self, position: int) -> Any:
         """A value that needs no sampling, by its position in the plan."""
