@@ -68,9 +68,10 @@ def measure(
 
     Expectations are over the landscape's population. Three estimators, none of them biased (`estimators`):
 
-    "centred"      Whatever needs no sampling (G·G, G·H·G, the loss, …) is exact on a population; cumulants are
-                   estimated from independent draws, each of which uses one training point for every tied part,
-                   centred by the population mean (or, with a sampler, by other points).
+    "centred"      Whatever needs no sampling (G·G, G·H·G, the loss, …) is exact on a population, and so is what
+                   reads one point at a time (κ(∇_μ∇_ν l, ∇^ν l) G^μ, …): a sweep evaluates it at every point. Other
+                   cumulants are estimated from independent draws, each of which uses one training point for every
+                   tied part, centred by the population mean (or, with a sampler, by other points).
     "correlators"  Nothing is exact and nothing centred: a draw is D fresh batches of points, for values with
                    up to D nodes, and values are made of products of batch means, as in the paper (C.6). About
                    as good as "centred" on a sampler, and much noisier on a population.
