@@ -69,7 +69,7 @@ def derive(
             exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
             landscapes with additive noise and stays finite as T → ∞ at a minimum.
         update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)`, `SecondOrder(lam)`, `ImplicitStep(lam)`,
-            a `Descent` with rates or decay, or (of GD) `GDC(B)`; None for plain descent. In closed form for GD
+            a `Descent` with rates, decay or metric, or (of GD) `GDC(B)`; None for plain descent. In closed form for GD
             and one epoch at constant rates, and with numbers for sizes on any grid. Of these `HeavyBall(beta)`
             can be resummed (discrete): evaluate() and limit() are exact, a closed form in the eigenvalues is
             not written.
@@ -101,6 +101,10 @@ def derive(
 
     Source: Tenka, Theorem 3 (section B.3), summed over maps instead of embeddings; resummed, Theorem 1.
     """
+    if isinstance(update, Descent) and update.metric is not None:
+        plain = Descent(update.rates, update.decay)
+        formula = derive(observable, spacetime, order, resum=resum, update=plain, penalty=penalty)
+        return formula.under(update.metric)
     roots = _roots(observable)
     _check(observable, spacetime, order, resum, update)
     if penalty is not None:

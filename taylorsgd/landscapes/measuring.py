@@ -253,6 +253,11 @@ def _formulas(formula: Formula | Sequence[Formula]) -> list[Formula]:
     for one in formulas:
         if not isinstance(one, Formula):
             raise TypeError(f"formula={one!r} is not a Formula; derive() makes one")
+        if one.metric is not None and any(isinstance(value, Value) and value.order for value in one.values):
+            raise NotImplementedError(
+                f"metric={one.metric.tolist()}: values are measured in the parameters' own metric; measure descent on "
+                "l(L phi), with metric = L L^T, or resum the formula"
+            )
     return formulas
 
 
