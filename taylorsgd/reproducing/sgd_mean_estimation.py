@@ -196,7 +196,7 @@ def _picture(
         )
         axes.axvline(1 / (size.rate * size.updates), color="0.7", lw=0.8, zorder=0)
         axes.text(1 / (size.rate * size.updates), 1.42 * top, " $H=1/(ηT)$", color="0.4", fontsize=8)
-        axes.set_title(f"MEAN ESTIMATION: {name} after $T = {size.updates}$ steps of GD")
+        axes.set_title(f"MEAN ESTIMATION, GD with $T = {size.updates}$")
     figure.axes[0].legend(fontsize=8, loc="upper left")
     return figure
 
