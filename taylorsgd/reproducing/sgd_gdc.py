@@ -70,7 +70,8 @@ def _run(size: GdcSize, images: Images, say: Say, parts: Parts) -> Outcome:
         table,
         _findings(table),
         [
-            f"{images}; the population is the first {size.images} of them; N = T = {POINTS}, batch size 1; the "
+            f"{images}; the population is the first {size.images} of them, pooled to about {size.side} pixels "
+            f"a side; N = T = {POINTS}, batch size 1; the "
             f"{size.trials} trials of SGD, GD and GDC at a point have the same training sets",
             "every η has training sets of its own, so points are independent; errors are those of paired differences",
         ],
@@ -177,7 +178,7 @@ def _picture(table: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-QUICK = GdcSize(images=128, side=28, initializations=6, rates=(0.025, 0.05, 0.1), trials=600, samples=1024)
+QUICK = GdcSize(images=128, side=14, initializations=6, rates=(0.025, 0.05, 0.1), trials=300, samples=1024)
 """The settings of a quick run."""
 
 EXPERIMENT = Experiment(
@@ -189,7 +190,9 @@ EXPERIMENT = Experiment(
     f"paired, one-sided, at the level {LEVEL:g}; and the ratio of mean squares",
     sizes={
         "quick": QUICK,
-        "full": replace(QUICK, images=1000, trials=20_000, samples=8192, rates=(0.01, 0.02, 0.04, 0.07, 0.1)),
+        "full": replace(
+            QUICK, images=1000, side=28, trials=20_000, samples=8192, rates=(0.01, 0.02, 0.04, 0.07, 0.1)
+        ),
     },
     lasts={"quick": "about two minutes", "full": "about eight hours"},
     run=_run,

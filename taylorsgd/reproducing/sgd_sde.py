@@ -89,8 +89,8 @@ def _run(size: SdeSize, images: Images | None, say: Say, parts: Parts) -> Outcom
         table,
         _findings(mean, error, predicted),
         [
-            f"T = 1 from the minimum h = 0; {size.trials} trials each, the SDE in {size.refinement} Euler–Maruyama steps "
-            "with its state-dependent covariance",
+            f"T = 1 from the minimum h = 0; {size.trials} trials each, the SDE with its state-dependent "
+            f"covariance, in {size.refinement} Euler–Maruyama steps",
             "the curvature of GAUSS at its minimum is 1/2, and so is C; gradients are skewed",
         ],
     )
