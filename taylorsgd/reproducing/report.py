@@ -16,6 +16,8 @@ __all__ = ["PAGE", "run_all", "write_report"]
 
 PAGE = "REPRODUCTION.md"
 """The name of the page."""
+NEEDED = {"title", "shows", "judged by", "settings", "findings", "notes"}
+"""What the page asks of a verdict."""
 ERRATA = "errata"
 """The last word of the names of the experiments that list mistakes."""
 
