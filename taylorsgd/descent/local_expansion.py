@@ -19,6 +19,7 @@ from sympy import (
     Dummy,
     Expr,
     Float,
+    ImmutableMatrix,
     Rational,
     Symbol,
     SympifyError,
@@ -54,6 +55,8 @@ class LocalExpansion:
         members: the observables to average, one or two.
         sizes: further expressions to compute with, as indeterminates: whatever they are, the domain stays
             one of polynomials in them.
+        penalty: what descent minimizes beside the losses.
+        metric: Λ, which turns gradients into directions; None for the identity.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class LocalExpansion:
         order: int,
         members: Sequence[SingleObservable],
         sizes: Sequence[Expr] = (),
+        penalty: Observable | None = None,
+        metric: ImmutableMatrix | None = None,
     ) -> None:
         """Expand the losses and the observables, and find the domain that holds all their coefficients."""
         self.order = _checked_order(order)
@@ -72,6 +77,8 @@ class LocalExpansion:
         observables = [member for member in members if isinstance(member, Observable)]
         functions = [(loss, f"losses[{i}]") for i, loss in enumerate(landscape.losses)]
         functions += [(_expression(observable, variables), "s") for observable in observables]
+        if penalty is not None:
+            functions.append((_expression(penalty, variables), "penalty"))
         expansions = [_taylor(function, name, variables, point, self.order) for function, name in functions]
         coefficients = [number for expansion in expansions for number in expansion.values()]
         if any(number.has(eta) for number in [*sizes, *coefficients]):
@@ -80,7 +87,7 @@ class LocalExpansion:
                 "expanded; use another symbol"
             )
         # with 1/2 among them the domain holds every rational: N, B and factorials are divided by
-        numbers = [Rational(1, 2), *landscape.weights, *coefficients]
+        numbers = [Rational(1, 2), *landscape.weights, *(metric or ()), *coefficients]
         self.domain, elements = construct_domain(numbers, extension=True)
         self._meaning = {Dummy(): size for size in sizes}
         self.sizes = []
@@ -92,8 +99,14 @@ class LocalExpansion:
         stream = iter(elements[1:])
         self.weights = [next(stream) for _ in landscape.weights]
         self.ring = PolyRing([Dummy() for _ in variables], self.domain)
+        entries = [next(stream) for _ in metric or ()]
+        axes = range(self.dimension)
+        self.metric = (
+            [entries[i * self.dimension : (i + 1) * self.dimension] for i in axes] if entries else None
+        )
         polynomials = [self.ring.from_dict({powers: next(stream) for powers in each}) for each in expansions]
         self.losses = polynomials[: len(landscape.losses)]
+        self.penalty = polynomials.pop() if penalty is not None else self.ring.zero
         self.observables = dict(zip(observables, polynomials[len(landscape.losses) :], strict=True))
         self.test_loss = self.test_mean(self.losses)
         self._batch_gradients: dict[Rows, list[PolyElement]] = {}
@@ -111,23 +124,36 @@ class LocalExpansion:
         return reduce(add, (self.losses[row] for row in rows)).mul_ground(self.rational(1, len(rows)))
 
     def batch_gradient(self, rows: Rows) -> list[PolyElement]:
-        """The gradient of the mean loss over a batch, exact to degree order − 1."""
+        """Where the mean loss over a batch and the penalty point, Λ∇, exact to degree order − 1."""
         rows = tuple(sorted(rows))
         if rows not in self._batch_gradients:
-            self._batch_gradients[rows] = self.gradient(self.mean_loss(rows))
+            self._batch_gradients[rows] = self.raised(self.gradient(self.mean_loss(rows) + self.penalty))
         return self._batch_gradients[rows]
+
+    def raised(self, covector: list[PolyElement]) -> list[PolyElement]:
+        """Λ times a gradient."""
+        if self.metric is None:
+            return covector
+        return [
+            reduce(add, (slope.mul_ground(entry) for slope, entry in zip(covector, row, strict=True)))
+            for row in self.metric
+        ]
 
     def gradient(self, function: PolyElement) -> list[PolyElement]:
         """The partial derivatives by δ_1, …, δ_P."""
         return [function.diff(i) for i in range(self.dimension)]
 
-    def targets(self, rows: Rows | None) -> list[PolyElement]:
-        """What to average on a training set; of two observables the products come last."""
-        components = [self._components(member, rows) for member in self.members]
+    def targets(self) -> list[PolyElement]:
+        """What to average where there is no training set; of two observables the products come last."""
+        components = self.components(None)
         listed = [target for member in components for target in member]
         if len(components) == 2:
             listed += [self.truncated(a * b, self.order) for a, b in product(*components)]
         return listed
+
+    def components(self, rows: Rows | None) -> list[list[PolyElement]]:
+        """The components of every observable on a training set."""
+        return [self._components(member, rows) for member in self.members]
 
     def _components(self, member: SingleObservable, rows: Rows | None) -> list[PolyElement]:
         if isinstance(member, Displacement):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from itertools import permutations, product, starmap
+from itertools import chain, permutations, product, starmap
 from math import prod
 from operator import index, sub
 from typing import Any, overload
@@ -35,6 +35,7 @@ from taylorsgd.formulas.observables import (
     TestLoss,
     TrainLoss,
 )
+from taylorsgd.formulas.sizes import exact_metric
 from taylorsgd.landscapes import FiniteLandscape
 from taylorsgd.spacetime import GD, GDC, ODE, SDE, SGD, Grid, Replacement, Update
 
@@ -52,6 +53,8 @@ def perturb(
     at: Any,
     order: int,
     update: Update | None = None,
+    penalty: Observable | None = None,
+    metric: Any = None,
 ) -> Expr: ...
 @overload
 def perturb(
@@ -61,6 +64,8 @@ def perturb(
     at: Any,
     order: int,
     update: Update | None = None,
+    penalty: Observable | None = None,
+    metric: Any = None,
 ) -> ImmutableMatrix: ...
 @overload
 def perturb(
@@ -70,6 +75,8 @@ def perturb(
     at: Any,
     order: int,
     update: Update | None = None,
+    penalty: Observable | None = None,
+    metric: Any = None,
 ) -> Any: ...
 def perturb(
     observable: AnyObservable,
@@ -78,6 +85,8 @@ def perturb(
     at: Any,
     order: int,
     update: Update | None = None,
+    penalty: Observable | None = None,
+    metric: Any = None,
 ) -> Expr | ImmutableMatrix:
     """Expand E[s(θ_T)] through η^order by running descent on every training set.
 
@@ -94,6 +103,9 @@ def perturb(
         order: the highest power of η, an int of at least 0.
         update: the update rule, such as a `Descent`, `HeavyBall` or `Nesterov`; None for plain descent. The ODE
             and SDE have none.
+        penalty: p(θ), what descent minimizes beside the losses: updates follow l_x + p, and l is observed without.
+            Coupled weight decay w towards a is p = w|θ − a|²/2.
+        metric: Λ, a symmetric positive definite P × P matrix of exact numbers, for the learning rate ηΛ.
 
     Returns:
         An expanded polynomial in `taylorsgd.symbols.eta` of degree at most `order`. For a vector, and for the
@@ -122,21 +134,29 @@ def perturb(
     if not isinstance(landscape, FiniteLandscape):
         raise TypeError(f"landscape={landscape!r} must be a FiniteLandscape: every training set is visited")
     members = _members(observable)
+    if penalty is not None and not isinstance(penalty, Observable):
+        raise TypeError(f"penalty={penalty!r} must be an Observable, such as Observable(w * x**2 / 2)")
+    if metric is not None:
+        metric = exact_metric(metric, landscape.dimension)
     if isinstance(spacetime, (ODE, SDE)):
         _refuse_training_loss(members, spacetime)
+        if getattr(observable, "times", None) is not None:
+            raise NotImplementedError(f"{observable!r} of {spacetime!r}: two times need an SGD, GD or Grid")
         if update is not None:
             raise ValueError(f"update={update!r}: {spacetime!r} makes no updates; leave it out")
         sizes = [spacetime.T, 1 / spacetime.B] if isinstance(spacetime, SDE) else [spacetime.T]
-        local = LocalExpansion(landscape, at, order, members, sizes)
+        local = LocalExpansion(landscape, at, order, members, sizes, penalty, metric)
         means = _mean_under_flow(local)
     else:
         if isinstance(update, GDC):
             update.rows(spacetime)
         size, schedules = _schedules(spacetime)
         updates = len(next(iter(schedules)))
-        local = LocalExpansion(landscape, at, order, members, numbers_of(update, updates))
+        numbers = numbers_of(update, updates)
+        local = LocalExpansion(landscape, at, order, members, numbers, penalty, metric)
         training_sets = _training_sets(spacetime, local, landscape, size)
-        means = _mean_over_training_sets(local, training_sets, schedules, update)
+        times = _times(observable, updates)
+        means = _mean_over_training_sets(local, training_sets, schedules, update, times)
 
     vectors = [isinstance(member, Displacement) for member in members]
     if len(members) == 2:
@@ -157,14 +177,19 @@ def _mean_over_training_sets(
     training_sets: Iterable[tuple[Rows, Any]],
     schedules: Mapping[Schedule, Fraction],
     update: Update | None,
+    times: tuple[int, ...],
 ) -> list[Series]:
-    """The targets after descent, averaged over training sets and schedules of known probabilities."""
+    """The targets during descent, averaged over training sets and schedules of known probabilities."""
     totals: list[Series] = []
     for (rows, drawn), (batches, chance) in product(training_sets, schedules.items()):
-        displacement = descend(local, rows, batches, update)
+        passed = descend(local, rows, batches, update)
         probability = drawn * local.rational(chance.numerator, chance.denominator)
-        monomials = local.monomials(displacement)
-        values = [local.value(target, monomials) for target in local.targets(rows)]
+        taken = []
+        for time, components in zip(times, local.components(rows), strict=True):
+            monomials = local.monomials(passed[time])
+            taken.append([local.value(component, monomials) for component in components])
+        # of two observables the products come last
+        values = [*chain(*taken), *(starmap(local.times, product(*taken)) if len(taken) == 2 else ())]
         totals = totals or [local.constant(local.domain.zero) for _ in values]
         totals = [
             [total + probability * x for total, x in zip(*pair, strict=True)]
@@ -193,11 +218,12 @@ def _mean_under_flow(local: LocalExpansion) -> list[Series]:
     """The targets at time T, by T^k/k! times the k-th power of the generator at δ = 0."""
     time, *inverse_batch = local.sizes
     half_noise = [noise * local.rational(1, 2) for noise in inverse_batch]  # none for the ODE
-    slopes = [local.gradient(loss) for loss in local.losses]
-    drift = local.gradient(local.test_loss)
+    slopes = [local.raised(local.gradient(loss)) for loss in local.losses]
+    mean = local.raised(local.gradient(local.test_loss))
+    drift = local.raised(local.gradient(local.test_loss + local.penalty))
     pairs = list(product(range(local.dimension), repeat=2))
     diffusion = {
-        (i, j): local.test_mean([slope[i] * slope[j] for slope in slopes]) - drift[i] * drift[j]
+        (i, j): local.test_mean([slope[i] * slope[j] for slope in slopes]) - mean[i] * mean[j]
         for i, j in pairs
     }
 
@@ -215,7 +241,7 @@ def _mean_under_flow(local: LocalExpansion) -> list[Series]:
         return {m: local.truncated(function, local.order - m) for m, function in image.items()}
 
     means = []
-    for target in local.targets(None):
+    for target in local.targets():
         mean = local.constant(local.domain.zero)
         functions = {0: target}
         volume = local.domain.one  # T^k/k!
@@ -269,6 +295,20 @@ def _integer(spacetime: Any, name: str) -> int:
             f"{name}={getattr(spacetime, name)} of {type(spacetime).__name__} is symbolic, but running "
             f"descent needs a concrete integer, for example {name}=2"
         ) from error
+
+
+def _times(observable: AnyObservable, updates: int) -> tuple[int, ...]:
+    """After how many updates the observables are taken."""
+    if not isinstance(observable, (SecondMoment, Covariance)):
+        return (updates,)
+    if observable.times is None:
+        return updates, updates
+    times = [updates if time is None else time for time in observable.times]
+    if not all(time in range(updates + 1) for time in times):
+        raise ValueError(
+            f"times={observable.times} of {observable!r} must be integers from 0 to the {updates} updates of the run"
+        )
+    return int(times[0]), int(times[1])
 
 
 def _members(observable: AnyObservable) -> tuple[SingleObservable, ...]:

@@ -33,7 +33,7 @@ from taylorsgd.spacetime import (
     Update,
 )
 
-__all__ = ["AnyUpdate", "Step", "form_of", "numbers_of", "update_rule"]
+__all__ = ["AnyUpdate", "form_of", "numbers_of", "update_rule"]
 
 AnyUpdate = Update | Callable[[Any], optax.GradientTransformation]
 """An update rule, or a function of η that returns an optax transformation."""

@@ -8,7 +8,7 @@ from typing import Any
 from sympy import Expr, Integer
 
 from taylorsgd.descent.local_expansion import LocalExpansion, Rows, Series
-from taylorsgd.spacetime import GDC, Descent, HeavyBall, ImplicitStep, Nesterov, SecondOrder
+from taylorsgd.spacetime import GDC, Descent, HeavyBall, ImplicitStep, Nesterov, Schedule, SecondOrder
 
 __all__ = ["descend", "numbers_of"]
 
@@ -30,14 +30,15 @@ def numbers_of(update: Any, updates: int) -> list[Expr]:
         raise TypeError(
             f"update={update!r} must be a Descent, HeavyBall, Nesterov, SecondOrder, ImplicitStep or GDC"
         )
-    rates = [Integer(1)] * updates if update.rates is None else list(update.rates)
+    rates = [Integer(1)] * updates if update.rates is None else update.rates
+    rates = list(rates.rates(updates) if isinstance(rates, Schedule) else rates)
     if len(rates) != updates:
         raise ValueError(f"rates has {len(rates)} entries for {updates} updates; give one for each")
     return [getattr(update, "beta", Integer(0)), getattr(update, "decay", Integer(0)), *rates]
 
 
-def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: Any) -> list[Series]:
-    """θ_T − θ_0 on one training set.
+def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: Any) -> list[list[Series]]:
+    """θ_t − θ_0 after t = 0, 1, …, T updates on one training set.
 
     Args:
         local: the landscape near θ_0, with `numbers_of(update)` as its sizes.
@@ -54,6 +55,7 @@ def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: 
     axes = range(local.dimension)
     displacement = [local.constant(zero) for _ in axes]
     velocity = [local.constant(zero) for _ in axes]
+    passed = [list(displacement)]
     convention = getattr(update, "convention", "plain")
     nesterov = isinstance(update, Nesterov)
 
@@ -77,16 +79,18 @@ def descend(local: LocalExpansion, rows: Rows, batches: Sequence[Rows], update: 
             else:
                 velocity[i] = combined(beta, velocity[i], -rate, slope)
                 displacement[i] = combined(one - decay, displacement[i], one, velocity[i])
-    return displacement
+        passed.append(list(displacement))
+    return passed
 
 
 def _descend_by_curvature(
     local: LocalExpansion, rows: Rows, batches: Sequence[Rows], implicit: bool
-) -> list[Series]:
+) -> list[list[Series]]:
     """Solve each update's equation by iteration: every round fixes one more power of η."""
     (lam,) = local.sizes
     zero, axes = local.domain.zero, range(local.dimension)
     displacement = [local.constant(zero) for _ in axes]
+    passed = [displacement]
     for batch in batches:
         slopes = local.batch_gradient(tuple(rows[n] for n in batch))
         step = [local.constant(zero) for _ in axes]  # θ′ − θ
@@ -107,28 +111,33 @@ def _descend_by_curvature(
         displacement = [
             [x + y for x, y in zip(*pair, strict=True)] for pair in zip(displacement, step, strict=True)
         ]
-    return displacement
+        passed.append(displacement)
+    return passed
 
 
-def _descend_with_regularizer(local: LocalExpansion, rows: Rows, updates: int) -> list[Series]:
+def _descend_with_regularizer(local: LocalExpansion, rows: Rows, updates: int) -> list[list[Series]]:
     """T updates on l̂ + η (1/B − 1/N)/4 · tr Ĉ, with Ĉ from its definition."""
     zero, axes, size = local.domain.zero, range(local.dimension), len(rows)
     displacement = [local.constant(zero) for _ in axes]
+    passed = [list(displacement)]
     slopes = local.batch_gradient(rows)
     regularizer = local.ring.zero
     if size > 1:
         (inverse_batch,) = local.sizes
         spread = local.ring.zero
+        middle = local.gradient(local.mean_loss(rows))
         for row in rows:
-            for own, mean in zip(local.gradient(local.losses[row]), slopes, strict=True):
-                spread = local.truncated(spread + (own - mean) ** 2, local.order)
+            apart = [own - mean for own, mean in zip(local.gradient(local.losses[row]), middle, strict=True)]
+            for a, b in zip(apart, local.raised(apart), strict=True):
+                spread = local.truncated(spread + a * b, local.order)
         scale = (inverse_batch - local.rational(1, size)) * local.rational(1, 4 * (size - 1))
         regularizer = spread.mul_ground(scale)
-    forces = list(zip(slopes, local.gradient(regularizer), strict=True))
+    forces = list(zip(slopes, local.raised(local.gradient(regularizer)), strict=True))
     for _ in range(updates):
         monomials = local.monomials(displacement)
         for i, (slope, force) in enumerate(forces):
             once, twice = local.value(slope, monomials), local.value(force, monomials)
             step = [x + y for x, y in zip([zero, *once], [zero, zero, *twice], strict=False)]
             displacement[i] = [x - y for x, y in zip(displacement[i], step, strict=False)]
-    return displacement
+        passed.append(list(displacement))
+    return passed

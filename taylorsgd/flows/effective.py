@@ -12,8 +12,9 @@ from taylorsgd import symbols
 from taylorsgd.diagrams import Value
 from taylorsgd.flows.grafting import diagram_of, grafted, is_vector
 from taylorsgd.flows.splitting import split
-from taylorsgd.formulas.formula import Formula, Term
+from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.formulas.term import Term
 
 __all__ = ["EffectiveFlow", "EffectiveLoss", "effective_flow"]
 

@@ -18,7 +18,7 @@ rewrites a formula in moments by Möbius inversion over set partitions.
 """
 
 from taylorsgd.formulas.derivation import derive
-from taylorsgd.formulas.formula import Formula, Term
+from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.observables import (
     Covariance,
     Displacement,
@@ -29,6 +29,7 @@ from taylorsgd.formulas.observables import (
     TrainLoss,
     Variance,
 )
+from taylorsgd.formulas.term import Term
 
 __all__ = [
     "Covariance",

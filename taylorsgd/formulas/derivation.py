@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from math import prod
 from typing import cast
 
-from sympy import QQ, Expr, Integer
+from sympy import QQ, Add, Expr, Integer, factor
 
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.values import LOSS, open_index, side_by_side
-from taylorsgd.formulas.formula import AnyValue, Formula, Term
+from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.observables import (
     AnyObservable,
     Covariance,
@@ -24,10 +25,11 @@ from taylorsgd.formulas.observables import (
     TrainLoss,
 )
 from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.formulas.updating import updated_weight
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.spacetime.base import RING, Count
-from taylorsgd.spacetime.updates import HeavyBall, Update
+from taylorsgd.spacetime.updates import Descent, HeavyBall, Update
 
 __all__ = ["derive", "generalized_diagrams"]
 
@@ -49,6 +51,7 @@ def derive(
     *,
     resum: str | None = None,
     update: Update | None = None,
+    penalty: Observable | None = None,
 ) -> Formula:
     """Derive E[observable] after descent on a spacetime, through η^order, exactly.
 
@@ -70,6 +73,9 @@ def derive(
             and one epoch at constant rates, and with numbers for sizes on any grid. Of these `HeavyBall(beta)`
             can be resummed (discrete): evaluate() and limit() are exact, a closed form in the eigenvalues is
             not written.
+        penalty: p(θ), what descent minimizes beside the losses, as an `Observable`: every update follows l_x + p,
+            and l is observed without it. Coupled weight decay w towards a is p = w|θ − a|²/2. A node that is
+            alone carries l + p, and so has a term with each.
 
     Returns:
         A `Formula`. Its coefficients are written in the free sizes of the spacetime.
@@ -77,9 +83,9 @@ def derive(
     Raises:
         TypeError: if the observable or the spacetime is of another kind.
         ValueError: if `order` is not a non-negative integer, or a training loss or gap is asked of an ODE
-            or SDE, which have no training set, or `resum` is unknown.
+            or SDE, which have no training set, or `resum` is unknown, or two observables share a name.
         NotImplementedError: if this resummation of this spacetime, or this update rule on it, has no closed
-            form here.
+            form here; for a penalty that is resummed or with fixed data.
 
     Example:
         >>> import taylorsgd as ts
@@ -89,17 +95,27 @@ def derive(
         T/N C^μ_μ
         >>> print(ts.derive(ts.GeneralizationGap(), ts.GD(), order=1, resum="continuous"))
         1/N Σ_μ C_μμ (1 - exp(-T*eta*λ_μ))/λ_μ
+        >>> decay = ts.Observable(lambda theta: sum(x**2 for x in theta) / 20, name="p")
+        >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1, penalty=decay))
+        l - T G_μ G^μ - T G_μ ∇^μ p
 
     Source: Tenka, Theorem 3 (section B.3), summed over maps instead of embeddings; resummed, Theorem 1.
     """
     roots = _roots(observable)
     _check(observable, spacetime, order, resum, update)
+    if penalty is not None:
+        _check_penalty(penalty, observable, spacetime, resum)
+    times = _times(observable, spacetime)
     if resum is not None:
+        if times is not None:
+            raise NotImplementedError(
+                f"resum={resum!r} of {observable!r} at two times is not derived; leave out resum or times"
+            )
         return _derive_resummed(observable, spacetime, order, resum == "continuous", _momentum(update, resum))
-    if update is not None and not update.is_plain:
-        return _derive_updated(observable, spacetime, order, update)
-    if spacetime.data == "fixed" and isinstance(observable, Covariance):
-        return _covariance_of_fixed_data(observable, spacetime, order)
+    if times is not None or update is not None and not update.is_plain:
+        return _derive_weighted(observable, spacetime, order, update or Descent(), times, penalty)
+    if spacetime.random and isinstance(observable, Covariance):
+        return _covariance_over_schedules(observable, spacetime, order, penalty)
     coefficients: dict[Value, Count] = {}
     sources: dict[Value, list[Diagram]] = {}
     marks = [root.mark for root in roots]
@@ -112,41 +128,67 @@ def derive(
             sign = (-1) ** d
             for root in roots:
                 sign *= root.sign
-            value = value_of(diagram, marks, moments=moments)
             term = weight * (RING.gens[3] ** ties * QQ(sign, diagram.automorphisms))
-            coefficients[value] = coefficients.get(value, RING.zero) + term
-            sources.setdefault(value, []).append(diagram)
+            for value in _values(diagram, marks, moments, penalty):
+                coefficients[value] = coefficients.get(value, RING.zero) + term
+                sources.setdefault(value, []).append(diagram)
     terms = [
         Term(spacetime.expression(coefficient), value, tuple(sources[value]))
         for value, coefficient in coefficients.items()
         if coefficient
     ]
-    formula = Formula(terms, (spacetime,), _observed(observable), _indices(roots))
+    formula = Formula(terms, (spacetime,), _observed(observable, penalty), _indices(roots))
     return formula.to_cumulants() if moments else formula
 
 
-def _derive_updated(observable: AnyObservable, spacetime: Spacetime, order: int, update: Update) -> Formula:
-    """The sum over diagrams with an update rule's Green's functions on their edges."""
+def _derive_weighted(
+    observable: AnyObservable,
+    spacetime: Spacetime,
+    order: int,
+    update: Update,
+    times: tuple[Expr, Expr] | None,
+    penalty: Observable | None,
+) -> Formula:
+    """The sum over diagrams with an update rule's Green's functions on their edges, each root at its own time."""
     roots = _roots(observable)
     marks = [root.mark for root in roots]
     ancestors = True if update.instant != 0 else None  # an instant edge may join nodes of one part
-    terms = []
+    found: dict[Value, list[tuple[Expr, Diagram]]] = {}
     for d in range(order + 1):
-        diagrams = generalized_diagrams(observable, spacetime, d, tied_ancestors=ancestors)
-        for diagram, ties in diagrams:
-            weight = updated_weight(spacetime, diagram, update)
+        for diagram, ties in generalized_diagrams(observable, spacetime, d, tied_ancestors=ancestors):
+            weight = updated_weight(spacetime, diagram, update, times)
             if weight == 0:
                 continue
             sign = prod(root.sign for root in roots) * (-1) ** d
             shares = spacetime.expression(RING.gens[3] ** ties * QQ(sign, diagram.automorphisms))
-            terms.append(Term(weight * shares, value_of(diagram, marks), (diagram,)))
-    return Formula(terms, (spacetime,), _observed(observable), _indices(roots))
+            for value in _values(diagram, marks, False, penalty):
+                found.setdefault(value, []).append((weight * shares, diagram))
+    terms = (
+        Term(factor(Add(*(weight for weight, _ in summands))), value, tuple(d for _, d in summands))
+        for value, summands in found.items()
+    )
+    return Formula(terms, (spacetime,), _observed(observable, penalty), _indices(roots))
 
 
-def _covariance_of_fixed_data(observable: Covariance, spacetime: Spacetime, order: int) -> Formula:
-    """E[ab] − E[a] E[b]. The rows are drawn without replacement, so trees that share no part are correlated."""
-    joint = derive(SecondMoment(observable.a, observable.b), spacetime, order)
-    a, b = derive(observable.a, spacetime, order), derive(observable.b, spacetime, order)
+def _values(diagram: Diagram, marks: list[str], moments: bool, penalty: Observable | None) -> Iterator[Value]:
+    """Yield the values of a diagram whose nodes carry the loss, or where they are alone the penalty."""
+    alone = [block[0] for block in diagram.blocks if len(block) == 1 and diagram.parents[block[0]] >= 0]
+    for number in range(len(alone) + 1 if penalty is not None else 1):
+        for penalized in combinations(alone, number):
+            carried = [LOSS] * len(diagram.parents)
+            for root, mark in zip(diagram.roots, marks, strict=True):
+                carried[root] = mark
+            for node in penalized:
+                carried[node] = penalty.name  # type: ignore[union-attr]
+            yield Value(diagram.parents, diagram.parts, carried, moments=moments)
+
+
+def _covariance_over_schedules(
+    observable: Covariance, spacetime: Spacetime, order: int, penalty: Observable | None
+) -> Formula:
+    """E[ab] − E[a] E[b]. Trees that share no part share the schedule, and so they are correlated."""
+    joint = derive(SecondMoment(observable.a, observable.b), spacetime, order, penalty=penalty)
+    a, b = (derive(single, spacetime, order, penalty=penalty) for single in (observable.a, observable.b))
     apart = [
         Term(
             -left.coefficient * right.coefficient,
@@ -158,6 +200,23 @@ def _covariance_of_fixed_data(observable: Covariance, spacetime: Spacetime, orde
         if left.order + right.order <= order
     ]
     return joint + Formula(apart, (spacetime,), joint.observables, joint.indices)
+
+
+def _times(observable: AnyObservable, spacetime: Spacetime) -> tuple[Expr, Expr] | None:
+    """When a pair of observables is taken; None for the end.
+
+    Raises:
+        ValueError: if that is after the last update.
+    """
+    if not isinstance(observable, (SecondMoment, Covariance)) or observable.times is None:
+        return None
+    end = spacetime.sizes["T"]
+    first, second = (end if time is None else time for time in observable.times)
+    if (second - end).is_positive or (first - end).is_positive:
+        raise ValueError(
+            f"times={observable.times} of {observable!r} are later than the last of {end} updates"
+        )
+    return first, second
 
 
 def _momentum(update: Update | None, resum: str) -> Expr:
@@ -287,11 +346,30 @@ def _indices(roots: list[_Root]) -> int:
     return sum(root.mark.startswith("@") for root in roots)
 
 
-def _observed(observable: AnyObservable) -> dict[str, Observable]:
+def _observed(observable: AnyObservable, penalty: Observable | None = None) -> dict[str, Observable]:
     pair = (
         (observable.a, observable.b) if isinstance(observable, (SecondMoment, Covariance)) else (observable,)
     )
-    return {single.name: single for single in pair if isinstance(single, Observable)}
+    return {single.name: single for single in (*pair, penalty) if isinstance(single, Observable)}
+
+
+def _check_penalty(
+    penalty: Observable, observable: AnyObservable, spacetime: Spacetime, resum: str | None
+) -> None:
+    if not isinstance(penalty, Observable):
+        raise TypeError(
+            f"penalty={penalty!r} must be an Observable, such as Observable(w * x**2 / 2, name='p')"
+        )
+    known = _observed(observable).get(penalty.name, penalty)
+    if known != penalty:
+        raise ValueError(
+            f"penalty={penalty!r} and the observable {known!r} share the name {penalty.name!r}; give each its own"
+        )
+    if resum is not None or spacetime.data == "fixed":
+        raise NotImplementedError(
+            f"penalty={penalty!r} is supported without resum and with data='fresh'; elsewhere add it to the losses, "
+            "and subtract its own expectation, that of the Observable, from a loss that is observed"
+        )
 
 
 def _check(

@@ -13,6 +13,7 @@ from taylorsgd.diagrams import Value
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.formulas.propagation import Propagation, contract
+from taylorsgd.formulas.sizes import exact_metric
 
 if TYPE_CHECKING:
     from taylorsgd.formulas.formula import Formula
@@ -28,7 +29,9 @@ class ExactLandscape(Protocol):
         ...
 
 
-def evaluate(formula: Formula, landscape: ExactLandscape, at: Any, eta: Any = None) -> Any:
+def evaluate(
+    formula: Formula, landscape: ExactLandscape, at: Any, eta: Any = None, metric: Any = None
+) -> Any:
     """Evaluate a formula whose sizes are all numbers; see `Formula.evaluate`."""
     if not callable(getattr(landscape, "cumulant", None)):
         raise TypeError(f"landscape={landscape!r} has no cumulant(degrees, at); give a FiniteLandscape")
@@ -36,13 +39,16 @@ def evaluate(formula: Formula, landscape: ExactLandscape, at: Any, eta: Any = No
         if spacetime.data == "fixed":
             _check_training_set(landscape, spacetime.sizes["N"])
     rate = symbols.eta if eta is None else sympify(eta)
+    import numpy as np
+
     tensors = partial(landscape.cumulant, at=at)
     observables = {name: _derivatives(o, landscape, at) for name, o in formula.observables.items()}
     total: Any = Integer(0)
+    size = len(tensors((1,)))
+    raising = None if metric is None else np.array(exact_metric(metric, size).tolist(), dtype=object)
     if formula.indices:
-        size = len(tensors((1,)))
         total = ImmutableMatrix.zeros(size, size ** (formula.indices - 1))
-    resummed = Propagation(tensors, observables, rate)
+    resummed = Propagation(tensors, observables, rate, raising)
     for term in formula.terms:
         if isinstance(term.value, PropagatedValue):
             try:
@@ -51,7 +57,7 @@ def evaluate(formula: Formula, landscape: ExactLandscape, at: Any, eta: Any = No
                 raise ValueError(f"the term {term}: {error}") from error
             total = total + _scaled(value, term.coefficient)
             continue
-        value = evaluate_value(term.value, tensors, observables)
+        value = evaluate_value(term.value, tensors, observables, raising)
         total = total + _scaled(value, term.coefficient * rate**term.order)
     return total.applyfunc(expand) if isinstance(total, ImmutableMatrix) else expand(total)
 
@@ -66,22 +72,26 @@ def _check_training_set(landscape: Any, size: Expr) -> None:
         )
 
 
-def evaluate_value(value: Value, tensors: Any, observables: Mapping[str, Any]) -> Any:
+def evaluate_value(value: Value, tensors: Any, observables: Mapping[str, Any], metric: Any = None) -> Any:
     """Contract the network of a value.
 
     Args:
         value: a value in cumulants.
         tensors: a function from the degrees of a part to its cumulant, an array.
         observables: for every marked observable a function from a degree to its derivative, an array.
+        metric: Λ, which the edges carry beside η; None for the identity.
 
     Returns:
         A number, or an array with one axis for every open index.
     """
     edge_of: list[list[int]] = [[] for _ in value.parents]
-    for label, (child, parent) in enumerate(value.edges):
-        edge_of[child].append(label)
-        edge_of[parent].append(label)
     operands: list[Any] = []
+    for label, (child, parent) in enumerate(value.edges):
+        ends = (label, label) if metric is None else (label, len(value.edges) + label)
+        edge_of[child].append(ends[0])
+        edge_of[parent].append(ends[1])
+        if metric is not None:
+            operands += [metric, list(ends)]
     for block in value.blocks:
         mark = value.marks[block[0]]
         if mark.startswith("@"):

@@ -3,58 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from sympy import Expr, Integer, factor, simplify
 
 from taylorsgd import symbols
-from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.formulas import cumulants
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted
+from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.spacetime import Spacetime
 
-__all__ = ["AnyValue", "Formula", "Term"]
-
-AnyValue = Value | PropagatedValue
-"""What a term multiplies: a plain value, or a resummed one."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """One term of a formula: an exact coefficient times a value.
-
-    Attributes:
-        coefficient: (−1)^d Z / (B^d |Aut|) summed over the diagrams, a SymPy expression in the sizes.
-        value: the tensor network, which holds its own d powers of η.
-        diagrams: the diagrams that have this value.
-    """
-
-    coefficient: Expr
-    value: AnyValue
-    diagrams: tuple[Diagram, ...]
-
-    @property
-    def order(self) -> int:
-        """The power of η."""
-        return self.value.order
-
-    @property
-    def free_symbols(self) -> set[Any]:
-        """The sizes that have no number yet."""
-        own = self.value.free_symbols if isinstance(self.value, PropagatedValue) else set()
-        return {*self.coefficient.free_symbols, *own}
-
-    def __str__(self) -> str:
-        """The term in plain text."""
-        return str(Formula([self], (), {}))
-
-    def _repr_latex_(self) -> str:
-        return Formula([self], (), {})._repr_latex_()
+__all__ = ["Formula"]
 
 
 class Formula:
@@ -326,13 +289,15 @@ class Formula:
 
     # -- faces ---------------------------------------------------------------------------------------
 
-    def evaluate(self, landscape: Any, at: Any, eta: Any = None, **sizes: Any) -> Any:
+    def evaluate(self, landscape: Any, at: Any, eta: Any = None, metric: Any = None, **sizes: Any) -> Any:
         """Evaluate exactly on a landscape with known cumulants, such as a `FiniteLandscape`.
 
         Args:
             landscape: anything with `cumulant(degrees, at)`.
             at: the initial θ_0, as the landscape takes it.
             eta: the learning rate, a SymPy number or expression; None keeps the symbol η.
+            metric: a symmetric positive definite P × P matrix Λ of exact numbers, for the learning rate ηΛ: what
+                raises indices. The identity by default.
             **sizes: any sizes that determine the free ones; all are checked against each other.
 
         Returns:
@@ -358,7 +323,7 @@ class Formula:
             raise ValueError(
                 f"the sizes {', '.join(missing)} have no value yet; give enough of {', '.join(names)} as keywords"
             )
-        return evaluate(formula.to_cumulants(), landscape, at, eta)
+        return evaluate(formula.to_cumulants(), landscape, at, eta, metric)
 
     def lower(self) -> Any:
         """Compile the formula to a jitted JAX function g(tensors, eta=…, **sizes) of measured values.

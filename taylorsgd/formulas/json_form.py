@@ -29,7 +29,7 @@ _HEADS: dict[str, Callable[..., Expr]] = {
     name: getattr(sympy, name)
     for name in (
         "Add", "Mul", "Pow", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan",
-        "asinh", "acosh", "atanh", "Abs", "erf", "gamma", "factorial", "binomial",
+        "asinh", "acosh", "atanh", "Abs", "erf", "gamma", "factorial", "binomial", "KroneckerDelta",
     )
 }  # fmt: skip
 _CONSTANTS: dict[str, Expr] = {"pi": sympy.pi, "e": sympy.E}
@@ -61,7 +61,8 @@ def to_json(formula: Formula) -> str:
 
 def from_json(text: str) -> Formula:
     """Read a formula from JSON text; see `Formula.from_json`."""
-    from taylorsgd.formulas.formula import Formula, Term
+    from taylorsgd.formulas.formula import Formula
+    from taylorsgd.formulas.term import Term
 
     try:
         data = json.loads(text)

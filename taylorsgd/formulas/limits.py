@@ -18,7 +18,8 @@ from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.spacetime.gridsums import GridSum
 
 if TYPE_CHECKING:
-    from taylorsgd.formulas.formula import Formula, Term
+    from taylorsgd.formulas.formula import Formula
+    from taylorsgd.formulas.term import Term
 
 __all__ = ["formula_drift", "formula_limit"]
 

@@ -99,10 +99,29 @@ _SINGLE = (TestLoss, TrainLoss, GeneralizationGap, Displacement, Observable)
 
 @dataclass(frozen=True)
 class SecondMoment:
-    """The second moment E[a b] over training sets; open indices of a come before those of b."""
+    """The second moment E[a b] over training sets; open indices of a come before those of b.
+
+    Args:
+        a: an observable.
+        b: another.
+        times: after how many updates a and b are taken, (t, t′) with t ≤ t′; integers, SymPy expressions, or None
+            for the end T. None for both at the end.
+
+    Raises:
+        TypeError: if a or b is no single observable, or a time is neither an integer nor an expression.
+        ValueError: if a time is negative, or the first is the later one.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> from sympy import Symbol
+        >>> loss, t = ts.TestLoss(), Symbol("t")
+        >>> print(ts.derive(ts.SecondMoment(loss, loss, times=(t, None)), ts.GD(), order=1))
+        l l - (T + t) l G_μ G^μ
+    """
 
     a: SingleObservable
     b: SingleObservable
+    times: tuple[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         """Reject nested moments."""
@@ -111,10 +130,30 @@ class SecondMoment:
 
 @dataclass(frozen=True)
 class Covariance:
-    """The covariance E[a b] − E[a] E[b] over training sets; open indices of a come before those of b."""
+    """The covariance E[a b] − E[a] E[b] over training sets; open indices of a come before those of b.
+
+    Args:
+        a: an observable.
+        b: another.
+        times: after how many updates a and b are taken, as for `SecondMoment`.
+
+    Raises:
+        TypeError: as for `SecondMoment`.
+        ValueError: as for `SecondMoment`.
+
+    Example:
+        How the displacement after t updates of one epoch is correlated with that at its end:
+
+        >>> import taylorsgd as ts
+        >>> from sympy import Symbol
+        >>> moved, t = ts.Displacement(), Symbol("t")
+        >>> print(ts.derive(ts.Covariance(moved, moved, times=(t, None)), ts.SGD(B=1, E=1), order=2))
+        t C^μν
+    """
 
     a: SingleObservable
     b: SingleObservable
+    times: tuple[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         """Reject nested moments."""
@@ -144,3 +183,28 @@ def _check_pair(pair: SecondMoment | Covariance) -> None:
                 f"{name}={member!r} is not a single observable; a {type(pair).__name__} takes two of "
                 "TestLoss(), TrainLoss(), GeneralizationGap(), Displacement(), Observable(s)"
             )
+    if pair.times is not None:
+        object.__setattr__(pair, "times", _checked_times(pair.times))
+
+
+def _checked_times(times: Any) -> tuple[Any, Any] | None:
+    """Two times as exact numbers; None if both are the end."""
+    from sympy import Expr, Integer
+
+    if not isinstance(times, (tuple, list)) or len(times) != 2:
+        raise TypeError(f"times={times!r} must be two: after how many updates a and b are taken")
+    exact = []
+    for time in times:
+        if hasattr(time, "__index__") and not isinstance(time, bool):
+            time = Integer(int(time))
+        if time is not None and not isinstance(time, Expr):
+            raise TypeError(
+                f"times={times!r}: {time!r} is neither an integer, a SymPy expression nor None for the end"
+            )
+        if time is not None and time.is_number and not (time.is_Integer and time >= 0):
+            raise ValueError(f"times={times!r}: {time} is no number of updates, an integer of at least 0")
+        exact.append(time)
+    first, second = exact
+    if second is not None and (first is None or (first - second).is_positive):
+        raise ValueError(f"times={times!r} must not decrease; swap a and b, and their times")
+    return None if first is None else (first, second)

@@ -35,6 +35,8 @@ class Propagation:
         tensors: a function from the degrees of a part to its cumulant, an array of exact numbers.
         observables: for every marked observable a function from a degree to its derivative, an array.
         eta: the learning rate: a rational number, or an expression.
+        metric: Λ of the learning rate ηΛ, an array; None for the identity. K becomes I − ηHΛ, and where an edge
+            starts it raises the index.
     """
 
     def __init__(
@@ -42,16 +44,19 @@ class Propagation:
         tensors: Callable[[tuple[int, ...]], Any],
         observables: Mapping[str, Callable[[int], Any]],
         eta: Expr,
+        metric: Any = None,
     ) -> None:
         """Keep the inputs; H is looked up at the first value."""
+        self.metric = metric
         self.tensors = tensors
         self.observables = observables
         self.eta = eta
 
     @cached_property
     def hessian(self) -> Any:
-        """H at θ_0, a P × P array."""
-        return self.tensors((2,))
+        """H at θ_0, or HΛ, a P × P array."""
+        hessian = self.tensors((2,))
+        return hessian if self.metric is None else hessian @ self.metric
 
     def evaluate(self, value: PropagatedValue) -> Any:
         """The value with its powers of η: a number, or an array with an axis for every open index."""
@@ -62,6 +67,8 @@ class Propagation:
             for block in value.blocks
             if not value.marks[block[0]].startswith("@")
         ]
+        if self.metric is not None:
+            parts = [(self._raised(value, tensor, block), block) for tensor, block in parts]
         if value.T is oo:
             self._check_stable(value)
         # Exponentials at finite T have no polynomial in K; a resolvent needs H > 0, and in an eigenbasis flat
@@ -87,6 +94,16 @@ class Propagation:
         )
         return express(result)[()] if value.open_indices else express(result).item()
 
+    def _raised(self, value: PropagatedValue, tensor: Any, block: tuple[int, ...]) -> Any:
+        """A tensor with Λ on the indices in which edges start."""
+        labels = [label for node in block for label in _ends(value, node)]
+        fresh = max(labels, default=0) + 1
+        operands: list[Any] = [tensor, labels]
+        for axis, label in enumerate(labels):
+            if label % 2 == 0:
+                operands += [self.metric, [label, fresh + axis]]
+        return contract(operands, [fresh + i if label % 2 == 0 else label for i, label in enumerate(labels)])
+
     @cached_property
     def _flat(self) -> bool:
         return Matrix(self.hessian.tolist()).applyfunc(sympify).det() == 0
@@ -99,7 +116,7 @@ class Propagation:
         matrix = Matrix(self.hessian.tolist()).applyfunc(sympify)
         if matrix.free_symbols:
             return []
-        return [float(x) for x in np.linalg.eigvalsh(np.array(matrix.evalf().tolist(), dtype=float))]
+        return [float(x) for x in np.linalg.eigvals(np.array(matrix.evalf().tolist(), dtype=float)).real]
 
     def _check_stable(self, value: PropagatedValue) -> None:
         tolerance = 1e-12 * max(map(abs, self._spectrum), default=0.0)

@@ -1,59 +1,71 @@
-r"""Update rules with memory: counting embeddings with weights on the edges.
+r"""Counting embeddings with weights on the edges, and with roots that sit at different times.
 
 Plainly an embedding counts 1. Under an update rule it counts the product of what its edges carry, a function of
 the times at their ends. At constant rates that is Σ c x^{Δ−1} over the rule's modes, and multiplied out over
 the edges of a diagram every product is a sum over times in closed form, the one of resummation with 1 − x for ηλ.
+
+Where edges carry 1, or λ in an instant, an embedding is a strict order of *events*, groups of nodes of one update.
+If one root sits at T_1 and another at T_2 ≥ T_1, all that leads to the first comes before T_1, and the orders are
+counted before and after T_1 (`spacetime.posets.split_surjections`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import cache
 from itertools import product
 from math import prod
+from typing import Any
 
-from sympy import Expr, Integer, binomial, expand_func, factor
+from sympy import Expr, Integer, binomial, expand_func
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.formulas.eigenbasis import closed_time_sum
-from taylorsgd.spacetime import GD, GDC, SGD, Grid, Spacetime
+from taylorsgd.spacetime import GD, GDC, SGD, Descent, Grid, Schedule, Spacetime
 from taylorsgd.spacetime.base import inverse_batch
-from taylorsgd.spacetime.posets import surjections
+from taylorsgd.spacetime.posets import split_surjections, surjections, weak_orderings
 from taylorsgd.spacetime.timesums import TimeSum
 from taylorsgd.spacetime.updates import Update
 
 __all__ = ["updated_weight"]
 
+Times = tuple[Expr, Expr] | None
+"""When two roots are taken, the earlier one first; None for both, or the only one, at T."""
 
-def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update) -> Expr:
+
+def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update, times: Times = None) -> Expr:
     """The weighted number of embeddings over B^|D|, in the sizes of the spacetime and the rule's parameters.
 
     Args:
         spacetime: where.
         diagram: the diagram.
         update: what its edges carry.
+        times: when the roots are taken.
 
     Raises:
         NotImplementedError: for spacetimes and sizes where it has no closed form here.
         ValueError: if there are not as many rates as updates, or a spacetime does not fit the rule.
     """
     if isinstance(update, GDC):
-        return _imitating_weight(spacetime, diagram, update)
+        return _imitating_weight(spacetime, diagram, update, times)
     grid = _as_grid(spacetime)
-    if grid is not None:
-        return factor(grid.weighted_count(diagram, update) / Integer(grid.B) ** diagram.order)
-    # a random order meets every row once in one epoch, like any other
-    one_epoch = isinstance(spacetime, SGD) and spacetime.data == "fresh" and spacetime.E == 1
-    if not (one_epoch or isinstance(spacetime, GD)) or update.rates is not None:
+    if grid is not None and (times is None or all(time.is_number for time in times)):
+        ends = None if times is None else [int(time) for time in times]
+        return grid.weighted_count(diagram, update, ends) / Integer(grid.B) ** diagram.order
+    remembers = update.modes(False) != Descent().modes(False)
+    varied = update.rates is not None and (isinstance(update.rates, tuple) or remembers or times is not None)
+    if not (_one_epoch(spacetime) or _full_batch(spacetime)) or varied or (times is not None and remembers):
         raise NotImplementedError(
-            f"update={update!r} on {spacetime!r} has no closed form here; supported are SGD with E=1 and GD at "
-            "constant rates, and SGD without shuffling, GD and Grid with numbers for all sizes"
+            f"update={update!r} on {spacetime!r} at times={times or 'the end'} has no closed form here; supported "
+            "are SGD with E=1 and GD at constant rates (at two times for rules without memory), descent there with "
+            "LinearWarmup() or Cosine(), and SGD without shuffling, GD and Grid with numbers for all sizes and times"
         )
-    if update.instant != 0:
-        return factor(
-            sum(_instant_weight(spacetime, diagram, i, update) for i in update.instant_edges(diagram))
-        )
-    share, times = spacetime.times(diagram, False)
-    assert isinstance(times, TimeSum)
-    if not times.possible:
+    if not remembers:
+        edges = update.instant_edges(diagram)
+        return sum((_instant_weight(spacetime, diagram, i, update, times) for i in edges), Integer(0))
+    share, sums = spacetime.times(diagram, False)
+    assert isinstance(sums, TimeSum)
+    if not sums.possible:
         return Integer(0)
     inner = [node for node, parent in enumerate(diagram.parents) if parent >= 0]
     modes = [update.modes(diagram.parents[diagram.parents[node]] < 0) for node in inner]
@@ -61,33 +73,40 @@ def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update) -> Ex
     for chosen in product(*modes):
         weight = prod((c for c, _ in chosen), start=Integer(1))
         rates = [1 - x for _, x in chosen]
-        total = total + weight * closed_time_sum(times, rates, spacetime.sizes["T"], continuous=False)
-    return factor(total * spacetime.expression(share))
+        total = total + weight * closed_time_sum(sums, rates, spacetime.sizes["T"], continuous=False)
+    return total * spacetime.expression(share)
 
 
-def _imitating_weight(spacetime: Spacetime, diagram: Diagram, update: GDC) -> Expr:
+def _imitating_weight(spacetime: Spacetime, diagram: Diagram, update: GDC, times: Times) -> Expr:
     """GD: times and rows are chosen apart from each other."""
     rows = update.rows(spacetime)
     total: Expr = Integer(0)
     for instant in update.instant_edges(diagram):
         together = [{node, diagram.parents[node]} for node in instant]
-        times = _orders_in_time(spacetime, diagram, instant, together)
-        total = total + times * update.pairing(diagram, instant, rows)
-    return factor(total / rows**diagram.order)
+        orders = _orders_in_time(spacetime, diagram, instant, together, times)
+        total = total + orders * update.pairing(diagram, instant, rows)
+    return total / rows**diagram.order
 
 
-def _instant_weight(spacetime: Spacetime, diagram: Diagram, instant: frozenset[int], update: Update) -> Expr:
+def _instant_weight(
+    spacetime: Spacetime, diagram: Diagram, instant: frozenset[int], update: Update, times: Times
+) -> Expr:
     """Embeddings in which some edges are instant."""
     together = [{node, diagram.parents[node]} for node in instant]
-    if isinstance(spacetime, SGD):  # one epoch: a part is one cell
+    if _one_epoch(spacetime):  # a part is one cell
         together += [set(block) for block in diagram.inner_blocks]
     share = spacetime.expression(inverse_batch(diagram.order - len(diagram.inner_blocks)))
-    times = _orders_in_time(spacetime, diagram, instant, together)
-    return update.instant ** len(instant) * share * times
+    orders = _orders_in_time(spacetime, diagram, instant, together, times, update.rates)
+    return update.instant ** len(instant) * share * orders
 
 
 def _orders_in_time(
-    spacetime: Spacetime, diagram: Diagram, instant: frozenset[int], together: list[set[int]]
+    spacetime: Spacetime,
+    diagram: Diagram,
+    instant: frozenset[int],
+    together: list[set[int]],
+    times: Times,
+    rates: Any = None,
 ) -> Expr:
     """Ways to place the nodes in T updates: an order polynomial of events that hold several nodes.
 
@@ -96,6 +115,8 @@ def _orders_in_time(
         diagram: the diagram.
         instant: the edges, by the node that they leave, along which time stays.
         together: groups of nodes of one update.
+        times: when the roots are taken.
+        rates: a schedule of rates, one for each edge that leaves an event; None for 1.
     """
     events = [{node} for node, parent in enumerate(diagram.parents) if parent >= 0]
     for group in together:
@@ -109,10 +130,56 @@ def _orders_in_time(
             if event_of[node] == event_of[parent]:
                 return Integer(0)
             below[event_of[parent]] |= 1 << event_of[node]
-    levels = surjections(tuple(below))
-    if levels is None:
-        return Integer(0)
-    return expand_func(sum(binomial(spacetime.sizes["T"], k) * s for k, s in enumerate(levels)))
+    if rates is not None:
+        return _scheduled_maps(tuple(below), tuple(map(len, events)), rates, spacetime.sizes["T"])
+    if times is None:
+        return _strict_maps(tuple(below), 0, Integer(0), spacetime.sizes["T"])
+    first, second = times
+    early = sum(1 << i for i, event in enumerate(events) if any(diagram.tree_of[node] == 0 for node in event))
+    return _strict_maps(tuple(below), early, first, second - first)
+
+
+@cache  # many diagrams have one order
+def _strict_maps(below: tuple[int, ...], early: int, before: Expr, after: Expr) -> Expr:
+    """The strict maps of events to so many times before some moment and after it, the early ones before it."""
+    if early == 0 and before == 0:
+        counts = {(0, k): number for k, number in enumerate(surjections(below) or ())}
+    else:
+        counts = split_surjections(below, early)
+    total: Expr = Integer(0)
+    for (j, k), number in counts.items():
+        total = total + number * expand_func(binomial(before, j)) * expand_func(binomial(after, k))
+    return total
+
+
+@cache
+def _scheduled_maps(below: tuple[int, ...], sizes: tuple[int, ...], rates: Schedule, updates: Expr) -> Expr:
+    """The strict maps of events to T updates, each weighed by the rates of all its nodes."""
+    found: Counter[tuple[int, ...]] = Counter()
+    for levels, ranks in weak_orderings(len(below)):
+        if all(
+            ranks[j] < ranks[i] for i, mask in enumerate(below) for j in range(len(below)) if mask >> j & 1
+        ):
+            powers = [0] * levels
+            for rank, nodes in zip(ranks, sizes, strict=True):
+                powers[rank] += nodes
+            found[tuple(powers)] += 1
+    return sum((number * rates.nested_sum(p, updates) for p, number in found.items()), Integer(0))
+
+
+def _one_epoch(spacetime: Spacetime) -> bool:
+    """Whether every row is met once; a random order does so like any other."""
+    return isinstance(spacetime, SGD) and spacetime.data == "fresh" and spacetime.E == 1
+
+
+def _full_batch(spacetime: Spacetime) -> bool:
+    """Whether every update meets all rows."""
+    return isinstance(spacetime, GD) or (
+        isinstance(spacetime, SGD)
+        and spacetime.data == "fresh"
+        and spacetime.E != 1
+        and spacetime.batches == 1
+    )
 
 
 def _as_grid(spacetime: Spacetime) -> Grid | None:

@@ -26,7 +26,6 @@ from taylorsgd.landscapes.contraction import Plan
 from taylorsgd.landscapes.dense import measure_dense
 from taylorsgd.landscapes.devices import gathered, spread
 from taylorsgd.landscapes.landscape import (
-    BUDGET,
     POPULATION_CHUNK,
     AnyLandscape,
     Landscape,
@@ -34,7 +33,6 @@ from taylorsgd.landscapes.landscape import (
     as_landscape,
     check_counts,
     checked_parameters,
-    floats_per_point,
 )
 from taylorsgd.landscapes.measurement import DrawMoments, Measurement
 from taylorsgd.landscapes.planning import ESTIMATORS, make_plan
@@ -70,9 +68,10 @@ def measure(
 
     Expectations are over the landscape's population. Three estimators, none of them biased (`estimators`):
 
-    "centred"      Whatever needs no sampling (G·G, G·H·G, the loss, …) is exact on a population; cumulants are
-                   estimated from independent draws, each of which uses one training point for every tied part,
-                   centred by the population mean (or, with a sampler, by other points).
+    "centred"      Whatever needs no sampling (G·G, G·H·G, the loss, …) is exact on a population, and so is what
+                   reads one point at a time (κ(∇_μ∇_ν l, ∇^ν l) G^μ, …): a sweep evaluates it at every point. Other
+                   cumulants are estimated from independent draws, each of which uses one training point for every
+                   tied part, centred by the population mean (or, with a sampler, by other points).
     "correlators"  Nothing is exact and nothing centred: a draw is D fresh batches of points, for values with
                    up to D nodes, and values are made of products of batch means, as in the paper (C.6). About
                    as good as "centred" on a sampler, and much noisier on a population.
@@ -159,7 +158,7 @@ def measure(
     warn_of_rough_losses(place, theta, stacklevel=3)
     runner = Runner(plan, place, theta, observables)
     moments = DrawMoments()
-    at_once = min(samples, chunk or _draws_at_once(plan, place, theta))
+    at_once = min(samples, chunk or runner.draws_at_once)
     settings = {
         "estimator": estimator,
         "samples": samples,
@@ -306,14 +305,6 @@ def _check_losses(landscape: Landscape, theta: Any, key: jax.Array) -> None:
 @partial(jax.jit, static_argnames="loss")
 def _finite_losses(loss: PointFunction, theta: Any, batch: Any) -> jax.Array:
     return lax.map(lambda x: jnp.isfinite(loss(theta, x)), batch, batch_size=POPULATION_CHUNK)
-
-
-def _draws_at_once(plan: Plan, landscape: Landscape, theta: Any) -> int:
-    """How many draws fit the budget: each holds some vectors like θ, and what arises at its points."""
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(theta))
-    point, arising = floats_per_point(landscape, theta)
-    width = max(plan.batch, 1 + plan.centring)
-    return max(1, min(1024, BUDGET // (8 * parameters + width * (point + 4 * arising))))
 
 
 def _tracked(draws: Iterable[Points], chunks: int, progress: bool) -> Iterable[Points]:

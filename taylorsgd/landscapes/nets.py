@@ -1,8 +1,9 @@
 r"""The paper's image classifiers (section C.2.1): logistic regression and a small tanh convolutional net.
 
-Both classify images x with pixels in [−1, 1] by l_{(x, y)}(θ) = −log softmax(scores(x; θ))_y. Linear maps are
+Both classify images x with pixels in [0, 1] by l_{(x, y)}(θ) = −log softmax(scores(x; θ))_y. Linear maps are
 parametrized so that standard normal θ are Gaussian Xavier weights (Glorot and Bengio 2010): a weight is
-θ·√(2/(fan in + fan out)), which sets a standard distance scale in the space of θ. Biases start at 0.
+θ·√(2/(fan in + fan out)), which sets a standard distance scale in the space of θ, and with it the scale of η. As in
+the authors' code a convolution's fan in counts its taps, and a bias is a linear map of the constant 1, of fan in 1.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ def logistic_regression(images: Any, labels: Any) -> tuple[Landscape, Parameters
         >>> import numpy as np
         >>> landscape, theta = logistic_regression(np.zeros((3, 28, 28), np.uint8), [0, 1, 2])
         >>> landscape.size, {name: leaf.shape for name, leaf in theta.items()}
-        (3, {'W': (10, 784), 'b': (10,)})
+        (3, {'dense': (784, 10), 'dense bias': (10,)})
     """
     pixels, classes = _checked(images, labels)
-    theta = {"W": jnp.zeros((CLASSES, pixels[0].size)), "b": jnp.zeros(CLASSES)}
+    theta = {"dense": jnp.zeros((pixels[0].size, CLASSES)), "dense bias": jnp.zeros(CLASSES)}
     return Landscape(_logistic_loss, (pixels, classes)), theta
 
 
@@ -59,7 +60,7 @@ def convolutional_net(images: Any, labels: Any, seed: int = 0) -> tuple[Landscap
         seed: which initialization.
 
     Returns:
-        The landscape with the images as its population, and θ_0: standard normal weights, biases 0.
+        The landscape with the images as its population, and θ_0: standard normal.
 
     Raises:
         ValueError: if shapes or values are impossible.
@@ -86,13 +87,14 @@ def convolutional_net(images: Any, labels: Any, seed: int = 0) -> tuple[Landscap
     keys = jax.random.split(jax.random.key(seed), len(shapes))
     theta: Parameters = {}
     for key, (name, shape) in zip(keys, shapes.items(), strict=True):
-        theta[name] = jax.random.normal(key, shape)
-        theta[f"{name} bias"] = jnp.zeros(shape[-1])
+        weights, bias = jax.random.split(key)
+        theta[name] = jax.random.normal(weights, shape)
+        theta[f"{name} bias"] = jax.random.normal(bias, shape[-1:])
     return Landscape(_convolutional_loss, (pixels, classes)), theta
 
 
 def _checked(images: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
-    """Images in [−1, 1] with an axis of channels, and labels."""
+    """Images in [0, 1] with an axis of channels, and labels."""
     pixels, classes = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
     if pixels.ndim not in (3, 4) or classes.shape != pixels.shape[:1]:
         raise ValueError(
@@ -101,18 +103,17 @@ def _checked(images: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
         )
     if not bool(jnp.all((classes >= 0) & (classes < CLASSES))):
         raise ValueError(f"labels range from {classes.min()} to {classes.max()}; they must be 0 to 9")
-    scaled = pixels / 127.5 - 1 if pixels.dtype == jnp.uint8 else 2 * pixels - 1
+    scaled = pixels / 255 if pixels.dtype == jnp.uint8 else pixels
     scaled = scaled.astype(jnp.float32)
     return scaled if scaled.ndim == 4 else scaled[..., None], classes
 
 
-def _xavier(weights: jax.Array) -> jax.Array:
-    """θ·√(2/(fan in + fan out)); the axes are (…, in, out), those in front a kernel's."""
-    *kernel, inward, outward = weights.shape
-    taps = 1
-    for side in kernel:
-        taps *= side
-    return weights * (2 / (taps * (inward + outward))) ** 0.5
+def _xavier(theta: Parameters, name: str) -> tuple[jax.Array, jax.Array]:
+    """A layer's weights (…, in, out) and bias (out,): θ·√(2/(fan in + fan out))."""
+    weights, bias = theta[name], theta[f"{name} bias"]
+    outward = bias.size
+    inward = weights.size // outward
+    return weights * (2 / (inward + outward)) ** 0.5, bias * (2 / (1 + outward)) ** 0.5
 
 
 def _cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
@@ -121,17 +122,20 @@ def _cross_entropy(scores: jax.Array, label: jax.Array) -> jax.Array:
 
 def _logistic_loss(theta: Parameters, point: tuple[jax.Array, jax.Array]) -> jax.Array:
     image, label = point
-    weights = theta["W"] * (2 / sum(theta["W"].shape)) ** 0.5
-    return _cross_entropy(weights @ image.ravel() + theta["b"], label)
+    weights, bias = _xavier(theta, "dense")
+    return _cross_entropy(image.ravel() @ weights + bias, label)
 
 
 def _convolutional_loss(theta: Parameters, point: tuple[jax.Array, jax.Array]) -> jax.Array:
     image, label = point
     signal = image[None]
     for name in ("convolution 1", "convolution 2"):
+        kernel, bias = _xavier(theta, name)
         signal = lax.conv_general_dilated(
-            signal, _xavier(theta[name]), (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            signal, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-        signal = jnp.tanh(signal + theta[f"{name} bias"])
-    hidden = jnp.tanh(signal.ravel() @ _xavier(theta["dense 1"]) + theta["dense 1 bias"])
-    return _cross_entropy(hidden @ _xavier(theta["dense 2"]) + theta["dense 2 bias"], label)
+        signal = jnp.tanh(signal + bias)
+    weights, bias = _xavier(theta, "dense 1")
+    hidden = jnp.tanh(signal.ravel() @ weights + bias)
+    weights, bias = _xavier(theta, "dense 2")
+    return _cross_entropy(hidden @ weights + bias, label)

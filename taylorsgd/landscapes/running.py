@@ -16,10 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from taylorsgd.landscapes.contraction import Message, Plan, Product, Source, Stage
+from taylorsgd.landscapes.contraction import SWEPT, Message, Plan, Product, Source, Stage
+from taylorsgd.landscapes.devices import gathered, spread
 from taylorsgd.landscapes.landscape import (
+    BUDGET,
     Landscape,
     PointFunction,
+    floats_per_point,
     population_chunk,
     population_mean,
     weighted_loss,
@@ -56,6 +59,7 @@ class Runner:
         for stage, messages in plan.stages.items():
             if not stage.sampled:
                 self._evaluate(stage, messages, self._exact, {})
+        self._swept = self._sweep() if plan.swept else []
 
     def draws(self, key: jax.Array, samples: int, at_once: int) -> Iterator[Points]:
         """Yield the points of all draws, chunk by chunk; the last chunk is filled up to its full length.
@@ -86,9 +90,33 @@ class Runner:
         for numbers in chosen:
             yield {group: self.landscape.rows(indices[numbers]) for group, indices in rows.items()}
 
+    @property
+    def draws_at_once(self) -> int:
+        """How many draws fit the budget: each holds some vectors like θ, and what arises at its points."""
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.theta))
+        point, arising = floats_per_point(self.landscape, self.theta)
+        width = max(self.plan.batch, 1 + self.plan.centring)
+        return max(1, min(1024, BUDGET // (8 * parameters + width * (point + 4 * arising))))
+
     def exact(self, position: int) -> Any:
         """A value that needs no sampling, by its position in the plan."""
+        if position in self.plan.swept:
+            return self._swept[self.plan.swept.index(position)]
         return _value(self.plan, position, self._exact)
+
+    def _sweep(self) -> list[Any]:
+        """The means over the population of the values that read one point, summed in float64."""
+        count = self.landscape.size or 0
+        at_once = min(count, self.draws_at_once)
+        totals: Any = None
+        for start in range(0, count, at_once):
+            rows = np.arange(start, start + at_once)
+            points = {SWEPT: self.landscape.rows(np.minimum(rows, count - 1)[:, None])}
+            found = self._contracted(self.plan.swept, spread(points))
+            new = min(at_once, count - start)  # the rest fills the last chunk, or the devices, up
+            sums = jax.tree.map(lambda leaf, new=new: gathered(leaf)[:new].sum(0, dtype=np.float64), found)
+            totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
+        return [jax.tree.map(lambda leaf, i=i: leaf[i] / count, totals) for i in range(len(self.plan.swept))]
 
     def estimates(self, points: Points) -> Any:
         """The unbiased estimates of the s sampled values in each draw.
@@ -99,15 +127,24 @@ class Runner:
         Returns:
             An array (draws, s), or a pytree like θ of arrays (draws, s, *leaf).
         """
-        stages = [(stage, messages) for stage, messages in self.plan.stages.items() if stage.sampled]
-        answers = _answers(self.plan)
+        return self._contracted(self.plan.sampled, points)
+
+    def _contracted(self, positions: tuple[int, ...], points: Points) -> Any:
+        plan = self.plan
+        needed = frozenset(plan.swept_steps if positions == plan.swept else plan.drawn_steps)
+        stages = [
+            (stage, [m for m in messages if m in needed])
+            for stage, messages in plan.stages.items()
+            if stage.sampled and not needed.isdisjoint(messages)
+        ]
+        answers = _answers(plan, positions)
         last_use = {n: i for i, (_, messages) in enumerate(stages) for m in messages for n in m.needs}
         results = dict(self._exact)
         for i, (stage, messages) in enumerate(stages):
             self._evaluate(stage, messages, results, points)
             for message in [m for m in results if last_use.get(m, i) <= i and m not in answers]:
                 del results[message]
-        return _estimates(self.plan, [results[message] for message in answers])
+        return _estimates(plan, positions, [results[message] for message in answers])
 
     def _evaluate(
         self, stage: Stage, messages: Sequence[Message], results: dict[Message, Any], points: Points
@@ -143,21 +180,21 @@ class Runner:
         """One weight for each point that a source reads: means over x, or over b, less that over y."""
         weights: list[float] = []
         for group in source.groups:
-            width = self.plan.groups[group]
+            width = self.plan.width(group)
             weights += [(-1 if group[0] == "y" else 1) / width] * width
         return jnp.asarray(weights)
 
 
-def _answers(plan: Plan) -> tuple[Message, ...]:
-    """The messages that the sampled values multiply."""
-    items = (item for i in plan.sampled for item in plan.products[i])
+def _answers(plan: Plan, positions: Sequence[int]) -> tuple[Message, ...]:
+    """The messages that some values multiply."""
+    items = (item for i in positions for item in plan.products[i])
     return tuple(dict.fromkeys(message for item in items for message in item.messages))
 
 
-@partial(jax.jit, static_argnames="plan")
-def _estimates(plan: Plan, answers: Sequence[Any]) -> Any:
-    results = dict(zip(_answers(plan), answers, strict=True))
-    columns = [_value(plan, i, results) for i in plan.sampled]
+@partial(jax.jit, static_argnames=("plan", "positions"))
+def _estimates(plan: Plan, positions: tuple[int, ...], answers: Sequence[Any]) -> Any:
+    results = dict(zip(_answers(plan, positions), answers, strict=True))
+    columns = [_value(plan, i, results) for i in positions]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *columns)
 
 

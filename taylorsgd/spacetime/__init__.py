@@ -32,6 +32,7 @@ from taylorsgd.spacetime.continuous import ODE, SDE
 from taylorsgd.spacetime.gdc import GDC
 from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.replacement import Replacement
+from taylorsgd.spacetime.schedules import Cosine, LinearWarmup, Schedule
 from taylorsgd.spacetime.sgd import GD, SGD
 from taylorsgd.spacetime.updates import Descent, HeavyBall, ImplicitStep, Nesterov, SecondOrder, Update
 
@@ -41,12 +42,15 @@ __all__ = [
     "ODE",
     "SDE",
     "SGD",
+    "Cosine",
     "Descent",
     "Grid",
     "HeavyBall",
     "ImplicitStep",
+    "LinearWarmup",
     "Nesterov",
     "Replacement",
+    "Schedule",
     "SecondOrder",
     "Spacetime",
     "Update",

@@ -76,6 +76,8 @@ class Spacetime(ABC):
     has_training_set: ClassVar[bool] = True
     """Whether there are training points to take a training loss on."""
 
+    random: bool = False
+    """Whether chance fills the batches: then trees without a common part are correlated, too."""
     data: str = "fresh"
     """Whether training sets are averaged over ("fresh"), or the landscape is the one training set ("fixed")."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,8 +84,13 @@ class Grid(Spacetime):
             self._contracted(diagram, dict.fromkeys(range(len(diagram.parents)), earlier), None, exact)
         )
 
-    def weighted_count(self, diagram: Diagram, update: Update) -> Expr:
+    def weighted_count(self, diagram: Diagram, update: Update, ends: Sequence[int] | None = None) -> Expr:
         """The sum over all maps of the product of what the edges carry under an update rule.
+
+        Args:
+            diagram: the diagram.
+            update: the rule.
+            ends: the time at which each root sits; None for T.
 
         Example:
             >>> import taylorsgd as ts
@@ -93,10 +98,11 @@ class Grid(Spacetime):
             >>> ts.Grid([[1, 0], [0, 1]]).weighted_count(chain, ts.HeavyBall(3))
             1
         """
-        domain, between, last = update.edges(self.T)
+        domain, between, into = update.edges(self.T, ends or [self.T] * len(diagram.roots))
         together = [
             [domain.one if t == later else domain.zero for later in range(self.T)] for t in range(self.T)
         ]
+        last = {node: into[diagram.tree_of[node]] for node in range(len(diagram.parents))}
         total: Expr = Integer(0)
         for instant in update.instant_edges(diagram):
             edges = {node: together if node in instant else between for node in range(len(diagram.parents))}
@@ -107,8 +113,8 @@ class Grid(Spacetime):
     def _contracted(self, diagram: Diagram, between: Mapping[int, Any], last: Any, exact: bool) -> Any:
         """The sum over all maps as one tensor contraction.
 
-        With A the cells, L_v[t, t'] what the edge that leaves v carries between times and l[t] one to the
-        root, it is Σ Π_nodes A[row of part, t_v] Π_edges L_v[t_v, t_w] Π_edges to a root l[t_v].
+        With A the cells, L_v[t, t'] what the edge that leaves v carries between times and l_v[t] one to a
+        root, it is Σ Π_nodes A[row of part, t_v] Π_edges L_v[t_v, t_w] Π_edges to a root l_v[t_v].
         """
         import numpy as np
 
@@ -118,7 +124,6 @@ class Grid(Spacetime):
             return 1
         # A last axis of length 1 stays open: NumPy would turn a scalar of Python integers back into int64.
         cells = np.array(self.cells, dtype=kind)[..., None]
-        ends = None if last is None else np.array(last, dtype=kind)[..., None]
         kept = len(diagram.inner_blocks) + len(inner)
         row = {node: i for i, block in enumerate(diagram.inner_blocks) for node in block}
         time = {node: len(diagram.inner_blocks) + i for i, node in enumerate(inner)}
@@ -128,8 +133,8 @@ class Grid(Spacetime):
             parent = diagram.parents[node]
             if diagram.parents[parent] >= 0:
                 operands += [np.array(between[node], dtype=kind)[..., None], [time[node], time[parent], kept]]
-            elif ends is not None:
-                operands += [ends, [time[node], kept]]
+            elif last is not None:
+                operands += [np.array(last[node], dtype=kind)[..., None], [time[node], kept]]
         return np.einsum(*operands, [kept], optimize="greedy")[0]
 
     def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 
 from taylorsgd.diagrams import Diagram
 
-__all__ = ["levels_of_parts", "levels_of_tree", "surjections", "weak_orderings"]
+__all__ = ["levels_of_parts", "levels_of_tree", "split_surjections", "surjections", "weak_orderings"]
 
 
 @cache
@@ -57,6 +58,44 @@ def surjections(below: tuple[int, ...]) -> tuple[int, ...] | None:
         return None
     reached = layers[full]
     return tuple(reached + [0] * (len(below) + 1 - len(reached)))
+
+
+def split_surjections(below: tuple[int, ...], early: int) -> dict[tuple[int, int], int]:
+    """Count the strict maps onto j levels before some moment and k levels after it, by (j, k).
+
+    With C(T_1, j) C(T_2 − T_1, k) for each they make the strict maps to T_2 times, the first T_1 of them before
+    the moment: Ω(I; T_1) Ω(P − I; T_2 − T_1) summed over the down-sets I of what comes before.
+
+    Args:
+        below: as for `surjections`.
+        early: a bit mask of elements that must come before the moment.
+
+    Returns:
+        The counts that are not 0; nothing if the relations have a cycle.
+
+    Example:
+        >>> split_surjections((0, 1), 1)    # a < b, and a early: either both before the moment or a alone
+        {(1, 1): 1, (2, 0): 1}
+    """
+    counts: dict[tuple[int, int], int] = {}
+    if surjections(below) is None:
+        return counts
+    for ideal in _down_sets(below):
+        if early & ~ideal:
+            continue
+        before, after = (
+            surjections(_restricted(below, part)) or () for part in (ideal, (1 << len(below)) - 1 & ~ideal)
+        )
+        for (j, first), (k, second) in product(enumerate(before), enumerate(after)):
+            if first * second:
+                counts[j, k] = counts.get((j, k), 0) + first * second
+    return counts
+
+
+def _restricted(below: Sequence[int], part: int) -> tuple[int, ...]:
+    """The relations among the elements of a bit mask alone."""
+    kept = [i for i in range(len(below)) if part >> i & 1]
+    return tuple(sum((below[i] >> j & 1) << place for place, j in enumerate(kept)) for i in kept)
 
 
 def levels_of_tree(diagram: Diagram) -> tuple[int, ...]:

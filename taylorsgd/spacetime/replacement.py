@@ -52,6 +52,7 @@ class Replacement(Spacetime):
     B: Expr
     T: Expr
     data: str
+    random = True
 
     def __init__(self, N: Size = None, B: Size = None, T: Size = None, data: str = "fresh") -> None:
         """Check the sizes."""

@@ -118,6 +118,11 @@ class SGD(Spacetime):
         return self.E != 1 or self.data == "fixed"
 
     @property
+    def random(self) -> bool:  # type: ignore[override]
+        """Reshuffling is a matter of chance; one epoch of fresh data is the same in any order."""
+        return self.shuffle and (self.data == "fixed" or self.E != 1 and self.batches != 1)
+
+    @property
     def _rows(self) -> int | None:
         return int(self.N) if isinstance(self.N, Integer) else None
 

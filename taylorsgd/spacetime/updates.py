@@ -24,7 +24,7 @@ closed forms.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
@@ -32,17 +32,18 @@ from typing import Any, Literal
 from sympy import Expr, Float, Integer, construct_domain, expand, sympify
 
 from taylorsgd.diagrams import Diagram
+from taylorsgd.spacetime.schedules import Schedule
 
 __all__ = ["Descent", "HeavyBall", "ImplicitStep", "Nesterov", "SecondOrder", "Update"]
 
-Rates = tuple[Expr, ...] | None
+Rates = tuple[Expr, ...] | Schedule | None
 
 
 class Update(ABC):
     """How gradients move θ; a frozen dataclass of its parameters, all exact."""
 
     rates: Rates
-    """r_0, r_1, …: factors of η, one for every update; None for 1."""
+    """r_0, r_1, …: factors of η, one for every update; a schedule of them for any number; None for 1."""
     instant: Expr = Integer(0)
     """λ, what an instant edge carries."""
 
@@ -74,15 +75,16 @@ class Update(ABC):
         """Whether this is descent with a constant rate and no decay, where edges carry 1."""
         return self == Descent()
 
-    def edges(self, updates: int) -> tuple[Any, list[list[Any]], list[Any]]:
+    def edges(self, updates: int, ends: Sequence[int]) -> tuple[Any, list[list[Any]], list[list[Any]]]:
         """What all edges carry during T updates.
 
         Args:
             updates: T.
+            ends: the time of every root, at most T.
 
         Returns:
             An exact domain that holds the numbers, T × T numbers for edges between nodes, zero unless time
-            increases, and T numbers for edges into a root.
+            increases, and for every root T numbers for edges into it, zero from its time on.
 
         Raises:
             ValueError: if there are not as many rates as updates.
@@ -90,14 +92,18 @@ class Update(ABC):
         rates = self.schedule(updates)
         times = range(updates)
         pairs = [(t, later) for t in times for later in times if t < later]
+        last = [(i, t, end) for i, end in enumerate(ends) for t in range(end)]
         written = [expand(self.edge(t, later, False, rates)) for t, later in pairs]
-        written += [expand(self.edge(t, updates, True, rates)) for t in times]
+        written += [expand(self.edge(t, end, True, rates)) for _, t, end in last]
         domain, numbers = construct_domain([Integer(0), *written], extension=True)
         zero, *numbers = numbers
         between = [[zero] * updates for _ in times]
         for (t, later), number in zip(pairs, numbers, strict=False):
             between[t][later] = number
-        return domain, between, numbers[len(pairs) :]
+        into = [[zero] * updates for _ in ends]
+        for (i, t, _), number in zip(last, numbers[len(pairs) :], strict=True):
+            into[i][t] = number
+        return domain, between, into
 
     def schedule(self, updates: int) -> tuple[Expr, ...]:
         """The rates of T updates.
@@ -107,6 +113,8 @@ class Update(ABC):
         """
         if self.rates is None:
             return (Integer(1),) * updates
+        if isinstance(self.rates, Schedule):
+            return self.rates.rates(updates)
         if len(self.rates) != updates:
             raise ValueError(
                 f"rates has {len(self.rates)} entries for {updates} updates; give one for each, r_0, …, r_(T-1)"
@@ -119,9 +127,10 @@ class Descent(Update):
     """Plain descent θ ← θ − η r_t g_t − w (θ − θ_0).
 
     Args:
-        rates: factors r_t of η, one for each update, exact numbers or SymPy expressions; None for 1.
-        decay: w, the decoupled weight decay towards θ_0 in one update. (A coupled one, ηw(θ − a), is part of
-            the loss: add w|θ − a|²/2 to it.)
+        rates: factors r_t of η, one for each update, exact numbers or SymPy expressions; or `LinearWarmup()` or
+            `Cosine()`, which have closed forms in T where constant rates do; None for 1.
+        decay: w, the decoupled weight decay towards θ_0 in one update. (A coupled one, ηw(θ − a), is
+            the `penalty` w|θ − a|²/2 of `derive`.)
 
     Raises:
         TypeError: if a parameter is neither an exact number nor a SymPy expression.
@@ -137,7 +146,7 @@ class Descent(Update):
     rates: Rates
     decay: Expr
 
-    def __init__(self, rates: Iterable[Any] | None = None, decay: Any = 0) -> None:
+    def __init__(self, rates: Iterable[Any] | Schedule | None = None, decay: Any = 0) -> None:
         """Check the parameters."""
         object.__setattr__(self, "rates", _rates(rates))
         object.__setattr__(self, "decay", _exact("decay", decay))
@@ -157,7 +166,7 @@ class HeavyBall(Update):
 
     Args:
         beta: β, an exact number or a SymPy expression.
-        rates: factors r_t of η, one for each update; None for 1.
+        rates: factors r_t of η, one for each update, or a schedule such as `Cosine()`; None for 1.
         convention: "polyak", or "torch" with the rate outside of the buffer: v ← βv + g, θ ← θ − η r_t v. They
             differ where rates do.
         decay: w, the decoupled weight decay towards θ_0 in one update; "polyak" only.
@@ -183,7 +192,7 @@ class HeavyBall(Update):
     def __init__(
         self,
         beta: Any,
-        rates: Iterable[Any] | None = None,
+        rates: Iterable[Any] | Schedule | None = None,
         convention: Literal["polyak", "torch"] = "polyak",
         decay: Any = 0,
     ) -> None:
@@ -217,7 +226,7 @@ class Nesterov(Update):
 
     Args:
         beta: β, an exact number or a SymPy expression.
-        rates: factors r_t of η, one for each update; None for 1.
+        rates: factors r_t of η, one for each update, or a schedule such as `Cosine()`; None for 1.
         convention: "torch" (also optax): v ← βv + g, θ ← θ − η r_t (g + βv), where θ is the point at which
             gradients are taken. "sutskever": v ← βv − η r_t g(θ + βv), θ ← θ + v (Sutskever et al. 2013).
 
@@ -233,7 +242,7 @@ class Nesterov(Update):
     def __init__(
         self,
         beta: Any,
-        rates: Iterable[Any] | None = None,
+        rates: Iterable[Any] | Schedule | None = None,
         convention: Literal["torch", "sutskever"] = "torch",
     ) -> None:
         """Check the parameters."""
@@ -336,8 +345,10 @@ def _gap(first: Expr, second: Expr, names: str) -> Expr:
     return gap
 
 
-def _rates(rates: Iterable[Any] | None) -> Rates:
-    return None if rates is None else tuple(_exact(f"rates[{i}]", rate) for i, rate in enumerate(rates))
+def _rates(rates: Iterable[Any] | Schedule | None) -> Rates:
+    if rates is None or isinstance(rates, Schedule):
+        return rates
+    return tuple(_exact(f"rates[{i}]", rate) for i, rate in enumerate(rates))
 
 
 def _choice(convention: str, *known: str) -> str:

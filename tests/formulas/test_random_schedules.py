@@ -6,7 +6,8 @@ Identities:
     (2) the formula that is symbolic in the sizes gives the same as the one derived for its numbers
     (3) shuffling first matters at η⁴, in 17 of the 101 diagrams of that order
     (4) one epoch of fresh data is the same with and without shuffling; so is GD
-    (5) Smith et al. 2021 (section 2): on fixed data one epoch of n batches moves, to order η², as the flow of
+    (5) covariances of order 4 with replacement, where diagrams without a common part are correlated
+    (6) Smith et al. 2021 (section 2): on fixed data one epoch of n batches moves, to order η², as the flow of
         C + (η/4)(|∇C|² + (N − B)/(B(N − 1)) tr ĉ) over time nη, ĉ the biased covariance of the gradients
 """
 
@@ -36,6 +37,7 @@ SINGLE = [
     ts.Displacement(),
     ts.Observable(x**3 / 3 - x),
 ]
+FOURTH = [ts.TestLoss(), ts.TrainLoss(), ts.Displacement()]
 PAIRS = [make(a, b) for make in (ts.SecondMoment, ts.Covariance) for a in SINGLE[:4] for b in SINGLE[:4]]
 SHUFFLED = [(2, 1, 2), (3, 1, 1), (2, 2, 2), (2, 1, 3), (1, 1, 3), (4, 2, 1)]
 """(N, B, E)"""
@@ -60,20 +62,20 @@ def check(observable: Any, numbers: Spacetime, landscape: Any, start: Any, order
 
 @pytest.mark.shows("shuffle", ("test loss", "training loss", "gap", "displacement", "variance"))
 @pytest.mark.shows("Replacement", ("test loss", "training loss", "gap", "displacement", "variance"))
-@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 4, 2), (2, 3, 2), (1, 3, 4), (2, 2, 3)])
+@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 4, 1), (2, 3, 2), (1, 3, 4), (2, 2, 3)])
 @pytest.mark.parametrize("kind", ["shuffled", "drawn"])
 def test_fresh_data(landscapes, kind: str, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
     @settings(max_examples=examples, phases=[Phase.explicit, Phase.generate])
     def run(data: st.DataObject) -> None:
-        landscape, start = data.draw(landscapes(dimension, order + 1))
+        landscape, start = data.draw(landscapes(dimension, order + 1, atoms=2))
         if kind == "shuffled":
             n, b, e = data.draw(st.sampled_from(SHUFFLED))
             spacetime: Spacetime = ts.SGD(N=n, B=b, E=e, shuffle=True)
         else:
             n, b, t = data.draw(st.sampled_from(DRAWN))
             spacetime = ts.Replacement(N=n, B=b, T=t)
-        for observable in SINGLE:
+        for observable in SINGLE if order < 4 else FOURTH:
             check(observable, spacetime, landscape, start, order)
         check(data.draw(st.sampled_from(PAIRS)), spacetime, landscape, start, min(order, 3))
 
@@ -95,7 +97,7 @@ def training_sets(draw: st.DrawFn, size: int, dimension: int, degree: int) -> tu
 
 
 @pytest.mark.shows("fixed data", ("test loss", "training loss", "gap", "displacement", "variance"))
-@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 4, 2), (2, 3, 2), (2, 2, 4)])
+@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 4, 1), (2, 3, 2), (2, 2, 4)])
 @pytest.mark.parametrize("kind", ["shuffled", "drawn"])
 def test_fixed_data(kind: str, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
@@ -108,7 +110,7 @@ def test_fixed_data(kind: str, dimension: int, order: int, examples: int) -> Non
             n, b, t = data.draw(st.sampled_from([*DRAWN, (3, 1, 3), (4, 1, 2)]))
             spacetime = ts.Replacement(N=n, B=b, T=t, data="fixed")
         landscape, start = data.draw(training_sets(n, dimension, order + 1))
-        for observable in SINGLE if order < 4 else SINGLE[:1] + SINGLE[3:4]:
+        for observable in SINGLE if order < 4 else FOURTH[:1]:
             check(observable, spacetime, landscape, start, order)
         for pair in data.draw(st.lists(st.sampled_from(PAIRS), min_size=2, max_size=2)):
             check(pair, spacetime, landscape, start, min(order, 3))
@@ -116,8 +118,20 @@ def test_fixed_data(kind: str, dimension: int, order: int, examples: int) -> Non
     run()
 
 
+@pytest.mark.shows("Replacement", "variance")
+def test_batches_of_chance_correlate_what_shares_no_part() -> None:
+    """Of E[a | schedule] alone the η² terms vary, so a covariance has disconnected diagrams from η⁴ on."""
+    landscape = ts.FiniteLandscape(
+        [x**4 - x + x**2, x**2 / 2 + x**5], [sympy.Rational(1, 3), sympy.Rational(2, 3)], [x]
+    )
+    for pair in (ts.Variance(ts.TestLoss()), ts.Covariance(ts.Displacement(), ts.TrainLoss())):
+        spacetime = ts.Replacement(N=2, B=1, T=2)
+        truth = ts.perturb(pair, spacetime, landscape, 1, 4)
+        assert ts.derive(pair, spacetime, 4).evaluate(landscape, 1) == truth
+
+
 def test_shuffling_first_matters_at_fourth_order() -> None:
-    for observable in (ts.TestLoss(), ts.TrainLoss(), ts.Displacement()):
+    for observable in FOURTH:
         plain, shuffled = (derived(observable, ts.SGD(shuffle=flag), 4) for flag in (False, True))
         difference = shuffled - plain
         assert difference

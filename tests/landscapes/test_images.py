@@ -105,14 +105,41 @@ def test_nets(net: Any, channels: int) -> None:
     assert all(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(moved))
 
 
-def test_xavier_scale_and_seeds() -> None:
-    """Standard normal θ; the signals keep their size through the layers."""
+def test_parameters_are_standard_normal_and_seeded() -> None:
     _, theta = convolutional_net(images(1), range(6), seed=1)
-    weights = jnp.concatenate([leaf.ravel() for name, leaf in theta.items() if "bias" not in name])
+    weights = jnp.concatenate([leaf.ravel() for leaf in theta.values()])
     assert abs(float(weights.mean())) < 4 / len(weights) ** 0.5
     assert abs(float(weights.std()) - 1) < 4 / len(weights) ** 0.5
     _, other = convolutional_net(images(1), range(6), seed=2)
-    assert not jnp.allclose(other["dense 1"], theta["dense 1"])
+    assert not any(bool(jnp.allclose(other[name], leaf)) for name, leaf in theta.items())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_convolutional_net_in_plain_loops(channels: int) -> None:
+    """The layers of section C.2.1 as sums over taps, with Xavier scales √(2/(fan in + fan out)), biases of fan in 1."""
+    landscape, theta = convolutional_net(images(channels), range(6), seed=3)
+    raw = {name: np.asarray(leaf, np.float64) for name, leaf in theta.items()}
+    ins = {
+        "convolution 1": 25 * channels,
+        "convolution 2": 250,
+        "dense 1": raw["dense 1"].shape[0],
+        "dense 2": 10,
+    }
+    signal = images(channels)[4].astype(np.float64) / 255
+    signal = signal.reshape(*signal.shape[:2], channels)
+    for name in ("convolution 1", "convolution 2"):
+        side = (signal.shape[0] - 5) // 2 + 1
+        after = np.zeros((side, side, 10))
+        for i in range(side):
+            for j in range(side):
+                window = signal[2 * i : 2 * i + 5, 2 * j : 2 * j + 5]
+                after[i, j] = np.einsum("abc,abcd->d", window, raw[name]) * np.sqrt(2 / (ins[name] + 10))
+        signal = np.tanh(after + raw[f"{name} bias"] * np.sqrt(2 / 11))
+    hidden = signal.ravel() @ raw["dense 1"] * np.sqrt(2 / (ins["dense 1"] + 10))
+    hidden = np.tanh(hidden + raw["dense 1 bias"] * np.sqrt(2 / 11))
+    scores = hidden @ raw["dense 2"] * np.sqrt(2 / 20) + raw["dense 2 bias"] * np.sqrt(2 / 11)
+    expected = np.log(np.exp(scores).sum()) - scores[4]
+    np.testing.assert_allclose(landscape.losses(theta, landscape.data)[4], expected, rtol=2e-5)
 
 
 def test_impossible_images() -> None:

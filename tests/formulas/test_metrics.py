@@ -1,0 +1,124 @@
+r"""Matrix learning rates ηΛ, against the same descent on every training set and against other coordinates.
+
+Identities:
+    (1) derive(s, S, d).evaluate(metric=Λ) = perturb(s, S, d, metric=Λ) for random Λ, every observable, all dynamics
+        and update rules, d ≤ 3
+    (2) resummed, K = I − ηΛH: exact in T and η on quadratics with additive noise; continuous through η²
+    (3) with θ = Aφ and Λ = AAᵀ it is descent in φ: scalars are those of the losses l_x(Aφ), T → ∞ included
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sympy
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from sympy import Matrix, Rational
+
+import taylorsgd as ts
+from taylorsgd.symbols import eta
+
+x, y = sympy.symbols("x y")
+OBSERVABLES = [
+    ts.TestLoss(),
+    ts.TrainLoss(),
+    ts.GeneralizationGap(),
+    ts.Displacement(),
+    ts.Variance(ts.Displacement()),
+    ts.Covariance(ts.TrainLoss(), ts.Displacement()),
+]
+DYNAMICS: list[tuple[Any, Any]] = [
+    (ts.SGD(N=4, B=2, E=1), None),
+    (ts.SGD(N=2, B=1, E=2, shuffle=True), None),
+    (ts.Replacement(N=2, B=1, T=2), None),
+    (ts.GD(N=2, T=2), ts.HeavyBall(Rational(1, 3))),
+    (ts.GD(N=2, T=2), ts.SecondOrder(2)),
+    (ts.GD(N=2, T=2), ts.GDC(1)),
+    (ts.SDE(T=2, B=3), None),
+    (ts.ODE(T=2), None),
+]
+ALL = ("test loss", "training loss", "gap", "displacement", "variance")
+MATRICES = [[[2, 1], [1, 3]], [[1, 0], [0, 5]], [[Rational(1, 2), -1], [-1, 4]]]
+
+
+@pytest.mark.shows("metric", ALL)
+@pytest.mark.parametrize(("spacetime", "update"), DYNAMICS, ids=repr)
+def test_random_landscapes(landscapes, spacetime: Any, update: Any) -> None:
+    @given(data=st.data())
+    @settings(max_examples=1, phases=[Phase.explicit, Phase.generate])
+    def run(data: st.DataObject) -> None:
+        landscape, start = data.draw(landscapes(2, 4, atoms=2))
+        metric = data.draw(st.sampled_from(MATRICES))
+        for observable in OBSERVABLES:
+            if not spacetime.has_training_set and observable not in (OBSERVABLES[0], OBSERVABLES[3]):
+                continue
+            truth = ts.perturb(observable, spacetime, landscape, start, 3, update=update, metric=metric)
+            formula = ts.derive(observable, spacetime, 3, update=update)
+            assert formula.evaluate(landscape, start, metric=metric) == truth, observable
+
+    run()
+
+
+NOISES = [x - 2 * y, y - 2 * x, x + y]
+QUADRATIC = ts.FiniteLandscape(
+    [x**2 + y**2 / 2 + x * y / 2 + noise for noise in NOISES], [Rational(1, 3)] * 3, [x, y]
+)
+
+
+@pytest.mark.shows("metric", ("test loss", "training loss", "displacement"), resum="discrete")
+@pytest.mark.parametrize("update", [None, ts.HeavyBall(Rational(1, 3))], ids=repr)
+def test_exact_on_quadratics(update: Any) -> None:
+    for observable in (ts.TestLoss(), ts.TrainLoss(), ts.Displacement()):
+        formula = ts.derive(observable, ts.GD(N=2, T=2), 2, resum="discrete", update=update)
+        truth = ts.perturb(
+            observable, ts.GD(N=2, T=2), QUADRATIC, [1, -1], 4, update=update, metric=MATRICES[0]
+        )
+        found = formula.evaluate(QUADRATIC, [1, -1], metric=MATRICES[0])
+        assert Matrix([found - truth]).expand().is_zero_matrix
+
+
+@pytest.mark.shows("metric", "test loss", resum="continuous")
+def test_continuous() -> None:
+    losses = [x**2 + y**2 / 2 + x * x * y - x + 2 * y, x**2 + 3 * y**2 / 2 - x * y * y + 2 * x - 2 * y]
+    landscape, spacetime = ts.FiniteLandscape(losses, [Rational(1, 2)] * 2, [x, y]), ts.SDE(T=2, B=1)
+    metric = [[2, 1], [1, 2]]  # HΛ has eigenvalues that are rational
+    formula = ts.derive(ts.TestLoss(), spacetime, 2, resum="continuous")
+    found = sympy.series(formula.evaluate(landscape, [0, 0], metric=metric), eta, 0, 3).removeO()
+    truth = ts.perturb(ts.TestLoss(), spacetime, landscape, [0, 0], 2, metric=metric)
+    assert sympy.simplify(found - truth) == 0
+
+
+def test_other_coordinates() -> None:
+    a = Matrix([[2, 1], [0, 3]])
+    metric = a * a.T
+    u, v = a * Matrix([x, y])
+    turned = ts.FiniteLandscape(
+        [loss.subs({x: u, y: v}, simultaneous=True).expand() for loss in QUADRATIC.losses],
+        QUADRATIC.weights,
+        [x, y],
+    )
+    for method in ("discrete", "continuous"):
+        formula = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum=method).assume("minimum").limit()
+        rate = Rational(1, 40)
+        assert formula.evaluate(QUADRATIC, [0, 0], rate, metric) == formula.evaluate(turned, [0, 0], rate)
+    with pytest.raises(ValueError, match="at or beyond 2/eta"):
+        ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete").assume("minimum").limit().evaluate(
+            QUADRATIC, [0, 0], Rational(1, 5), metric
+        )
+
+
+def test_errors() -> None:
+    formula = ts.derive(ts.TestLoss(), ts.GD(N=2, T=2), 1)
+    for metric, error, message in [
+        ([[1, 0]], ValueError, "must be P x P, here"),
+        ([[1, 2], [0, 1]], ValueError, "not symmetric positive definite"),
+        ([[1, 2], [2, 1]], ValueError, "not symmetric positive definite"),
+        ([[1, 0.5], [0.5, 1]], TypeError, "has floats"),
+        ("Λ", TypeError, "is no matrix"),
+    ]:
+        with pytest.raises(error, match=message):
+            formula.evaluate(QUADRATIC, [0, 0], metric=metric)
+        with pytest.raises(error, match=message):
+            ts.perturb(ts.TestLoss(), ts.GD(N=2, T=2), QUADRATIC, [0, 0], 1, metric=metric)
