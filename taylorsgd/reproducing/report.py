@@ -16,6 +16,8 @@ __all__ = ["PAGE", "run_all", "write_report"]
 
 PAGE = "REPRODUCTION.md"
 """The name of the page."""
+NEEDED = {"title", "shows", "judged by", "settings", "findings", "notes"}
+"""What the page asks of a verdict."""
 ERRATA = "errata"
 """The last word of the names of the experiments that list mistakes."""
 
@@ -120,11 +122,12 @@ def _verdict(name: str, folder: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content["findings"], content["settings"], content["notes"]  # what is asked of it below
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
+        raise ValueError(f"{path} is no verdict of taylorsgd reproduce: {error}; run {name} again") from error
+    if not isinstance(content, dict) or not content.keys() >= NEEDED:
         raise ValueError(
-            f"{path} is no verdict of taylorsgd reproduce: {error!r}; run {name} again"
-        ) from error
+            f"{path} is no verdict of taylorsgd reproduce: it needs {', '.join(sorted(NEEDED))}; run {name} again"
+        )
     return content
 
 
