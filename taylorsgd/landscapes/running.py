@@ -20,10 +20,10 @@ from taylorsgd.landscapes.contraction import SWEPT, Message, Plan, Product, Sour
 from taylorsgd.landscapes.devices import gathered, spread
 from taylorsgd.landscapes.landscape import (
     BUDGET,
+    POPULATION_CHUNK,
     Landscape,
     PointFunction,
     floats_per_point,
-    population_chunk,
     population_mean,
     weighted_loss,
 )
@@ -44,17 +44,27 @@ class Runner:
         landscape: the loss and its data.
         theta: the parameters, a pytree of float arrays.
         observables: by name, the functions of θ that marked nodes carry.
+        memory: about how many bytes may be taken beyond what is needed anyway, which `floats` models; None for
+            64 MiB, or more where one draw takes more.
+
+    Raises:
+        MemoryError: if one draw, or one point of the population, takes more than `memory`.
     """
 
     def __init__(
-        self, plan: Plan, landscape: Landscape, theta: Any, observables: Mapping[str, PointFunction]
+        self,
+        plan: Plan,
+        landscape: Landscape,
+        theta: Any,
+        observables: Mapping[str, PointFunction],
+        memory: int | None = None,
     ) -> None:
         """Evaluate the messages that are the same in every draw."""
         self.plan = plan
         self.landscape = landscape
         self.theta = theta
         self.observables = observables
-        self._chunk = population_chunk(landscape, theta)
+        self.draws_at_once, self._chunk = self._sizes(memory)
         self._exact: dict[Message, Any] = {}
         for stage, messages in plan.stages.items():
             if not stage.sampled:
@@ -90,13 +100,38 @@ class Runner:
         for numbers in chosen:
             yield {group: self.landscape.rows(indices[numbers]) for group, indices in rows.items()}
 
-    @property
-    def draws_at_once(self) -> int:
-        """How many draws fit the budget: each holds some vectors like θ, and what arises at its points."""
+    def _sizes(self, memory: int | None) -> tuple[int, int]:
+        """How many draws, and how many points of the population, are evaluated at once.
+
+        A draw takes three times the vectors that are alive at once (as results, tangents and work space), and at
+        its points four times what arises there; a pass over the population four vectors, and for every point of a
+        chunk eight times what arises. Exact vectors are held all the time, and of vector values the moments over
+        draws in float64.
+        """
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.theta))
         point, arising = floats_per_point(self.landscape, self.theta)
+        exact = sum(not (m.scalar or m.sampled) for m in self.plan.steps)
+        vectors = max(_vectors_alive(self.plan, p) for p in (self.plan.sampled, self.plan.swept))
         width = max(self.plan.batch, 1 + self.plan.centring)
-        return max(1, min(1024, BUDGET // (8 * parameters + width * (point + 4 * arising))))
+        open_ones = len(self.plan.sampled) if any(v.open_indices for v in self.plan.values) else 0
+        draw = (3 * vectors + 4 * open_ones) * parameters + width * (point + 4 * arising)
+        held = (exact + 4 + 24 * open_ones**2) * parameters
+        passed = 8 * max(arising, 1)
+        if memory is None:
+            budget = max(BUDGET, held + max(draw, passed))
+        else:
+            width_of_float = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(self.theta))
+            budget = memory // width_of_float
+            least = held + max(draw, passed)
+            if least > budget:
+                raise MemoryError(
+                    f"memory={memory} bytes: a single draw of this formula takes about {least * width_of_float} "
+                    f"({vectors + exact} vectors of {parameters} parameters, and {width} points that take "
+                    f"{4 * arising} floats each); give memory={least * width_of_float} or more, a smaller batch, "
+                    "a lower order, or fewer values at a time"
+                )
+        free = budget - held
+        return max(1, min(1024, free // draw)), max(1, min(POPULATION_CHUNK, free // passed))
 
     def exact(self, position: int) -> Any:
         """A value that needs no sampling, by its position in the plan."""
@@ -130,21 +165,14 @@ class Runner:
         return self._contracted(self.plan.sampled, points)
 
     def _contracted(self, positions: tuple[int, ...], points: Points) -> Any:
-        plan = self.plan
-        needed = frozenset(plan.swept_steps if positions == plan.swept else plan.drawn_steps)
-        stages = [
-            (stage, [m for m in messages if m in needed])
-            for stage, messages in plan.stages.items()
-            if stage.sampled and not needed.isdisjoint(messages)
-        ]
-        answers = _answers(plan, positions)
-        last_use = {n: i for i, (_, messages) in enumerate(stages) for m in messages for n in m.needs}
         results = dict(self._exact)
-        for i, (stage, messages) in enumerate(stages):
+        for stage, messages, finished in _schedule(self.plan, positions):
             self._evaluate(stage, messages, results, points)
-            for message in [m for m in results if last_use.get(m, i) <= i and m not in answers]:
+            for message in finished:
                 del results[message]
-        return _estimates(plan, positions, [results[message] for message in answers])
+        return _estimates(
+            self.plan, positions, [results[message] for message in _answers(self.plan, positions)]
+        )
 
     def _evaluate(
         self, stage: Stage, messages: Sequence[Message], results: dict[Message, Any], points: Points
@@ -183,6 +211,33 @@ class Runner:
             width = self.plan.width(group)
             weights += [(-1 if group[0] == "y" else 1) / width] * width
         return jnp.asarray(weights)
+
+
+def _schedule(plan: Plan, positions: tuple[int, ...]) -> list[tuple[Stage, list[Message], list[Message]]]:
+    """The stages that some values need in every draw, with their messages and those that are used up after them."""
+    needed = frozenset(plan.swept_steps if positions == plan.swept else plan.drawn_steps)
+    stages = [
+        (stage, [m for m in messages if m in needed])
+        for stage, messages in plan.stages.items()
+        if not needed.isdisjoint(messages)
+    ]
+    last = {n: i for i, (_, messages) in enumerate(stages) for m in messages for n in (m, *m.needs)}
+    for message in _answers(plan, positions):
+        last.pop(message, None)
+    return [
+        (stage, messages, [m for m, i in last.items() if i == number and m.sampled])
+        for number, (stage, messages) in enumerate(stages)
+    ]
+
+
+def _vectors_alive(plan: Plan, positions: tuple[int, ...]) -> int:
+    """The most vectors of a draw that are alive at once."""
+    alive = most = 0
+    for _, messages, finished in _schedule(plan, positions):
+        alive += sum(not m.scalar for m in messages)
+        most = max(most, alive)
+        alive -= sum(not m.scalar for m in finished)
+    return most + (len(positions) if any(plan.values[i].open_indices for i in positions) else 0)
 
 
 def _answers(plan: Plan, positions: Sequence[int]) -> tuple[Message, ...]:
