@@ -36,7 +36,7 @@ from taylorsgd.landscapes.landscape import (
 )
 from taylorsgd.landscapes.measurement import DrawMoments, Measurement
 from taylorsgd.landscapes.planning import ESTIMATORS, make_plan
-from taylorsgd.landscapes.running import Points, Runner
+from taylorsgd.landscapes.running import Points, Runner, finite_columns
 from taylorsgd.landscapes.smoothness import warn_of_rough_losses
 from taylorsgd.landscapes.spectral import measure_spectral
 from taylorsgd.landscapes.storage import Checkpoint, digest, encoded_value, versions
@@ -188,7 +188,7 @@ def measure(
             estimates = runner.estimates(spread(points))
             new = min(at_once, samples - moments.count)  # the rest fills the last chunk, or the devices, up
             leaves = [gathered(leaf)[:new] for leaf in jax.tree.leaves(estimates)]
-            _check_finite(leaves, [values[i] for i in plan.sampled], moments.count)
+            _check_finite(leaves, runner, key, samples, moments.count)
             moments.add(leaves)
             saved.save(moments.state())
     provenance = json.dumps({**settings, "plan": str(plan), "landscape": repr(place)})
@@ -320,16 +320,17 @@ def _tracked(draws: Iterable[Points], chunks: int, progress: bool) -> Iterable[P
     return track(draws, description="Measuring", total=chunks, disable=not progress)
 
 
-def _check_finite(leaves: Sequence[np.ndarray], values: Sequence[Value], first: int) -> None:
-    """Raise if an estimate is not finite; leaves have the shape (draws, len(values), *leaf)."""
-    for position, value in enumerate(values):
-        finite = np.all(
-            [np.isfinite(leaf[:, position]).reshape(len(leaf), -1).all(1) for leaf in leaves], axis=0
-        )
+def _check_finite(
+    leaves: Sequence[np.ndarray], runner: Runner, key: jax.Array, samples: int, first: int
+) -> None:
+    """Raise if an estimate of a chunk that begins with draw `first` is not finite, and say in which draw."""
+    for position, finite in zip(runner.plan.sampled, finite_columns(leaves), strict=True):
         if not finite.all():
+            draw = first + int(np.argmin(finite))
+            read = "" if runner.landscape.size is None else f", of points {runner.rows(key, samples, draw)}"
             raise ValueError(
-                f"{value} is not finite in {np.sum(~finite)} of {len(finite)} draws, first in draw "
-                f"{first + np.argmin(finite)}: a derivative of the loss is infinite or undefined at theta"
+                f"{runner.plan.values[position]} is not finite in {np.sum(~finite)} of {len(finite)} draws, first in "
+                f"draw {draw}{read}: a derivative of the loss is infinite or undefined at theta"
             )
 
 
@@ -351,7 +352,8 @@ def _assembled(runner: Runner, moments: DrawMoments, provenance: str) -> Measure
             leaves = [leaf[plan.sampled.index(i)] for leaf in moments.mean]
         else:
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(runner.exact(i))]
-            _check_finite([leaf[None, None] for leaf in leaves], [value], 0)
+            if not all(np.isfinite(leaf).all() for leaf in leaves):
+                raise ValueError(f"{value} is not finite: it is too large for {dtypes[0]}")
         for mean, leaf in zip(means, leaves, strict=True):
             mean[i] = leaf
     return Measurement(

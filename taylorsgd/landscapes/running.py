@@ -8,13 +8,14 @@ vectors enter and by what points they read, not by values, so a formula of a hun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from taylorsgd.landscapes.contraction import SWEPT, Message, Plan, Product, Source, Stage
 from taylorsgd.landscapes.devices import gathered, spread
@@ -28,7 +29,7 @@ from taylorsgd.landscapes.landscape import (
     weighted_loss,
 )
 
-__all__ = ["Points", "Runner"]
+__all__ = ["Points", "Runner", "finite_columns"]
 
 Points = dict[tuple[str, int], Any]
 """By group, the points that some draws read: pytrees with axes (draws, width)."""
@@ -69,6 +70,7 @@ class Runner:
         for stage, messages in plan.stages.items():
             if not stage.sampled:
                 self._evaluate(stage, messages, self._exact, {})
+        self._check_exact()
         self._swept = self._sweep() if plan.swept else []
 
     def draws(self, key: jax.Array, samples: int, at_once: int) -> Iterator[Points]:
@@ -76,29 +78,43 @@ class Runner:
 
         A plan of the exact estimator lists its combinations of points, whatever the key.
         """
-        groups = self.plan.groups
-        size = self.landscape.size
         starts = range(0, samples, at_once)
-        chosen = (np.minimum(np.arange(start, start + at_once), samples - 1) for start in starts)
-        if self.plan.combinations is not None:
-            for numbers in chosen:
-                indices = np.unravel_index(numbers, (self.plan.population or 0,) * len(groups))
-                yield {g: self.landscape.rows(i[:, None]) for g, i in zip(groups, indices, strict=True)}
-            return
-        keys = jax.random.split(key, len(groups))
-        if size is None:
+        if self.landscape.size is None:
+            keys = jax.random.split(key, len(self.plan.groups))
             for start in starts:
                 yield {
                     group: self.landscape.draw(jax.random.fold_in(own, start), (at_once, width))
-                    for own, (group, width) in zip(keys, groups.items(), strict=True)
+                    for own, (group, width) in zip(keys, self.plan.groups.items(), strict=True)
                 }
             return
+        rows = self._drawn_rows(key, samples)
+        for start in starts:
+            chosen = rows(np.minimum(np.arange(start, start + at_once), samples - 1))
+            yield {group: self.landscape.rows(indices) for group, indices in chosen.items()}
+
+    def rows(self, key: jax.Array, samples: int, draw: int) -> list[int]:
+        """The points of the population, by their indices, that one of so many draws reads."""
+        read = self._drawn_rows(key, samples)(np.array([draw]))
+        return sorted({int(row) for indices in read.values() for row in indices.ravel()})
+
+    def _drawn_rows(
+        self, key: jax.Array, samples: int
+    ) -> Callable[[np.ndarray], dict[tuple[str, int], np.ndarray]]:
+        """A function from the numbers of some draws to the indices of their points, (draws, width) by group."""
+        groups, size = self.plan.groups, self.landscape.size or 0
+        if self.plan.combinations is not None:
+
+            def listed(numbers: np.ndarray) -> dict[tuple[str, int], np.ndarray]:
+                indices = np.unravel_index(numbers, (size,) * len(groups))
+                return {group: i[:, None] for group, i in zip(groups, indices, strict=True)}
+
+            return listed
+        keys = jax.random.split(key, len(groups))
         rows = {
             group: np.asarray(jax.random.randint(own, (samples, width), 0, size))
             for own, (group, width) in zip(keys, groups.items(), strict=True)
         }
-        for numbers in chosen:
-            yield {group: self.landscape.rows(indices[numbers]) for group, indices in rows.items()}
+        return lambda numbers: {group: indices[numbers] for group, indices in rows.items()}
 
     def _sizes(self, memory: int | None) -> tuple[int, int]:
         """How many draws, and how many points of the population, are evaluated at once.
@@ -139,6 +155,29 @@ class Runner:
             return self._swept[self.plan.swept.index(position)]
         return _value(self.plan, position, self._exact)
 
+    def _check_exact(self) -> None:
+        """Raise if an exact derivative is not finite, and say for which points."""
+        for message, result in self._exact.items():
+            if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(result)):
+                continue
+            of, where = f"s = {message.source.name}", "at theta"
+            if message.source.kind == "population":
+                finite = np.asarray(
+                    _finite_at(
+                        self.landscape.point_loss,
+                        self.theta,
+                        self.landscape.data,
+                        tuple(self._exact[vector] for vector in message.incoming),
+                        scalar=message.scalar,
+                    )
+                )
+                of = "the loss"
+                where += (
+                    f" for {np.sum(~finite)} of {len(finite)} points, first for point {np.argmin(finite)}"
+                )
+            order = len(message.incoming) + (not message.scalar)
+            raise ValueError(f"a derivative of {of} of order {order} is infinite or undefined {where}")
+
     def _sweep(self) -> list[Any]:
         """The means over the population of the values that read one point, summed in float64."""
         count = self.landscape.size or 0
@@ -149,7 +188,14 @@ class Runner:
             points = {SWEPT: self.landscape.rows(np.minimum(rows, count - 1)[:, None])}
             found = self._contracted(self.plan.swept, spread(points))
             new = min(at_once, count - start)  # the rest fills the last chunk, or the devices, up
-            sums = jax.tree.map(lambda leaf, new=new: gathered(leaf)[:new].sum(0, dtype=np.float64), found)
+            found = jax.tree.map(lambda leaf, new=new: gathered(leaf)[:new], found)
+            for i, finite in enumerate(finite_columns(jax.tree.leaves(found))):
+                if not finite.all():
+                    raise ValueError(
+                        f"{self.plan.values[self.plan.swept[i]]} is not finite: a derivative of the loss is infinite, "
+                        f"undefined or too large at theta, first for point {start + np.argmin(finite)}"
+                    )
+            sums = jax.tree.map(lambda leaf: leaf.sum(0, dtype=np.float64), found)
             totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
         return [jax.tree.map(lambda leaf, i=i: leaf[i] / count, totals) for i in range(len(self.plan.swept))]
 
@@ -312,6 +358,23 @@ def _kernel(
         return weighted(points, weights, vectors)
 
     return _per_draw(one, (kind == "points", *sampled))(data if kind == "points" else None, *vectors)
+
+
+def finite_columns(leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """For each value, in which draws it is finite: leaves have the shape (draws, values, *leaf)."""
+    finite = [np.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(2) for leaf in leaves]
+    return list(np.all(finite, axis=0).T)
+
+
+@partial(jax.jit, static_argnames=("loss", "scalar"))
+def _finite_at(loss: PointFunction, theta: Any, data: Any, vectors: tuple[Any, ...], *, scalar: bool) -> Any:
+    """At which points of a population a derivative of the loss is finite."""
+
+    def finite(point: Any) -> jax.Array:
+        leaves = jax.tree.leaves(_derivative(lambda theta: loss(theta, point), theta, vectors, scalar))
+        return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+    return lax.map(finite, data)
 
 
 def _derivative(function: Any, theta: Any, vectors: Sequence[Any], scalar: bool) -> Any:
