@@ -67,7 +67,7 @@ def weighted_chance(
         True: [[domain.one * (s == t) for t in range(updates)] for s in range(updates)],
     }
     total: Expr = Integer(0)
-    known: dict[Any, Rational] = {}
+    known: dict[Any, Expr] = {}
     for instant in update.instant_edges(diagram):
         weights: dict[Any, Any] = {}
         for times, weight in _times(diagram, instant, together, into, domain.one):
@@ -112,47 +112,48 @@ def _pattern(spacetime: Spacetime, times: Sequence[int], batches: int) -> Any:
     return restricted_growth(times), restricted_growth(epochs)
 
 
-def _meetings(spacetime: Spacetime, blocks: Blocks, times: dict[int, int], size: int, batch: int) -> Rational:
+def _meetings(spacetime: Spacetime, blocks: Blocks, times: dict[int, int], size: int, batch: int) -> Expr:
     """The sum over rows of E Π M; of fixed data with the signs that turn distinct rows into any rows."""
     chance = _shuffled if isinstance(spacetime, SGD) else _drawn
-    total = Rational(0)
+    total: Expr = Integer(0)
     if spacetime.data == "fresh":
         for merger in set_partitions(tuple(range(len(blocks)))):
             rows = [tuple(node for i in group for node in blocks[i]) for group in merger]
-            total += perm(size, len(rows)) * chance(rows, times, size, batch)
+            total = total + perm(size, len(rows)) * chance(rows, times, size, batch)
         return total
     for split in product(*(set_partitions(block) for block in blocks)):
         rows = [group for groups in split for group in groups]
         sign = prod((-1) ** (len(groups) - 1) * factorial(len(groups) - 1) for groups in split)
-        total += sign * chance(rows, times, size, batch)
+        total = total + sign * chance(rows, times, size, batch)
     return total * size ** len(blocks)
 
 
-def _shuffled(rows: Blocks, times: dict[int, int], size: int, batch: int) -> Rational:
+def _shuffled(rows: Blocks, times: dict[int, int], size: int, batch: int) -> Expr:
     """The chance that distinct rows are where their nodes are: in every epoch a row is in one batch."""
     epochs: dict[int, Counter[int]] = {}
     for row in rows:
         places = {times[node] for node in row}
         found = Counter(time // (size // batch) for time in places)
         if max(found.values()) > 1:
-            return Rational(0)
+            return Integer(0)
         for time in places:
             epochs.setdefault(time // (size // batch), Counter())[time] += 1
-    chance = Rational(1)
+    chance: Expr = Integer(1)
     for present in epochs.values():
         ways = prod(perm(batch, number) for number in present.values())
-        chance *= Rational(ways, perm(size, present.total())) if present.total() <= size else 0
+        among = perm(size, present.total())
+        chance = chance * (Rational(ways, among) if among else 0)
     return chance
 
 
-def _drawn(rows: Blocks, times: dict[int, int], size: int, batch: int) -> Rational:
+def _drawn(rows: Blocks, times: dict[int, int], size: int, batch: int) -> Expr:
     """E Π M where slots are independent: per update, nodes of one row choose slots, which then hold that row."""
-    mean = Rational(1)
+    mean: Expr = Integer(1)
     for time in set(times.values()):
         present = [tuple(node for node in row if times[node] == time) for row in rows]
-        moment = Rational(0)
+        moment: Expr = Integer(0)
         for split in product(*(set_partitions(nodes) for nodes in present if nodes)):
             slots = sum(map(len, split))
-            moment += Rational(perm(batch, slots), size**slots)
-        mean *= moment
+            moment = moment + Rational(perm(batch, slots), size**slots)
+        mean = mean * moment
     return mean
