@@ -7,8 +7,9 @@ A training set is N independent draws l_1, …, l_N. The update t moves the para
 and an observable s(θ_T) is averaged over training sets. `perturb` does this exactly, as a power series in η
 and over every training set of a finite landscape. It sums no diagrams and counts no embeddings, and is what
 the formulas are checked against. `simulate` does it in JAX, on random training sets of any landscape, with
-error bars, and `compare` holds a prediction against it. `explicit_gradient_regularization` is for descent
-in a user's own training loop, down E + μ|∇E|².
+error bars, and `compare` holds a prediction against it. For descent in a user's own training loop there are
+`explicit_gradient_regularization`, down E + μ|∇E|², `covariance_regularization` (GDC), down l̂ + s tr Ĉ, and
+`gap_regularization` (STIC), down l̂ + `gap_estimate`.
 """
 
 from typing import TYPE_CHECKING
@@ -19,18 +20,35 @@ from taylorsgd.descent.perturbation import perturb
 if TYPE_CHECKING:
     from taylorsgd.descent.comparing import Comparison, compare
     from taylorsgd.descent.explicit import explicit_gradient_regularization
+    from taylorsgd.descent.gap import gap_estimate
+    from taylorsgd.descent.regularizing import covariance_regularization, gap_regularization
     from taylorsgd.descent.simulating import simulate
-    from taylorsgd.descent.simulation import Simulation
+    from taylorsgd.descent.simulation import Difference, Simulation
 
-__all__ = ["Comparison", "Simulation", "compare", "explicit_gradient_regularization", "perturb", "simulate"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "Simulation",
+    "compare",
+    "covariance_regularization",
+    "explicit_gradient_regularization",
+    "gap_estimate",
+    "gap_regularization",
+    "perturb",
+    "simulate",
+]
 
 __getattr__ = loader(
     __name__,
     {
         "Comparison": "taylorsgd.descent.comparing",
+        "Difference": "taylorsgd.descent.simulation",
         "Simulation": "taylorsgd.descent.simulation",
         "compare": "taylorsgd.descent.comparing",
+        "covariance_regularization": "taylorsgd.descent.regularizing",
         "explicit_gradient_regularization": "taylorsgd.descent.explicit",
+        "gap_estimate": "taylorsgd.descent.gap",
+        "gap_regularization": "taylorsgd.descent.regularizing",
         "simulate": "taylorsgd.descent.simulating",
     },
 )

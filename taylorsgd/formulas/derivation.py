@@ -70,11 +70,10 @@ def derive(
             exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
             landscapes with additive noise and stays finite as T → ∞ at a minimum.
         update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)`, `SecondOrder(lam)`, `ImplicitStep(lam)`,
-            a `Descent` with rates or decay, or (of GD) `GDC(B)`; None for plain descent. In closed form for GD
-            and one epoch at constant rates, or of descent with `LinearWarmup()` or `Cosine()`; elsewhere with
+            a `Descent` with rates, decay or metric, or (of GD) `GDC(B)`; None for plain descent. In closed form for
+            GD and one epoch at constant rates, or of descent with `LinearWarmup()` or `Cosine()`; elsewhere with
             numbers for sizes. Of these `HeavyBall(beta)` can be resummed (discrete): evaluate() and limit() are
-            exact, a closed form in the eigenvalues is not written. For a matrix learning rate evaluate() takes
-            a `metric`.
+            exact, a closed form in the eigenvalues is not written.
         penalty: p(θ), what descent minimizes beside the losses, as an `Observable`: every update follows l_x + p,
             and l is observed without it. Coupled weight decay w towards a is p = w|θ − a|²/2. A node that is
             alone carries l + p, and so has a term with each.
@@ -103,6 +102,10 @@ def derive(
 
     Source: Tenka, Theorem 3 (section B.3), summed over maps instead of embeddings; resummed, Theorem 1.
     """
+    if isinstance(update, Descent) and update.metric is not None:
+        plain = Descent(update.rates, update.decay)
+        formula = derive(observable, spacetime, order, resum=resum, update=plain, penalty=penalty)
+        return formula.under(update.metric)
     roots = _roots(observable)
     _check(observable, spacetime, order, resum, update)
     if penalty is not None:

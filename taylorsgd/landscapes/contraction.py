@@ -22,20 +22,25 @@ direction in S; nothing more, for θ moves along straight lines. So with |S| the
 and reverse mode does two more for each. A gradient is 3 products, a Hessian times a vector 9, ∇D_v D_v f 15.
 A plan counts in gradient-equivalents: products / 3.
 
+**What is swept.** A product that reads a single point x of a population, and otherwise only what is exact, such as
+κ(∇_μ∇_ν l, ∇^ν l) G^μ, has its expectation taken exactly: one sweep over the population evaluates it at every point.
+
 This module describes plans; it does no arithmetic on arrays and does not know JAX.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
 from taylorsgd.diagrams import Value
 
-__all__ = ["Message", "Plan", "Product", "Source", "Stage", "Work"]
+__all__ = ["SWEPT", "Message", "Plan", "Product", "Source", "Stage", "Work"]
 
+SWEPT = ("x", 0)
+"""The group of points through which a sweep takes the population."""
 Work = tuple["Stage", tuple["Message", ...], bool]
 """A share of the work: in which stage, along which directions, and whether in reverse mode."""
 
@@ -142,6 +147,21 @@ def _subsets(messages: tuple[Message, ...]) -> Iterator[tuple[Message, ...]]:
         yield tuple(m for m, count in zip(different, counts, strict=True) for _ in range(count))
 
 
+def _with_needs(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Some messages and all that they need, each after those that it needs."""
+    order: dict[Message, None] = {}
+
+    def visit(message: Message) -> None:
+        if message not in order:
+            for needed in message.needs:
+                visit(needed)
+            order[message] = None
+
+    for message in messages:
+        visit(message)
+    return tuple(order)
+
+
 @dataclass(frozen=True)
 class Product:
     """One product whose expectation, times the coefficient, is a share of a value.
@@ -158,6 +178,16 @@ class Product:
     def messages(self) -> tuple[Message, ...]:
         """All messages that are multiplied."""
         return tuple(message for tree in self.trees for message in tree)
+
+    @property
+    def groups(self) -> frozenset[tuple[str, int]]:
+        """All groups of points that it reads."""
+        return frozenset(g for m in _with_needs(self.messages) for g in m.source.groups)
+
+    @property
+    def reads_one_point(self) -> bool:
+        """Whether one point, the first slot's, is all that it reads, if anything."""
+        return self.groups <= {SWEPT}
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,19 +218,20 @@ class Plan:
     @cached_property
     def steps(self) -> tuple[Message, ...]:
         """All messages, each after those that it needs."""
-        order: dict[Message, None] = {}
+        return self._behind(range(len(self.values)))
 
-        def visit(message: Message) -> None:
-            if message not in order:
-                for needed in message.needs:
-                    visit(needed)
-                order[message] = None
+    def _behind(self, positions: Iterable[int]) -> tuple[Message, ...]:
+        return _with_needs(m for i in positions for item in self.products[i] for m in item.messages)
 
-        for one in self.products:
-            for item in one:
-                for message in item.messages:
-                    visit(message)
-        return tuple(order)
+    @cached_property
+    def drawn_steps(self) -> tuple[Message, ...]:
+        """The messages that every draw evaluates."""
+        return tuple(m for m in self._behind(self.sampled) if m.sampled)
+
+    @cached_property
+    def swept_steps(self) -> tuple[Message, ...]:
+        """The messages that a sweep evaluates at every point of the population."""
+        return tuple(m for m in self._behind(self.swept) if m.sampled)
 
     @cached_property
     def stages(self) -> dict[Stage, tuple[Message, ...]]:
@@ -215,17 +246,26 @@ class Plan:
     @cached_property
     def sampled(self) -> tuple[int, ...]:
         """The positions of the values that differ from draw to draw; the others are exact."""
+        return tuple(i for i, one in enumerate(self.products) if _varies(one) and i not in self.swept)
+
+    @cached_property
+    def swept(self) -> tuple[int, ...]:
+        """The positions of the values that are averaged over the whole population, point by point."""
+        if self.population is None:
+            return ()
         return tuple(
-            i
-            for i, one in enumerate(self.products)
-            if any(message.sampled for item in one for message in item.messages)
+            i for i, one in enumerate(self.products) if _varies(one) and all(p.reads_one_point for p in one)
         )
 
     @cached_property
     def groups(self) -> dict[tuple[str, int], int]:
         """The groups of points that one draw reads, with the number of points in each."""
-        widths = {"x": 1, "y": self.centring, "b": self.batch}
-        return {group: widths[group[0]] for group in sorted({g for m in self.steps for g in m.source.groups})}
+        read = {group for message in self.drawn_steps for group in message.source.groups}
+        return {group: self.width(group) for group in sorted(read)}
+
+    def width(self, group: tuple[str, int]) -> int:
+        """The number of points in a group."""
+        return {"x": 1, "y": self.centring, "b": self.batch}[group[0]]
 
     @property
     def combinations(self) -> int | None:
@@ -236,21 +276,22 @@ class Plan:
         """How many points a source is evaluated at; an observable counts as one."""
         if source.kind == "population":
             return self.population or 0
-        return sum(self.groups[group] for group in source.groups) or 1
+        return sum(map(self.width, source.groups)) or 1
 
-    def _gradients(self, sampled: bool) -> float:
-        work = frozenset().union(*(m.work for m in self.steps if m.sampled == sampled))
+    def _gradients(self, messages: Iterable[Message]) -> float:
+        work = frozenset().union(*(message.work for message in messages))
         return sum(products(share) * self.points(share[0].source) for share in work) / 3
 
     @cached_property
     def gradients_once(self) -> float:
         """The work that is done once, in gradients of the loss of one point."""
-        return self._gradients(False)
+        exact = self._gradients(m for m in self.steps if not m.sampled)
+        return exact + (self.population or 0) * self._gradients(self.swept_steps)
 
     @cached_property
     def gradients_per_draw(self) -> float:
         """The work of one draw, in gradients of the loss of one point."""
-        return self._gradients(True)
+        return self._gradients(self.drawn_steps)
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The header and the rows of a table, one row for each message."""
@@ -267,12 +308,9 @@ class Plan:
             for item in one:
                 for message in item.messages:
                     uses[message] += 1
-        done: set[Work] = set()
         rows = []
+        done: dict[str, set[Work]] = {}
         for message in self.steps:
-            new = message.work - done
-            done |= new
-            cost = sum(products(share) * self.points(share[0].source) for share in new) / 3
             along = " ".join(f"D[{names[m]}]" for m in message.incoming)
             derivative = " ".join(
                 filter(None, ("" if message.scalar else "∇", along, _letter(message.source)))
@@ -281,15 +319,25 @@ class Plan:
                 derivative += f" − {names[message.centre]}"
             points = self.points(message.source)
             over = _OVER[message.source.kind].format(slot=message.source.slot, points=points)
-            when = "each draw" if message.sampled else "once"
-            rows.append((names[message], derivative, over, str(uses[message]), f"{cost:.4g}", when))
+            ways = [("once", over, 1)] if not message.sampled else []
+            if message in self.swept_steps:
+                ways.append(("once", f"each point ({self.population})", self.population or 0))
+            if message in self.drawn_steps:
+                ways.append(("each draw", over, 1))
+            for when, where, times in ways:
+                known = done.setdefault(f"{when} {times}", set())
+                new = message.work - known
+                known |= new
+                cost = times * sum(products(share) * self.points(share[0].source) for share in new) / 3
+                rows.append((names[message], derivative, where, str(uses[message]), f"{cost:.4g}", when))
         return ("name", "derivative", "over", "uses", "gradients", "when"), rows
 
     @property
     def summary(self) -> str:
         """The totals in words."""
         lines = [
-            f"{len(self.values)} values by {self.estimator}, of these {len(self.sampled)} sampled: "
+            f"{len(self.values)} values by {self.estimator}, of these {len(self.sampled)} sampled"
+            f"{f' and {len(self.swept)} swept' if self.swept else ''}: "
             f"{len(self.steps)} messages in {len(self.stages)} stages.",
             f"Once: {self.gradients_once:.4g} gradients of one point.",
         ]
@@ -316,6 +364,10 @@ class Plan:
         from taylorsgd.display import html_table
 
         return f"{html_table(*self.table())}\n<p>{'<br>'.join(self.summary.splitlines())}</p>"
+
+
+def _varies(one: Sequence[Product]) -> bool:
+    return any(message.sampled for item in one for message in item.messages)
 
 
 _OVER = {

@@ -45,14 +45,14 @@ class Measurement:
         >>> import jax, taylorsgd as ts
         >>> coin = ts.Landscape(lambda theta, x: theta**2 / 2 + x * theta, jax.numpy.array([-1.0, 1.0]))
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=2).assume("quadratic")
-        >>> measured = ts.measure(f, coin, 1.0, key=jax.random.key(0), samples=64)
+        >>> measured = ts.measure(f, coin, 1.0, key=jax.random.key(0), samples=64, batch=1)
         >>> print(measured)
         value            mean  standard error
         ───────────────  ────  ──────────────
         l                 0.5  exact
         G_μ G^μ             1  exact
         G_μ H^μ_ν G^ν       1  exact
-        ½ ∇_μ C^ν_ν G^μ     0  0
+        ½ ∇_μ C^ν_ν G^μ     0  exact
         C_μν H^μν           1  0
     """
 

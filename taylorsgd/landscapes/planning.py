@@ -101,10 +101,12 @@ def _least_work(
     rule: Estimator, networks: Iterable[Value], population: int | None
 ) -> dict[Value, tuple[Product, ...]]:
     """For every network its products, rooted where all of them together cost little."""
-    choices = {
-        network: [rule.products(network, roots) for roots in product(*map(list, _roots(network)))]
-        for network in networks
-    }
+    choices = {}
+    for network in networks:
+        options = [rule.products(network, roots) for roots in product(*map(list, _roots(network)))]
+        # What can be swept is then exact, which is worth more than any sharing.
+        swept = [items for items in options if population and all(item.reads_one_point for item in items)]
+        choices[network] = swept or options
     ledger = _Ledger(rule, population)
     needed = {
         network: [ledger.work([m for item in items for m in item.messages]) for items in options]

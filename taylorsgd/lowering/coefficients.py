@@ -4,6 +4,12 @@ Coefficients stay in the factored form in which a formula holds them: (E − 1)�
 E = 1 in floats too, and its sum of monomials is not. A rational p/q becomes the nearest float, rounded
 once; a whole power stays a product, so that derivatives at 0 are right. `sympy.lambdify` would print integers
 that overflow int32 and would call `power` for x³.
+
+Averages over orders divide by N − 1, N − 2, …, also where N is that small. The batches are then so few or so small
+that the numerator A vanishes as well, and what counts is the limit as N alone goes there: with the quotient Q and
+the remainder r of A by N − p,
+
+    A/(N − p) = Q + r/(N − p),        r = A(p) = 0:        the limit is Q(p).
 """
 
 from __future__ import annotations
@@ -14,9 +20,14 @@ from typing import Any
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 import sympy
-from sympy import Add, Expr, Integer, Mul, NumberSymbol, Pow, Rational, Symbol
+from sympy import Add, Expr, Integer, Mul, NumberSymbol, Poly, Pow, Rational, Symbol, div
 
-__all__ = ["evaluate_expression"]
+from taylorsgd import symbols
+
+__all__ = ["evaluate_expression", "without_poles"]
+
+NEAR = 1e-5
+"""How near to an integer a number of points is it; rounding makes E·N/B·B/E differ from N."""
 
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     sympy.exp: jnp.exp,
@@ -38,6 +49,37 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     sympy.gamma: jsp.gamma,
     sympy.factorial: lambda x: jsp.gamma(x + 1),
 }
+
+
+class _Removable(sympy.Function):
+    """A/((N − p)(N − q)…), and its limit where a factor vanishes. Arguments: N, A, then p, Q_p, q, Q_q and so on."""
+
+
+def without_poles(coefficient: Expr) -> Expr:
+    """The coefficient with its limits where a factor N − p of the denominator vanishes, for `evaluate_expression`.
+
+    Example:
+        >>> from taylorsgd.symbols import B, N
+        >>> limit = without_poles((N - B) ** 2 / (N - 1))
+        >>> [float(evaluate_expression(limit, {N: n, B: b})) for n, b in ((1.0, 1.0), (5.0, 2.0))]
+        [0.0, 2.25]
+    """
+    points: list[Expr] = []
+    others: list[Expr] = []
+    for part in Mul.make_args(coefficient):
+        base, exponent = part.as_base_exp()
+        root = symbols.N - base
+        if exponent == -1 and root.is_Integer and root > 0:
+            points.append(root)  # type: ignore[arg-type]
+        else:
+            others.append(part)  # type: ignore[arg-type]
+    numerator = Mul(*others)
+    if not points or not numerator.is_polynomial(symbols.N):
+        return coefficient
+    polynomial = Poly(numerator, symbols.N)
+    quotients = [div(polynomial, Poly(symbols.N - point, symbols.N))[0].as_expr() for point in points]
+    paired = [argument for pair in zip(points, quotients, strict=True) for argument in pair]
+    return _Removable(symbols.N, numerator, *paired)
 
 
 def evaluate_expression(
@@ -85,6 +127,13 @@ def _combine(expression: Expr, operands: list[Any]) -> Any:
         for operand in operands[1:]:
             product = product * operand
         return product
+    if isinstance(expression, _Removable):
+        number, result, *paired = operands
+        for point, quotient in zip(paired[::2], paired[1::2], strict=True):
+            result = jnp.where(abs(number - point) < NEAR, quotient, result)
+        for point in paired[::2]:  # no division by 0 even where it is not used: derivatives would see it
+            result = result / jnp.where(abs(number - point) < NEAR, 1, number - point)
+        return result
     if isinstance(expression, Pow):
         exponent = expression.exp
         return operands[0] ** (int(exponent) if isinstance(exponent, Integer) else operands[1])

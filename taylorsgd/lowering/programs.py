@@ -17,7 +17,7 @@ from sympy import Expr, Symbol
 
 from taylorsgd.formulas import Formula
 from taylorsgd.formulas.sizes import solve_sizes
-from taylorsgd.lowering.coefficients import evaluate_expression
+from taylorsgd.lowering.coefficients import evaluate_expression, without_poles
 from taylorsgd.spacetime import Spacetime
 
 __all__ = ["Program", "free_symbols", "make_program", "refuse_no_numbers"]
@@ -83,7 +83,7 @@ def make_program(formula: Formula, expressions: Sequence[Expr], names: Sequence[
             expression = table.get(name, Symbol(name)).subs(solution, simultaneous=True)
             if expression.free_symbols <= {_stand_in(n) for n in used}:
                 implied[name, expression] = None
-    solved = tuple(expression.subs(solution, simultaneous=True) for expression in expressions)
+    solved = tuple(without_poles(expression).subs(solution, simultaneous=True) for expression in expressions)
     return Program(solved, used, tuple(implied))
 
 

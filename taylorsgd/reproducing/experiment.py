@@ -15,7 +15,6 @@ from taylorsgd.reproducing.trends import Trend
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from taylorsgd.reproducing.images import Images
 
 __all__ = ["Experiment", "Finding", "Outcome", "write_files"]
 
@@ -88,8 +87,11 @@ class Experiment:
         judged: the criterion, fixed before anything is run.
         sizes: by name, "quick" and "full": the settings, a frozen dataclass of the experiment's own.
         lasts: by the same names, about how long each takes.
-        run: a function of settings, images (None unless `data` is set) and `Say` that returns an `Outcome`.
+        run: a function of settings, images (None unless `data` is set) and `Say` that returns an `Outcome`; of
+            `Parts` too if `resumes` is set.
         data: for an experiment on images, which ones it takes; None if it needs none.
+        usual: finds the folder of images that is taken if the user names none; None for scikit-learn's digits.
+        resumes: whether an interrupted run goes on with the parts that it has finished.
     """
 
     title: str
@@ -98,8 +100,10 @@ class Experiment:
     judged: str
     sizes: Mapping[str, Any]
     lasts: Mapping[str, str]
-    run: Callable[[Any, Images | None, Say], Outcome]
+    run: Callable[..., Outcome]
     data: str | None = field(default=None)
+    usual: Callable[[], Path] | None = None
+    resumes: bool = False
 
     def describe(self, name: str) -> str:
         """Some lines that say what the experiment is about."""

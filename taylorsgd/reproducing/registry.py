@@ -9,6 +9,7 @@ from typing import Any
 
 import taylorsgd.reproducing as room
 from taylorsgd.reproducing.experiment import Experiment, Outcome, Say, write_files
+from taylorsgd.reproducing.parts import Parts
 
 __all__ = ["experiment_names", "load_experiment", "run_experiment"]
 
@@ -52,7 +53,7 @@ def run_experiment(
         name: the experiment's name.
         size: "quick" or "full".
         output: the folder for the files, made if need be.
-        data: a folder of images for an experiment that takes them; None means scikit-learn's digits.
+        data: a folder of images for an experiment that takes them; None means those that it names.
         settings: the experiment's settings; None means those of that size.
         say: what is called with every line for the user.
 
@@ -72,16 +73,18 @@ def run_experiment(
     if experiment.data is not None:
         from taylorsgd.reproducing.images import load_images
 
-        images = load_images(data)
+        images = load_images(experiment.usual() if data is None and experiment.usual else data)
     elif data is not None:
         raise ValueError(f"data={str(data)!r}: {name} takes no data")
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{name}.json").touch()  # complain before the work rather than after it
     say(experiment.describe(name))
-    outcome = experiment.run(settings, images, say)
+    parts = Parts(output / f"{name}.parts", f"{settings!r}\n{images and images.digest}")
+    outcome = experiment.run(settings, images, say, *([parts] if experiment.resumes else []))
     for line in (*map(str, outcome.findings), *(f"Note: {note}" for note in outcome.notes)):
         say(line)
     for path in write_files(name, experiment, settings, outcome, output):
         say(f"Written: {path}")
+    parts.clear()
     return outcome

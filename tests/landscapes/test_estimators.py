@@ -153,7 +153,7 @@ class TestErrors:
             ({"estimator": "population"}, "estimator='population' must be one of 'centred', 'correlators'"),
             ({"estimator": "exact", "batch": 3}, "batch=3: estimator='exact' uses every point"),
             ({"estimator": "exact", "samples": 30}, "samples=30: estimator='exact' uses every point"),
-            ({}, "key=None: measuring draws points"),
+            ({"batch": 2}, "key=None: measuring draws points"),
             ({"estimator": "correlators"}, "key=None: measuring draws points"),
         ],
     )

@@ -104,7 +104,9 @@ def test_monte_carlo_agrees_in_mean_and_covariance(twins: Any, batch: int) -> No
     assert (errors[exactly] == 0).all()
     z = (np.asarray(measured.mean) - exact)[sampled] / errors[sampled]
     assert np.abs(z).max() < 4.0
-    assert 0.5 < np.mean(z**2) < 2.0  # correlated, so no plain χ²
+    assert (
+        0.2 < np.mean(z**2) < (2.0 if batch == 2 else 5.0)
+    )  # correlated; and of batch 3 only six are sampled
     if batch == 3:  # then a draw has few enough choices to list, and its covariance is known
         plan = make_plan(measured.values, batch=3, population=3)
         runner = Runner(plan, twins.landscape(), twins.theta(), {})
@@ -126,7 +128,7 @@ def test_thousands_of_parameters_as_any_pytree(x64: None) -> None:
     theta = {"a": jnp.full((100, 300), 0.25), "b": jnp.full(10_000, -0.5)}
     flat = np.concatenate([np.asarray(theta["a"]).ravel(), np.asarray(theta["b"])])
     f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2)
-    measured = measure(f, Landscape(loss, points), theta, key=jax.random.key(0), samples=64)
+    measured = measure(f, Landscape(loss, points), theta, key=jax.random.key(0), samples=64, batch=2)
     gradients, hessians = np.sinh(flat + points), np.cosh(flat + points)
     G, H = gradients.mean(0), hessians.mean(0)
     expected = [hessians.sum(1).mean(), G @ G, G @ (H * G), ((gradients - G) ** 2).mean(0) @ H]
@@ -153,7 +155,8 @@ def test_chunks_change_nothing_but_rounding(twins: Any) -> None:
     f = ts.derive(ts.TestLoss(), ts.SGD(), order=3)
     key = jax.random.key(1)
     whole, pieces = (
-        measure(f, twins.landscape(), twins.theta(), key=key, samples=50, chunk=chunk) for chunk in (50, 7)
+        measure(f, twins.landscape(), twins.theta(), key=key, samples=50, batch=2, chunk=chunk)
+        for chunk in (50, 7)
     )
     np.testing.assert_allclose(pieces.mean, whole.mean, rtol=1e-12)
     np.testing.assert_allclose(pieces.sampled_covariance, whole.sampled_covariance, rtol=1e-10)
@@ -178,7 +181,7 @@ def test_a_second_measurement_compiles_nothing(twins: Any, compilations: list[st
         settings["samples"] = 30
     landscape = twins.landscape()
     measure(f, landscape, twins.theta(), key=jax.random.key(0), **settings)
-    assert len(compilations) > 2
+    assert compilations
     compilations.clear()
     measure(f, landscape, (0.1, 0.2), key=jax.random.key(1), **settings)
     measure(f, Landscape(landscape.loss, (landscape.data[1], landscape.data[0])), twins.theta(),
@@ -273,10 +276,37 @@ class TestErrors:
 
     def test_an_infinite_derivative_is_named(self, twins: Any) -> None:
         landscape = Landscape(lambda theta, x: jnp.sqrt(theta[0]) + x[0] * theta[1], twins.points)
-        with pytest.raises(ValueError, match="is not finite in .* draws"):
+        with pytest.raises(
+            ValueError, match="of the loss of order 1 is .* for 3 of 3 points, first for point 0"
+        ):
             self.call(twins, landscape=landscape, theta=(0.0, 1.0))
-        with pytest.raises(ValueError, match="G_μ G\\^μ is not finite in 1 of 1 draws"):
-            self.call(twins, landscape=landscape, theta=(0.0, 1.0), formula=self.f.assume("noiseless"))
+
+    def test_points_with_infinite_derivatives_are_named(self, twins: Any) -> None:
+        # |θ − x|^{3/2} has an infinite second derivative where θ is x, at the points 5 and 30.
+        places = np.linspace(1.0, 2.0, 40).astype(np.float32)
+        places[[5, 30]] = 0.5
+        landscape = Landscape(lambda theta, x: ((theta - x) ** 2) ** 0.75, places)
+        settings: dict[str, Any] = {"key": jax.random.key(0), "samples": 100}
+        with pytest.raises(ValueError, match="order 1 .* for 2 of 40 points, first for point 5"):
+            measure(self.f, landscape, 0.5, **settings)
+        with pytest.raises(
+            ValueError, match=r"in \d+ of 100 draws, first in draw \d+, of points \[.*\b(5|30)\b.*\]"
+        ):
+            measure(self.f, landscape, 0.5, estimator="correlators", **settings)
+        sampler = Landscape(landscape.loss, lambda key, n: jax.random.choice(key, places, (n,)))
+        with pytest.raises(ValueError, match=r"in \d+ of 100 draws, first in draw \d+: a derivative"):
+            measure(self.f, sampler, 0.5, **settings)
+
+    def test_points_are_named_by_a_sweep(self) -> None:
+        # All derivatives are finite, but g_x·H_x G ~ 10⁴⁰ of the seventh point is too large for float32.
+        places = np.ones(30, np.float32)
+        places[7] = 5e13
+        landscape = Landscape(lambda theta, x: jnp.sum(jnp.cosh(theta)) * x, places)
+        divergence = ts.derive(ts.TestLoss(), ts.GD(), order=2).assume("quadratic")
+        with pytest.raises(ValueError, match="is not finite: .* first for point 7"):
+            measure(divergence, landscape, jnp.ones(2), key=jax.random.key(0), samples=10)
+        with pytest.raises(ValueError, match="G_μ H.μ_ν G.ν is not finite: it is too large for float32"):
+            measure(divergence.assume("noiseless"), Landscape(landscape.loss, 100 * places), jnp.ones(2))
 
     def test_one_name_for_two_observables(self, twins: Any) -> None:
         formulas = [

@@ -1,0 +1,262 @@
+"""SGD of several epochs against SGD of one, with the same ηT: Figure 10, left, and Corollary 2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import norm
+from sympy import Rational
+
+from taylorsgd.descent.simulating import simulate
+from taylorsgd.formulas import Formula, TestLoss, derive
+from taylorsgd.landscapes import Landscape, measure, predict
+from taylorsgd.landscapes.images import fashion_mnist_folder
+from taylorsgd.reproducing.agreement import LEAST_P, Curve, agreement
+from taylorsgd.reproducing.curves import CONVOLUTIONAL, POINTS, classifiers
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
+from taylorsgd.reproducing.images import Images
+from taylorsgd.reproducing.parts import Parts
+from taylorsgd.reproducing.sgd_test_loss import DATA
+from taylorsgd.reproducing.trends import LEVEL
+from taylorsgd.spacetime import SGD, Descent
+
+__all__ = ["EXPERIMENT", "EpochSize", "more_epochs"]
+
+PRINTED, ORDER_2, ORDER_3 = 1, 2, 3
+"""The rows of `Curve.predicted` here."""
+NAMES = {
+    PRINTED: "Corollary 2 as printed",
+    ORDER_2: "its right form, order 2",
+    ORDER_3: "its right form, through order 3",
+}
+
+
+@dataclass(frozen=True)
+class EpochSize:
+    """The settings.
+
+    Attributes:
+        images: the population, so many images; test losses are averages over all of it.
+        side: they are averaged over blocks to about this height and width.
+        initializations: of the convolutional net.
+        epochs: E of the runs that are compared with one epoch; with the learning rate η/E.
+        rates: the learning rates η of one epoch.
+        trials: training sets at each, the same for all E.
+        samples: draws for measuring a value.
+        seed: of everything.
+    """
+
+    images: int
+    side: int
+    initializations: int
+    epochs: tuple[int, ...]
+    rates: tuple[float, ...]
+    trials: int
+    samples: int
+    seed: int = 0
+
+
+def more_epochs(epochs: int, order: int) -> Formula:
+    """The test loss of E epochs at η/E less that of one at η, N = 10: its terms of orders 2 to `order`."""
+    loss = derive(TestLoss(), SGD(B=1), order).subs(N=POINTS)
+    parts = [
+        Rational(1, epochs**power) * loss[power].subs(E=epochs) - loss[power].subs(E=1)
+        for power in range(2, order + 1)
+    ]
+    return sum(parts[1:], start=parts[0]).simplify()
+
+
+def printed(epochs: int) -> Formula:
+    """What Corollary 2 and A.1.4 have of it: η² (E−1)N/(4E) G·∇C; the term of `more_epochs` without G·H·G."""
+    full = more_epochs(epochs, 2)
+    return (full - full.assume("noiseless")).simplify()
+
+
+def _run(size: EpochSize, images: Images, say: Say, parts: Parts) -> Outcome:
+    curves = []
+    for net, seed, landscape, theta in classifiers(images, size):
+        if net != CONVOLUTIONAL:
+            continue
+        say(f"{net}, initialization {seed + 1}: {size.trials} trials of 1 and {size.epochs} epochs")
+
+        def compute(seed: int = seed, place: Landscape = landscape, at: Any = theta) -> dict[str, np.ndarray]:
+            return _differences(place, at, size, jax.random.key(size.seed + seed))
+
+        found = parts(f"{net} {seed}", compute)
+        for i, epochs in enumerate(size.epochs):
+            numbers = {name: array[i] for name, array in found.items()}
+            curves.append(
+                Curve(
+                    net=f"{epochs} epochs",
+                    seed=seed,
+                    eta=np.array(size.rates),
+                    start=0.0,
+                    resummed=np.zeros((0, len(size.rates))),
+                    resummed_error=np.zeros(len(size.rates)),
+                    **numbers,
+                )
+            )
+    return Outcome(
+        _picture(curves, size),
+        _rows(curves),
+        _findings(curves),
+        [
+            f"{images}; the population is the first {size.images} of them, pooled to about {size.side} pixels "
+            f"a side; N = {POINTS}, batch size 1, no shuffling "
+            "between epochs; E epochs run at η/E; all E have the same training sets in a trial",
+            "agreement is judged for each E over initializations and learning rates: runs of different E share "
+            "training sets, so their χ² do not add",
+        ],
+    )
+
+
+def _differences(landscape: Landscape, theta: Any, size: EpochSize, key: jax.Array) -> dict[str, np.ndarray]:
+    """For every E the simulated differences with their errors, and the predicted ones with their covariances."""
+    simulating, measuring = jax.random.split(key)
+    chunk = max(1, min(size.trials, 4096 // size.images))
+
+    def run(epochs: int) -> Any:
+        slower = Descent([Rational(1, epochs)] * (epochs * POINTS))
+        where = SGD(N=POINTS, B=1, E=epochs)
+        return simulate(
+            landscape, theta, where, size.rates, size.trials, simulating, update=slower, chunk=chunk
+        )
+
+    once = run(1)
+    formulas = [[printed(e), more_epochs(e, 2), more_epochs(e, 3)] for e in size.epochs]
+    everything = [formula for row in formulas for formula in row]
+    measured = measure(everything, landscape, theta, key=measuring, samples=size.samples)
+    predictions = [
+        [predict(f, landscape, theta, eta=size.rates, measurement=measured) for f in row] for row in formulas
+    ]
+    statistics = [(run(epochs) - once).test_loss for epochs in size.epochs]
+    return {
+        "simulated": np.stack([statistic.mean for statistic in statistics]),
+        "error": np.stack([statistic.standard_error for statistic in statistics]),
+        "predicted": np.array([[prediction.mean for prediction in row] for row in predictions]),
+        "covariance": np.array([[prediction.covariance for prediction in row] for row in predictions]),
+    }
+
+
+def _findings(curves: Sequence[Curve]) -> list[Finding]:
+    most = float(curves[0].eta[-1])
+    findings = []
+    for name in dict.fromkeys(curve.net for curve in curves):
+        chosen = [curve for curve in curves if curve.net == name]
+        mean = np.concatenate([curve.simulated for curve in chosen])
+        error = np.concatenate([curve.error for curve in chosen])
+        score = float(np.sum(mean / error) / np.sqrt(len(mean)))
+        p_value = float(norm.sf(score))
+        findings.append(
+            Finding(
+                f"SGD with {name} incurs greater test loss than one-epoch SGD (Figure 10)",
+                f"joint z-score {score:.1f} over initializations and learning rates, one-sided p = {p_value:.2g}; "
+                f"agrees below {LEVEL:g}",
+                p_value < LEVEL,
+                {"z": score, "p_value": p_value},
+            )
+        )
+        for which, label in NAMES.items():
+            joint = agreement(chosen, which, most)
+            claim = f"… with {name}, by the amount of {label}"
+            findings.append(
+                Finding(
+                    claim + (" (Figure 10)" if which == PRINTED else ""),
+                    f"through ηT = {most * POINTS:g} jointly {joint}; agrees above {LEAST_P:g}",
+                    joint.agrees,
+                    {"chi2": joint.chi2, "degrees": joint.degrees, "p_value": joint.p_value},
+                    "paper" if which == PRINTED else "control",
+                )
+            )
+    return findings
+
+
+def _rows(curves: Sequence[Curve]) -> list[dict[str, Any]]:
+    return [
+        {
+            "epochs": curve.net.split()[0],
+            "initialization": curve.seed + 1,
+            "eta": rate,
+            "simulated": curve.simulated[i],
+            "simulated error": curve.error[i],
+        }
+        | {
+            name: value
+            for which, label in NAMES.items()
+            for name, value in (
+                (label, curve.predicted[which - 1, i]),
+                (f"error of {label}", np.sqrt(curve.covariance[which - 1, i, i])),
+            )
+        }
+        for curve in curves
+        for i, rate in enumerate(curve.eta)
+    ]
+
+
+COLORS = {PRINTED: "tab:red", ORDER_2: "tab:green", ORDER_3: "tab:blue"}
+
+
+def _picture(curves: Sequence[Curve], size: EpochSize) -> Figure:
+    figure = Figure(figsize=(3.6 * len(size.epochs), 4.3), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(size.epochs), sharey=True))
+    first = [curve for curve in curves if curve.seed == 0]
+    scale = 1e3
+    for axes, curve in zip(panels, first, strict=True):
+        times = np.concatenate([[0], curve.eta * POINTS])
+        for which, label in NAMES.items():
+            values = np.concatenate([[0], scale * curve.predicted[which - 1]])
+            spread = np.sqrt(np.diagonal(curve.covariance[which - 1]))
+            half = np.concatenate([[0], 1.96 * scale * spread])
+            axes.plot(times, values, "--" if which == PRINTED else "-", color=COLORS[which], label=label)
+            axes.fill_between(times, values - half, values + half, color=COLORS[which], alpha=0.2, lw=0)
+        mean, error = scale * curve.simulated, 1.96 * scale * curve.error
+        axes.errorbar(times[1:], mean, error, fmt="k+", capsize=2, label="simulated (95%)", zorder=3)
+        axes.axhline(0, color="0.7", lw=0.8, zorder=0)
+        axes.set(xlabel="$ηT$", title=f"{curve.net} less one")
+    panels[0].set_ylabel("difference of test losses ($10^{-3}$ nats)")
+    panels[0].legend(fontsize=8, loc="upper left")
+    figure.suptitle(f"The {CONVOLUTIONAL}, initialization 1: $E$ epochs at $η/E$ against one at $η$")
+    return figure
+
+
+QUICK = EpochSize(
+    images=128,
+    side=14,
+    initializations=3,
+    epochs=(2, 3, 5, 8),
+    rates=(0.025, 0.05, 0.1),
+    trials=500,
+    samples=1024,
+)
+"""The settings of a quick run."""
+
+EXPERIMENT = Experiment(
+    title="SGD of several epochs against SGD of one",
+    shows="Tenka, Corollary 2, Sections 4.1 and C.7: Figure 10, left",
+    claim="SGD with 2, 3, 5 and 8 epochs incurs greater test loss than one-epoch SGD, by the predicted amounts, for a "
+    "range of learning rates, those of E epochs scaled by 1/E",
+    judged=f"a joint one-sided z-score for each E, at the level {LEVEL:g}; the joint χ² of the predicted amounts, as "
+    f"printed and in the right form, over initializations and learning rates, p > {LEAST_P:g}",
+    sizes={
+        "quick": QUICK,
+        "full": replace(
+            QUICK,
+            images=1000,
+            initializations=6,
+            trials=20_000,
+            samples=16_384,
+            rates=(0.01, 0.025, 0.05, 0.075, 0.1),
+        ),
+    },
+    lasts={"quick": "about two minutes", "full": "about a day"},
+    run=_run,
+    data=DATA,
+    usual=fashion_mnist_folder,
+    resumes=True,
+)
+"""The experiment."""
