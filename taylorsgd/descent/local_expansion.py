@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, reduce
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement
 from math import factorial, prod
 from operator import add, index
 from typing import Any, cast
@@ -142,14 +142,6 @@ class LocalExpansion:
     def gradient(self, function: PolyElement) -> list[PolyElement]:
         """The partial derivatives by δ_1, …, δ_P."""
         return [function.diff(i) for i in range(self.dimension)]
-
-    def targets(self) -> list[PolyElement]:
-        """What to average where there is no training set; of two observables the products come last."""
-        components = self.components(None)
-        listed = [target for member in components for target in member]
-        if len(components) == 2:
-            listed += [self.truncated(a * b, self.order) for a, b in product(*components)]
-        return listed
 
     def components(self, rows: Rows | None) -> list[list[PolyElement]]:
         """The components of every observable on a training set."""

@@ -142,11 +142,14 @@ def perturb(
         metric = exact_metric(metric, landscape.dimension)
     if isinstance(spacetime, (ODE, SDE)):
         _refuse_training_loss(members, spacetime)
-        if getattr(observable, "times", None) is not None:
-            raise NotImplementedError(f"{observable!r} of {spacetime!r}: two times need an SGD, GD or Grid")
         if update is not None:
             raise ValueError(f"update={update!r}: {spacetime!r} makes no updates; leave it out")
-        sizes = [spacetime.T, 1 / spacetime.B] if isinstance(spacetime, SDE) else [spacetime.T]
+        first, second = getattr(observable, "times", None) or (spacetime.T, None)
+        last = spacetime.T if second is None else second
+        if (last - spacetime.T).is_positive or (first - spacetime.T).is_positive:
+            raise ValueError(f"{observable!r} is taken after the end of {spacetime!r}")
+        sizes = [first, last - first]
+        sizes += [1 / spacetime.B] if isinstance(spacetime, SDE) else []
         local = LocalExpansion(landscape, at, order, members, sizes, penalty, metric)
         means = _mean_under_flow(local)
     else:
@@ -217,8 +220,8 @@ def _training_sets(
 
 
 def _mean_under_flow(local: LocalExpansion) -> list[Series]:
-    """The targets at time T, by T^k/k! times the k-th power of the generator at δ = 0."""
-    time, *inverse_batch = local.sizes
+    """The observables' means, by T^k/k! times the k-th power of the generator; two times one after the other."""
+    _, _, *inverse_batch = local.sizes
     half_noise = [noise * local.rational(1, 2) for noise in inverse_batch]  # none for the ODE
     slopes = [local.raised(local.gradient(loss)) for loss in local.losses]
     mean = local.raised(local.gradient(local.test_loss))
@@ -242,17 +245,28 @@ def _mean_under_flow(local: LocalExpansion) -> list[Series]:
                     image[m + 2] += diffusion[i, j] * gradient[i].diff(j).mul_ground(noise)
         return {m: local.truncated(function, local.order - m) for m, function in image.items()}
 
-    means = []
-    for target in local.targets():
-        mean = local.constant(local.domain.zero)
-        functions = {0: target}
+    def evolved(functions: dict[int, PolyElement], time: Any) -> dict[int, Any]:
+        """The functions' means after a time, as functions of where they start."""
+        total: dict[int, Any] = dict.fromkeys(range(local.order + 1), local.ring.zero)
         volume = local.domain.one  # T^k/k!
         for k in range(local.order + 1):
             for m, function in functions.items():
-                mean[m] += function.coeff(1) * volume
+                total[m] += function.mul_ground(volume)
             volume = volume * time * local.rational(1, k + 1)
             functions = generate(functions)
-        means.append(mean)
+        return total
+
+    def mean_of(functions: dict[int, PolyElement], time: Any) -> Series:
+        return [function.coeff(1) for function in evolved(functions, time).values()]
+
+    first, gap, *_ = local.sizes
+    components = local.components(None)
+    times = (first + gap,) if len(components) == 1 else (first, first + gap)
+    means = [mean_of({0: f}, time) for time, each in zip(times, components, strict=True) for f in each]
+    if len(components) == 2:
+        for a, b in product(*components):
+            later = evolved({0: b}, gap).items()
+            means.append(mean_of({m: local.truncated(a * f, local.order - m) for m, f in later}, first))
     return means
 
 

@@ -61,18 +61,19 @@ def derive(
 
     Args:
         observable: `TestLoss()`, `TrainLoss()`, `GeneralizationGap()`, `Displacement()`, `Observable(s)`,
-            or the `SecondMoment`, `Covariance` or `Variance` of these.
-        spacetime: `SGD(...)`, `GD(...)`, `ODE(...)`, `SDE(...)` or `Grid(cells)`.
+            or the `SecondMoment`, `Covariance` or `Variance` of these, the first two also at two times of one run:
+            in closed form for GD and one epoch, with numbers for sizes and times wherever batches are.
+        spacetime: `SGD(...)`, `GD(...)`, `Replacement(...)`, `ODE(...)`, `SDE(...)` or `Grid(cells)`.
         order: the highest power d ≥ 0 of η.
         resum: None for a polynomial in η and T; "discrete" for exact sums over times with powers of K
             (one epoch, GD, and any grid or SGD of concrete sizes); "continuous" for integrals with
             exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
             landscapes with additive noise and stays finite as T → ∞ at a minimum.
         update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)`, `SecondOrder(lam)`, `ImplicitStep(lam)`,
-            a `Descent` with rates, decay or metric, or (of GD) `GDC(B)`; None for plain descent. In closed form for GD
-            and one epoch at constant rates, and with numbers for sizes on any grid. Of these `HeavyBall(beta)`
-            can be resummed (discrete): evaluate() and limit() are exact, a closed form in the eigenvalues is
-            not written.
+            a `Descent` with rates, decay or metric, or (of GD) `GDC(B)`; None for plain descent. In closed form for
+            GD and one epoch at constant rates, or of descent with `LinearWarmup()` or `Cosine()`; elsewhere with
+            numbers for sizes. Of these `HeavyBall(beta)` can be resummed (discrete): evaluate() and limit() are
+            exact, a closed form in the eigenvalues is not written.
         penalty: p(θ), what descent minimizes beside the losses, as an `Observable`: every update follows l_x + p,
             and l is observed without it. Coupled weight decay w towards a is p = w|θ − a|²/2. A node that is
             alone carries l + p, and so has a term with each.

@@ -12,16 +12,17 @@ counted before and after T_1 (`spacetime.posets.split_surjections`).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from itertools import product
 from math import prod
 from typing import Any
 
-from sympy import Expr, Integer, binomial, expand_func
+from sympy import Expr, Integer, binomial, expand_func, factorial
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.formulas.eigenbasis import closed_time_sum
-from taylorsgd.spacetime import GD, GDC, SGD, Descent, Grid, Schedule, Spacetime
+from taylorsgd.spacetime import GD, GDC, ODE, SDE, SGD, Descent, Grid, Schedule, Spacetime
 from taylorsgd.spacetime.base import inverse_batch
 from taylorsgd.spacetime.chances import counts_by_chance, weighted_chance
 from taylorsgd.spacetime.posets import split_surjections, surjections, weak_orderings
@@ -58,11 +59,17 @@ def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update, times
             return weighted_chance(spacetime, diagram, update, ends)
     remembers = update.modes(False) != Descent().modes(False)
     varied = update.rates is not None and (isinstance(update.rates, tuple) or remembers or times is not None)
-    if not (_one_epoch(spacetime) or _full_batch(spacetime)) or varied or (times is not None and remembers):
+    flow = isinstance(spacetime, (ODE, SDE)) and update.is_plain
+    if (
+        not (flow or _one_epoch(spacetime) or _full_batch(spacetime))
+        or varied
+        or (times is not None and remembers)
+    ):
         raise NotImplementedError(
             f"update={update!r} on {spacetime!r} at times={times or 'the end'} has no closed form here; supported "
             "are SGD with E=1 and GD at constant rates (at two times for rules without memory), descent there with "
-            "LinearWarmup() or Cosine(), and SGD, GD, Replacement and Grid with numbers for all sizes and times"
+            "LinearWarmup() or Cosine(), two times of ODE and SDE, and SGD, GD, Replacement and Grid with numbers for "
+            "all sizes and times"
         )
     if not remembers:
         edges = update.instant_edges(diagram)
@@ -97,7 +104,7 @@ def _instant_weight(
 ) -> Expr:
     """Embeddings in which some edges are instant."""
     together = [{node, diagram.parents[node]} for node in instant]
-    if _one_epoch(spacetime):  # a part is one cell
+    if _one_epoch(spacetime) or isinstance(spacetime, SDE):  # a part is one cell, or one moment
         together += [set(block) for block in diagram.inner_blocks]
     share = spacetime.expression(inverse_batch(diagram.order - len(diagram.inner_blocks)))
     orders = _orders_in_time(spacetime, diagram, instant, together, times, update.rates)
@@ -136,15 +143,22 @@ def _orders_in_time(
             below[event_of[parent]] |= 1 << event_of[node]
     if rates is not None:
         return _scheduled_maps(tuple(below), tuple(map(len, events)), rates, spacetime.sizes["T"])
+    places = _powers if isinstance(spacetime, (ODE, SDE)) else _binomials
     if times is None or len(times) == 1:
-        return _strict_maps(tuple(below), 0, Integer(0), times[0] if times else spacetime.sizes["T"])
+        return _strict_maps(tuple(below), 0, Integer(0), times[0] if times else spacetime.sizes["T"], places)
     first, second = times
     early = sum(1 << i for i, event in enumerate(events) if any(diagram.tree_of[node] == 0 for node in event))
-    return _strict_maps(tuple(below), early, first, second - first)
+    return _strict_maps(tuple(below), early, first, second - first, places)
 
 
 @cache  # many diagrams have one order
-def _strict_maps(below: tuple[int, ...], early: int, before: Expr, after: Expr) -> Expr:
+def _strict_maps(
+    below: tuple[int, ...],
+    early: int,
+    before: Expr,
+    after: Expr,
+    places: Callable[[Expr, int, int], Expr],
+) -> Expr:
     """The strict maps of events to so many times before some moment and after it, the early ones before it."""
     if early == 0 and before == 0:
         counts = {(0, k): number for k, number in enumerate(surjections(below) or ())}
@@ -152,8 +166,19 @@ def _strict_maps(below: tuple[int, ...], early: int, before: Expr, after: Expr) 
         counts = split_surjections(below, early)
     total: Expr = Integer(0)
     for (j, k), number in counts.items():
-        total = total + number * expand_func(binomial(before, j)) * expand_func(binomial(after, k))
+        shared = len(below) - j - k
+        total = total + number * places(before, j, shared) * places(after, k, shared)
     return total
+
+
+def _binomials(updates: Expr, levels: int, shared: int) -> Expr:
+    """The ways to choose updates for so many levels."""
+    return expand_func(binomial(updates, levels))
+
+
+def _powers(time: Expr, levels: int, shared: int) -> Expr:
+    """The volume of so many moments in order; none if events share a moment."""
+    return Integer(0) if shared else time**levels / factorial(levels)
 
 
 @cache

@@ -20,6 +20,7 @@ What Z is, by dynamics, with Ω(P; m) the strict order polynomial of a poset P:
     a grid             counted cell by cell
     reshuffling        Z averaged over the orders of every epoch (`shuffling`)
     replacement        Z averaged over the batches (`replacement`)
+    … with weights     of an update rule on the edges (`updates`): time by time (`chances`)
     ODE                all parts single, linear extensions of the tree · T^d / d!
     SDE                parts of at most 2 nodes, which share one time; linear extensions · T^k / k!
 

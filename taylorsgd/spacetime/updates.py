@@ -17,8 +17,10 @@ Green's function, and so an edge from a node at t to one at t' (or to the root, 
 An *instant* edge joins two nodes of one update, any two of its cells, and never ends in the root. The second-order
 update is linear in g: at most one instant edge ends in each node. An implicit step allows any number.
 
+GDC joins pairs of nodes likewise, with weights that depend on their rows (`gdc`).
+
 With constant rates the edges of the rules with memory are sums of powers x^Δ, their *modes*: sums over times have
-closed forms.
+closed forms. So do those of `schedules` of rates without memory.
 """
 
 from __future__ import annotations

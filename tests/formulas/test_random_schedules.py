@@ -118,6 +118,13 @@ def test_fixed_data(kind: str, dimension: int, order: int, examples: int) -> Non
     run()
 
 
+def test_two_rows_in_two_epochs() -> None:
+    """From η⁴ on two parts may meet in two epochs: a cycle, whose terms are averages over distinct rows."""
+    losses = [x**4 - x + x**2, x**2 / 2 + x**5]
+    landscape = ts.FiniteLandscape(losses, [sympy.Rational(1, 3), sympy.Rational(2, 3)], [x])
+    check(ts.TestLoss(), ts.SGD(N=3, B=1, E=2, shuffle=True), landscape, 1, 4)
+
+
 @pytest.mark.shows("Replacement", "variance")
 def test_batches_of_chance_correlate_what_shares_no_part() -> None:
     """Of E[a | schedule] alone the η² terms vary, so a covariance has disconnected diagrams from η⁴ on."""

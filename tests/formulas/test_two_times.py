@@ -2,8 +2,8 @@ r"""Moments of observables at two times of one run, against that run on every tr
 
 Identities:
     (1) derive(moment with times=(t, t′), S, d).evaluate = perturb(the same), for every pair of observables and
-        all t ≤ t′ ≤ T, on one epoch, GD, several epochs and any grid, under update rules too, d ≤ 3
-    (2) in one epoch and GD t and t′ may be symbols; numbers put in give the formula of the numbers
+        all t ≤ t′ ≤ T, on one epoch, GD, several epochs, any grid and flows, under update rules too, d ≤ 3
+    (2) in one epoch, GD and flows t and t′ may be symbols; numbers put in give the formula of the numbers
     (3) at t = t′ = T these are the moments at the end; at t = 0 all covariances vanish
     (4) Ornstein–Uhlenbeck in steps: on (x ± 1)²/2, one epoch of B = 1, the covariance of x at t and t′ is
         (1 − η)^(t′−t) times the variance at t
@@ -88,6 +88,26 @@ def test_update_rules(update: Any) -> None:
         assert formula.evaluate(landscape, 1, N=2, T=3, s=2, t=3) == truth
 
 
+@pytest.mark.shows("two times", ("test loss", "displacement", "variance"))
+@pytest.mark.parametrize("spacetime", [ts.ODE(), ts.SDE(), ts.SDE(T=9, B=2)], ids=repr)
+def test_flows(landscapes, spacetime: Any) -> None:
+    @given(data=st.data())
+    @settings(max_examples=2, phases=[Phase.explicit, Phase.generate])
+    def run(data: st.DataObject) -> None:
+        landscape, start = data.draw(landscapes(2, 4, atoms=2))
+        numbers = {early: 2, late: 5, ts.symbols.T: 9, ts.symbols.B: 2}
+        for times in ((early, late), (early, None), (1, 3)):
+            for a, b in ((SINGLE[0], SINGLE[3]), (SINGLE[3], SINGLE[0])):
+                pair = data.draw(st.sampled_from(MOMENTS))(a, b, times=times)
+                formula = ts.derive(pair, spacetime, 3)
+                free = {symbol for term in formula.terms for symbol in term.free_symbols}
+                sizes = {str(name): number for name, number in numbers.items() if name in free}
+                truth = ts.perturb(pair, spacetime, landscape, start, 3).subs(numbers)
+                assert formula.evaluate(landscape, start, **sizes) == truth
+
+    run()
+
+
 def test_the_end_and_the_beginning() -> None:
     for spacetime in (ts.SGD(B=2, E=1), ts.GD()):
         end = spacetime.sizes["T"]
@@ -134,7 +154,8 @@ def test_errors() -> None:
             NotImplementedError,
             "rules without memory",
         ),
-        (lambda: ts.perturb(pair(1, 2), ts.ODE(T=3), coin, 0, 1), NotImplementedError, "two times need"),
+        (lambda: ts.perturb(pair(1, 4), ts.ODE(T=3), coin, 0, 1), ValueError, "after the end"),
+        (lambda: ts.derive(pair(1, 4), ts.ODE(T=3), 1), ValueError, "later than the last of 3"),
     ]:
         with pytest.raises(error, match=message):
             make()
