@@ -35,9 +35,9 @@ from taylorsgd.formulas.observables import (
     TestLoss,
     TrainLoss,
 )
-from taylorsgd.formulas.sizes import exact_metric
 from taylorsgd.landscapes import FiniteLandscape
 from taylorsgd.spacetime import GD, GDC, ODE, SDE, SGD, Grid, Replacement, Update
+from taylorsgd.spacetime.metrics import exact_metric, one_metric
 
 __all__ = ["perturb"]
 
@@ -105,7 +105,8 @@ def perturb(
             and SDE have none.
         penalty: p(θ), what descent minimizes beside the losses: updates follow l_x + p, and l is observed without.
             Coupled weight decay w towards a is p = w|θ − a|²/2.
-        metric: Λ, a symmetric positive definite P × P matrix of exact numbers, for the learning rate ηΛ.
+        metric: Λ, a symmetric positive definite P × P matrix of exact numbers, for the learning rate ηΛ;
+            by default that of the update rule, `Descent(metric=Λ)`, or else the identity.
 
     Returns:
         An expanded polynomial in `taylorsgd.symbols.eta` of degree at most `order`. For a vector, and for the
@@ -136,6 +137,7 @@ def perturb(
     members = _members(observable)
     if penalty is not None and not isinstance(penalty, Observable):
         raise TypeError(f"penalty={penalty!r} must be an Observable, such as Observable(w * x**2 / 2)")
+    metric = one_metric(metric, getattr(update, "metric", None))
     if metric is not None:
         metric = exact_metric(metric, landscape.dimension)
     if isinstance(spacetime, (ODE, SDE)):

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse.linalg import cg
 
 from taylorsgd.descent.noise import noise_slope
@@ -46,7 +47,7 @@ NEWTON = 20
 
 
 def numbers_of(update: AnyUpdate, spacetime: Spacetime, updates: int) -> dict[str, np.ndarray]:
-    """What a rule computes with: all r_t, and β, the decay w, λ, or 1/B − 1/N of GDC.
+    """What a rule computes with: all r_t, and β, the decay w, λ, Λ, or 1/B − 1/N of GDC.
 
     Raises:
         TypeError: if `update` is neither an update rule nor a function.
@@ -63,11 +64,16 @@ def numbers_of(update: AnyUpdate, spacetime: Spacetime, updates: int) -> dict[st
     given = {name: getattr(update, field) for name, field in names.items() if hasattr(update, field)}
     if isinstance(update, GDC):
         given["B"] = 1 / update.B - 1 / update.rows(spacetime)
+    metric = getattr(update, "metric", None)
+    if metric is not None and metric.free_symbols:
+        raise ValueError(f"update={update!r} leaves its metric open; give numbers")
     rates = update.schedule(updates)
     for name, number in [*given.items(), *((f"rates[{t}]", rate) for t, rate in enumerate(rates))]:
         if number.free_symbols:
             raise ValueError(f"update={update!r} leaves {name} open in {number}; give a number")
     numbers = {name: np.array(float(number)) for name, number in given.items()}
+    if metric is not None:
+        numbers["metric"] = np.array(metric.tolist(), dtype=float)
     return numbers | {"rates": np.array([float(rate) for rate in rates])}
 
 
@@ -122,10 +128,11 @@ def update_rule(
 
         return (theta,), avoid
     if isinstance(update, Descent):
+        raised = partial(_raised, numbers.get("metric"))
 
         def descend(state: Any, batch: Any, rate: Any) -> Any:
             (here,) = state
-            moved = _sum(1, here, -eta * rate, gradient(here, batch))
+            moved = _sum(1, here, -eta * rate, raised(gradient(here, batch)))
             return (_sum(1, moved, -numbers["decay"], _sum(1, here, -1, theta)),)
 
         return (theta,), descend
@@ -206,6 +213,16 @@ def _newton_iterate(gradient: Any, eta: Any, lam: Any, theta: Any, batch: Any, s
     left = squared_norm(_sum(1, residual, -1, matrix(change)))
     change = _unless(left > precision * squared_norm(residual), change)
     return _sum(1, step, 1, change), change
+
+
+def _raised(metric: Any, slope: Any) -> Any:
+    """Λg; a metric is P × P, in the order of the leaves of θ."""
+    if metric is None:
+        return slope
+    flat, back = ravel_pytree(slope)
+    if metric.shape != (flat.size, flat.size):
+        raise ValueError(f"metric has shape {metric.shape}; it must be P x P, here {(flat.size, flat.size)}")
+    return back(jnp.asarray(metric, flat.dtype) @ flat)
 
 
 def _unless(failed: Any, tree: Any) -> Any:

@@ -141,6 +141,10 @@ class Simulation:
                     )
                 return self.observables[observable.name]
             case SecondMoment() | Covariance():
+                if observable.times is not None:
+                    raise NotImplementedError(
+                        f"{observable!r}: a simulation records the end of a run; leave out times"
+                    )
                 a, b = (self.statistic(single).trials for single in (observable.a, observable.b))
                 if a is None or b is None:
                     raise TypeError(

@@ -127,7 +127,9 @@ def _descend_with_regularizer(local: LocalExpansion, rows: Rows, updates: int) -
         spread = local.ring.zero
         middle = local.gradient(local.mean_loss(rows))
         for row in rows:
-            apart = [own - mean for own, mean in zip(local.gradient(local.losses[row]), middle, strict=True)]
+            apart: list[Any] = [
+                own - mean for own, mean in zip(local.gradient(local.losses[row]), middle, strict=True)
+            ]
             for a, b in zip(apart, local.raised(apart), strict=True):
                 spread = local.truncated(spread + a * b, local.order)
         scale = (inverse_batch - local.rational(1, size)) * local.rational(1, 4 * (size - 1))

@@ -69,7 +69,7 @@ def derive(
             exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
             landscapes with additive noise and stays finite as T → ∞ at a minimum.
         update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)`, `SecondOrder(lam)`, `ImplicitStep(lam)`,
-            a `Descent` with rates or decay, or (of GD) `GDC(B)`; None for plain descent. In closed form for GD
+            a `Descent` with rates, decay or metric, or (of GD) `GDC(B)`; None for plain descent. In closed form for GD
             and one epoch at constant rates, and with numbers for sizes on any grid. Of these `HeavyBall(beta)`
             can be resummed (discrete): evaluate() and limit() are exact, a closed form in the eigenvalues is
             not written.
@@ -101,6 +101,10 @@ def derive(
 
     Source: Tenka, Theorem 3 (section B.3), summed over maps instead of embeddings; resummed, Theorem 1.
     """
+    if isinstance(update, Descent) and update.metric is not None:
+        plain = Descent(update.rates, update.decay)
+        formula = derive(observable, spacetime, order, resum=resum, update=plain, penalty=penalty)
+        return formula.under(update.metric)
     roots = _roots(observable)
     _check(observable, spacetime, order, resum, update)
     if penalty is not None:
@@ -112,10 +116,10 @@ def derive(
                 f"resum={resum!r} of {observable!r} at two times is not derived; leave out resum or times"
             )
         return _derive_resummed(observable, spacetime, order, resum == "continuous", _momentum(update, resum))
+    if spacetime.random and isinstance(observable, Covariance):
+        return _covariance_over_schedules(observable, spacetime, order, update, penalty)
     if times is not None or update is not None and not update.is_plain:
         return _derive_weighted(observable, spacetime, order, update or Descent(), times, penalty)
-    if spacetime.random and isinstance(observable, Covariance):
-        return _covariance_over_schedules(observable, spacetime, order, penalty)
     coefficients: dict[Value, Count] = {}
     sources: dict[Value, list[Diagram]] = {}
     marks = [root.mark for root in roots]
@@ -146,13 +150,14 @@ def _derive_weighted(
     spacetime: Spacetime,
     order: int,
     update: Update,
-    times: tuple[Expr, Expr] | None,
+    times: tuple[Expr, ...] | None,
     penalty: Observable | None,
 ) -> Formula:
     """The sum over diagrams with an update rule's Green's functions on their edges, each root at its own time."""
     roots = _roots(observable)
     marks = [root.mark for root in roots]
     ancestors = True if update.instant != 0 else None  # an instant edge may join nodes of one part
+    moments = spacetime.data == "fixed"
     found: dict[Value, list[tuple[Expr, Diagram]]] = {}
     for d in range(order + 1):
         for diagram, ties in generalized_diagrams(observable, spacetime, d, tied_ancestors=ancestors):
@@ -161,13 +166,14 @@ def _derive_weighted(
                 continue
             sign = prod(root.sign for root in roots) * (-1) ** d
             shares = spacetime.expression(RING.gens[3] ** ties * QQ(sign, diagram.automorphisms))
-            for value in _values(diagram, marks, False, penalty):
+            for value in _values(diagram, marks, moments, penalty):
                 found.setdefault(value, []).append((weight * shares, diagram))
     terms = (
         Term(factor(Add(*(weight for weight, _ in summands))), value, tuple(d for _, d in summands))
         for value, summands in found.items()
     )
-    return Formula(terms, (spacetime,), _observed(observable, penalty), _indices(roots))
+    formula = Formula(terms, (spacetime,), _observed(observable, penalty), _indices(roots))
+    return formula.to_cumulants() if moments else formula
 
 
 def _values(diagram: Diagram, marks: list[str], moments: bool, penalty: Observable | None) -> Iterator[Value]:
@@ -184,11 +190,23 @@ def _values(diagram: Diagram, marks: list[str], moments: bool, penalty: Observab
 
 
 def _covariance_over_schedules(
-    observable: Covariance, spacetime: Spacetime, order: int, penalty: Observable | None
+    observable: Covariance,
+    spacetime: Spacetime,
+    order: int,
+    update: Update | None,
+    penalty: Observable | None,
 ) -> Formula:
     """E[ab] − E[a] E[b]. Trees that share no part share the schedule, and so they are correlated."""
-    joint = derive(SecondMoment(observable.a, observable.b), spacetime, order, penalty=penalty)
-    a, b = (derive(single, spacetime, order, penalty=penalty) for single in (observable.a, observable.b))
+    pair = SecondMoment(observable.a, observable.b, observable.times)
+    joint = derive(pair, spacetime, order, update=update, penalty=penalty)
+    times = _times(observable, spacetime)
+    if times is None:
+        a, b = (derive(s, spacetime, order, update=update, penalty=penalty) for s in (pair.a, pair.b))
+    else:
+        a, b = (
+            _derive_weighted(single, spacetime, order, update or Descent(), (time,), penalty)
+            for single, time in zip((pair.a, pair.b), times, strict=True)
+        )
     apart = [
         Term(
             -left.coefficient * right.coefficient,

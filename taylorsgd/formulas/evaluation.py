@@ -13,7 +13,7 @@ from taylorsgd.diagrams import Value
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.formulas.propagation import Propagation, contract
-from taylorsgd.formulas.sizes import exact_metric
+from taylorsgd.spacetime.metrics import exact_metric
 
 if TYPE_CHECKING:
     from taylorsgd.formulas.formula import Formula

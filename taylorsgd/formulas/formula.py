@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from sympy import Expr, Integer, factor, simplify
+from sympy import Expr, ImmutableMatrix, Integer, factor, simplify
 
 from taylorsgd import symbols
 from taylorsgd.formulas import cumulants
@@ -16,6 +16,7 @@ from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.spacetime import Spacetime
+from taylorsgd.spacetime.metrics import one_metric
 
 __all__ = ["Formula"]
 
@@ -31,6 +32,7 @@ class Formula:
         spacetimes: the spacetimes whose sizes the coefficients are written in.
         observables: by name, the `Observable`s that marked nodes carry.
         indices: the number of open indices: 0 for a scalar, 1 for a displacement, 2 for its covariance.
+        metric: Λ of a matrix learning rate ηΛ, which raises indices; None for the identity, or one yet to be given.
 
     Example:
         >>> import taylorsgd as ts
@@ -47,6 +49,7 @@ class Formula:
         spacetimes: Iterable[Spacetime],
         observables: Mapping[str, Observable],
         indices: int = 0,
+        metric: ImmutableMatrix | None = None,
     ) -> None:
         """Merge equal values, drop zeros and sort; users call `derive` instead."""
         merged: dict[AnyValue, Term] = {}
@@ -64,6 +67,7 @@ class Formula:
         self.spacetimes: tuple[Spacetime, ...] = tuple(dict.fromkeys(spacetimes))
         self.observables: dict[str, Observable] = dict(observables)
         self.indices = indices
+        self.metric = metric
 
     # -- parts ---------------------------------------------------------------------------------------
 
@@ -104,11 +108,16 @@ class Formula:
             raise ValueError(
                 f"these formulas have {self.indices} and {other.indices} open indices; a scalar and a vector don't add"
             )
+        if self.metric != other.metric:
+            raise ValueError(
+                f"these formulas have the matrix learning rates {self.metric} and {other.metric}"
+            )
         return Formula(
             (*self.terms, *other.terms),
             (*self.spacetimes, *other.spacetimes),
             self.observables | other.observables,
             self.indices,
+            self.metric,
         )
 
     __radd__ = __add__
@@ -143,7 +152,10 @@ class Formula:
         """Equal when every value has the same coefficient, wherever the formulas come from."""
         if not isinstance(other, Formula):
             return NotImplemented
-        if (self.values, self.observables, self.indices) != (other.values, other.observables, other.indices):
+        if any(
+            getattr(self, part) != getattr(other, part)
+            for part in ("values", "observables", "indices", "metric")
+        ):
             return False
         return all(
             mine.coefficient == yours.coefficient or simplify(mine.coefficient - yours.coefficient) == 0
@@ -184,7 +196,7 @@ class Formula:
             Term(substituted(t.coefficient, solution), _substituted(t.value, solution), t.diagrams)
             for t in self.terms
         )
-        return Formula(terms, spacetimes, self.observables, self.indices)
+        return Formula(terms, spacetimes, self.observables, self.indices, self.metric)
 
     def simplify(self) -> Formula:
         """Simplify every coefficient with `sympy.simplify`; useful after substituting expressions."""
@@ -297,7 +309,7 @@ class Formula:
             at: the initial θ_0, as the landscape takes it.
             eta: the learning rate, a SymPy number or expression; None keeps the symbol η.
             metric: a symmetric positive definite P × P matrix Λ of exact numbers, for the learning rate ηΛ: what
-                raises indices. The identity by default.
+                raises indices. By default that of the update rule, `Descent(metric=Λ)`, or else the identity.
             **sizes: any sizes that determine the free ones; all are checked against each other.
 
         Returns:
@@ -305,7 +317,7 @@ class Formula:
             second moment of displacements.
 
         Raises:
-            ValueError: if sizes are missing, unknown or inconsistent.
+            ValueError: if sizes are missing, unknown or inconsistent, or the update rule has another metric.
 
         Example:
             >>> import sympy, taylorsgd as ts
@@ -323,7 +335,7 @@ class Formula:
             raise ValueError(
                 f"the sizes {', '.join(missing)} have no value yet; give enough of {', '.join(names)} as keywords"
             )
-        return evaluate(formula.to_cumulants(), landscape, at, eta, metric)
+        return evaluate(formula.to_cumulants(), landscape, at, eta, one_metric(metric, self.metric))
 
     def lower(self) -> Any:
         """Compile the formula to a jitted JAX function g(tensors, eta=…, **sizes) of measured values.
@@ -429,9 +441,13 @@ class Formula:
 
     # -- inside --------------------------------------------------------------------------------------
 
+    def under(self, metric: ImmutableMatrix | None) -> Formula:
+        """The same formula for a matrix learning rate ηΛ."""
+        return Formula(self.terms, self.spacetimes, self.observables, self.indices, metric)
+
     def replaced(self, terms: Iterable[Term]) -> Formula:
         """A formula of the same kind with other terms."""
-        return Formula(terms, self.spacetimes, self.observables, self.indices)
+        return Formula(terms, self.spacetimes, self.observables, self.indices, self.metric)
 
     def _rewrite(self, rule: Any, moments: bool) -> Formula:
         terms = []

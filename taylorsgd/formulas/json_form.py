@@ -16,6 +16,7 @@ from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.spacetime.gridsums import GridSum
+from taylorsgd.spacetime.metrics import exact_metric
 from taylorsgd.spacetime.timesums import TimeSum
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def to_json(formula: Formula) -> str:
             "spacetimes": [_encode_spacetime(spacetime) for spacetime in formula.spacetimes],
             "observables": [_encode_observable(observable) for observable in formula.observables.values()],
             "indices": formula.indices,
+            "metric": None
+            if formula.metric is None
+            else [list(map(_encode, row)) for row in formula.metric.tolist()],
         },
         indent=1,
     )
@@ -89,7 +93,9 @@ def from_json(text: str) -> Formula:
         for term in terms:
             if term.coefficient.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
                 raise ValueError(f"the coefficient {term.coefficient} is no number")
-        return Formula(terms, places, observed, indices)
+        rows = data.get("metric")
+        metric = None if rows is None else exact_metric([[_decode(entry) for entry in row] for row in rows])
+        return Formula(terms, places, observed, indices, metric)
     except (
         KeyError,
         TypeError,

@@ -13,8 +13,6 @@ from typing import Any
 from sympy import (
     Eq,
     Expr,
-    Float,
-    ImmutableMatrix,
     Integer,
     Rational,
     Symbol,
@@ -29,7 +27,7 @@ from sympy import (
 
 from taylorsgd import symbols
 
-__all__ = ["exact_metric", "exact_number", "solve_sizes", "substituted"]
+__all__ = ["exact_number", "solve_sizes", "substituted"]
 
 
 def solve_sizes(
@@ -154,34 +152,6 @@ def exact_number(scale: Any) -> Expr | None:
     if isinstance(scale, Fraction):
         return Rational(scale.numerator, scale.denominator)
     return sympify(scale) if isinstance(scale, (int, Expr)) else None
-
-
-def exact_metric(metric: Any, dimension: int) -> ImmutableMatrix:
-    """A matrix learning rate Λ as exact numbers.
-
-    Raises:
-        TypeError: if it is no matrix of exact numbers.
-        ValueError: if it is not P × P, symmetric and positive definite.
-
-    Example:
-        >>> exact_metric([[2, 1], [1, 3]], 2)
-        Matrix([
-        [2, 1],
-        [1, 3]])
-    """
-    try:
-        matrix = ImmutableMatrix(metric)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"metric={metric!r} is no matrix; give a P x P one of exact numbers") from error
-    if matrix.atoms(Float):
-        raise TypeError(f"metric={metric!r} has floats; give exact numbers such as Rational(1, 10)")
-    if matrix.shape != (dimension, dimension):
-        raise ValueError(f"metric has shape {matrix.shape}; it must be P x P, here {(dimension, dimension)}")
-    if matrix.is_symmetric() is False or matrix.is_positive_definite is False:
-        raise ValueError(
-            f"metric={matrix.tolist()} is not symmetric positive definite; a matrix learning rate must be"
-        )
-    return matrix
 
 
 def _fill(hints: list[tuple[Expr, Expr]], solution: dict[Any, Any]) -> bool:

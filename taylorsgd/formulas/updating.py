@@ -23,14 +23,15 @@ from taylorsgd.diagrams import Diagram
 from taylorsgd.formulas.eigenbasis import closed_time_sum
 from taylorsgd.spacetime import GD, GDC, SGD, Descent, Grid, Schedule, Spacetime
 from taylorsgd.spacetime.base import inverse_batch
+from taylorsgd.spacetime.chances import counts_by_chance, weighted_chance
 from taylorsgd.spacetime.posets import split_surjections, surjections, weak_orderings
 from taylorsgd.spacetime.timesums import TimeSum
 from taylorsgd.spacetime.updates import Update
 
 __all__ = ["updated_weight"]
 
-Times = tuple[Expr, Expr] | None
-"""When two roots are taken, the earlier one first; None for both, or the only one, at T."""
+Times = tuple[Expr, ...] | None
+"""When the roots are taken, the earlier one first; None for all at T."""
 
 
 def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update, times: Times = None) -> Expr:
@@ -49,16 +50,19 @@ def updated_weight(spacetime: Spacetime, diagram: Diagram, update: Update, times
     if isinstance(update, GDC):
         return _imitating_weight(spacetime, diagram, update, times)
     grid = _as_grid(spacetime)
-    if grid is not None and (times is None or all(time.is_number for time in times)):
+    if times is None or all(time.is_number for time in times):
         ends = None if times is None else [int(time) for time in times]
-        return grid.weighted_count(diagram, update, ends) / Integer(grid.B) ** diagram.order
+        if grid is not None:
+            return grid.weighted_count(diagram, update, ends) / Integer(grid.B) ** diagram.order
+        if counts_by_chance(spacetime):
+            return weighted_chance(spacetime, diagram, update, ends)
     remembers = update.modes(False) != Descent().modes(False)
     varied = update.rates is not None and (isinstance(update.rates, tuple) or remembers or times is not None)
     if not (_one_epoch(spacetime) or _full_batch(spacetime)) or varied or (times is not None and remembers):
         raise NotImplementedError(
             f"update={update!r} on {spacetime!r} at times={times or 'the end'} has no closed form here; supported "
             "are SGD with E=1 and GD at constant rates (at two times for rules without memory), descent there with "
-            "LinearWarmup() or Cosine(), and SGD without shuffling, GD and Grid with numbers for all sizes and times"
+            "LinearWarmup() or Cosine(), and SGD, GD, Replacement and Grid with numbers for all sizes and times"
         )
     if not remembers:
         edges = update.instant_edges(diagram)
@@ -132,8 +136,8 @@ def _orders_in_time(
             below[event_of[parent]] |= 1 << event_of[node]
     if rates is not None:
         return _scheduled_maps(tuple(below), tuple(map(len, events)), rates, spacetime.sizes["T"])
-    if times is None:
-        return _strict_maps(tuple(below), 0, Integer(0), spacetime.sizes["T"])
+    if times is None or len(times) == 1:
+        return _strict_maps(tuple(below), 0, Integer(0), times[0] if times else spacetime.sizes["T"])
     first, second = times
     early = sum(1 << i for i, event in enumerate(events) if any(diagram.tree_of[node] == 0 for node in event))
     return _strict_maps(tuple(below), early, first, second - first)
@@ -190,4 +194,6 @@ def _as_grid(spacetime: Spacetime) -> Grid | None:
         return None
     if isinstance(spacetime, GD):
         return Grid([[True] * int(spacetime.T)] * int(spacetime.N)) if spacetime.T else None
-    return None if spacetime.shuffle or not spacetime.E else spacetime.grid()
+    if spacetime.random or not spacetime.E:
+        return None
+    return SGD(spacetime.N, spacetime.B, spacetime.E).grid()  # where shuffling makes no difference, without

@@ -341,11 +341,16 @@ def weighted_loss(loss: PointFunction, theta: Any, batch: Any, weights: jax.Arra
 def floats_per_point(landscape: Landscape, theta: Any) -> tuple[int, int]:
     """The floats in one point of the data, and about how many arise in evaluating its loss.
 
-    The second counts the results of all operations of the traced loss, which reverse differentiation keeps.
+    The second counts the results of all operations of the traced loss, which reverse differentiation keeps, by what
+    one point more adds: what θ alone determines, such as scaled weights, is the same for all points.
     """
-    point = jax.tree.map(lambda leaf: leaf[0], landscape.draw(jax.random.key(0), (1,)))
-    arising = _arising(jax.make_jaxpr(landscape.point_loss)(theta, point))
-    return sum(leaf.size for leaf in jax.tree.leaves(point)), arising
+    point = landscape.draw(jax.random.key(0), (1,))
+
+    def arising(count: int) -> int:
+        batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), point)
+        return _arising(jax.make_jaxpr(landscape.losses)(theta, batch))
+
+    return sum(leaf.size for leaf in jax.tree.leaves(point)), arising(3) - arising(2)
 
 
 def _arising(program: Any) -> int:

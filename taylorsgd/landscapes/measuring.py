@@ -36,7 +36,7 @@ from taylorsgd.landscapes.landscape import (
 )
 from taylorsgd.landscapes.measurement import DrawMoments, Measurement
 from taylorsgd.landscapes.planning import ESTIMATORS, make_plan
-from taylorsgd.landscapes.running import Points, Runner
+from taylorsgd.landscapes.running import Points, Runner, finite_columns
 from taylorsgd.landscapes.smoothness import warn_of_rough_losses
 from taylorsgd.landscapes.spectral import measure_spectral
 from taylorsgd.landscapes.storage import Checkpoint, digest, encoded_value, versions
@@ -58,6 +58,7 @@ def measure(
     progress: bool = False,
     eigenpairs: int | None = None,
     checkpoint: str | Path | None = None,
+    memory: int | None = None,
 ) -> Any:
     """Estimate every value of a formula at θ_0 = theta, without bias and with standard errors.
 
@@ -89,13 +90,15 @@ def measure(
         batch: the number of points that stand for an expectation inside one draw; 4 by default. More make a
             draw less noisy and dearer. "centred" uses all of a population that is no larger. Not for "exact".
         estimator: "centred", "correlators" or "exact".
-        chunk: the number of draws evaluated at once; by default what a few hundred megabytes hold. The result
-            depends on it only through rounding, and for a sampler through the points that it is asked for.
+        chunk: the number of draws evaluated at once; by default what `memory` holds. The result depends on it
+            only through rounding, and for a sampler through the points that it is asked for.
         progress: whether to show a progress bar with the time left.
         eigenpairs: for resummed formulas on a population, from 1 to P: how many eigenpairs of H to find, largest in
             absolute value first; all other directions are taken to be flat.
         checkpoint: a file that keeps the state after every chunk of draws. If it exists, the measurement goes on
             from there, to the same numbers as without an interruption. For plain formulas.
+        memory: about how many bytes to take beyond θ and the data: draws and points of the population are evaluated
+            in chunks that fit. By default 64 MiB, or what a single draw takes. For plain formulas.
 
     Returns:
         A `Measurement`, or a `DenseMeasurement` or `SpectralMeasurement` if a formula is resummed; ready for
@@ -107,7 +110,8 @@ def measure(
         ValueError: if settings are impossible, the key is missing, formulas with and without open indices are
             mixed, the exact estimator would take too long, a loss or a derivative is not finite at θ_0, or a
             checkpoint belongs to another measurement.
-        MemoryError: if the dense tensors of a resummed formula would take more than 2 GiB.
+        MemoryError: if a single draw takes more than `memory`, or the dense tensors of a resummed formula would
+            take more than 2 GiB.
         NotImplementedError: if a value has two open indices, and so is a P × P matrix, unless tensors are dense; for
             eigenpairs on a sampler.
 
@@ -132,8 +136,11 @@ def measure(
     place = as_landscape(landscape)
     samples, batch = _settings(estimator, samples, batch)
     check_counts(samples=(samples, 2), batch=(batch, 1), chunk=(1 if chunk is None else chunk, 1))
+    check_counts(memory=(1 if memory is None else memory, 1))
     theta = checked_parameters(theta)
     if any(isinstance(value, PropagatedValue) for one in formulas for value in one.values):
+        if memory is not None:
+            raise ValueError(f"memory={memory!r} is for plain formulas; this one is resummed")
         if checkpoint is not None:
             raise ValueError(f"checkpoint={str(checkpoint)!r} is for plain formulas; this one is resummed")
         if estimator == "correlators" or (estimator == "exact" and place.size is None):
@@ -156,7 +163,7 @@ def measure(
     samples = samples if plan.combinations is None else plan.combinations
     _check_losses(place, theta, key)
     warn_of_rough_losses(place, theta, stacklevel=3)
-    runner = Runner(plan, place, theta, observables)
+    runner = Runner(plan, place, theta, observables, memory)
     moments = DrawMoments()
     at_once = min(samples, chunk or runner.draws_at_once)
     settings = {
@@ -181,7 +188,7 @@ def measure(
             estimates = runner.estimates(spread(points))
             new = min(at_once, samples - moments.count)  # the rest fills the last chunk, or the devices, up
             leaves = [gathered(leaf)[:new] for leaf in jax.tree.leaves(estimates)]
-            _check_finite(leaves, [values[i] for i in plan.sampled], moments.count)
+            _check_finite(leaves, runner, key, samples, moments.count)
             moments.add(leaves)
             saved.save(moments.state())
     provenance = json.dumps({**settings, "plan": str(plan), "landscape": repr(place)})
@@ -253,6 +260,11 @@ def _formulas(formula: Formula | Sequence[Formula]) -> list[Formula]:
     for one in formulas:
         if not isinstance(one, Formula):
             raise TypeError(f"formula={one!r} is not a Formula; derive() makes one")
+        if one.metric is not None and any(isinstance(value, Value) and value.order for value in one.values):
+            raise NotImplementedError(
+                f"metric={one.metric.tolist()}: values are measured in the parameters' own metric; measure descent on "
+                "l(L phi), with metric = L L^T, or resum the formula"
+            )
     return formulas
 
 
@@ -313,16 +325,17 @@ def _tracked(draws: Iterable[Points], chunks: int, progress: bool) -> Iterable[P
     return track(draws, description="Measuring", total=chunks, disable=not progress)
 
 
-def _check_finite(leaves: Sequence[np.ndarray], values: Sequence[Value], first: int) -> None:
-    """Raise if an estimate is not finite; leaves have the shape (draws, len(values), *leaf)."""
-    for position, value in enumerate(values):
-        finite = np.all(
-            [np.isfinite(leaf[:, position]).reshape(len(leaf), -1).all(1) for leaf in leaves], axis=0
-        )
+def _check_finite(
+    leaves: Sequence[np.ndarray], runner: Runner, key: jax.Array, samples: int, first: int
+) -> None:
+    """Raise if an estimate of a chunk that begins with draw `first` is not finite, and say in which draw."""
+    for position, finite in zip(runner.plan.sampled, finite_columns(leaves), strict=True):
         if not finite.all():
+            draw = first + int(np.argmin(finite))
+            read = "" if runner.landscape.size is None else f", of points {runner.rows(key, samples, draw)}"
             raise ValueError(
-                f"{value} is not finite in {np.sum(~finite)} of {len(finite)} draws, first in draw "
-                f"{first + np.argmin(finite)}: a derivative of the loss is infinite or undefined at theta"
+                f"{runner.plan.values[position]} is not finite in {np.sum(~finite)} of {len(finite)} draws, first in "
+                f"draw {draw}{read}: a derivative of the loss is infinite or undefined at theta"
             )
 
 
@@ -344,7 +357,8 @@ def _assembled(runner: Runner, moments: DrawMoments, provenance: str) -> Measure
             leaves = [leaf[plan.sampled.index(i)] for leaf in moments.mean]
         else:
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(runner.exact(i))]
-            _check_finite([leaf[None, None] for leaf in leaves], [value], 0)
+            if not all(np.isfinite(leaf).all() for leaf in leaves):
+                raise ValueError(f"{value} is not finite: it is too large for {dtypes[0]}")
         for mean, leaf in zip(means, leaves, strict=True):
             mean[i] = leaf
     return Measurement(

@@ -8,27 +8,28 @@ vectors enter and by what points they read, not by values, so a formula of a hun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from taylorsgd.landscapes.contraction import SWEPT, Message, Plan, Product, Source, Stage
 from taylorsgd.landscapes.devices import gathered, spread
 from taylorsgd.landscapes.landscape import (
     BUDGET,
+    POPULATION_CHUNK,
     Landscape,
     PointFunction,
     floats_per_point,
-    population_chunk,
     population_mean,
     weighted_loss,
 )
 
-__all__ = ["Points", "Runner"]
+__all__ = ["Points", "Runner", "finite_columns"]
 
 Points = dict[tuple[str, int], Any]
 """By group, the points that some draws read: pytrees with axes (draws, width)."""
@@ -44,21 +45,32 @@ class Runner:
         landscape: the loss and its data.
         theta: the parameters, a pytree of float arrays.
         observables: by name, the functions of θ that marked nodes carry.
+        memory: about how many bytes may be taken beyond what is needed anyway, which `floats` models; None for
+            64 MiB, or more where one draw takes more.
+
+    Raises:
+        MemoryError: if one draw, or one point of the population, takes more than `memory`.
     """
 
     def __init__(
-        self, plan: Plan, landscape: Landscape, theta: Any, observables: Mapping[str, PointFunction]
+        self,
+        plan: Plan,
+        landscape: Landscape,
+        theta: Any,
+        observables: Mapping[str, PointFunction],
+        memory: int | None = None,
     ) -> None:
         """Evaluate the messages that are the same in every draw."""
         self.plan = plan
         self.landscape = landscape
         self.theta = theta
         self.observables = observables
-        self._chunk = population_chunk(landscape, theta)
+        self.draws_at_once, self._chunk = self._sizes(memory)
         self._exact: dict[Message, Any] = {}
         for stage, messages in plan.stages.items():
             if not stage.sampled:
                 self._evaluate(stage, messages, self._exact, {})
+        self._check_exact()
         self._swept = self._sweep() if plan.swept else []
 
     def draws(self, key: jax.Array, samples: int, at_once: int) -> Iterator[Points]:
@@ -66,43 +78,105 @@ class Runner:
 
         A plan of the exact estimator lists its combinations of points, whatever the key.
         """
-        groups = self.plan.groups
-        size = self.landscape.size
         starts = range(0, samples, at_once)
-        chosen = (np.minimum(np.arange(start, start + at_once), samples - 1) for start in starts)
-        if self.plan.combinations is not None:
-            for numbers in chosen:
-                indices = np.unravel_index(numbers, (self.plan.population or 0,) * len(groups))
-                yield {g: self.landscape.rows(i[:, None]) for g, i in zip(groups, indices, strict=True)}
-            return
-        keys = jax.random.split(key, len(groups))
-        if size is None:
+        if self.landscape.size is None:
+            keys = jax.random.split(key, len(self.plan.groups))
             for start in starts:
                 yield {
                     group: self.landscape.draw(jax.random.fold_in(own, start), (at_once, width))
-                    for own, (group, width) in zip(keys, groups.items(), strict=True)
+                    for own, (group, width) in zip(keys, self.plan.groups.items(), strict=True)
                 }
             return
+        rows = self._drawn_rows(key, samples)
+        for start in starts:
+            chosen = rows(np.minimum(np.arange(start, start + at_once), samples - 1))
+            yield {group: self.landscape.rows(indices) for group, indices in chosen.items()}
+
+    def rows(self, key: jax.Array, samples: int, draw: int) -> list[int]:
+        """The points of the population, by their indices, that one of so many draws reads."""
+        read = self._drawn_rows(key, samples)(np.array([draw]))
+        return sorted({int(row) for indices in read.values() for row in indices.ravel()})
+
+    def _drawn_rows(
+        self, key: jax.Array, samples: int
+    ) -> Callable[[np.ndarray], dict[tuple[str, int], np.ndarray]]:
+        """A function from the numbers of some draws to the indices of their points, (draws, width) by group."""
+        groups, size = self.plan.groups, self.landscape.size or 0
+        if self.plan.combinations is not None:
+
+            def listed(numbers: np.ndarray) -> dict[tuple[str, int], np.ndarray]:
+                indices = np.unravel_index(numbers, (size,) * len(groups))
+                return {group: i[:, None] for group, i in zip(groups, indices, strict=True)}
+
+            return listed
+        keys = jax.random.split(key, len(groups))
         rows = {
             group: np.asarray(jax.random.randint(own, (samples, width), 0, size))
             for own, (group, width) in zip(keys, groups.items(), strict=True)
         }
-        for numbers in chosen:
-            yield {group: self.landscape.rows(indices[numbers]) for group, indices in rows.items()}
+        return lambda numbers: {group: indices[numbers] for group, indices in rows.items()}
 
-    @property
-    def draws_at_once(self) -> int:
-        """How many draws fit the budget: each holds some vectors like θ, and what arises at its points."""
+    def _sizes(self, memory: int | None) -> tuple[int, int]:
+        """How many draws, and how many points of the population, are evaluated at once.
+
+        A draw takes three times the vectors that are alive at once (as results, tangents and work space), and at
+        its points four times what arises there; a pass over the population four vectors, and for every point of a
+        chunk eight times what arises. Exact vectors are held all the time, and of vector values the moments over
+        draws in float64.
+        """
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.theta))
         point, arising = floats_per_point(self.landscape, self.theta)
+        exact = sum(not (m.scalar or m.sampled) for m in self.plan.steps)
+        vectors = max(_vectors_alive(self.plan, p) for p in (self.plan.sampled, self.plan.swept))
         width = max(self.plan.batch, 1 + self.plan.centring)
-        return max(1, min(1024, BUDGET // (8 * parameters + width * (point + 4 * arising))))
+        open_ones = len(self.plan.sampled) if any(v.open_indices for v in self.plan.values) else 0
+        draw = (3 * vectors + 4 * open_ones) * parameters + width * (point + 4 * arising)
+        held = (exact + 4 + 24 * open_ones**2) * parameters
+        passed = 8 * max(arising, 1)
+        if memory is None:
+            budget = max(BUDGET, held + max(draw, passed))
+        else:
+            width_of_float = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(self.theta))
+            budget = memory // width_of_float
+            least = held + max(draw, passed)
+            if least > budget:
+                raise MemoryError(
+                    f"memory={memory} bytes: a single draw of this formula takes about {least * width_of_float} "
+                    f"({vectors + exact} vectors of {parameters} parameters, and {width} points that take "
+                    f"{4 * arising} floats each); give memory={least * width_of_float} or more, a smaller batch, "
+                    "a lower order, or fewer values at a time"
+                )
+        free = budget - held
+        return max(1, min(1024, free // draw)), max(1, min(POPULATION_CHUNK, free // passed))
 
     def exact(self, position: int) -> Any:
         """A value that needs no sampling, by its position in the plan."""
         if position in self.plan.swept:
             return self._swept[self.plan.swept.index(position)]
         return _value(self.plan, position, self._exact)
+
+    def _check_exact(self) -> None:
+        """Raise if an exact derivative is not finite, and say for which points."""
+        for message, result in self._exact.items():
+            if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(result)):
+                continue
+            of, where = f"s = {message.source.name}", "at theta"
+            if message.source.kind == "population":
+                finite = np.asarray(
+                    _finite_at(
+                        self.landscape.point_loss,
+                        self.theta,
+                        self.landscape.data,
+                        tuple(self._exact[vector] for vector in message.incoming),
+                        scalar=message.scalar,
+                    )
+                )
+                of = "the loss"
+                where += (
+                    f" for {np.sum(~finite)} of {len(finite)} points, first for point {np.argmin(finite)}"
+                )
+            order = len(message.incoming) + (not message.scalar)
+            raise ValueError(f"a derivative of {of} of order {order} is infinite or undefined {where}")
 
     def _sweep(self) -> list[Any]:
         """The means over the population of the values that read one point, summed in float64."""
@@ -114,7 +188,14 @@ class Runner:
             points = {SWEPT: self.landscape.rows(np.minimum(rows, count - 1)[:, None])}
             found = self._contracted(self.plan.swept, spread(points))
             new = min(at_once, count - start)  # the rest fills the last chunk, or the devices, up
-            sums = jax.tree.map(lambda leaf, new=new: gathered(leaf)[:new].sum(0, dtype=np.float64), found)
+            found = jax.tree.map(lambda leaf, new=new: gathered(leaf)[:new], found)
+            for i, finite in enumerate(finite_columns(jax.tree.leaves(found))):
+                if not finite.all():
+                    raise ValueError(
+                        f"{self.plan.values[self.plan.swept[i]]} is not finite: a derivative of the loss is infinite, "
+                        f"undefined or too large at theta, first for point {start + np.argmin(finite)}"
+                    )
+            sums = jax.tree.map(lambda leaf: leaf.sum(0, dtype=np.float64), found)
             totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
         return [jax.tree.map(lambda leaf, i=i: leaf[i] / count, totals) for i in range(len(self.plan.swept))]
 
@@ -130,21 +211,14 @@ class Runner:
         return self._contracted(self.plan.sampled, points)
 
     def _contracted(self, positions: tuple[int, ...], points: Points) -> Any:
-        plan = self.plan
-        needed = frozenset(plan.swept_steps if positions == plan.swept else plan.drawn_steps)
-        stages = [
-            (stage, [m for m in messages if m in needed])
-            for stage, messages in plan.stages.items()
-            if stage.sampled and not needed.isdisjoint(messages)
-        ]
-        answers = _answers(plan, positions)
-        last_use = {n: i for i, (_, messages) in enumerate(stages) for m in messages for n in m.needs}
         results = dict(self._exact)
-        for i, (stage, messages) in enumerate(stages):
+        for stage, messages, finished in _schedule(self.plan, positions):
             self._evaluate(stage, messages, results, points)
-            for message in [m for m in results if last_use.get(m, i) <= i and m not in answers]:
+            for message in finished:
                 del results[message]
-        return _estimates(plan, positions, [results[message] for message in answers])
+        return _estimates(
+            self.plan, positions, [results[message] for message in _answers(self.plan, positions)]
+        )
 
     def _evaluate(
         self, stage: Stage, messages: Sequence[Message], results: dict[Message, Any], points: Points
@@ -183,6 +257,33 @@ class Runner:
             width = self.plan.width(group)
             weights += [(-1 if group[0] == "y" else 1) / width] * width
         return jnp.asarray(weights)
+
+
+def _schedule(plan: Plan, positions: tuple[int, ...]) -> list[tuple[Stage, list[Message], list[Message]]]:
+    """The stages that some values need in every draw, with their messages and those that are used up after them."""
+    needed = frozenset(plan.swept_steps if positions == plan.swept else plan.drawn_steps)
+    stages = [
+        (stage, [m for m in messages if m in needed])
+        for stage, messages in plan.stages.items()
+        if not needed.isdisjoint(messages)
+    ]
+    last = {n: i for i, (_, messages) in enumerate(stages) for m in messages for n in (m, *m.needs)}
+    for message in _answers(plan, positions):
+        last.pop(message, None)
+    return [
+        (stage, messages, [m for m, i in last.items() if i == number and m.sampled])
+        for number, (stage, messages) in enumerate(stages)
+    ]
+
+
+def _vectors_alive(plan: Plan, positions: tuple[int, ...]) -> int:
+    """The most vectors of a draw that are alive at once."""
+    alive = most = 0
+    for _, messages, finished in _schedule(plan, positions):
+        alive += sum(not m.scalar for m in messages)
+        most = max(most, alive)
+        alive -= sum(not m.scalar for m in finished)
+    return most + (len(positions) if any(plan.values[i].open_indices for i in positions) else 0)
 
 
 def _answers(plan: Plan, positions: Sequence[int]) -> tuple[Message, ...]:
@@ -257,6 +358,23 @@ def _kernel(
         return weighted(points, weights, vectors)
 
     return _per_draw(one, (kind == "points", *sampled))(data if kind == "points" else None, *vectors)
+
+
+def finite_columns(leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """For each value, in which draws it is finite: leaves have the shape (draws, values, *leaf)."""
+    finite = [np.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(2) for leaf in leaves]
+    return list(np.all(finite, axis=0).T)
+
+
+@partial(jax.jit, static_argnames=("loss", "scalar"))
+def _finite_at(loss: PointFunction, theta: Any, data: Any, vectors: tuple[Any, ...], *, scalar: bool) -> Any:
+    """At which points of a population a derivative of the loss is finite."""
+
+    def finite(point: Any) -> jax.Array:
+        leaves = jax.tree.leaves(_derivative(lambda theta: loss(theta, point), theta, vectors, scalar))
+        return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+    return lax.map(finite, data)
 
 
 def _derivative(function: Any, theta: Any, vectors: Sequence[Any], scalar: bool) -> Any:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from sympy import Expr, Integer, oo
+from sympy import Expr, Integer, MatrixBase, oo
 
 from taylorsgd.formulas import Formula
 from taylorsgd.formulas.propagated import PropagatedValue
@@ -35,6 +35,7 @@ from taylorsgd.lowering.networks import (
 )
 from taylorsgd.lowering.programs import Program, make_program, refuse_no_numbers
 from taylorsgd.lowering.projected import ProjectedTensors, Uncertainty, changed_terms, projected_terms
+from taylorsgd.spacetime.metrics import one_metric
 
 __all__ = ["LoweredResummed"]
 
@@ -90,8 +91,8 @@ class LoweredResummed:
         Args:
             tensors: a mapping from part keys to arrays, a `DenseMeasurement`, or a `SpectralMeasurement`.
             eta: the learning rate η, of any shape.
-            metric: a symmetric positive definite P × P matrix Λ, for the learning rate ηΛ; the identity by default.
-                Not with a `SpectralMeasurement`.
+            metric: a symmetric positive definite P × P matrix Λ, for the learning rate ηΛ. By default that of the
+                update rule, `Descent(metric=Λ)`, or else the identity. Not with a `SpectralMeasurement`.
             **sizes: sizes by name, each of any shape that broadcasts with `eta`.
 
         Returns:
@@ -158,6 +159,7 @@ class LoweredResummed:
     def _evaluated(
         self, tensors: Any, eta: Any, metric: Any, sizes: Mapping[str, Any], *, whole: bool
     ) -> jax.Array:
+        metric = one_metric(metric, self.formula.metric)
         held = getattr(tensors, "tensors", tensors)
         if isinstance(held, ProjectedTensors):
             if metric is not None:
@@ -367,7 +369,7 @@ def _checked_tensors(parts: Sequence[PartKey], tensors: Any) -> list[Any]:
 
 
 def _cholesky(metric: Any, size: int, dtype: Any) -> jax.Array:
-    matrix = jnp.asarray(metric, dtype)
+    matrix = jnp.asarray(np.array(metric, float) if isinstance(metric, MatrixBase) else metric, dtype)
     if matrix.shape != (size, size):
         raise ValueError(f"metric has shape {matrix.shape}; it must be P x P, here {(size, size)}")
     factor = jnp.linalg.cholesky(matrix)

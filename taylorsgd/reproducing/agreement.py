@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["LEAST_P", "Agreement", "Curve", "agreement", "breaking_point"]
+__all__ = ["LEAST_P", "Agreement", "Curve", "breaking_point", "joint_agreement"]
 
 LEAST_P = 0.001
 """Predictions agree with simulations if data this unlikely or likelier are seen."""
@@ -76,7 +76,7 @@ class Agreement:
         return f"χ² = {self.chi2:.1f} for {self.degrees} degrees of freedom, p = {self.p_value:.2g}"
 
 
-def agreement(curves: Sequence[Curve], order: int, most: float) -> Agreement:
+def joint_agreement(curves: Sequence[Curve], order: int, most: float) -> Agreement:
     """The joint χ² of some curves at learning rates up to one.
 
     Args:
@@ -119,7 +119,7 @@ def breaking_point(curves: Sequence[Curve], order: int) -> tuple[float | None, f
     """
     good = None
     for rate in curves[0].eta:
-        if not agreement(curves, order, rate).agrees:
+        if not joint_agreement(curves, order, rate).agrees:
             return good, float(rate)
         good = float(rate)
     return good, None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taylorsgd.reproducing.agreement import LEAST_P, Curve, agreement, breaking_point
+from taylorsgd.reproducing.agreement import LEAST_P, Curve, breaking_point, joint_agreement
 from taylorsgd.reproducing.curves import CONVOLUTIONAL, LOGISTIC, POINTS, CurveSize
 from taylorsgd.reproducing.experiment import Finding
 from taylorsgd.reproducing.images import Images
@@ -29,8 +29,8 @@ def notes(size: CurveSize, images: Images) -> list[str]:
 def of_small_times(found: Sequence[Curve], order: int, most: float, figure: str) -> list[Finding]:
     """Whether the order's prediction agrees for all initializations through ηT = most, and whether lower ones do."""
     nets = [curve for curve in found if curve.net == CONVOLUTIONAL]
-    joint = {k: agreement(nets, k, most / POINTS) for k in range(1, order + 1)}
-    each = [agreement([curve], order, most / POINTS).p_value for curve in nets]
+    joint = {k: joint_agreement(nets, k, most / POINTS) for k in range(1, order + 1)}
+    each = [joint_agreement([curve], order, most / POINTS).p_value for curve in nets]
     last = joint.pop(order)
     return [
         Finding(

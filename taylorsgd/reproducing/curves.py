@@ -19,9 +19,19 @@ from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.parts import Parts
 from taylorsgd.spacetime import GD, SGD
 
-__all__ = ["CONVOLUTIONAL", "LOGISTIC", "POINTS", "CurveSize", "classifiers", "curves", "population", "rows"]
+__all__ = [
+    "CONVOLUTIONAL",
+    "LOGISTIC",
+    "POINTS",
+    "CurveSize",
+    "classifiers",
+    "loss_curves",
+    "population",
+    "rows",
+]
 
 CONVOLUTIONAL, LOGISTIC = "convolutional net", "logistic regression"
+"""The classifiers, by what they are called."""
 POINTS = 10
 """N, and so T, of one epoch with batch size 1."""
 
@@ -74,7 +84,7 @@ def classifiers(images: Images, size: Any) -> Iterator[tuple[str, int, Landscape
     yield (LOGISTIC, 0, *logistic_regression(pixels, labels))
 
 
-def curves(size: CurveSize, images: Images, observable: Any, say: Say, parts: Parts) -> list[Curve]:
+def loss_curves(size: CurveSize, images: Images, observable: Any, say: Say, parts: Parts) -> list[Curve]:
     """Measure, predict and simulate an observable of one epoch of SGD, batch size 1, for all classifiers.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,10 @@ __all__ = ["PAGE", "run_all", "write_report"]
 
 PAGE = "REPRODUCTION.md"
 """The name of the page."""
+YES, NO, UNJUDGED = "yes", "**no**", "not judged"
+"""What the page says of a claim."""
+NEEDED = {"title", "shows", "judged by", "settings", "findings", "notes"}
+"""What the page asks of a verdict."""
 ERRATA = "errata"
 """The last word of the names of the experiments that list mistakes."""
 
@@ -83,7 +88,8 @@ def write_report(folder: Path | str) -> Path:
         )
     missing = [name for name in experiment_names() if name not in verdicts]
     claims = [f for name in verdicts if not _is_errata(name) for f in _claims(verdicts[name])]
-    agree = sum(finding["agrees"] for finding in claims)
+    count = Counter(_mark(finding["agrees"]) for finding in claims)
+    unjudged = f", {count[UNJUDGED]} could not be judged" if count[UNJUDGED] else ""
     lines = [
         "# Reproduction",
         "",
@@ -91,7 +97,7 @@ def write_report(folder: Path | str) -> Path:
         "verdicts that the commands below leave; each also leaves its picture and its numbers. By what a claim is "
         "judged was fixed before it was run.",
         "",
-        f"{len(claims)} claims are looked at; {agree} agree with what was found, {len(claims) - agree} do not. "
+        f"{len(claims)} claims are looked at; {count[YES]} agree with what was found, {count[NO]} do not{unjudged}. "
         "Mistakes in print are listed at the end.",
         "",
     ]
@@ -120,11 +126,12 @@ def _verdict(name: str, folder: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content["findings"], content["settings"], content["notes"]  # what is asked of it below
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
+        raise ValueError(f"{path} is no verdict of taylorsgd reproduce: {error}; run {name} again") from error
+    if not isinstance(content, dict) or not content.keys() >= NEEDED:
         raise ValueError(
-            f"{path} is no verdict of taylorsgd reproduce: {error!r}; run {name} again"
-        ) from error
+            f"{path} is no verdict of taylorsgd reproduce: it needs {', '.join(sorted(NEEDED))}; run {name} again"
+        )
     return content
 
 
@@ -211,8 +218,8 @@ def _number(text: str) -> str:
     return f"{float(numerator) / float(denominator or 1):.4g}"
 
 
-def _mark(agrees: bool) -> str:
-    return "yes" if agrees else "**no**"
+def _mark(agrees: bool | None) -> str:
+    return {True: YES, False: NO, None: UNJUDGED}[agrees]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

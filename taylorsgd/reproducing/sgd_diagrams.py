@@ -8,7 +8,7 @@ from typing import Any
 
 from sympy import Poly, Rational, binomial, expand, expand_func, factor, latex
 
-from taylorsgd.diagrams import Diagram, diagrams_of_order
+from taylorsgd.diagrams import Diagram, Value, diagrams_of_order
 from taylorsgd.display.grids import grid_shapes
 from taylorsgd.display.trees import drawing_shapes
 from taylorsgd.formulas import Term, TestLoss, derive
@@ -24,7 +24,7 @@ from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.pages import Page
 from taylorsgd.spacetime import SGD, Grid
-from taylorsgd.symbols import M, N
+from taylorsgd.symbols import B, M, N
 
 __all__ = ["EXPERIMENT", "DiagramSize"]
 
@@ -58,7 +58,8 @@ def _run(size: DiagramSize, images: Images | None, say: Say) -> Outcome:
         found, numbers = part(page, size)
         findings += found
         rows += numbers
-    return Outcome(page.figure(), rows, findings, NOTES)
+    found, numbers = _proposition_3()
+    return Outcome(page.figure(), [*rows, *numbers], [*findings, *found], NOTES)
 
 
 NOTES = (
@@ -305,6 +306,30 @@ def _table(page: Page, size: DiagramSize) -> tuple[list[Finding], list[dict[str,
             all(leading),
             {"coefficients": sum(leading)},
         ),
+    ], rows
+
+
+def _proposition_3() -> tuple[list[Finding], list[dict[str, str]]]:
+    """The coefficients that B.6.4 prints for order 2, of M epochs with batches of B."""
+    printed = {
+        Value((-1, 0, 1)): M * N * (M * N - Rational(1, 2)),
+        Value((-1, 0, 0), (0, 1, 1)): M * N * M / 2,
+        Value((-1, 0, 0), (0, 0, 1)): M * N * (M - 1 / B) / 2,
+    }
+    terms = {term.value: term.coefficient for term in derive(TestLoss(), SGD(E=M * B), order=2)[2].terms}
+    agree = [value for value, coefficient in printed.items() if expand(terms[value] - coefficient) == 0]
+    rows = [
+        _row("Proposition 3", str(value), "coefficient of η²", coefficient, terms[value])
+        for value, coefficient in printed.items()
+    ]
+    return [
+        Finding(
+            "the coefficients of order 2 for any M, N and B (Proposition 3, by counting embeddings)",
+            f"{len(agree)} of {len(terms)} derived coefficients are those printed: "
+            + ", ".join(str(value) for value in agree),
+            len(agree) == len(terms) == len(printed),
+            {"coefficients": len(agree)},
+        )
     ], rows
 
 

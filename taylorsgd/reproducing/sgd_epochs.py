@@ -16,7 +16,7 @@ from taylorsgd.descent.simulating import simulate
 from taylorsgd.formulas import Formula, TestLoss, derive
 from taylorsgd.landscapes import Landscape, measure, predict
 from taylorsgd.landscapes.images import fashion_mnist_folder
-from taylorsgd.reproducing.agreement import LEAST_P, Curve, agreement
+from taylorsgd.reproducing.agreement import LEAST_P, Curve, joint_agreement
 from taylorsgd.reproducing.curves import CONVOLUTIONAL, POINTS, classifiers
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import Images
@@ -162,7 +162,7 @@ def _findings(curves: Sequence[Curve]) -> list[Finding]:
             )
         )
         for which, label in ((ORDER_3, "by the predicted amount"), (PRINTED, "by the amount of Corollary 2")):
-            joint = agreement(chosen, which, most)
+            joint = joint_agreement(chosen, which, most)
             findings.append(
                 Finding(
                     f"… with {name}, {label} (Figure 10)",

@@ -178,7 +178,7 @@ def _of_the_table() -> Iterator[Erratum]:
             gap,
             3,
             "the generalization gap of one epoch at order 3",
-            "another sum of the same values",
+            "twelve of the values have other coefficients",
         ),
     ):
         yield Erratum(

@@ -9,7 +9,7 @@ from taylorsgd.landscapes.images import fashion_mnist_folder
 from taylorsgd.reproducing.agreement import LEAST_P
 from taylorsgd.reproducing.curve_findings import notes, of_large_times, of_small_times
 from taylorsgd.reproducing.curve_panels import curves_figure
-from taylorsgd.reproducing.curves import CurveSize, curves, rows
+from taylorsgd.reproducing.curves import CurveSize, loss_curves, rows
 from taylorsgd.reproducing.experiment import Experiment, Outcome, Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.parts import Parts
@@ -22,7 +22,7 @@ SMALL = 0.5
 
 
 def _run(size: CurveSize, images: Images, say: Say, parts: Parts) -> Outcome:
-    found = curves(size, images, GeneralizationGap(), say, parts)
+    found = loss_curves(size, images, GeneralizationGap(), say, parts)
     findings = [
         *of_small_times(found, size.order, SMALL, "Figure 2"),
         of_large_times(found, size.order, "Figure 2"),

@@ -9,7 +9,7 @@ from taylorsgd.landscapes.images import fashion_mnist_folder
 from taylorsgd.reproducing.agreement import LEAST_P
 from taylorsgd.reproducing.curve_findings import notes, of_large_times, of_resumming, of_small_times
 from taylorsgd.reproducing.curve_panels import curves_figure
-from taylorsgd.reproducing.curves import CurveSize, curves, rows
+from taylorsgd.reproducing.curves import CurveSize, loss_curves, rows
 from taylorsgd.reproducing.experiment import Experiment, Outcome, Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.parts import Parts
@@ -19,10 +19,11 @@ __all__ = ["DATA", "EXPERIMENT"]
 SMALL = 1.0
 """ηT up to which the paper claims agreement."""
 DATA = "Fashion-MNIST, or the images of --data (MNIST's, Fashion-MNIST's or CIFAR-10's files)"
+"""What the experiments on classifiers take."""
 
 
 def _run(size: CurveSize, images: Images, say: Say, parts: Parts) -> Outcome:
-    found = curves(size, images, TestLoss(), say, parts)
+    found = loss_curves(size, images, TestLoss(), say, parts)
     findings = [
         *of_small_times(found, size.order, SMALL, "Figure 2"),
         of_large_times(found, size.order, "Figure 2"),

@@ -203,7 +203,7 @@ def _expression(polynomial: Any, t: Expr) -> Expr:
 
 def _real_part(function: dict[int, Any]) -> Expr:
     """The value at t = T, where z^T = −1 and z + 1/z = 2 cos(π/T), in T and cos(π/T)."""
-    ending = sum(((-1) ** j * q for j, q in function.items()), _RING.zero)
+    ending: Any = sum(((-1) ** j * q for j, q in function.items()), _RING.zero)
     x = cos(pi / UPDATES)
     total: Expr = Integer(0)
     for (power,), c in ending.terms():

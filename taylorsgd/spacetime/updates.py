@@ -29,9 +29,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
-from sympy import Expr, Float, Integer, construct_domain, expand, sympify
+from sympy import Expr, Float, ImmutableMatrix, Integer, construct_domain, expand, sympify
 
 from taylorsgd.diagrams import Diagram
+from taylorsgd.spacetime.metrics import exact_metric
 from taylorsgd.spacetime.schedules import Schedule
 
 __all__ = ["Descent", "HeavyBall", "ImplicitStep", "Nesterov", "SecondOrder", "Update"]
@@ -124,16 +125,20 @@ class Update(ABC):
 
 @dataclass(frozen=True, init=False)
 class Descent(Update):
-    """Plain descent θ ← θ − η r_t g_t − w (θ − θ_0).
+    """Plain descent θ ← θ − η r_t Λ g_t − w (θ − θ_0).
 
     Args:
         rates: factors r_t of η, one for each update, exact numbers or SymPy expressions; or `LinearWarmup()` or
             `Cosine()`, which have closed forms in T where constant rates do; None for 1.
         decay: w, the decoupled weight decay towards θ_0 in one update. (A coupled one, ηw(θ − a), is
             the `penalty` w|θ − a|²/2 of `derive`.)
+        metric: Λ, a symmetric positive definite P × P matrix of exact numbers, for the learning rate ηΛ: what raises
+            indices; None for the identity. It changes no formula, only what its values are. Under any other rule
+            give it to `evaluate`, `perturb` or a resummed formula's lowered function.
 
     Raises:
         TypeError: if a parameter is neither an exact number nor a SymPy expression.
+        ValueError: if the metric is not symmetric and positive definite.
 
     Example:
         >>> import taylorsgd as ts
@@ -145,11 +150,15 @@ class Descent(Update):
 
     rates: Rates
     decay: Expr
+    metric: ImmutableMatrix | None
 
-    def __init__(self, rates: Iterable[Any] | Schedule | None = None, decay: Any = 0) -> None:
+    def __init__(
+        self, rates: Iterable[Any] | Schedule | None = None, decay: Any = 0, metric: Any = None
+    ) -> None:
         """Check the parameters."""
         object.__setattr__(self, "rates", _rates(rates))
         object.__setattr__(self, "decay", _exact("decay", decay))
+        object.__setattr__(self, "metric", None if metric is None else exact_metric(metric))
 
     def edge(self, start: int, end: int, root: bool, rates: tuple[Any, ...]) -> Any:
         """r_t (1 − w)^{Δ−1}."""

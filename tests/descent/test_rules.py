@@ -51,9 +51,10 @@ def written(update: Any, batches: Any) -> np.ndarray:
     at, velocity = START.copy(), np.zeros(2)
     rates = getattr(update, "rates", None) or [1] * len(batches)
     beta, decay, lam = (float(getattr(update, name, 0)) for name in ("beta", "decay", "instant"))
+    metric = np.array(getattr(update, "metric", None) or np.eye(2), dtype=float).reshape(2, 2)
     torch, ahead = getattr(update, "convention", "") == "torch", isinstance(update, ts.Nesterov)
     for batch, r in zip(batches, map(float, rates), strict=True):
-        slope = gradient(at, batch)
+        slope = metric @ gradient(at, batch)
         if isinstance(update, ts.SecondOrder):
             at = at - ETA * np.linalg.solve(np.eye(2) + ETA * lam * hessian(at, batch), slope)
         elif isinstance(update, ts.ImplicitStep):
@@ -129,6 +130,7 @@ def check_every_trial(spacetime: Any, trials: int, update: Any = None) -> Any:
 
 RULES = [
     ts.Descent(rates=[HALF, 2, 0, 1], decay=Rational(1, 10)),
+    ts.Descent(metric=[[2, 1], [1, 3]]),
     ts.HeavyBall(Rational(9, 10), decay=Rational(1, 5)),
     ts.HeavyBall(HALF, rates=[1, 3, 2, HALF]),
     ts.HeavyBall(HALF, rates=[1, 3, 2, HALF], convention="torch"),

@@ -109,6 +109,34 @@ def test_other_coordinates() -> None:
         )
 
 
+def test_the_metric_of_an_update_rule() -> None:
+    """`Descent(metric=Λ)` is the same as giving Λ to `evaluate` and `perturb`."""
+    rule, spacetime = ts.Descent(rates=[1, 2], metric=MATRICES[0]), ts.GD(N=2, T=2)
+    formula = ts.derive(ts.TestLoss(), spacetime, 3, update=rule)
+    plain = ts.derive(ts.TestLoss(), spacetime, 3, update=ts.Descent(rates=[1, 2]))
+    found = formula.evaluate(QUADRATIC, [1, -1])
+    assert found == plain.evaluate(QUADRATIC, [1, -1], metric=MATRICES[0])
+    assert found != plain.evaluate(QUADRATIC, [1, -1])
+    assert found == ts.perturb(ts.TestLoss(), spacetime, QUADRATIC, [1, -1], 3, update=rule)
+    assert formula != plain and ts.Formula.from_json(formula.to_json()) == formula
+    parts = formula[0] + formula[1] + formula[2] + formula[3]
+    assert parts.assume("minimum").subs().metric == Matrix(MATRICES[0])
+    resummed = ts.derive(ts.TestLoss(), spacetime, 1, resum="discrete", update=ts.Descent(metric=MATRICES[0]))
+    assert resummed.evaluate(QUADRATIC, [1, -1]) == ts.derive(
+        ts.TestLoss(), spacetime, 1, resum="discrete"
+    ).evaluate(QUADRATIC, [1, -1], metric=MATRICES[0])
+    with pytest.raises(ValueError, match="have the matrix learning rates"):
+        formula + plain
+    with pytest.raises(ValueError, match="leave one of them out"):
+        formula.evaluate(QUADRATIC, [1, -1], metric=MATRICES[0])
+    with pytest.raises(ValueError, match="leave one of them out"):
+        ts.perturb(ts.TestLoss(), spacetime, QUADRATIC, [1, -1], 1, update=rule, metric=MATRICES[0])
+    with pytest.raises(ValueError, match="not symmetric positive definite"):
+        ts.Descent(metric=[[1, 2], [2, 1]])
+    with pytest.raises(NotImplementedError, match="resummed formulas are lowered for any"):
+        formula.lower()
+
+
 def test_errors() -> None:
     formula = ts.derive(ts.TestLoss(), ts.GD(N=2, T=2), 1)
     for metric, error, message in [

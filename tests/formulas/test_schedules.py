@@ -39,7 +39,7 @@ def test_nested_sums(schedule: Any) -> None:
     longer = [] if schedule == ts.Cosine() else [(4,), (1, 2, 1), (2, 1, 1), (1, 1, 1, 1)]
     for powers in [*COMPOSITIONS, *longer]:
         closed = schedule.nested_sum(powers, T)
-        for updates in range(1, 8):
+        for updates in range(1, 7):
             for steps in (1, 2, 4) if schedule == ts.LinearWarmup(W) else (0,):
                 if updates < (3 if schedule == ts.LinearWarmup(3) else steps):
                     continue
@@ -48,11 +48,8 @@ def test_nested_sums(schedule: Any) -> None:
                     prod(r**p for r, p in zip(chosen, powers, strict=True))
                     for chosen in combinations(rates, len(powers))
                 )
-                difference = closed.subs({T: updates, W: steps}) - plain
-                assert sympy.simplify(difference) == 0 or abs(sympy.N(difference, 40)) < 1e-30, (
-                    powers,
-                    updates,
-                )
+                found, truth = (sympy.N(total, 30) for total in (closed.subs({T: updates, W: steps}), plain))
+                assert abs(found - truth) < 1e-25, (powers, updates)
 
 
 def test_rates() -> None:

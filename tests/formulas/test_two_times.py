@@ -100,7 +100,7 @@ def test_the_end_and_the_beginning() -> None:
                 assert general.subs(dict.fromkeys(present, end)) == plain
             covariance = symbolic(ts.Covariance, ts.Displacement(), b, spacetime, 3)
             assert not covariance.subs(s=0)  # nothing has moved yet
-    assert ts.Covariance(a, b, times=(None, None)) == ts.Covariance(a, b)
+    assert ts.Covariance(*SINGLE[:2], times=(None, None)) == ts.Covariance(*SINGLE[:2])
 
 
 def test_an_ornstein_uhlenbeck_process_in_steps() -> None:

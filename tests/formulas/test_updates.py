@@ -176,9 +176,9 @@ def test_errors() -> None:
             "supported are",
         ),
         (
-            lambda: ts.derive(test, ts.SGD(N=2, B=1, E=2, shuffle=True), 1, update=ts.HeavyBall(beta)),
+            lambda: ts.derive(test, ts.SGD(shuffle=True), 1, update=ts.HeavyBall(beta)),
             NotImplementedError,
-            "without shuffling",
+            "numbers for all sizes",
         ),
         (lambda: ts.derive(test, ts.GD(), 1, update=ts.HeavyBall(1)), ValueError, "coincide"),
         (

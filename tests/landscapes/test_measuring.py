@@ -276,10 +276,37 @@ class TestErrors:
 
     def test_an_infinite_derivative_is_named(self, twins: Any) -> None:
         landscape = Landscape(lambda theta, x: jnp.sqrt(theta[0]) + x[0] * theta[1], twins.points)
-        with pytest.raises(ValueError, match="is not finite in .* draws"):
+        with pytest.raises(
+            ValueError, match="of the loss of order 1 is .* for 3 of 3 points, first for point 0"
+        ):
             self.call(twins, landscape=landscape, theta=(0.0, 1.0))
-        with pytest.raises(ValueError, match="G_μ G\\^μ is not finite in 1 of 1 draws"):
-            self.call(twins, landscape=landscape, theta=(0.0, 1.0), formula=self.f.assume("noiseless"))
+
+    def test_points_with_infinite_derivatives_are_named(self, twins: Any) -> None:
+        # |θ − x|^{3/2} has an infinite second derivative where θ is x, at the points 5 and 30.
+        places = np.linspace(1.0, 2.0, 40).astype(np.float32)
+        places[[5, 30]] = 0.5
+        landscape = Landscape(lambda theta, x: ((theta - x) ** 2) ** 0.75, places)
+        settings: dict[str, Any] = {"key": jax.random.key(0), "samples": 100}
+        with pytest.raises(ValueError, match="order 1 .* for 2 of 40 points, first for point 5"):
+            measure(self.f, landscape, 0.5, **settings)
+        with pytest.raises(
+            ValueError, match=r"in \d+ of 100 draws, first in draw \d+, of points \[.*\b(5|30)\b.*\]"
+        ):
+            measure(self.f, landscape, 0.5, estimator="correlators", **settings)
+        sampler = Landscape(landscape.loss, lambda key, n: jax.random.choice(key, places, (n,)))
+        with pytest.raises(ValueError, match=r"in \d+ of 100 draws, first in draw \d+: a derivative"):
+            measure(self.f, sampler, 0.5, **settings)
+
+    def test_points_are_named_by_a_sweep(self) -> None:
+        # All derivatives are finite, but g_x·H_x G ~ 10⁴⁰ of the seventh point is too large for float32.
+        places = np.ones(30, np.float32)
+        places[7] = 5e13
+        landscape = Landscape(lambda theta, x: jnp.sum(jnp.cosh(theta)) * x, places)
+        divergence = ts.derive(ts.TestLoss(), ts.GD(), order=2).assume("quadratic")
+        with pytest.raises(ValueError, match="is not finite: .* first for point 7"):
+            measure(divergence, landscape, jnp.ones(2), key=jax.random.key(0), samples=10)
+        with pytest.raises(ValueError, match="G_μ H.μ_ν G.ν is not finite: it is too large for float32"):
+            measure(divergence.assume("noiseless"), Landscape(landscape.loss, 100 * places), jnp.ones(2))
 
     def test_one_name_for_two_observables(self, twins: Any) -> None:
         formulas = [

@@ -181,6 +181,14 @@ def test_a_matrix_learning_rate_is_a_change_of_coordinates():
         np.testing.assert_allclose(
             g(tensors, eta=0.03, metric=metric, N=9), g(turned, eta=0.03, N=9), rtol=1e-11
         )
+        of_rule = ts.derive(
+            ts.TestLoss(), ts.SGD(B=1, E=1), 3, resum="discrete", update=ts.Descent(metric=[[2, 1], [1, 3]])
+        )
+        np.testing.assert_allclose(
+            of_rule.lower()(tensors, eta=0.03, N=9),
+            g(tensors, eta=0.03, metric=np.array([[2, 1], [1, 3]]), N=9),
+            rtol=1e-12,
+        )
 
 
 def test_divergence_and_missing_limits_are_named():

@@ -12,7 +12,7 @@ from sympy import Rational, expand
 import taylorsgd as ts
 from taylorsgd.reproducing import igr_errata, load_experiment, run_experiment
 from taylorsgd.reproducing.errata import Erratum, errata_outcome
-from taylorsgd.reproducing.sgd_errata import VALLEY, _gap_of_minimizers, by_descent
+from taylorsgd.reproducing.sgd_errata import PRINTED, VALLEY, _gap_of_minimizers, by_descent
 from taylorsgd.reproducing.sgd_errata import value as value_on_landscape
 from taylorsgd.symbols import eta
 
@@ -70,6 +70,15 @@ def test_the_coefficients_are_those_of_direct_perturbation() -> None:
     spread = value_on_landscape(ts.Value((-1, 0), (0, 0), moments=True)) - slope
     assert by_descent(ts.TestLoss(), ts.SGD(N=3, B=1, E=1), 1) == -3 * slope
     assert by_descent(ts.GeneralizationGap(), ts.SGD(N=3, B=1, E=1), 1) == spread
+
+
+def test_the_table_is_copied_right() -> None:
+    """Without noise there are no gaps, and GD is SGD: the numbers before C(T, k) of one tree sum to 0."""
+    for entry in ("gap, order 2", "gap, order 3", "GD - SGD, order 2"):
+        sums: dict[tuple[str, int], Rational] = {}
+        for number, k, tree, _ in PRINTED[entry]:
+            sums[tree, k] = sums.get((tree, k), 0) + number
+        assert not any(sums.values())
 
 
 def test_gaps_of_minimizers() -> None:

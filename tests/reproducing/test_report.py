@@ -47,6 +47,17 @@ def test_every_verdict_is_on_the_page(folder: Path) -> None:
     assert text.index("SGD at Small Learning Rates") < text.index("## Errata")
 
 
+def test_claims_that_could_not_be_judged_are_neither_kept_nor_broken(folder: Path, tmp_path: Path) -> None:
+    verdict = json.loads((folder / "sgd-diagrams.json").read_text(encoding="utf-8"))
+    before = write_report(folder).read_text(encoding="utf-8")
+    verdict["findings"][0]["agrees"] = None
+    (tmp_path / "sgd-diagrams.json").write_text(json.dumps(verdict), encoding="utf-8")
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "1 could not be judged" in text and "could not be judged" not in before
+    row = next(line for line in text.splitlines() if verdict["findings"][0]["claim"] in line)
+    assert row.endswith("| not judged |")
+
+
 def test_tables_have_as_many_cells_in_every_row(folder: Path) -> None:
     text = write_report(folder).read_text(encoding="utf-8")
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("| ")]

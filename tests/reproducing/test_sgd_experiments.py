@@ -29,7 +29,7 @@ from taylorsgd.reproducing import (
     sgd_gdc,
     sgd_sde,
 )
-from taylorsgd.reproducing.agreement import Curve, agreement, breaking_point
+from taylorsgd.reproducing.agreement import Curve, breaking_point, joint_agreement
 from taylorsgd.reproducing.curves import CONVOLUTIONAL, LOGISTIC, population
 from taylorsgd.reproducing.images import load_images
 from taylorsgd.reproducing.parts import Parts
@@ -191,9 +191,9 @@ def test_the_joint_chi2_knows_that_predictions_share_their_error() -> None:
     shared = curve([0.3, 0.3, 0.3], np.full((3, 3), 0.09))
     own = curve([0.3, 0.3, 0.3], 0.09 * np.eye(3))
     inverse = np.linalg.inv(np.full((3, 3), 0.09) + 0.01 * np.eye(3))
-    assert agreement([shared], 1, 3.0).chi2 == pytest.approx(0.09 * inverse.sum())
-    assert agreement([own], 1, 3.0).chi2 == pytest.approx(3 * 0.09 / 0.1)
-    both = agreement([shared, own], 1, 2.0)
+    assert joint_agreement([shared], 1, 3.0).chi2 == pytest.approx(0.09 * inverse.sum())
+    assert joint_agreement([own], 1, 3.0).chi2 == pytest.approx(3 * 0.09 / 0.1)
+    both = joint_agreement([shared, own], 1, 2.0)
     assert both.degrees == 4
     assert both.p_value == pytest.approx(chi2.sf(both.chi2, 4))
 
@@ -203,7 +203,7 @@ def test_the_joint_p_value_is_uniform() -> None:
     covariance = np.array([[0.04, 0.03], [0.03, 0.09]])
     factor = np.linalg.cholesky(covariance + 0.01 * np.eye(2))
     p_values = [
-        agreement([curve(factor @ random.normal(size=2), covariance) for _ in range(3)], 1, 2.0).p_value
+        joint_agreement([curve(factor @ random.normal(size=2), covariance) for _ in range(3)], 1, 2.0).p_value
         for _ in range(400)
     ]
     assert abs(np.mean(p_values) - 0.5) < 4 * (1 / 12 / 400) ** 0.5

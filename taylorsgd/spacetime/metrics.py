@@ -1,0 +1,55 @@
+"""Matrix learning rates ηΛ: edges carry Λ beside η, which raises indices, and no count changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sympy import Float, ImmutableMatrix
+
+__all__ = ["exact_metric", "one_metric"]
+
+
+def exact_metric(metric: Any, dimension: int | None = None) -> ImmutableMatrix:
+    """A matrix learning rate Λ as exact numbers.
+
+    Args:
+        metric: a matrix, or nested lists.
+        dimension: P; None for any.
+
+    Raises:
+        TypeError: if it is no matrix of exact numbers.
+        ValueError: if it is not P × P, symmetric and positive definite.
+
+    Example:
+        >>> exact_metric([[2, 1], [1, 3]], 2)
+        Matrix([
+        [2, 1],
+        [1, 3]])
+    """
+    try:
+        matrix = ImmutableMatrix(metric)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"metric={metric!r} is no matrix; give a P x P one of exact numbers") from error
+    if matrix.atoms(Float):
+        raise TypeError(f"metric={metric!r} has floats; give exact numbers such as Rational(1, 10)")
+    wanted = matrix.rows if dimension is None else dimension
+    if matrix.shape != (wanted, wanted):
+        raise ValueError(f"metric has shape {matrix.shape}; it must be P x P, here {(wanted, wanted)}")
+    if matrix.is_symmetric() is False or matrix.is_positive_definite is False:
+        raise ValueError(
+            f"metric={matrix.tolist()} is not symmetric positive definite; a matrix learning rate must be"
+        )
+    return matrix
+
+
+def one_metric(given: Any, own: ImmutableMatrix | None) -> Any:
+    """The metric that is asked for: the one given, or else an update rule's own.
+
+    Raises:
+        ValueError: if there are two.
+    """
+    if given is None or own is None:
+        return own if given is None else given
+    raise ValueError(
+        f"metric={given!r} is given, and the update rule has {own.tolist()}; leave one of them out"
+    )
