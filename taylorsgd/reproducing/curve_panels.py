@@ -79,7 +79,8 @@ def _draw_deviations(axes: Axes, curves: Sequence[Curve], order: int, small: flo
     axes.axhspan(-HALF, HALF, color="0.9", zorder=0)
     axes.axvline(small, color="0.5", lw=0.8, ls=":")
     axes.set_xscale("log")
-    axes.set_yscale("symlog", linthresh=5)
+    if max(np.abs(curve.deviations(order)).max() for curve in curves) > 10:
+        axes.set_yscale("symlog", linthresh=3)
     which = LOGISTIC if curves[0].net == LOGISTIC else f"all initializations of the {CONVOLUTIONAL}"
     axes.set_title(f"Order {order}: {which}", fontsize=10)
     axes.set(xlabel="$ηT$", ylabel="(prediction − simulation) / standard error")

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 
 from taylorsgd.descent.simulating import simulate
-from taylorsgd.formulas import derive
+from taylorsgd.formulas import TestLoss, derive
 from taylorsgd.landscapes import Landscape, convolutional_net, logistic_regression, measure, predict
 from taylorsgd.reproducing.agreement import Curve
 from taylorsgd.reproducing.experiment import Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.parts import Parts
-from taylorsgd.spacetime import SGD
+from taylorsgd.spacetime import GD, SGD
 
 __all__ = [
     "CONVOLUTIONAL",
@@ -104,10 +104,14 @@ def loss_curves(size: CurveSize, images: Images, observable: Any, say: Say, part
 
         def compute(net: str = net, seed: int = seed, place: Landscape = landscape, at: Any = theta) -> Any:
             measuring, simulating, resumming = jax.random.split(jax.random.key(size.seed + seed), 3)
-            run = simulate(
-                place, at, SGD(N=POINTS, B=1, E=1), eta, size.trials, simulating, chunk=_chunk(size)
+            run, still = (
+                simulate(place, at, where, eta, size.trials, simulating, chunk=_chunk(size))
+                for where in (SGD(N=POINTS, B=1, E=1), GD(N=POINTS, T=0))
             )
-            statistic = run.statistic(observable)
+            # Without updates the gap has mean 0, but a large variance from which training set it was.
+            statistic = (
+                run.statistic(observable) if observable == TestLoss() else (run - still).statistic(observable)
+            )
             pairs = size.eigenpairs[net == LOGISTIC]
             return {
                 "simulated": statistic.mean,

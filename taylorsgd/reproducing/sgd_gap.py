@@ -7,7 +7,7 @@ from dataclasses import replace
 from taylorsgd.formulas import GeneralizationGap
 from taylorsgd.landscapes.images import fashion_mnist_folder
 from taylorsgd.reproducing.agreement import LEAST_P
-from taylorsgd.reproducing.curve_findings import notes, of_large_times, of_resumming, of_small_times
+from taylorsgd.reproducing.curve_findings import notes, of_large_times, of_small_times
 from taylorsgd.reproducing.curve_panels import curves_figure
 from taylorsgd.reproducing.curves import CurveSize, loss_curves, rows
 from taylorsgd.reproducing.experiment import Experiment, Outcome, Say
@@ -26,7 +26,6 @@ def _run(size: CurveSize, images: Images, say: Say, parts: Parts) -> Outcome:
     findings = [
         *of_small_times(found, size.order, SMALL, "Figure 2"),
         of_large_times(found, size.order, "Figure 2"),
-        of_resumming(found, SMALL, "Figure 2"),
     ]
     figure = curves_figure(found, "generalization gap (nats)", SMALL)
     return Outcome(figure, rows(found), findings, notes(size, images))

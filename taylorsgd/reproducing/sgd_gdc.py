@@ -15,7 +15,7 @@ from taylorsgd.descent.simulating import simulate
 from taylorsgd.formulas import TestLoss, derive
 from taylorsgd.landscapes import Landscape, measure
 from taylorsgd.landscapes.images import fashion_mnist_folder
-from taylorsgd.reproducing.curves import LOGISTIC, POINTS, classifiers
+from taylorsgd.reproducing.curves import POINTS, classifiers
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.parts import Parts
@@ -131,54 +131,58 @@ def _findings(table: Sequence[Mapping[str, Any]]) -> list[Finding]:
 
 
 def _picture(table: Sequence[Mapping[str, Any]]) -> Figure:
-    figure = Figure(figsize=(12, 5.6), layout="constrained")
-    pairs, lines = figure.subplots(1, 2)
+    """Differences over η², which is how they grow: of GDC against of GD, and of both against Corollary 1."""
+    figure = Figure(figsize=(12, 5.8), layout="constrained")
+    pairs, predicted = figure.subplots(1, 2)
     rates = sorted({row["eta"] for row in table})
-    scale = 1e3
-    reach = 1.15 * scale * max(abs(row["SGD - GD"]) + 1.96 * row["error of SGD - GD"] for row in table)
     for i, rate in enumerate(rates):
-        for net, marker in ((LOGISTIC, "s"), ("", "o")):
-            chosen = [
-                row for row in table if row["eta"] == rate and (row["net"] == LOGISTIC) == (net == LOGISTIC)
-            ]
-            x, y, dx, dy = (
-                scale * np.array([row[name] for row in chosen])
-                for name in ("SGD - GD", "SGD - GDC", "error of SGD - GD", "error of SGD - GDC")
-            )
-            color = f"C{i}"
-            label = f"$η = {rate:g}$" if not net else None
-            pairs.errorbar(
-                x, y, 1.96 * dy, 1.96 * dx, fmt=marker, ms=5, color=color, lw=1, capsize=2, label=label
-            )
-    pairs.plot([-reach, reach], [-reach, reach], color="0.8", lw=0.8, zorder=0)
-    for line in (pairs.axhline, pairs.axvline):
-        line(0, color="0.6", lw=0.8, zorder=0)
-    pairs.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    pairs.set(
-        xlabel="test loss of SGD − GD ($10^{-3}$ nats)", ylabel="test loss of SGD − GDC ($10^{-3}$ nats)"
+        chosen = [row for row in table if row["eta"] == rate]
+        x, y, dx, dy = (_over_square(chosen, name) for name in ("SGD - GD", "SGD - GDC", *ERRORS))
+        pairs.errorbar(
+            x,
+            y,
+            1.96 * dy,
+            1.96 * dx,
+            fmt="o",
+            ms=4,
+            color=f"C{i}",
+            lw=0.8,
+            capsize=1.5,
+            label=f"$η = {rate:g}$",
+        )
+    for name, error, color in (("SGD - GD", ERRORS[0], "tab:red"), ("SGD - GDC", ERRORS[1], "tab:blue")):
+        x, y, dy = (_over_square(table, column) for column in ("Corollary 1", name, error))
+        label = name.replace("-", "−")
+        predicted.errorbar(x, y, 1.96 * dy, fmt="o", ms=4, color=color, lw=0.8, capsize=1.5, label=label)
+    reach = 1.15 * max(
+        np.abs(_over_square(table, name)).max() for name in ("SGD - GD", "SGD - GDC", "Corollary 1")
     )
-    pairs.set_title("One point for each initialization and $η$ (■ logistic regression)")
-    pairs.legend(fontsize=8, loc="upper left")
-    for row_of, color in (("SGD - GD", "tab:red"), ("SGD - GDC", "tab:blue")):
-        for k, start in enumerate(sorted({(row["net"], row["initialization"]) for row in table})):
-            chosen = [row for row in table if (row["net"], row["initialization"]) == start]
-            mean, error = (
-                scale * np.array([row[f"{of}{row_of}"] for row in chosen]) for of in ("", "error of ")
-            )
-            label = row_of.replace("-", "−") if k == 0 else None
-            lines.errorbar(rates, mean, 1.96 * error, fmt=".-", color=color, lw=0.9, capsize=2, label=label)
-            if row_of == "SGD - GD":
-                line = scale * np.array([row["Corollary 1"] for row in chosen])
-                label = "SGD − GD by Corollary 1, order 2" if k == 0 else None
-                lines.plot(rates, line, "--", color="0.3", lw=1, label=label)
-    lines.axhline(0, color="0.6", lw=0.8, zorder=0)
-    lines.set(xscale="log", xlabel="learning rate $η$", ylabel="difference of test losses ($10^{-3}$ nats)")
-    lines.set_title("The same against $η$, with 95% bars")
-    lines.legend(fontsize=8, loc="lower left")
+    for axes in (pairs, predicted):
+        axes.plot([-reach, reach], [-reach, reach], color="0.8", lw=0.8, zorder=0)
+        axes.axhline(0, color="0.6", lw=0.8, zorder=0)
+        axes.axvline(0, color="0.6", lw=0.8, zorder=0)
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        axes.legend(fontsize=8, loc="upper left")
+    pairs.set(
+        xlabel="(test loss of SGD − GD) / $η^2$ (nats)", ylabel="(test loss of SGD − GDC) / $η^2$ (nats)"
+    )
+    pairs.set_title("GDC matches SGD where points lie along the x axis")
+    predicted.set(
+        xlabel="SGD − GD by Corollary 1, order 2, over $η^2$ (nats)",
+        ylabel="simulated difference / $η^2$ (nats)",
+    )
+    predicted.set_title("What Corollary 1 predicts, and what GDC removes (95% bars)")
     return figure
 
 
-QUICK = GdcSize(images=128, side=14, initializations=6, rates=(0.025, 0.05, 0.1), trials=300, samples=1024)
+ERRORS = ("error of SGD - GD", "error of SGD - GDC")
+
+
+def _over_square(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    return np.array([row[name] / row["eta"] ** 2 for row in rows])
+
+
+QUICK = GdcSize(images=128, side=14, initializations=6, rates=(0.025, 0.05, 0.1), trials=600, samples=1024)
 """The settings of a quick run."""
 
 EXPERIMENT = Experiment(
