@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=16_384, help="draws (default 16384)")
     parser.add_argument("--batch", type=int, default=4, help="points in a batch (default 4)")
     parser.add_argument("--trials", type=int, default=256, help="simulated trials (default 256)")
-    parser.add_argument("--runs", type=int, default=5, help="measurements behind each median (default 5)")
+    parser.add_argument("--runs", type=int, default=5, help="measurements behind each time (default 5)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--figures", nargs="+", choices=list(FIGURES), default=list(FIGURES), help="which (default all)"
@@ -97,14 +96,14 @@ def main() -> None:
 
 
 def seconds(call: Callable[[], Any], runs: int) -> float:
-    """The median time of a call, once compiled."""
+    """The least time of some calls, once compiled: what other work on the machine disturbs least."""
     jax.block_until_ready(call())
     times = []
     for _ in range(runs):
         start = time.perf_counter()
         jax.block_until_ready(call())
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return min(times)
 
 
 def mean_loss(landscape: ts.Landscape, theta: Any, batch: Any) -> jax.Array:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ from jax.flatten_util import ravel_pytree
 
 from taylorsgd.formulas.cumulants import set_partitions
 from taylorsgd.landscapes.landscape import Landscape, PointFunction
+from taylorsgd.landscapes.storage import read_arrays, write_arrays
 
 __all__ = ["DenseMeasurement", "measure_dense"]
 
@@ -52,6 +54,29 @@ class DenseMeasurement:
     def __getitem__(self, key: tuple[Any, ...]) -> jax.Array:
         """The tensor of a part."""
         return self.tensors[key]
+
+    def save(self, path: str | Path) -> None:
+        """Write the tensors to a file: NumPy's npz with a JSON header."""
+        header = {"parts": list(self.tensors), "points": self.points, "exact": self.exact}
+        arrays = {f"tensor {i}": tensor for i, tensor in enumerate(self.tensors.values())}
+        write_arrays(path, "dense measurement", header, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> DenseMeasurement:
+        """Read the tensors from a file.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is damaged, or of another kind.
+        """
+        header, arrays = read_arrays(path, "dense measurement")
+        try:
+            tensors = {
+                tuple(part): jnp.asarray(arrays[f"tensor {i}"]) for i, part in enumerate(header["parts"])
+            }
+            return cls(tensors, header["points"], header["exact"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} can't be read as a dense measurement: {error}") from error
 
     def __repr__(self) -> str:
         """The shapes, and where they come from."""

@@ -80,6 +80,10 @@ def measure(
 
     `plan` shows beforehand what a draw costs: a few dozen gradients, shared by all values.
 
+    A draw is evaluated in the dtype of θ; sums over draws, and over the points of a sweep, are taken in float64 on
+    the host. So float32 costs what one draw loses to rounding: beside the noise of a draw, less than a thousandth
+    even where correlators combine nearly equal moments. Means over a population are summed in the dtype of θ.
+
     Args:
         formula: a formula, or a list of several whose values are measured together.
         landscape: the loss and its data, or a toy landscape.

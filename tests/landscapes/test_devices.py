@@ -48,7 +48,7 @@ key = jax.random.key(4)
 answer = {}
 sgd = ts.SGD(B=1, E=1)
 for name, where in (("population", place), ("sampler", sampler)):
-    scalars = ts.measure(ts.derive(ts.TestLoss(), sgd, 2), where, theta, key=key, samples=101, batch=2, chunk=50)
+    scalars = ts.measure(ts.derive(ts.TestLoss(), ts.GD(), 2), where, theta, key=key, samples=101, batch=2, chunk=50)
     run = ts.simulate(where, theta, ts.SGD(N=4, B=2, E=1), [0.1, 0.2], 33, key, chunk=10, test_points=3)
     answer[name] = [scalars.mean, scalars.standard_error, run.test_loss.trials, run.displacement.standard_error]
 vectors = ts.measure(ts.derive(ts.Displacement(), sgd, 2), place, theta, key=key, samples=37, batch=2)

@@ -25,6 +25,7 @@ import taylorsgd as ts
 from taylorsgd.formulas.cumulants import in_moments
 from taylorsgd.landscapes import Landscape, measure
 from taylorsgd.landscapes.estimators import Correlators, correlator
+from taylorsgd.landscapes.measurement import DrawMoments
 from taylorsgd.landscapes.planning import make_plan
 from taylorsgd.landscapes.running import Runner
 
@@ -142,6 +143,17 @@ def test_float32_costs_little_beside_the_noise(twins: Any) -> None:
     lost = np.abs(estimates[False] - estimates[True]).max(axis=0)
     noise = estimates[True].std(axis=0)
     assert (lost < 1e-3 * noise).all() and lost.max() > 0
+
+
+def test_float32_draws_are_summed_in_float64() -> None:
+    # A million draws near 1000 with a spread of 0.1: sums in float32 would lose all digits of the variance.
+    draws = (1000 + np.random.default_rng(0).normal(size=(1000, 1000, 1)) / 10).astype(np.float32)
+    moments = DrawMoments()
+    for chunk in draws:
+        moments.add([chunk])
+    wide = draws.astype(np.float64)
+    assert moments.mean[0][0] == pytest.approx(wide.mean(), rel=1e-14)
+    assert moments.covariance_of_mean()[0][0, 0] == pytest.approx(wide.var(ddof=1) / 10**6, rel=1e-10)
 
 
 class TestErrors:

@@ -305,8 +305,8 @@ class TestErrors:
         divergence = ts.derive(ts.TestLoss(), ts.GD(), order=2).assume("quadratic")
         with pytest.raises(ValueError, match="is not finite: .* first for point 7"):
             measure(divergence, landscape, jnp.ones(2), key=jax.random.key(0), samples=10)
-        with pytest.raises(ValueError, match="G_μ H.μ_ν G.ν is not finite: it is too large for float32"):
-            measure(divergence.assume("noiseless"), Landscape(landscape.loss, 100 * places), jnp.ones(2))
+        with pytest.raises(ValueError, match="G_μ G.μ is not finite: it is too large for float32"):
+            measure(divergence[1], Landscape(landscape.loss, 1e8 * places), jnp.ones(2))
 
     def test_one_name_for_two_observables(self, twins: Any) -> None:
         formulas = [

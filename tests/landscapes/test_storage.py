@@ -13,7 +13,9 @@ import pytest
 
 import taylorsgd as ts
 from taylorsgd.landscapes import Measurement
+from taylorsgd.landscapes.dense import DenseMeasurement
 from taylorsgd.landscapes.running import Runner
+from taylorsgd.landscapes.storage import write_arrays
 
 POINTS = jnp.array([[0.5, -1.0], [-0.25, 0.75], [1.0, 0.5], [0.0, 0.25], [2.0, -0.5]])
 SCALARS = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 3)
@@ -117,6 +119,31 @@ def test_a_checkpoint_of_something_else_is_refused(change: Any, named: str, tmp_
     ts.measure(**settings)
     with pytest.raises(ValueError, match=f"belongs to another measurement: they differ in .*{named}"):
         ts.measure(**settings | change)
+
+
+def test_dense_tensors_saved_and_loaded(tmp_path: Path) -> None:
+    formula = ts.derive(ts.TestLoss(), ts.GD(), order=2, resum="discrete")
+    measured = ts.measure(formula, LANDSCAPE, THETA)
+    path = tmp_path / "dense.npz"
+    measured.save(path)
+    again = DenseMeasurement.load(path)
+    assert (again.points, again.exact) == (5, True) and list(again.tensors) == list(measured.tensors)
+    for part, tensor in measured.tensors.items():
+        np.testing.assert_array_equal(again[part], tensor)
+        assert again[part].dtype == tensor.dtype
+    sizes: dict[str, Any] = {"eta": 0.1, "N": 3, "T": 3}
+    assert formula.lower()(again, **sizes) == formula.lower()(measured, **sizes)
+    content = path.read_bytes()
+    for damaged in (b"", content[: len(content) // 2], b"text"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged"):
+            DenseMeasurement.load(path)
+    write_arrays(path, "dense measurement", {"parts": [[1]], "points": 5, "exact": True}, {})
+    with pytest.raises(ValueError, match="can't be read as a dense measurement: 'tensor 0'"):
+        DenseMeasurement.load(path)
+    write_arrays(path, "measurement", {}, {})
+    with pytest.raises(ValueError, match="holds a measurement, not a dense measurement"):
+        DenseMeasurement.load(path)
 
 
 def test_damaged_files(tmp_path: Path) -> None:
