@@ -48,6 +48,8 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     sympy.erf: jsp.erf,
     sympy.gamma: jsp.gamma,
     sympy.factorial: lambda x: jsp.gamma(x + 1),
+    # of whole numbers, such as T = 1 in sums of cosines
+    sympy.KroneckerDelta: lambda i, j: jnp.where(jnp.abs(jnp.subtract(i, j)) < 0.5, 1.0, 0.0),
 }
 
 

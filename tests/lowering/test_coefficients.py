@@ -11,6 +11,7 @@ import pytest
 import sympy
 
 import taylorsgd as ts
+from taylorsgd import symbols
 from taylorsgd.lowering.coefficients import evaluate_expression
 from taylorsgd.symbols import B, E, N
 
@@ -67,3 +68,20 @@ def test_an_unknown_function_is_named() -> None:
     x = sympy.Symbol("x")
     with pytest.raises(TypeError, match="besselj has no counterpart"):
         evaluate_expression(sympy.besselj(0, x), {x: jnp.float32(1.0)})
+
+
+def test_whole_numbers_that_are_equal() -> None:
+    T = sympy.Symbol("T")
+    expression = 3 * sympy.KroneckerDelta(1, T) + T
+    assert [float(evaluate_expression(expression, {T: jnp.float32(n)})) for n in (1, 2, 3)] == [4, 2, 3]
+
+
+@pytest.mark.parametrize("points", [1, 2, 5])
+def test_a_cosine_schedule_is_lowered(points: int) -> None:
+    formula = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, update=ts.Descent(rates=ts.Cosine()))
+    values = [2.0, 0.5, -0.25, 3.0]
+    exact = sum(
+        float(term.coefficient.subs({symbols.N: points, symbols.T: points})) * value * 0.1**term.order
+        for term, value in zip(formula.terms, values, strict=True)
+    )
+    assert float(formula.lower()(values, eta=0.1, N=points)) == pytest.approx(exact, rel=1e-6)
