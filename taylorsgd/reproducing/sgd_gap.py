@@ -32,7 +32,7 @@ def _run(size: CurveSize, images: Images, say: Say, parts: Parts) -> Outcome:
 
 
 QUICK = CurveSize(
-    images=256,
+    images=128,
     side=28,
     initializations=6,
     times=(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0),
