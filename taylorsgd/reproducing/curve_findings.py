@@ -19,8 +19,7 @@ def notes(size: CurveSize, images: Images) -> list[str]:
     count = min(size.images, len(images.train[1]) + len(images.test[1]))
     return [
         f"{images}; the population is the first {count} of them, from which training sets of N = {POINTS} are "
-        "drawn with replacement, and over all of which the test loss is averaged; one epoch, batch size 1, T = N; what a "
-        "training set contributes to the gap before training, 0 on average, is subtracted from every simulated gap",
+        "drawn with replacement, and over all of which the test loss is averaged; one epoch, batch size 1, T = N",
         f"un-resummed values from {size.samples} independent draws; their errors count in every χ²",
         f"resummed values are of order 2, along the top {size.eigenpairs[0]} eigendirections of the convolutional "
         f"net's Hessian and the top {size.eigenpairs[1]} of logistic regression's; all others are taken to be flat",

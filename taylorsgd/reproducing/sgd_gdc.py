@@ -71,7 +71,8 @@ def _run(size: GdcSize, images: Images, say: Say, parts: Parts) -> Outcome:
         _findings(table),
         [
             f"{images}; the population is the first {size.images} of them, pooled to about {size.side} pixels "
-            f"a side; N = T = {POINTS}, batch size 1; the {size.trials} trials of SGD, GD and GDC at a point have the same training sets",
+            f"a side; N = T = {POINTS}, batch size 1; the {size.trials} trials of SGD, GD and GDC at a "
+            "point have the same training sets",
             "every η has training sets of its own, so points are independent; errors are those of paired differences",
         ],
     )
