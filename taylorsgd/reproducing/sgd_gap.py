@@ -28,7 +28,7 @@ def _run(size: CurveSize, images: Images, say: Say, parts: Parts) -> Outcome:
         of_large_times(found, size.order, "Figure 2"),
     ]
     figure = curves_figure(found, "generalization gap (nats)", SMALL)
-    subtracted = "what a training set contributes to the gap before training, 0 on average, is subtracted from the simulated one"
+    subtracted = "what a training set contributes to the gap before training, 0 on average, is subtracted"
     return Outcome(figure, rows(found), findings, [*notes(size, images), subtracted])
 
 
