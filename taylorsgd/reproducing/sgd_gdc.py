@@ -171,7 +171,7 @@ def _picture(table: Sequence[Mapping[str, Any]]) -> Figure:
         xlabel="SGD − GD by Corollary 1, order 2, over $η^2$ (nats)",
         ylabel="simulated difference / $η^2$ (nats)",
     )
-    predicted.set_title("What Corollary 1 predicts, and what GDC removes (95% bars)")
+    predicted.set_title("Corollary 1, and what GDC removes (95% bars)")
     return figure
 
 
