@@ -252,7 +252,7 @@ EXPERIMENT = Experiment(
             rates=(0.01, 0.025, 0.05, 0.075, 0.1),
         ),
     },
-    lasts={"quick": "about two minutes", "full": "about a day"},
+    lasts={"quick": "about a minute", "full": "about a day"},
     run=_run,
     data=DATA,
     usual=fashion_mnist_folder,
