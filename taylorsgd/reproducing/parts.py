@@ -59,7 +59,7 @@ class Parts:
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".unfinished")
         with unfinished.open("wb") as file:
-            np.savez(file, **part)
+            np.savez(file, **part)  # type: ignore[arg-type]
         unfinished.replace(path)
         return part
 

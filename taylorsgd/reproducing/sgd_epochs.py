@@ -68,7 +68,7 @@ def more_epochs(epochs: int, order: int) -> Formula:
         Rational(1, epochs**power) * loss[power].subs(E=epochs) - loss[power].subs(E=1)
         for power in range(2, order + 1)
     ]
-    return sum(parts[1:], start=parts[0]).simplify()
+    return sum(parts[1:], start=parts[0]).simplify()  # type: ignore[return-value]
 
 
 def printed(epochs: int) -> Formula:

@@ -109,7 +109,8 @@ def _findings(table: Sequence[Mapping[str, Any]]) -> list[Finding]:
         for name in ("SGD - GD", "SGD - GDC", "error of SGD - GD", "error of SGD - GDC")
     )
     smaller = int((np.abs(gdc) < np.abs(gd)).sum())
-    p_value = float(wilcoxon(np.abs(gd), np.abs(gdc), alternative="greater").pvalue)
+    test: Any = wilcoxon(np.abs(gd), np.abs(gdc), alternative="greater")
+    p_value = float(test.pvalue)
     left = float(
         np.sum(gdc**2 - gdc_error**2) / np.sum(gd**2 - gd_error**2)
     )  # without what noise adds to squares

@@ -58,7 +58,7 @@ def written(update: Any, batches: Any) -> np.ndarray:
         if isinstance(update, ts.SecondOrder):
             at = at - ETA * np.linalg.solve(np.eye(2) + ETA * lam * hessian(at, batch), slope)
         elif isinstance(update, ts.ImplicitStep):
-            at = fsolve(lambda to: to - at + ETA * gradient(at + lam * (to - at), batch), at, xtol=1e-13)  # noqa: B023
+            at: Any = fsolve(lambda to: to - at + ETA * gradient(at + lam * (to - at), batch), at, xtol=1e-13)  # noqa: B023
         elif isinstance(update, ts.GDC):
             rows = [batch[n : n + 1] for n in range(len(batch))]
             apart = [gradient(at, row) - slope for row in rows]
@@ -201,7 +201,7 @@ def test_the_same_key_gives_the_same_training_sets_and_orders() -> None:
     np.testing.assert_allclose(difference.test_loss.mean, first.test_loss.mean - second.test_loss.mean)
     assert difference.test_loss.standard_error < first.test_loss.standard_error
     with pytest.raises(ValueError, match="different training sets"):
-        first - simulated(ts.SGD(N=2, B=1, E=2), 60)
+        _ = first - simulated(ts.SGD(N=2, B=1, E=2), 60)
     with pytest.raises(TypeError, match="is a vector"):
         difference.statistic(ts.Displacement())
     assert "60 paired trials" in repr(difference) and difference._repr_html_().count("<tr>") == 2

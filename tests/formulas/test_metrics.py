@@ -126,7 +126,7 @@ def test_the_metric_of_an_update_rule() -> None:
         ts.TestLoss(), spacetime, 1, resum="discrete"
     ).evaluate(QUADRATIC, [1, -1], metric=MATRICES[0])
     with pytest.raises(ValueError, match="have the matrix learning rates"):
-        formula + plain
+        _ = formula + plain
     with pytest.raises(ValueError, match="leave one of them out"):
         formula.evaluate(QUADRATIC, [1, -1], metric=MATRICES[0])
     with pytest.raises(ValueError, match="leave one of them out"):
