@@ -11,10 +11,11 @@ import numpy as np
 
 from taylorsgd.formulas import Formula
 from taylorsgd.landscapes.dense import DenseMeasurement
-from taylorsgd.landscapes.landscape import AnyLandscape
+from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape
 from taylorsgd.landscapes.measurement import Measurement
 from taylorsgd.landscapes.measuring import measure
 from taylorsgd.lowering import Lowered, LoweredResummed
+from taylorsgd.spacetime import Spacetime
 
 __all__ = ["TWO_SIDED_95", "Prediction", "predict"]
 
@@ -31,7 +32,7 @@ def predict(
     key: jax.Array | None = None,
     samples: int | None = None,
     batch: int | None = None,
-    estimator: str = "centred",
+    estimator: str | None = None,
     measurement: Measurement | DenseMeasurement | None = None,
     tolerance: float = 0.02,
     progress: bool = False,
@@ -42,15 +43,18 @@ def predict(
     The prediction is linear in the measured values, so its covariance over learning rates is w Cov wᵀ
     exactly, with w_{ηi} = c_i η^{d_i}: predictions at different learning rates share one measurement.
 
+    For a formula of fixed data the landscape's points are the training set: N is their number, and its values are
+    summed over all of them, without an error, unless an `estimator` is given.
+
     Args:
         formula: the formula.
-        landscape: the loss and its data, or a toy landscape.
+        landscape: the loss and its data, or a toy landscape. For fixed data a population of N points.
         theta: the parameters θ_0, a pytree of float arrays.
         eta: a learning rate, or a sequence of them.
         key: a JAX random key for measuring; None means `jax.random.key(0)`.
         samples: as in `measure`.
         batch: as in `measure`.
-        estimator: as in `measure`.
+        estimator: as in `measure`; None means "exact" for fixed data, otherwise "centred".
         measurement: what `measure` returned for this formula, landscape and θ_0; measures if None.
         tolerance: the formula is taken to hold while its highest order is at most this fraction of its
             lowest order in η (after the constant). At order 3 the terms left out are then about
@@ -64,7 +68,8 @@ def predict(
     Raises:
         TypeError: as in `measure`, and if `measurement` is none.
         ValueError: as in `measure`, and if sizes are missing, unknown or contradict each other, a value was
-            not measured, or `eta` is no scalar or sequence of finite numbers.
+            not measured, data are fixed and the landscape has not N points, or `eta` is no scalar or sequence of
+            finite numbers.
         NotImplementedError: as in `measure`, and for a resummed formula on a sampler.
 
     Example:
@@ -82,6 +87,9 @@ def predict(
     rates = np.asarray(eta, dtype=float)
     if rates.ndim > 1 or rates.size == 0 or not np.isfinite(rates).all():
         raise ValueError(f"eta={eta!r} must be a finite number or a sequence of them")
+    if any(_is_fixed(spacetime) for spacetime in formula.spacetimes):
+        sizes = _sizes_of_fixed_data(formula, as_landscape(landscape), sizes)
+        estimator = "exact" if estimator is None else estimator
     lowered = formula.lower()
     if not isinstance(lowered, Lowered):
         dense = measurement
@@ -99,7 +107,7 @@ def predict(
             key=own,
             samples=samples,
             batch=batch,
-            estimator=estimator,
+            estimator="centred" if estimator is None else estimator,
             progress=progress,
         )
     if not isinstance(measurement, Measurement):
@@ -123,6 +131,31 @@ def predict(
         tolerance=float(tolerance),
         measurement=measurement,
     )
+
+
+def _is_fixed(spacetime: Spacetime) -> bool:
+    return getattr(spacetime, "data", "fresh") == "fixed"
+
+
+def _sizes_of_fixed_data(formula: Formula, landscape: Landscape, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes with N, the number of the landscape's points.
+
+    Raises:
+        ValueError: if there are other points than the formula or the sizes speak of.
+    """
+    (spacetime, *_) = filter(_is_fixed, formula.spacetimes)
+    if landscape.size is None:
+        raise ValueError(
+            f"{spacetime!r} has data='fixed', for which the landscape's points are the training set, and {landscape!r} "
+            "has none; give a Landscape of N points"
+        )
+    given = sizes.get("N", landscape.size) if spacetime.N.free_symbols else spacetime.N
+    if given != landscape.size:
+        raise ValueError(
+            f"N={given} training points, and {landscape!r} has {landscape.size}: with data='fixed' they are the same; "
+            "leave N out, or give a Landscape of N points"
+        )
+    return {**sizes, "N": landscape.size} if spacetime.N.free_symbols else dict(sizes)
 
 
 def _exact_prediction(
