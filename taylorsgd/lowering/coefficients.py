@@ -79,7 +79,7 @@ def without_poles(coefficient: Expr) -> Expr:
     polynomial = Poly(numerator, symbols.N)
     quotients = [div(polynomial, Poly(symbols.N - point, symbols.N))[0].as_expr() for point in points]
     paired = [argument for pair in zip(points, quotients, strict=True) for argument in pair]
-    return _Removable(symbols.N, numerator, *paired)
+    return _Removable(symbols.N, numerator, *paired)  # type: ignore[return-value]
 
 
 def evaluate_expression(

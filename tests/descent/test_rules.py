@@ -73,7 +73,7 @@ def written(update: Any, batches: Any) -> np.ndarray:
                 slope = gradient(at + beta * velocity, batch)
             velocity = beta * velocity - ETA * r * slope
             at = at + velocity - decay * (at - START)
-    return at
+    return np.asarray(at)
 
 
 def orders(spacetime: Any) -> list[Any]:
@@ -199,7 +199,7 @@ def test_the_same_key_gives_the_same_training_sets_and_orders() -> None:
     np.testing.assert_allclose(difference.test_loss.mean, first.test_loss.mean - second.test_loss.mean)
     assert difference.test_loss.standard_error < first.test_loss.standard_error
     with pytest.raises(ValueError, match="different training sets"):
-        first - simulated(ts.SGD(N=2, B=1, E=2), 60)
+        _ = first - simulated(ts.SGD(N=2, B=1, E=2), 60)
     with pytest.raises(TypeError, match="is a vector"):
         difference.statistic(ts.Displacement())
     assert "60 paired trials" in repr(difference) and difference._repr_html_().count("<tr>") == 2
