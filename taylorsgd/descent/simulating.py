@@ -180,11 +180,11 @@ def simulate(
 
 def _refuse_other_points(landscape: Landscape, spacetime: Spacetime, test_points: int | None) -> None:
     """Raise unless the landscape is a training set of N points."""
-    points = spacetime.sizes["N"]
-    if landscape.size != points:
+    count = spacetime.sizes["N"]
+    if landscape.size != count:
         found = "is a sampler" if landscape.size is None else f"has {landscape.size} points"
         raise ValueError(
-            f"spacetime={spacetime!r} has data='fixed', for which the landscape's points are the N={points} "
+            f"spacetime={spacetime!r} has data='fixed', for which the landscape's points are the N={count} "
             f"training points, and {landscape!r} {found}; give a Landscape of N points"
         )
     if test_points is not None:

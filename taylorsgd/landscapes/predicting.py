@@ -149,13 +149,14 @@ def _sizes_of_fixed_data(formula: Formula, landscape: Landscape, sizes: Mapping[
             f"{spacetime!r} has data='fixed', for which the landscape's points are the training set, and {landscape!r} "
             "has none; give a Landscape of N points"
         )
-    given = sizes.get("N", landscape.size) if spacetime.N.free_symbols else spacetime.N
+    count = spacetime.sizes["N"]
+    given = sizes.get("N", landscape.size) if count.free_symbols else count
     if given != landscape.size:
         raise ValueError(
             f"N={given} training points, and {landscape!r} has {landscape.size}: with data='fixed' they are the same; "
             "leave N out, or give a Landscape of N points"
         )
-    return {**sizes, "N": landscape.size} if spacetime.N.free_symbols else dict(sizes)
+    return {**sizes, "N": landscape.size} if count.free_symbols else dict(sizes)
 
 
 def _exact_prediction(

@@ -120,7 +120,7 @@ def _run(size: TuningSize, images: Images | None, say: Say) -> Outcome:
         f"GD with N = {size.points}, T = {size.updates}, η = {size.rate:g} from {size.distance:g} away of the truth, "
         f"gradients of covariance C = {size.noise**2:g}; test losses are less that of the truth",
         f"λ starts at 0 and takes {size.rounds} steps of {size.tuning:g} times the criterion's derivative, not below 0",
-        "for how many H depends on which are taken, and the paper names only their range: it is better where H is small",
+        "for how many H depends on which are taken; the paper names only their range. It is better where H is small",
     ]
     return Outcome(_picture(table), table, _findings(table), notes)
 

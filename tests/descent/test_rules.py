@@ -74,7 +74,7 @@ def written(update: Any, batches: Any) -> np.ndarray:
                 slope = gradient(at + beta * velocity, batch)
             velocity = beta * velocity - ETA * r * slope
             at = at + velocity - decay * (at - START)
-    return at
+    return np.asarray(at)
 
 
 def orders(spacetime: Any) -> list[Any]:
