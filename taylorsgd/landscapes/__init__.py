@@ -33,6 +33,7 @@ from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimatio
 
 if TYPE_CHECKING:
     from taylorsgd.landscapes.cumulant_tensors import tensors
+    from taylorsgd.landscapes.dense import DenseMeasurement
     from taylorsgd.landscapes.gradient_penalty import explicitly_regularized, implicitly_regularized
     from taylorsgd.landscapes.handwriting import digits
     from taylorsgd.landscapes.images import fashion_mnist
@@ -48,14 +49,17 @@ if TYPE_CHECKING:
     from taylorsgd.landscapes.measuring import measure, plan
     from taylorsgd.landscapes.nets import convolutional_net, logistic_regression
     from taylorsgd.landscapes.predicting import Prediction, predict
+    from taylorsgd.landscapes.spectral_measurement import SpectralMeasurement
     from taylorsgd.landscapes.tangent_kernel import TangentKernel
 
 __all__ = [
+    "DenseMeasurement",
     "FiniteLandscape",
     "Landscape",
     "Measurement",
     "NormalLandscape",
     "Prediction",
+    "SpectralMeasurement",
     "TangentKernel",
     "ToyLandscape",
     "convolutional_net",
@@ -81,9 +85,11 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
+        "DenseMeasurement": "taylorsgd.landscapes.dense",
         "Landscape": "taylorsgd.landscapes.landscape",
         "Measurement": "taylorsgd.landscapes.measurement",
         "Prediction": "taylorsgd.landscapes.predicting",
+        "SpectralMeasurement": "taylorsgd.landscapes.spectral_measurement",
         "TangentKernel": "taylorsgd.landscapes.tangent_kernel",
         "convolutional_net": "taylorsgd.landscapes.nets",
         "digits": "taylorsgd.landscapes.handwriting",

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 import taylorsgd as ts
-from taylorsgd.landscapes import Measurement
-from taylorsgd.landscapes.dense import DenseMeasurement
+from taylorsgd.landscapes import DenseMeasurement, Measurement, SpectralMeasurement
 from taylorsgd.landscapes.running import Runner
 from taylorsgd.landscapes.storage import write_arrays
 
@@ -144,6 +143,31 @@ def test_dense_tensors_saved_and_loaded(tmp_path: Path) -> None:
     write_arrays(path, "measurement", {}, {})
     with pytest.raises(ValueError, match="holds a measurement, not a dense measurement"):
         DenseMeasurement.load(path)
+
+
+@pytest.mark.parametrize("observable", [ts.TestLoss(), ts.Displacement()], ids=repr)
+def test_eigenpairs_saved_and_loaded(observable: Any, tmp_path: Path) -> None:
+    formula = ts.derive(observable, ts.SGD(B=1, E=1), order=2, resum="discrete")
+    measured = ts.measure(formula, LANDSCAPE, THETA, key=KEY, samples=32, eigenpairs=2)
+    path = tmp_path / "spectral.npz"
+    measured.save(path)
+    again = SpectralMeasurement.load(path)
+    assert repr(again) == repr(measured) and again.neglected == measured.neglected
+    sizes: dict[str, Any] = {"eta": 0.01, "N": 3}
+    g = formula.lower()
+    for found, expected in (
+        (g(again, **sizes), g(measured, **sizes)),
+        (g.uncertainty(again, **sizes).sampling, g.uncertainty(measured, **sizes).sampling),
+        (g.uncertainty(again, **sizes).neglected, g.uncertainty(measured, **sizes).neglected),
+    ):
+        np.testing.assert_array_equal(found, expected)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="is damaged"):
+        SpectralMeasurement.load(path)
+    write_arrays(path, "spectral measurement", {"left": [0, 0], "diagrams": [], "rest": False}, {})
+    with pytest.raises(ValueError, match="can't be read as a spectral measurement: 'values'"):
+        SpectralMeasurement.load(path)
 
 
 def test_damaged_files(tmp_path: Path) -> None:
