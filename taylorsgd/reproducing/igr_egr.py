@@ -15,7 +15,8 @@ from scipy.stats import ttest_1samp
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import new_residual_net, residual_net
-from taylorsgd.reproducing.training import Training, seconds_per_epoch, stacked, train
+from taylorsgd.reproducing.parts import Parts
+from taylorsgd.reproducing.training import Training, seconds_per_epoch, stacked, train_once
 from taylorsgd.reproducing.trends import LEVEL, trend
 
 __all__ = ["EXPERIMENT", "ResidualSize"]
@@ -92,7 +93,7 @@ def _network(size: ResidualSize, images: Images, seed: int) -> Any:
     return stacked([new_residual_net(seed, images.train[0].shape[-1], size.channels, size.blocks)])
 
 
-def _run(size: ResidualSize, images: Images | None, say: Say) -> Outcome:
+def _run(size: ResidualSize, images: Images | None, say: Say, parts: Parts) -> Outcome:
     assert images is not None
     if size.only_cifar10 and images.train[0].shape[1:] != (32, 32, 3):
         raise ValueError(
@@ -122,7 +123,9 @@ def _run(size: ResidualSize, images: Images | None, say: Say) -> Outcome:
     for number, (rate, mu, seed) in enumerate(plan, start=1):
         if size.only_cifar10 or seed == 0:
             say(f"Network {number} of {len(plan)}: learning rate {rate:g}, μ = {mu:g}")
-        training = train(
+        training = train_once(
+            parts,
+            f"network {number}",
             residual_net,
             _network(size, images, seed),
             images,
@@ -328,6 +331,7 @@ EXPERIMENT = Experiment(
         "full": "a day on a large GPU, out of reach on two cores, and says how long before it starts",
     },
     run=_run,
+    resumes=True,
     data="a small network on scikit-learn's 1797 digits or the images of --data; with --full a ResNet-18 on all the "
     "CIFAR-10 images of --data",
 )

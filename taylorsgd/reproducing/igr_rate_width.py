@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import new_perceptron, perceptron
-from taylorsgd.reproducing.training import PerceptronSize, Training, stacked, train
+from taylorsgd.reproducing.parts import Parts
+from taylorsgd.reproducing.training import PerceptronSize, Training, stacked, train_once
 from taylorsgd.reproducing.trends import trend
 
 __all__ = ["EXPERIMENT", "RateWidthSize"]
@@ -51,7 +52,7 @@ class Group:
     training: Training
 
 
-def _group(size: RateWidthSize, images: Images, width: int, full_batch: bool = False) -> Group:
+def _group(size: RateWidthSize, images: Images, width: int, parts: Parts, full_batch: bool = False) -> Group:
     """All networks of one width, by SGD or by full-batch descent."""
     if full_batch:
         choices, epochs, batch, every = (
@@ -66,8 +67,18 @@ def _group(size: RateWidthSize, images: Images, width: int, full_batch: bool = F
     inputs = int(np.prod(images.train[0].shape[1:]))
     # The same initialization at all rates; independent ones at each width and seed.
     theta = stacked([new_perceptron((width, int(seed)), inputs, width, size.layers) for seed in seeds])
-    training = train(
-        perceptron, theta, images, rates, 1000 * width + seeds, epochs, batch, every, only_fitted=True
+    training = train_once(
+        parts,
+        f"width {width}{' full batch' * full_batch}",
+        perceptron,
+        theta,
+        images,
+        rates,
+        1000 * width + seeds,
+        epochs,
+        batch,
+        every,
+        only_fitted=True,
     )
     return Group(width, rates, seeds, training)
 
@@ -185,15 +196,15 @@ def _findings(rows: Sequence[Row], control: Sequence[Row]) -> list[Finding]:
     ]
 
 
-def _run(size: RateWidthSize, images: Images | None, say: Say) -> Outcome:
+def _run(size: RateWidthSize, images: Images | None, say: Say, parts: Parts) -> Outcome:
     images = size.prepared(images)
     say(str(images))
     groups = []
     for width in size.widths:
         say(f"Training {len(size.rates) * size.seeds} networks of width {width}")
-        groups.append(_group(size, images, width))
+        groups.append(_group(size, images, width, parts))
     say(f"Training {len(size.full_batch_rates) * size.seeds} networks of width {size.middle} on full batches")
-    full = _group(size, images, size.middle, full_batch=True)
+    full = _group(size, images, size.middle, parts, full_batch=True)
     rows, control = _rows(groups, f"batches of {size.batch}"), _rows([full], "full batch")
     fitted = sum(row["fitted"] for row in rows)
     if not fitted:
@@ -287,6 +298,7 @@ EXPERIMENT = Experiment(
     },
     lasts={"quick": "about a minute", "full": "about an hour"},
     run=_run,
+    resumes=True,
     data="scikit-learn's 1797 digits, or the images of --data (MNIST's, Fashion-MNIST's or CIFAR-10's files)",
 )
 """The experiment."""

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import CLASSES, Images
 from taylorsgd.reproducing.networks import accuracy, perceptron
+from taylorsgd.reproducing.parts import Parts
 from taylorsgd.reproducing.perturbing import SIZES, PerturbedSize, Shaken, shake
 from taylorsgd.reproducing.trends import trend
 
@@ -23,8 +24,8 @@ def _accuracy(theta: Any, x: jax.Array, y: jax.Array) -> jax.Array:
     return accuracy(perceptron(theta, x), y)
 
 
-def _run(size: PerturbedSize, images: Images | None, say: Say) -> Outcome:
-    shaken = shake(size, images, say, _accuracy, on_training_set=False)
+def _run(size: PerturbedSize, images: Images | None, say: Say, parts: Parts) -> Outcome:
+    shaken = shake(size, images, say, parts, _accuracy, on_training_set=False)
     kept = shaken.perturbed.mean(axis=(0, 2))
     seeds = shaken.seeds.tolist()
     findings = [
@@ -80,6 +81,7 @@ EXPERIMENT = Experiment(
     },
     lasts={"quick": "about a minute", "full": "about an hour"},
     run=_run,
+    resumes=True,
     data="scikit-learn's 1797 digits, or the images of --data (MNIST's, Fashion-MNIST's or CIFAR-10's files)",
 )
 """The experiment."""

@@ -14,6 +14,7 @@ from taylorsgd.landscapes.loss_surface import loss_surface_slope
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import cross_entropy, perceptron
+from taylorsgd.reproducing.parts import Parts
 from taylorsgd.reproducing.perturbing import SIZES, PerturbedSize, Shaken, shake
 from taylorsgd.reproducing.trends import trend
 
@@ -32,8 +33,8 @@ def _slope(theta: Any, x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.maximum(loss_surface_slope(_loss, theta, x, y), LEAST)
 
 
-def _run(size: PerturbedSize, images: Images | None, say: Say) -> Outcome:
-    shaken = shake(size, images, say, _slope, on_training_set=True)
+def _run(size: PerturbedSize, images: Images | None, say: Say, parts: Parts) -> Outcome:
+    shaken = shake(size, images, say, parts, _slope, on_training_set=True)
     # Slopes span decades, and a perturbed one is as likely ten times larger as smaller.
     around = np.log(shaken.perturbed).mean(axis=(0, 2))
     small = [i for i, sigma in enumerate(size.sigmas) if sigma <= 0.3]
@@ -92,6 +93,7 @@ EXPERIMENT = Experiment(
     sizes=SIZES,
     lasts={"quick": "about a minute", "full": "about an hour"},
     run=_run,
+    resumes=True,
     data="scikit-learn's 1797 digits, or the images of --data (MNIST's, Fashion-MNIST's or CIFAR-10's files)",
 )
 """The experiment."""

@@ -14,7 +14,8 @@ import numpy as np
 from taylorsgd.reproducing.experiment import Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import new_perceptron, perceptron
-from taylorsgd.reproducing.training import PerceptronSize, Training, stacked, train
+from taylorsgd.reproducing.parts import Parts
+from taylorsgd.reproducing.training import PerceptronSize, Training, stacked, train_once
 
 __all__ = ["SIZES", "PerturbedSize", "Shaken", "shake"]
 
@@ -81,7 +82,12 @@ class Shaken:
 
 
 def shake(
-    size: PerturbedSize, images: Images | None, say: Say, measure: Measure, on_training_set: bool
+    size: PerturbedSize,
+    images: Images | None,
+    say: Say,
+    parts: Parts,
+    measure: Measure,
+    on_training_set: bool,
 ) -> Shaken:
     """Train networks at several rates, take each at its best, and measure it with and without perturbations.
 
@@ -93,6 +99,7 @@ def shake(
         size: the settings.
         images: the images.
         say: tells how far it has come.
+        parts: keeps the trained networks of an interrupted run.
         measure: a function (θ, x, y) of parameters, images and labels that returns a number.
         on_training_set: whether x and y are the training set, or else the test set.
     """
@@ -102,8 +109,18 @@ def shake(
     inputs = int(np.prod(images.train[0].shape[1:]))
     theta = stacked([new_perceptron(int(seed), inputs, size.width, size.layers) for seed in seeds])
     say(f"Training {len(rates)} networks of width {size.width}")
-    training = train(
-        perceptron, theta, images, rates, seeds, size.epochs, size.batch, size.every, only_fitted=True
+    training = train_once(
+        parts,
+        "training",
+        perceptron,
+        theta,
+        images,
+        rates,
+        seeds,
+        size.epochs,
+        size.batch,
+        size.every,
+        only_fitted=True,
     )
     chosen = np.flatnonzero(training.fitted)
     if not len(chosen):

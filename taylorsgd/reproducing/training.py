@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -17,8 +17,9 @@ from taylorsgd.descent.explicit import explicit_gradient_regularization
 from taylorsgd.landscapes.loss_surface import squared_norm
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import accuracy, cross_entropy
+from taylorsgd.reproducing.parts import Parts
 
-__all__ = ["PerceptronSize", "Training", "seconds_per_epoch", "stacked", "train"]
+__all__ = ["PerceptronSize", "Training", "seconds_per_epoch", "stacked", "train", "train_once"]
 
 Network = Callable[[Any, jax.Array], jax.Array]
 EVALUATED_AT_ONCE = 1000
@@ -163,6 +164,32 @@ def train(
     loss, slope, right, tested, norm = np.stack(records, axis=-1)
     steps = np.arange(len(records)) * every * updates
     return Training(steps, loss, slope, right, tested, norm, best, kept, _count(kept))
+
+
+def train_once(
+    parts: Parts, name: str, network: Network, theta: Any, *arguments: Any, **options: Any
+) -> Training:
+    """What `train` returns, or what it returned to a run that was interrupted later.
+
+    Args:
+        parts: what the run has finished.
+        name: of this training, its own in the run.
+        network: as in `train`.
+        theta: likewise.
+        *arguments: likewise.
+        **options: likewise.
+    """
+
+    def compute() -> dict[str, np.ndarray]:
+        training = train(network, theta, *arguments, **options)
+        numbers = {one.name: getattr(training, one.name) for one in fields(training) if one.name != "theta"}
+        leaves = {f"theta {i}": leaf for i, leaf in enumerate(jax.tree.leaves(training.theta))}
+        return {key: np.asarray(array) for key, array in (numbers | leaves).items()}
+
+    part: dict[str, Any] = dict(parts(name, compute))
+    structure = jax.tree.structure(theta)
+    leaves = [part.pop(f"theta {i}") for i in range(structure.num_leaves)]
+    return Training(**part | {"theta": structure.unflatten(leaves), "parameters": int(part["parameters"])})
 
 
 def seconds_per_epoch(network: Network, theta: Any, images: Images, batch: int, regularized: bool) -> float:

@@ -24,10 +24,13 @@ from taylorsgd.reproducing import (
     experiment_names,
     igr_two_parameters,
     load_experiment,
+    registry,
     run_experiment,
+    training,
 )
 from taylorsgd.reproducing.igr_two_parameters import TwoParameterSize
 from taylorsgd.reproducing.images import load_images
+from taylorsgd.reproducing.training import train
 from taylorsgd.reproducing.trends import trend
 
 NAMES = ("igr-egr", "igr-rate-width", "igr-robustness", "igr-slope", "igr-two-parameters")
@@ -48,6 +51,8 @@ TINY: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 TINY["igr-robustness"] = TINY["igr-slope"]
+TRAININGS = {"igr-rate-width": 3, "igr-slope": 1, "igr-egr": 6}
+"""How often networks are trained at these sizes: two widths and full batches; two rates and a μ of two seeds."""
 
 
 def run(name: str, output: Path, data: Path | None = None, **changes: Any) -> tuple[Outcome, list[str]]:
@@ -94,6 +99,41 @@ def test_the_same_files_twice(name: str, tmp_path: Path) -> None:
         run(name, tmp_path / folder)
     for path in (tmp_path / "once").iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_an_interrupted_run_trains_no_network_twice(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted at its second training, or after its only one, it goes on there and leaves the same files."""
+    run(name, tmp_path / "whole")
+    trained: list[Any] = []
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        if len(trained) == 1 and not resumed:
+            raise KeyboardInterrupt
+        trained.append(arguments)
+        return train(*arguments, **options)
+
+    def interrupted(*arguments: Any) -> Any:
+        if not resumed:
+            raise KeyboardInterrupt
+        return drawn(*arguments)
+
+    drawn = registry.write_files
+    monkeypatch.setattr(training, "train", counting)
+    monkeypatch.setattr(registry, "write_files", interrupted)
+    resumed = False
+    with pytest.raises(KeyboardInterrupt):
+        run(name, tmp_path / "parts")
+    before, resumed = len(trained), True
+    run(name, tmp_path / "parts")
+    assert before == 1
+    whole = sorted((tmp_path / "whole").iterdir())
+    assert [path.read_bytes() for path in whole] == [
+        (tmp_path / "parts" / path.name).read_bytes() for path in whole
+    ]
+    assert len(trained) == TRAININGS[name]
 
 
 def test_images_of_a_folder(cifar10: Path, fashion: Path) -> None:
