@@ -12,7 +12,6 @@ joins no third node, and weighs N² times −2s/N · W_nm where free choices of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
@@ -24,13 +23,13 @@ from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import Size, size
 from taylorsgd.spacetime.sgd import GD
-from taylorsgd.spacetime.updates import Rates, Update
+from taylorsgd.spacetime.updates import Memoryless
 
 __all__ = ["GDC"]
 
 
 @dataclass(frozen=True, init=False)
-class GDC(Update):
+class GDC(Memoryless):
     """Descent on l̂ + η (1/B − 1/N)/4 · tr Ĉ over all N rows; the update rule of `GD(N, T)` and of no other spacetime.
 
     θ ← θ − η ∇[ l̂ + η (1/B − 1/N)/4 · tr Ĉ ],  Ĉ = Σ_n (∇l_n − ∇l̂)(∇l_n − ∇l̂)ᵀ / (N − 1). At B = 1 the factor is
@@ -59,7 +58,6 @@ class GDC(Update):
     """
 
     B: Expr
-    rates: Rates = None
 
     def __init__(self, B: Size = None) -> None:
         """Check the batch size."""
@@ -79,22 +77,8 @@ class GDC(Update):
             raise ValueError(f"B={self.B} of {self!r} exceeds the N={spacetime.N} rows of {spacetime!r}")
         return spacetime.N
 
-    def edge(self, start: int, end: int, root: bool, rates: tuple[Any, ...]) -> Any:
-        """1: past gradients are not remembered."""
-        return Integer(1)
-
-    def modes(self, root: bool) -> list[tuple[Expr, Expr]]:
-        """One mode that stays."""
-        return [(Integer(1), Integer(1))]
-
-    def instant_edges(self, diagram: Diagram) -> Iterator[frozenset[int]]:
-        """Yield the sets of edges that may be instant together: no two share a node, and none ends in a root."""
-        parents = diagram.parents
-        inner = [node for node, parent in enumerate(parents) if parent >= 0 and parents[parent] >= 0]
-        for number in range(len(inner) + 1):
-            for chosen in combinations(inner, number):
-                if len({end for node in chosen for end in (node, parents[node])}) == 2 * number:
-                    yield frozenset(chosen)
+    def _allows(self, edges: list[tuple[int, int]]) -> bool:
+        return len({node for edge in edges for node in edge}) == 2 * len(edges)  # no two share a node
 
     def pairing(self, diagram: Diagram, instant: frozenset[int], rows: Expr) -> Expr:
         """What instant edges weigh, summed over the rows of all parts: Σ Π_edges (−2sN) W[row(v), row(parent of v)].

@@ -37,7 +37,7 @@ from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.metrics import exact_metric
 from taylorsgd.spacetime.schedules import Schedule
 
-__all__ = ["Descent", "HeavyBall", "ImplicitStep", "Nesterov", "SecondOrder", "Update"]
+__all__ = ["Descent", "HeavyBall", "ImplicitStep", "Memoryless", "Nesterov", "SecondOrder", "Update"]
 
 Rates = tuple[Expr, ...] | Schedule | None
 
@@ -275,15 +275,10 @@ class Nesterov(Update):
         return [(1 / gap, Integer(1)), (-(self.beta**ahead) / gap, self.beta)]
 
 
-class _OneUpdate(Update):
-    """Rules without memory that look at the curvature of the update's own loss."""
+class Memoryless(Update):
+    """Rules without memory, in which nodes of one update may be joined by instant edges."""
 
-    instant: Expr
     rates: Rates = None
-
-    def __init__(self, lam: Any = 1) -> None:
-        """Check the parameter."""
-        object.__setattr__(self, "instant", _exact("lam", lam))
 
     def edge(self, start: int, end: int, root: bool, rates: tuple[Any, ...]) -> Any:
         """1: past gradients are not remembered."""
@@ -299,16 +294,26 @@ class _OneUpdate(Update):
         inner = [node for node, parent in enumerate(parents) if parent >= 0 and parents[parent] >= 0]
         for size in range(len(inner) + 1):
             for chosen in combinations(inner, size):
-                if self._allows([parents[node] for node in chosen]):
+                if self._allows([(node, parents[node]) for node in chosen]):
                     yield frozenset(chosen)
 
     @abstractmethod
-    def _allows(self, ends: list[int]) -> bool:
-        """Whether instant edges may end in these nodes."""
+    def _allows(self, edges: list[tuple[int, int]]) -> bool:
+        """Whether edges from a node to its parent may be instant together."""
+
+
+class _ByCurvature(Memoryless):
+    """Rules that look at the curvature of the update's own loss."""
+
+    instant: Expr
+
+    def __init__(self, lam: Any = 1) -> None:
+        """Check the parameter."""
+        object.__setattr__(self, "instant", _exact("lam", lam))
 
 
 @dataclass(frozen=True, init=False)
-class SecondOrder(_OneUpdate):
+class SecondOrder(_ByCurvature):
     """θ ← θ − η (1 + ηλ ∇∇l_t)⁻¹ ∇l_t, with l_t the mean loss of the batch (Tenka, section B.7).
 
     Args:
@@ -328,12 +333,12 @@ class SecondOrder(_OneUpdate):
 
     instant: Expr
 
-    def _allows(self, ends: list[int]) -> bool:
-        return len(set(ends)) == len(ends)
+    def _allows(self, edges: list[tuple[int, int]]) -> bool:
+        return len({parent for _, parent in edges}) == len(edges)  # at most one ends in each node
 
 
 @dataclass(frozen=True, init=False)
-class ImplicitStep(_OneUpdate):
+class ImplicitStep(_ByCurvature):
     """The implicit step to θ′ = θ − η ∇l_t(θ + λ (θ′ − θ)): implicit Euler at λ = 1, the midpoint rule at 1/2.
 
     Args:
@@ -345,7 +350,7 @@ class ImplicitStep(_OneUpdate):
 
     instant: Expr
 
-    def _allows(self, ends: list[int]) -> bool:
+    def _allows(self, edges: list[tuple[int, int]]) -> bool:
         return True
 
 
