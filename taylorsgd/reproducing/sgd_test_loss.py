@@ -60,7 +60,7 @@ EXPERIMENT = Experiment(
             times=(0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0),
         ),
     },
-    lasts={"quick": "about two minutes", "full": "about half a day"},
+    lasts={"quick": "about two and a half minutes", "full": "about half a day"},
     run=_run,
     data=DATA,
     usual=fashion_mnist_folder,
