@@ -37,10 +37,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import taylorsgd as ts
-from taylorsgd.landscapes.estimators import Correlators
 from taylorsgd.landscapes.landscape import weighted_loss
-from taylorsgd.landscapes.measuring import plan
-from taylorsgd.landscapes.running import Runner
+from taylorsgd.measuring.estimators import Correlators
+from taylorsgd.measuring.front import plan
+from taylorsgd.measuring.running import Runner
 
 ETA, N = 0.01, 10  # T = N = 10 updates, as in the paper (C.3.2)
 TEST_LOSS = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=3)

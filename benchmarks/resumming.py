@@ -54,10 +54,10 @@ def evaluating() -> None:
     import sympy as sp
 
     import taylorsgd as ts
-    from taylorsgd.formulas.eigenbasis import closed_time_sum
     from taylorsgd.lowering.gridsums import grid_sum
     from taylorsgd.lowering.networks import make_network, turned
     from taylorsgd.lowering.resummed import _evaluate
+    from taylorsgd.timesums.closed_forms import closed_time_sum
 
     jax.config.update("jax_enable_x64", True)
     formula = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 3, resum="discrete")

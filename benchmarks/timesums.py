@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from taylorsgd.lowering.timesums import time_sum
-from taylorsgd.spacetime.timesums import ROOT, TimeSum
+from taylorsgd.timesums.events import ROOT, TimeSum
 
 CHAIN = TimeSum(3, ((0, 1), (1, 2), (2, ROOT)))
 DIMENSION, UPDATES = 32, 1000

@@ -106,10 +106,10 @@ __getattr__ = loader(
     {
         "Landscape": "taylorsgd.landscapes.landscape",
         "compare": "taylorsgd.descent.comparing",
-        "measure": "taylorsgd.landscapes.measuring",
-        "plan": "taylorsgd.landscapes.measuring",
-        "predict": "taylorsgd.landscapes.predicting",
+        "measure": "taylorsgd.measuring.front",
+        "plan": "taylorsgd.measuring.front",
+        "predict": "taylorsgd.measuring.predicting",
         "simulate": "taylorsgd.descent.simulating",
-        "tensors": "taylorsgd.landscapes.cumulant_tensors",
+        "tensors": "taylorsgd.measuring.cumulant_tensors",
     },
 )

@@ -52,11 +52,11 @@ def run_demo(
 
     import jax
 
+    from taylorsgd.datasets.handwriting import digits
     from taylorsgd.descent.comparing import compare
     from taylorsgd.descent.simulating import simulate
-    from taylorsgd.landscapes.handwriting import digits
-    from taylorsgd.landscapes.measuring import measure
-    from taylorsgd.landscapes.predicting import predict
+    from taylorsgd.measuring.front import measure
+    from taylorsgd.measuring.predicting import predict
 
     landscape, theta = digits(hidden=10, seed=seed)
     parameters = sum(leaf.size for leaf in theta.values())
@@ -120,7 +120,7 @@ def _plot(comparison: Comparison, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from taylorsgd.landscapes.predicting import TWO_SIDED_95
+    from taylorsgd.measuring.predicting import TWO_SIDED_95
 
     prediction = comparison.prediction
     eta, initial = prediction.eta, prediction.contributions[0]

@@ -28,12 +28,18 @@ import taylorsgd
 
 ROOMS = (
     "display",
+    "writing",
     "diagrams",
+    "timesums",
     "spacetime",
+    "updates",
     "formulas",
     "flows",
     "lowering",
     "landscapes",
+    "measuring",
+    "regularizing",
+    "datasets",
     "descent",
     "demo",
     "reproducing",

@@ -19,11 +19,11 @@ from taylorsgd.descent.perturbation import perturb
 
 if TYPE_CHECKING:
     from taylorsgd.descent.comparing import Comparison, compare
-    from taylorsgd.descent.explicit import explicit_gradient_regularization
-    from taylorsgd.descent.gap import gap_estimate
-    from taylorsgd.descent.regularizing import covariance_regularization, gap_regularization
+    from taylorsgd.descent.runs import Difference, Simulation
     from taylorsgd.descent.simulating import simulate
-    from taylorsgd.descent.simulation import Difference, Simulation
+    from taylorsgd.regularizing.explicit import explicit_gradient_regularization
+    from taylorsgd.regularizing.gap import gap_estimate
+    from taylorsgd.regularizing.transformations import covariance_regularization, gap_regularization
 
 __all__ = [
     "Comparison",
@@ -42,13 +42,13 @@ __getattr__ = loader(
     __name__,
     {
         "Comparison": "taylorsgd.descent.comparing",
-        "Difference": "taylorsgd.descent.simulation",
-        "Simulation": "taylorsgd.descent.simulation",
+        "Difference": "taylorsgd.descent.runs",
+        "Simulation": "taylorsgd.descent.runs",
         "compare": "taylorsgd.descent.comparing",
-        "covariance_regularization": "taylorsgd.descent.regularizing",
-        "explicit_gradient_regularization": "taylorsgd.descent.explicit",
-        "gap_estimate": "taylorsgd.descent.gap",
-        "gap_regularization": "taylorsgd.descent.regularizing",
+        "covariance_regularization": "taylorsgd.regularizing.transformations",
+        "explicit_gradient_regularization": "taylorsgd.regularizing.explicit",
+        "gap_estimate": "taylorsgd.regularizing.gap",
+        "gap_regularization": "taylorsgd.regularizing.transformations",
         "simulate": "taylorsgd.descent.simulating",
     },
 )

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from taylorsgd.descent.simulation import Difference, Simulation
+from taylorsgd.descent.runs import Difference, Simulation
 from taylorsgd.formulas import TestLoss
-from taylorsgd.landscapes.predicting import TWO_SIDED_95, Prediction
+from taylorsgd.measuring.predicting import TWO_SIDED_95, Prediction
 
 __all__ = ["Comparison", "compare"]
 

@@ -23,7 +23,6 @@ import numpy as np
 from jax import lax
 
 from taylorsgd.descent.recording import Record, refuse_open_sizes
-from taylorsgd.landscapes.devices import spread
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     Landscape,
@@ -34,6 +33,7 @@ from taylorsgd.landscapes.landscape import (
     population_mean,
     weighted_loss,
 )
+from taylorsgd.measuring.devices import spread
 from taylorsgd.spacetime import ODE, SDE
 
 __all__ = ["diffuse"]

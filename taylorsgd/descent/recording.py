@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from taylorsgd.descent.simulation import Simulation, Statistic, TrainingSets, over_trials
+from taylorsgd.descent.runs import Simulation, Statistic, TrainingSets, over_trials
 from taylorsgd.formulas import Observable
-from taylorsgd.landscapes.devices import gathered
 from taylorsgd.landscapes.landscape import PointFunction
-from taylorsgd.landscapes.measurement import DrawMoments
+from taylorsgd.measuring.devices import gathered
+from taylorsgd.measuring.results import DrawMoments
 from taylorsgd.spacetime import Spacetime
 
 __all__ = ["Record", "assembled", "observable_functions", "refuse_open_sizes", "warn_of_divergence"]

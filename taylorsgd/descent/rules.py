@@ -20,9 +20,9 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse.linalg import cg
 
-from taylorsgd.descent.noise import noise_slope
 from taylorsgd.landscapes.landscape import PointFunction, weighted_loss
-from taylorsgd.landscapes.loss_surface import squared_norm
+from taylorsgd.regularizing.loss_surface import squared_norm
+from taylorsgd.regularizing.noise import noise_slope
 from taylorsgd.spacetime import (
     GDC,
     Descent,

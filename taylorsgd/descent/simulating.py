@@ -15,9 +15,8 @@ from taylorsgd.descent.batches import drawn_batches, draws_orders, is_fixed, sch
 from taylorsgd.descent.diffusing import diffuse
 from taylorsgd.descent.recording import Record, assembled, observable_functions, warn_of_divergence
 from taylorsgd.descent.rules import AnyUpdate, form_of, numbers_of, update_rule
-from taylorsgd.descent.simulation import Simulation, TrainingSets
+from taylorsgd.descent.runs import Simulation, TrainingSets
 from taylorsgd.formulas import Observable
-from taylorsgd.landscapes.devices import spread
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     AnyLandscape,
@@ -32,6 +31,7 @@ from taylorsgd.landscapes.landscape import (
     population_mean,
     weighted_loss,
 )
+from taylorsgd.measuring.devices import spread
 from taylorsgd.spacetime import GDC, ODE, SDE, Descent, Spacetime
 
 __all__ = ["simulate"]

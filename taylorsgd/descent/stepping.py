@@ -8,7 +8,7 @@ from typing import Any
 from sympy import Expr, Integer
 
 from taylorsgd.descent.local_expansion import LocalExpansion, Rows, Series
-from taylorsgd.spacetime import GDC, Descent, HeavyBall, ImplicitStep, Nesterov, Schedule, SecondOrder
+from taylorsgd.spacetime import GDC, Descent, HeavyBall, ImplicitStep, Nesterov, RateSchedule, SecondOrder
 
 __all__ = ["descend", "numbers_of"]
 
@@ -31,7 +31,7 @@ def numbers_of(update: Any, updates: int) -> list[Expr]:
             f"update={update!r} must be a Descent, HeavyBall, Nesterov, SecondOrder, ImplicitStep or GDC"
         )
     rates = [Integer(1)] * updates if update.rates is None else update.rates
-    rates = list(rates.rates(updates) if isinstance(rates, Schedule) else rates)
+    rates = list(rates.rates(updates) if isinstance(rates, RateSchedule) else rates)
     if len(rates) != updates:
         raise ValueError(f"rates has {len(rates)} entries for {updates} updates; give one for each")
     return [getattr(update, "beta", Integer(0)), getattr(update, "decay", Integer(0)), *rates]

@@ -127,6 +127,11 @@ class Diagram:
         inner = (tuple(node for node in block if self.parents[node] >= 0) for block in self.blocks)
         return tuple(block for block in inner if block)
 
+    @cached_property
+    def inner_nodes(self) -> tuple[int, ...]:
+        """The nodes that are no roots, from each of which one edge leaves."""
+        return tuple(node for node, parent in enumerate(self.parents) if parent >= 0)
+
     @property
     def is_linkless(self) -> bool:
         """Whether no non-root node with exactly one child is alone in its part."""

@@ -165,13 +165,13 @@ class Value:
 
     def __str__(self) -> str:
         """Index notation in plain text."""
-        from taylorsgd.diagrams.notation import value_text
+        from taylorsgd.writing.notation import value_text
 
         return value_text(self)
 
     def latex(self) -> str:
         """Index notation in LaTeX, with the paper's named tensors; η raises indices."""
-        from taylorsgd.diagrams.notation import value_latex
+        from taylorsgd.writing.notation import value_latex
 
         return value_latex(self)
 

@@ -13,7 +13,7 @@ from taylorsgd.diagrams import Value
 from taylorsgd.flows.grafting import diagram_of, grafted, is_vector
 from taylorsgd.flows.splitting import split
 from taylorsgd.formulas.formula import Formula
-from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.formulas.term import Term
 
 __all__ = ["EffectiveFlow", "EffectiveLoss", "effective_flow"]
@@ -213,7 +213,7 @@ def _terms(field: Iterable[tuple[Value, Expr]]) -> list[Term]:
 
 def _checked_vector(term: Term) -> Value:
     value = term.value
-    if isinstance(value, PropagatedValue):
+    if isinstance(value, ResummedValue):
         raise ValueError(
             f"the term {term} is resummed, and its K depends on θ in a way that trees don't have; "
             "derive the displacement without resum"

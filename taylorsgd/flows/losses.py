@@ -26,8 +26,8 @@ from taylorsgd.flows.modified import ModifiedFlow, modified_flow
 from taylorsgd.flows.rooted import GRADIENTS, ElementaryDifferentials, Shape, branch
 from taylorsgd.flows.splitting import split
 from taylorsgd.flows.tableau import RungeKutta
-from taylorsgd.formulas.writing import joined, signed
-from taylorsgd.spacetime.updates import Update
+from taylorsgd.updates.rules import Update
+from taylorsgd.writing.page import joined, signed
 
 __all__ = ["ModifiedLoss", "modified_loss"]
 

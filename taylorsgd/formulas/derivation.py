@@ -24,12 +24,12 @@ from taylorsgd.formulas.observables import (
     TestLoss,
     TrainLoss,
 )
-from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.formulas.updating import updated_weight
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.spacetime.base import RING, Count
-from taylorsgd.spacetime.updates import Descent, HeavyBall, Update
+from taylorsgd.updates.rules import Descent, HeavyBall, Update
 
 __all__ = ["derive", "generalized_diagrams"]
 
@@ -269,7 +269,7 @@ def _derive_resummed(
             weight = factor * RING.gens[3] ** ties * sign * (-1) ** d / diagram.automorphisms
             value: AnyValue = value_of(diagram, marks)
             if d:  # without edges nothing depends on T
-                value = PropagatedValue(
+                value = ResummedValue(
                     diagram, marks, times, spacetime.sizes["T"], continuous, momentum=momentum
                 )
             terms.append(Term(spacetime.expression(weight), value, (diagram,)))

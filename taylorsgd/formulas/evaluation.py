@@ -11,9 +11,9 @@ from sympy import Expr, ImmutableMatrix, Integer, Rational, diff, expand, sympif
 from taylorsgd import symbols
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas.observables import Observable
-from taylorsgd.formulas.propagated import PropagatedValue
 from taylorsgd.formulas.propagation import Propagation, contract
-from taylorsgd.spacetime.metrics import exact_metric
+from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.updates.metrics import exact_metric
 
 if TYPE_CHECKING:
     from taylorsgd.formulas.formula import Formula
@@ -50,7 +50,7 @@ def evaluate(
         total = ImmutableMatrix.zeros(size, size ** (formula.indices - 1))
     resummed = Propagation(tensors, observables, rate, raising)
     for term in formula.terms:
-        if isinstance(term.value, PropagatedValue):
+        if isinstance(term.value, ResummedValue):
             try:
                 value = resummed.evaluate(term.value)
             except ValueError as error:

@@ -12,11 +12,11 @@ from taylorsgd import symbols
 from taylorsgd.formulas import cumulants
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.observables import Observable
-from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.spacetime import Spacetime
-from taylorsgd.spacetime.metrics import one_metric
+from taylorsgd.updates.metrics import one_metric
 
 __all__ = ["Formula"]
 
@@ -366,7 +366,7 @@ class Formula:
             >>> ts.derive(ts.TestLoss(), ts.SGD(), order=1).to_sympy()
             l - E*N*eta*Sum(G[mu]**2, (mu, 0, P - 1))/B
         """
-        from taylorsgd.formulas.sympy_form import to_sympy
+        from taylorsgd.writing.sympy_form import to_sympy
 
         return to_sympy(self)
 
@@ -376,7 +376,7 @@ class Formula:
         Raises:
             TypeError: if an observable is a Python function, which JSON can't hold.
         """
-        from taylorsgd.formulas.json_form import to_json
+        from taylorsgd.writing.json_form import to_json
 
         return to_json(self)
 
@@ -393,7 +393,7 @@ class Formula:
             >>> ts.Formula.from_json(f.to_json()) == f
             True
         """
-        from taylorsgd.formulas.json_form import from_json
+        from taylorsgd.writing.json_form import from_json
 
         return from_json(text)
 
@@ -405,18 +405,18 @@ class Formula:
             >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1).latex())
             l - T G_{\mu} G^{\mu}
         """
-        from taylorsgd.formulas.writing import formula_latex
+        from taylorsgd.writing.page import formula_latex
 
         return formula_latex(self)
 
     def _repr_latex_(self) -> str:
-        from taylorsgd.formulas.writing import formula_display
+        from taylorsgd.writing.page import formula_display
 
         return formula_display(self)
 
     def __str__(self) -> str:
         """The formula in plain text."""
-        from taylorsgd.formulas.writing import formula_text
+        from taylorsgd.writing.page import formula_text
 
         return formula_text(self)
 
@@ -435,7 +435,7 @@ class Formula:
                 0  1            l        .
                 1  -N           G_μ G^μ  (.)
         """
-        from taylorsgd.formulas.writing import TermTable
+        from taylorsgd.writing.page import TermTable
 
         return TermTable(self)
 
@@ -452,7 +452,7 @@ class Formula:
     def _rewrite(self, rule: Any, moments: bool) -> Formula:
         terms = []
         for term in self.terms:
-            if isinstance(term.value, PropagatedValue):
+            if isinstance(term.value, ResummedValue):
                 if not moments:
                     raise ValueError(
                         "a resummed formula is in cumulants: its K would have to be rewritten as well"
@@ -476,4 +476,4 @@ class Formula:
 
 
 def _substituted(value: AnyValue, solution: Mapping[Any, Expr]) -> AnyValue:
-    return value.substitute(solution) if isinstance(value, PropagatedValue) else value
+    return value.substitute(solution) if isinstance(value, ResummedValue) else value

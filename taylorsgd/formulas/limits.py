@@ -13,9 +13,9 @@ from sympy import Dummy, Expr, Integer, Symbol, factor, limit, oo
 
 from taylorsgd import symbols
 from taylorsgd.formulas.assumptions import survives
-from taylorsgd.formulas.eigenbasis import closed_time_sum
-from taylorsgd.formulas.propagated import PropagatedValue
-from taylorsgd.spacetime.gridsums import GridSum
+from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.timesums.cells import GridSum
+from taylorsgd.timesums.closed_forms import closed_time_sum
 
 if TYPE_CHECKING:
     from taylorsgd.formulas.formula import Formula
@@ -56,9 +56,9 @@ def formula_drift(formula: Formula) -> Formula:
     return formula.replaced(terms)
 
 
-def _at_minimum(term: Term, method: str) -> PropagatedValue:
+def _at_minimum(term: Term, method: str) -> ResummedValue:
     value = term.value
-    if not isinstance(value, PropagatedValue):
+    if not isinstance(value, ResummedValue):
         raise ValueError(
             f"{method}: the term {term} is a polynomial in T, which diverges as T -> oo; "
             "derive the formula with resum='discrete' or resum='continuous'"

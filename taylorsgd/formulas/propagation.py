@@ -21,9 +21,9 @@ from sympy import EX, QQ, Dummy, Expr, Integer, Matrix, Rational, oo, simplify, 
 from sympy.polys.matrices import DomainMatrix
 from sympy.polys.rings import ring
 
-from taylorsgd.formulas.propagated import PropagatedValue
-from taylorsgd.spacetime.gridsums import GridSum
-from taylorsgd.spacetime.timesums import ROOT, TimeSum
+from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.timesums.cells import GridSum
+from taylorsgd.timesums.events import ROOT, TimeSum
 
 __all__ = ["Propagation", "contract"]
 
@@ -58,7 +58,7 @@ class Propagation:
         hessian = self.tensors((2,))
         return hessian if self.metric is None else hessian @ self.metric
 
-    def evaluate(self, value: PropagatedValue) -> Any:
+    def evaluate(self, value: ResummedValue) -> Any:
         """The value with its powers of η: a number, or an array with an axis for every open index."""
         parts = [
             (self.observables[value.marks[block[0]]](value.degrees[block[0]]), block)
@@ -94,7 +94,7 @@ class Propagation:
         )
         return express(result)[()] if value.open_indices else express(result).item()
 
-    def _raised(self, value: PropagatedValue, tensor: Any, block: tuple[int, ...]) -> Any:
+    def _raised(self, value: ResummedValue, tensor: Any, block: tuple[int, ...]) -> Any:
         """A tensor with Λ on the indices in which edges start."""
         labels = [label for node in block for label in _ends(value, node)]
         fresh = max(labels, default=0) + 1
@@ -118,7 +118,7 @@ class Propagation:
             return []
         return [float(x) for x in np.linalg.eigvals(np.array(matrix.evalf().tolist(), dtype=float)).real]
 
-    def _check_stable(self, value: PropagatedValue) -> None:
+    def _check_stable(self, value: ResummedValue) -> None:
         tolerance = 1e-12 * max(map(abs, self._spectrum), default=0.0)
         rate = float(self.eta) if self.eta.is_number else None
         momentum = float(value.momentum) if value.momentum.is_number else 0.0
@@ -136,7 +136,7 @@ class Propagation:
                     f"T -> oo diverges: H has the eigenvalue {eigenvalue:.6g}, at or beyond {bound} = {edge / rate:.6g}"
                 )
 
-    def _in_eigenbasis(self, value: PropagatedValue, parts: Sequence[tuple[Any, tuple[int, ...]]]) -> Any:
+    def _in_eigenbasis(self, value: ResummedValue, parts: Sequence[tuple[Any, tuple[int, ...]]]) -> Any:
         """Σ over eigendirections of the closed form: exponentials have no polynomial in K."""
         import numpy as np
 
@@ -163,7 +163,7 @@ class Propagation:
 
     def _closed(
         self,
-        value: PropagatedValue,
+        value: ResummedValue,
         rates: Sequence[Expr],
         flat: Sequence[int],
         parts: Sequence[tuple[Any, tuple[int, ...]]],
@@ -171,7 +171,7 @@ class Propagation:
         vectors: Any,
         inverse: Any,
     ) -> Expr:
-        from taylorsgd.formulas.eigenbasis import closed_time_sum
+        from taylorsgd.timesums.closed_forms import closed_time_sum
 
         try:
             return closed_time_sum(value.time_sum, rates, value.T, continuous=value.continuous, flat=flat)
@@ -211,7 +211,7 @@ class Propagation:
         return values, np.array(Matrix.hstack(*columns).tolist(), dtype=object)
 
 
-def _ends(value: PropagatedValue, node: int) -> list[int]:
+def _ends(value: ResummedValue, node: int) -> list[int]:
     """The labels of the edge ends at a node: 2e where edge e starts, 2e + 1 where it ends."""
     ends = []
     for e, (child, parent) in enumerate(value.edges):
@@ -291,7 +291,7 @@ class Arithmetic:
         return written[0] / written[1]
 
 
-def _propagators(value: PropagatedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
+def _propagators(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
     """The tensor S of a value: one pair of axes for each edge, where it starts and where it ends.
 
     Args:
@@ -321,7 +321,7 @@ def _propagators(value: PropagatedValue, hessian: Any, arithmetic: Arithmetic) -
     return sums[(slice(size),) * sums.ndim]
 
 
-def _summed(value: PropagatedValue, damping: Any, identity: Any, arithmetic: Arithmetic) -> Any:
+def _summed(value: ResummedValue, damping: Any, identity: Any, arithmetic: Arithmetic) -> Any:
     if isinstance(value.times, GridSum):
         return _over_grid(value, value.times, damping, identity)
     walk = _Walk(value.times, damping, identity)
@@ -460,9 +460,9 @@ def _kronecker(factors: Sequence[DomainMatrix]) -> DomainMatrix:
     return DomainMatrix(product, (len(product), len(product)), factors[0].domain)
 
 
-def _over_grid(value: PropagatedValue, grid: GridSum, damping: Any, identity: Any) -> Any:
+def _over_grid(value: ResummedValue, grid: GridSum, damping: Any, identity: Any) -> Any:
     """Sum over the cells of a grid: every node an event, at the times at which its row is in the batch."""
-    from taylorsgd.spacetime.timesums import times_of_nodes
+    from taylorsgd.timesums.events import times_of_nodes
 
     diagram = value.diagram
     inner = [node for node, parent in enumerate(diagram.parents) if parent >= 0]

@@ -8,11 +8,11 @@ from typing import Any
 from sympy import Expr
 
 from taylorsgd.diagrams import Diagram, Value
-from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.formulas.resummed_value import ResummedValue
 
 __all__ = ["AnyValue", "Term"]
 
-AnyValue = Value | PropagatedValue
+AnyValue = Value | ResummedValue
 """What a term multiplies: a plain value, or a resummed one."""
 
 
@@ -38,7 +38,7 @@ class Term:
     @property
     def free_symbols(self) -> set[Any]:
         """The sizes that have no number yet."""
-        own = self.value.free_symbols if isinstance(self.value, PropagatedValue) else set()
+        own = self.value.free_symbols if isinstance(self.value, ResummedValue) else set()
         return {*self.coefficient.free_symbols, *own}
 
     def __str__(self) -> str:

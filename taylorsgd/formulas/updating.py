@@ -21,13 +21,13 @@ from typing import Any
 from sympy import Expr, Integer, binomial, expand_func, factorial
 
 from taylorsgd.diagrams import Diagram
-from taylorsgd.formulas.eigenbasis import closed_time_sum
-from taylorsgd.spacetime import GD, GDC, ODE, SDE, SGD, Descent, Grid, Schedule, Spacetime
+from taylorsgd.spacetime import GD, GDC, ODE, SDE, SGD, Descent, Grid, RateSchedule, Spacetime
 from taylorsgd.spacetime.base import inverse_batch
 from taylorsgd.spacetime.chances import counts_by_chance, weighted_chance
-from taylorsgd.spacetime.posets import split_surjections, surjections, weak_orderings
-from taylorsgd.spacetime.timesums import TimeSum
-from taylorsgd.spacetime.updates import Update
+from taylorsgd.timesums.closed_forms import closed_time_sum
+from taylorsgd.timesums.events import TimeSum
+from taylorsgd.timesums.orders import split_surjections, surjections, weak_orderings
+from taylorsgd.updates.rules import Update
 
 __all__ = ["updated_weight"]
 
@@ -182,7 +182,9 @@ def _powers(time: Expr, levels: int, shared: int) -> Expr:
 
 
 @cache
-def _scheduled_maps(below: tuple[int, ...], sizes: tuple[int, ...], rates: Schedule, updates: Expr) -> Expr:
+def _scheduled_maps(
+    below: tuple[int, ...], sizes: tuple[int, ...], rates: RateSchedule, updates: Expr
+) -> Expr:
     """The strict maps of events to T updates, each weighed by the rates of all its nodes."""
     found: Counter[tuple[int, ...]] = Counter()
     for levels, ranks in weak_orderings(len(below)):

@@ -32,25 +32,25 @@ from taylorsgd.landscapes.normal import NormalLandscape
 from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimation
 
 if TYPE_CHECKING:
-    from taylorsgd.landscapes.cumulant_tensors import tensors
-    from taylorsgd.landscapes.dense import DenseMeasurement
-    from taylorsgd.landscapes.gradient_penalty import explicitly_regularized, implicitly_regularized
-    from taylorsgd.landscapes.handwriting import digits
-    from taylorsgd.landscapes.images import fashion_mnist
+    from taylorsgd.datasets.fashion import fashion_mnist
+    from taylorsgd.datasets.handwriting import digits
+    from taylorsgd.datasets.nets import convolutional_net, logistic_regression
     from taylorsgd.landscapes.landscape import Landscape
-    from taylorsgd.landscapes.loss_surface import (
+    from taylorsgd.measuring.cumulant_tensors import tensors
+    from taylorsgd.measuring.dense import DenseMeasurement
+    from taylorsgd.measuring.front import measure, plan
+    from taylorsgd.measuring.predicting import Prediction, predict
+    from taylorsgd.measuring.results import Measurement
+    from taylorsgd.measuring.spectral_results import SpectralMeasurement
+    from taylorsgd.regularizing.gradient_penalty import explicitly_regularized, implicitly_regularized
+    from taylorsgd.regularizing.loss_surface import (
         gradient_regularizer,
         loss_surface_slope,
         metric_determinant,
         norm_growth_bound,
         regularization_rate,
     )
-    from taylorsgd.landscapes.measurement import Measurement
-    from taylorsgd.landscapes.measuring import measure, plan
-    from taylorsgd.landscapes.nets import convolutional_net, logistic_regression
-    from taylorsgd.landscapes.predicting import Prediction, predict
-    from taylorsgd.landscapes.spectral_measurement import SpectralMeasurement
-    from taylorsgd.landscapes.tangent_kernel import TangentKernel
+    from taylorsgd.regularizing.tangent_kernel import TangentKernel
 
 __all__ = [
     "DenseMeasurement",
@@ -85,26 +85,26 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "DenseMeasurement": "taylorsgd.landscapes.dense",
+        "DenseMeasurement": "taylorsgd.measuring.dense",
         "Landscape": "taylorsgd.landscapes.landscape",
-        "Measurement": "taylorsgd.landscapes.measurement",
-        "Prediction": "taylorsgd.landscapes.predicting",
-        "SpectralMeasurement": "taylorsgd.landscapes.spectral_measurement",
-        "TangentKernel": "taylorsgd.landscapes.tangent_kernel",
-        "convolutional_net": "taylorsgd.landscapes.nets",
-        "digits": "taylorsgd.landscapes.handwriting",
-        "explicitly_regularized": "taylorsgd.landscapes.gradient_penalty",
-        "fashion_mnist": "taylorsgd.landscapes.images",
-        "gradient_regularizer": "taylorsgd.landscapes.loss_surface",
-        "implicitly_regularized": "taylorsgd.landscapes.gradient_penalty",
-        "logistic_regression": "taylorsgd.landscapes.nets",
-        "loss_surface_slope": "taylorsgd.landscapes.loss_surface",
-        "measure": "taylorsgd.landscapes.measuring",
-        "metric_determinant": "taylorsgd.landscapes.loss_surface",
-        "norm_growth_bound": "taylorsgd.landscapes.loss_surface",
-        "plan": "taylorsgd.landscapes.measuring",
-        "predict": "taylorsgd.landscapes.predicting",
-        "regularization_rate": "taylorsgd.landscapes.loss_surface",
-        "tensors": "taylorsgd.landscapes.cumulant_tensors",
+        "Measurement": "taylorsgd.measuring.results",
+        "Prediction": "taylorsgd.measuring.predicting",
+        "SpectralMeasurement": "taylorsgd.measuring.spectral_results",
+        "TangentKernel": "taylorsgd.regularizing.tangent_kernel",
+        "convolutional_net": "taylorsgd.datasets.nets",
+        "digits": "taylorsgd.datasets.handwriting",
+        "explicitly_regularized": "taylorsgd.regularizing.gradient_penalty",
+        "fashion_mnist": "taylorsgd.datasets.fashion",
+        "gradient_regularizer": "taylorsgd.regularizing.loss_surface",
+        "implicitly_regularized": "taylorsgd.regularizing.gradient_penalty",
+        "logistic_regression": "taylorsgd.datasets.nets",
+        "loss_surface_slope": "taylorsgd.regularizing.loss_surface",
+        "measure": "taylorsgd.measuring.front",
+        "metric_determinant": "taylorsgd.regularizing.loss_surface",
+        "norm_growth_bound": "taylorsgd.regularizing.loss_surface",
+        "plan": "taylorsgd.measuring.front",
+        "predict": "taylorsgd.measuring.predicting",
+        "regularization_rate": "taylorsgd.regularizing.loss_surface",
+        "tensors": "taylorsgd.measuring.cumulant_tensors",
     },
 )

@@ -21,7 +21,7 @@ directions only, it takes contractions along these (`lowering.projected`).
 """
 
 from taylorsgd.formulas import Formula
-from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.lowering.lowered import Lowered
 from taylorsgd.lowering.resummed import LoweredResummed
 
@@ -37,7 +37,7 @@ def lower(formula: Formula) -> Lowered | LoweredResummed:
     """
     if not isinstance(formula, Formula):
         raise TypeError(f"formula={formula!r} is not a Formula; derive() makes one")
-    if any(isinstance(value, PropagatedValue) for value in formula.values):
+    if any(isinstance(value, ResummedValue) for value in formula.values):
         return LoweredResummed(formula)
     if formula.metric is not None:
         raise NotImplementedError(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from taylorsgd.spacetime.timesums import ROOT, TimeSum
+from taylorsgd.timesums.events import ROOT, TimeSum
 
 __all__ = ["Schedules", "grid_sum"]
 

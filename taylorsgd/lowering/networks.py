@@ -26,11 +26,11 @@ from sympy import oo
 
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas import Formula
-from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.lowering.gridsums import Schedules, grid_sum
 from taylorsgd.lowering.timesums import branch_sums, time_sum_limit
-from taylorsgd.spacetime.gridsums import GridSum
-from taylorsgd.spacetime.timesums import TimeSum, times_of_nodes
+from taylorsgd.timesums.cells import GridSum
+from taylorsgd.timesums.events import TimeSum, times_of_nodes
 
 __all__ = [
     "HESSIAN",
@@ -53,7 +53,7 @@ DiagramKey = tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]
 """A diagram with what its nodes carry, whatever its sum over times: parents, parts and marks of the nodes."""
 
 
-def diagram_key(value: Value | PropagatedValue) -> DiagramKey:
+def diagram_key(value: Value | ResummedValue) -> DiagramKey:
     """The key of a value's diagram; its edges are those of the nodes with a parent, in their order."""
     return value.parents, value.parts, value.marks
 
@@ -75,7 +75,7 @@ def part_keys(formula: Formula) -> tuple[PartKey, ...]:
     return tuple(sorted(keys, key=lambda key: (len(key), str(key))))
 
 
-def _key(value: Value | PropagatedValue, block: Sequence[int]) -> PartKey:
+def _key(value: Value | ResummedValue, block: Sequence[int]) -> PartKey:
     mark = value.marks[block[0]]
     degrees = tuple(sorted(value.degrees[node] for node in block))
     return (mark, *degrees) if mark else degrees
@@ -135,7 +135,7 @@ class Network:
         )
 
 
-def make_network(value: Value | PropagatedValue, keys: Sequence[PartKey]) -> Network:
+def make_network(value: Value | ResummedValue, keys: Sequence[PartKey]) -> Network:
     """The network of a value, whose tensors stand in the order of their keys."""
     parts = []
     for block in value.blocks:

@@ -21,7 +21,7 @@ from jax.core import Tracer
 from sympy import Expr, Integer, MatrixBase, oo
 
 from taylorsgd.formulas import Formula
-from taylorsgd.formulas.propagated import PropagatedValue
+from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.lowering.networks import (
     HESSIAN,
     DiagramKey,
@@ -35,7 +35,7 @@ from taylorsgd.lowering.networks import (
 )
 from taylorsgd.lowering.programs import Program, make_program, refuse_no_numbers
 from taylorsgd.lowering.projected import ProjectedTensors, Uncertainty, changed_terms, projected_terms
-from taylorsgd.spacetime.metrics import one_metric
+from taylorsgd.updates.metrics import one_metric
 
 __all__ = ["LoweredResummed"]
 
@@ -71,11 +71,11 @@ class LoweredResummed:
     def __init__(self, formula: Formula) -> None:
         """Keep the formula; programs are made for each set of size names when first used."""
         for term in formula.terms:
-            if isinstance(term.value, PropagatedValue) and term.value.momentum != 0:
+            if isinstance(term.value, ResummedValue) and term.value.momentum != 0:
                 raise NotImplementedError(
                     "a resummed formula with momentum is not lowered; evaluate() computes it exactly"
                 )
-            if isinstance(term.value, PropagatedValue) and term.value.drift:
+            if isinstance(term.value, ResummedValue) and term.value.drift:
                 raise NotImplementedError(
                     "a drift is not lowered: which directions are flat is no smooth function of H; "
                     "evaluate() computes it exactly, and the lowered displacement at two late T gives it in numbers"
@@ -208,7 +208,7 @@ def _resummed(formula: Formula, names: Sequence[str]) -> _Resummed:
     keys = part_keys(formula)
     coefficients = [term.coefficient for term in formula.terms]
     updates: list[Expr] = [
-        value.T if isinstance(value, PropagatedValue) and value.T is not oo else Integer(0)
+        value.T if isinstance(value, ResummedValue) and value.T is not oo else Integer(0)
         for value in formula.values
     ]
     networks = tuple(make_network(value, keys) for value in formula.values)

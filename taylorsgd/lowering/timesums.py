@@ -34,7 +34,7 @@ from jax.typing import ArrayLike
 from taylorsgd.lowering.divided import triangular_exponential, triangular_power
 from taylorsgd.lowering.nodes import complement_of_decays, product_of_decays, total_rate
 from taylorsgd.lowering.triangular import Triangle
-from taylorsgd.spacetime.timesums import Branch, TimeSum
+from taylorsgd.timesums.events import Branch, TimeSum
 
 __all__ = ["branch_sums", "time_sum", "time_sum_limit"]
 
@@ -64,7 +64,7 @@ def time_sum(structure: TimeSum, rates: Sequence[ArrayLike], T: ArrayLike, *, co
         ValueError: if the number of rates is not that of edges, or T is known and no number of updates.
 
     Example:
-        >>> from taylorsgd.spacetime.timesums import ROOT, TimeSum
+        >>> from taylorsgd.timesums.events import ROOT, TimeSum
         >>> fork = TimeSum(1, ((0, ROOT), (0, ROOT)))     # Σ_t ((1 − s_0)(1 − s_1))^t
         >>> print(time_sum(fork, [0.5, 0.5], 3, continuous=False))
         1.3125
@@ -94,7 +94,7 @@ def branch_sums(
         ValueError: as in `time_sum`.
 
     Example:
-        >>> from taylorsgd.spacetime.timesums import ROOT, TimeSum
+        >>> from taylorsgd.timesums.events import ROOT, TimeSum
         >>> two = TimeSum(2, ((0, ROOT), (1, ROOT)))
         >>> rates = [jnp.zeros((5, 1)), jnp.zeros((1, 7))]
         >>> [factor.shape for factor in branch_sums(two, rates, 10, continuous=True)]
@@ -130,7 +130,7 @@ def time_sum_limit(structure: TimeSum, rates: Sequence[ArrayLike], *, continuous
     Example:
         The tied fork, 1/(s_0 + s_1 − s_0 s_1) or 1/(s_0 + s_1).
 
-        >>> from taylorsgd.spacetime.timesums import ROOT, TimeSum
+        >>> from taylorsgd.timesums.events import ROOT, TimeSum
         >>> fork = TimeSum(1, ((0, ROOT), (0, ROOT)))
         >>> print(time_sum_limit(fork, [0.5, 0.5], continuous=False).round(4))
         1.3333

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from taylorsgd.landscapes.loss_surface import loss_surface_slope
+from taylorsgd.regularizing.loss_surface import loss_surface_slope
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import cross_entropy, perceptron

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from taylorsgd.landscapes.cifar10 import WHERE, read_cifar10
-from taylorsgd.landscapes.idx import has_idx_files, read_idx_images
+from taylorsgd.datasets.cifar10 import WHERE, read_cifar10
+from taylorsgd.datasets.idx import has_idx_files, read_idx_images
 
 __all__ = ["CLASSES", "Images", "load_images"]
 

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 from sympy import Rational
 
+from taylorsgd.datasets.fashion import fashion_mnist_folder
 from taylorsgd.descent.simulating import simulate
 from taylorsgd.formulas import Formula, TestLoss, derive
 from taylorsgd.landscapes import Landscape, measure, predict
-from taylorsgd.landscapes.images import fashion_mnist_folder
 from taylorsgd.reproducing.agreement import LEAST_P, Curve, joint_agreement
 from taylorsgd.reproducing.curves import CONVOLUTIONAL, POINTS, classifiers
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import wilcoxon
 
+from taylorsgd.datasets.fashion import fashion_mnist_folder
 from taylorsgd.descent.simulating import simulate
 from taylorsgd.formulas import TestLoss, derive
 from taylorsgd.landscapes import Landscape, measure
-from taylorsgd.landscapes.images import fashion_mnist_folder
 from taylorsgd.reproducing.curves import POINTS, classifiers
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
 from taylorsgd.reproducing.images import Images

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from taylorsgd.datasets.fashion import fashion_mnist_folder
 from taylorsgd.formulas import TestLoss
-from taylorsgd.landscapes.images import fashion_mnist_folder
 from taylorsgd.reproducing.agreement import LEAST_P
 from taylorsgd.reproducing.curve_findings import notes, of_large_times, of_resumming, of_small_times
 from taylorsgd.reproducing.curve_panels import curves_figure

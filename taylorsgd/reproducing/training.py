@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from taylorsgd.descent.explicit import explicit_gradient_regularization
-from taylorsgd.landscapes.loss_surface import squared_norm
+from taylorsgd.regularizing.explicit import explicit_gradient_regularization
+from taylorsgd.regularizing.loss_surface import squared_norm
 from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.networks import accuracy, cross_entropy
 from taylorsgd.reproducing.parts import Parts

@@ -30,12 +30,12 @@ a quotient of two.
 
 from taylorsgd.spacetime.base import Spacetime
 from taylorsgd.spacetime.continuous import ODE, SDE
-from taylorsgd.spacetime.gdc import GDC
 from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.replacement import Replacement
-from taylorsgd.spacetime.schedules import Cosine, LinearWarmup, Schedule
 from taylorsgd.spacetime.sgd import GD, SGD
-from taylorsgd.spacetime.updates import Descent, HeavyBall, ImplicitStep, Nesterov, SecondOrder, Update
+from taylorsgd.updates.gdc import GDC
+from taylorsgd.updates.rates import Cosine, LinearWarmup, RateSchedule
+from taylorsgd.updates.rules import Descent, HeavyBall, ImplicitStep, Nesterov, SecondOrder, Update
 
 __all__ = [
     "GD",
@@ -51,7 +51,7 @@ __all__ = [
     "LinearWarmup",
     "Nesterov",
     "Replacement",
-    "Schedule",
+    "RateSchedule",
     "SecondOrder",
     "Spacetime",
     "Update",

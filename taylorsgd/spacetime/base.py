@@ -13,8 +13,8 @@ from sympy.polys.fields import FracElement
 from sympy.polys.rings import PolyElement, ring
 
 from taylorsgd.diagrams import Diagram
-from taylorsgd.spacetime.gridsums import GridSum
-from taylorsgd.spacetime.timesums import TimeSum
+from taylorsgd.timesums.cells import GridSum
+from taylorsgd.timesums.events import TimeSum
 
 __all__ = [
     "FIELD",

@@ -28,7 +28,7 @@ from taylorsgd.diagrams.symmetry import restricted_growth
 from taylorsgd.spacetime.base import Spacetime
 from taylorsgd.spacetime.replacement import Replacement
 from taylorsgd.spacetime.sgd import SGD
-from taylorsgd.spacetime.updates import Update
+from taylorsgd.updates.rules import Update
 
 __all__ = ["counts_by_chance", "weighted_chance"]
 

@@ -12,8 +12,8 @@ from sympy.polys.rings import PolyElement
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import RING, Size, Spacetime, Times, inverse_batch, size
-from taylorsgd.spacetime.posets import levels_of_parts, levels_of_tree
-from taylorsgd.spacetime.timesums import times_of_nodes, times_of_parts
+from taylorsgd.timesums.events import times_of_nodes, times_of_parts
+from taylorsgd.timesums.orders import levels_of_parts, levels_of_tree
 
 __all__ = ["ODE", "SDE"]
 

@@ -23,7 +23,7 @@ from sympy.polys.rings import PolyElement
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import RING, binomial_polynomial
-from taylorsgd.spacetime.posets import weak_orderings
+from taylorsgd.timesums.orders import weak_orderings
 
 __all__ = ["epoch_count"]
 

@@ -11,8 +11,8 @@ from sympy.polys.rings import PolyElement
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import RESUMMED, RING, Spacetime, Times
-from taylorsgd.spacetime.gridsums import GridSum
-from taylorsgd.spacetime.updates import Update
+from taylorsgd.timesums.cells import GridSum
+from taylorsgd.updates.rules import Update
 
 __all__ = ["Grid"]
 

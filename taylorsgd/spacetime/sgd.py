@@ -23,9 +23,9 @@ from taylorsgd.spacetime.base import (
 )
 from taylorsgd.spacetime.epochs import epoch_count
 from taylorsgd.spacetime.grid import Grid
-from taylorsgd.spacetime.posets import levels_of_parts, levels_of_tree
 from taylorsgd.spacetime.shuffling import fixed_count, reshuffled_count
-from taylorsgd.spacetime.timesums import times_of_nodes, times_of_parts
+from taylorsgd.timesums.events import times_of_nodes, times_of_parts
+from taylorsgd.timesums.orders import levels_of_parts, levels_of_tree
 
 __all__ = ["GD", "SGD"]
 

@@ -43,7 +43,7 @@ from sympy.polys.rings import PolyElement, ring
 from taylorsgd.diagrams import Diagram
 from taylorsgd.diagrams.partitions import set_partitions
 from taylorsgd.spacetime.base import FIELD, RING, binomial_polynomial
-from taylorsgd.spacetime.posets import surjections, weak_orderings
+from taylorsgd.timesums.orders import surjections, weak_orderings
 
 __all__ = ["dealt", "fixed_count", "reshuffled_count", "translated"]
 

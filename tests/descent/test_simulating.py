@@ -18,8 +18,8 @@ import sympy
 
 import taylorsgd as ts
 from taylorsgd.descent.batches import schedule
+from taylorsgd.descent.runs import Simulation
 from taylorsgd.descent.simulating import simulate
-from taylorsgd.descent.simulation import Simulation
 from taylorsgd.landscapes import Landscape
 
 POINTS = np.array([[0.5, -1.0], [-0.25, 0.75], [1.0, 0.5]])

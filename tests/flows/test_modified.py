@@ -31,8 +31,8 @@ from sympy.polys.rings import PolyElement, ring
 
 import taylorsgd as ts
 from taylorsgd.diagrams.generation import rooted_trees
-from taylorsgd.spacetime.posets import levels_of_tree
 from taylorsgd.symbols import h
+from taylorsgd.timesums.orders import levels_of_tree
 
 beta, lam = sympy.symbols("beta lambda")
 x, y = sympy.symbols("x y")

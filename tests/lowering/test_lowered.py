@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -25,19 +24,6 @@ def landscape() -> ts.FiniteLandscape:
     u, v = sympy.symbols("u v")
     losses = [u**4 + u * v, u**3 * v**2 - v, (u + v) ** 4 / 3 + u * v**3]
     return ts.FiniteLandscape(losses, [sympy.Rational(1, d) for d in (2, 3, 6)], [u, v])
-
-
-@pytest.fixture
-def compilations() -> Iterator[list[str]]:
-    found: list[str] = []
-
-    def note(event: str, duration_secs: float, **kwargs: str | int) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            found.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    yield found
-    jax.monitoring.unregister_event_duration_listener(note)
 
 
 def exact_tensors(formula: ts.Formula, landscape: ts.FiniteLandscape) -> dict[Any, Any]:

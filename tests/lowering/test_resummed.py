@@ -256,7 +256,7 @@ def test_tensors_from_a_sampler_are_unbiased():
         parts = ((1,), (2,), (1, 1), (1, 1, 1), (1, 2), (1, 1, 1, 1))
         loss = lambda theta, x: jnp.sum(jnp.exp(theta * x))  # noqa: E731
         theta = jnp.array([0.3])
-        from taylorsgd.landscapes.dense import measure_dense
+        from taylorsgd.measuring.dense import measure_dense
 
         whole = measure_dense(parts, ts.Landscape(loss, points), theta, jax.random.key(0), 4, {})
         total = dict.fromkeys(parts, 0.0)

@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from mpmath import mp
 
 from taylorsgd.lowering.timesums import branch_sums, time_sum, time_sum_limit
-from taylorsgd.spacetime.timesums import ROOT, TimeSum
+from taylorsgd.timesums.events import ROOT, TimeSum
 
 STRUCTURES = {
     "geometric": TimeSum(1, ((0, ROOT),)),

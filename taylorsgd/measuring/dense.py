@@ -1,0 +1,257 @@
+"""Dense tensors of small problems: every cumulant that a resummed formula takes, as arrays.
+
+On a population they are exact: κ of ∇^{k_1} l_x, …, ∇^{k_m} l_x over all points, from central moments. From a
+sampler they are unbiased estimates from n points, by k-statistics: with m the central sample moments,
+
+    k_2 = n/(n−1) m_12,        k_3 = n²/((n−1)(n−2)) m_123,
+    k_4 = n²/((n−1)(n−2)(n−3)) [(n+1) m_1234 − (n−1) (m_12 m_34 + m_13 m_24 + m_14 m_23)]
+
+(Fisher 1929). A formula is not linear in them, so its error needs more than their standard errors; see there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from taylorsgd.formulas.cumulants import set_partitions
+from taylorsgd.landscapes.landscape import Landscape, PointFunction
+from taylorsgd.measuring.storage import read_arrays, write_arrays
+
+__all__ = ["DenseMeasurement", "measure_dense"]
+
+Degrees = tuple[int, ...]
+LIMIT = 2**31
+"""The most bytes that the tensors of one formula may take."""
+
+
+@dataclass(frozen=True)
+class DenseMeasurement:
+    """The dense tensors of a formula at θ_0.
+
+    Attributes:
+        tensors: by part key (see `lowering.LoweredResummed`) the cumulant, an array over the P parameters in
+            the order of `jax.flatten_util.ravel_pytree`.
+        points: the number of points that were averaged over.
+        exact: whether these were the whole population.
+    """
+
+    tensors: Mapping[tuple[Any, ...], jax.Array]
+    points: int
+    exact: bool
+
+    def __getitem__(self, key: tuple[Any, ...]) -> jax.Array:
+        """The tensor of a part."""
+        return self.tensors[key]
+
+    def save(self, path: str | Path) -> None:
+        """Write the tensors to a file: NumPy's npz with a JSON header."""
+        header = {"parts": list(self.tensors), "points": self.points, "exact": self.exact}
+        arrays = {f"tensor {i}": tensor for i, tensor in enumerate(self.tensors.values())}
+        write_arrays(path, "dense measurement", header, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> DenseMeasurement:
+        """Read the tensors from a file.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is damaged, or of another kind.
+        """
+        header, arrays = read_arrays(path, "dense measurement")
+        try:
+            tensors = {
+                tuple(part): jnp.asarray(arrays[f"tensor {i}"]) for i, part in enumerate(header["parts"])
+            }
+            return cls(tensors, header["points"], header["exact"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} can't be read as a dense measurement: {error}") from error
+
+    def __repr__(self) -> str:
+        """The shapes, and where they come from."""
+        shapes = ", ".join(f"{key}: {array.shape}" for key, array in self.tensors.items())
+        return f"<DenseMeasurement {{{shapes}}} from {self.points} points{' (exact)' if self.exact else ''}>"
+
+
+def measure_dense(
+    parts: Sequence[tuple[Any, ...]],
+    landscape: Landscape,
+    theta: Any,
+    key: jax.Array,
+    samples: int,
+    observables: Mapping[str, PointFunction],
+    chunk: int = 64,
+) -> DenseMeasurement:
+    """Compute the cumulants that a resummed formula takes.
+
+    Args:
+        parts: the part keys of the formula.
+        landscape: the loss and its data.
+        theta: the parameters θ_0, checked.
+        key: a JAX random key, used for samplers only.
+        samples: the number of points drawn from a sampler.
+        observables: the functions behind the formula's observables.
+        chunk: the points differentiated at once.
+
+    Returns:
+        The tensors.
+
+    Raises:
+        MemoryError: if they would be larger than 2 GiB, naming the largest.
+        NotImplementedError: for cumulants of five and more from a sampler.
+        ValueError: if there are too few points, or a derivative is not finite.
+    """
+    flat, unravel = ravel_pytree(theta)
+    _check_memory(parts, flat)
+    degrees = [key_ for key_ in parts if not isinstance(key_[0], str)]
+    points = landscape.size if landscape.size is not None else samples
+    largest = max(map(len, degrees))
+    if landscape.size is None:
+        if largest > 4:
+            raise NotImplementedError(
+                f"a cumulant of {largest} derivatives is not estimated from a sampler; give a population of data"
+            )
+        if samples < largest:
+            raise ValueError(f"samples={samples} are too few for a cumulant of {largest} derivatives")
+    data = landscape.data if landscape.size is not None else landscape.draw(key, (samples,))
+    orders = sorted({degree for parts_ in degrees for degree in parts_})
+    subsets = sorted({s for d in degrees for r in range(2, len(d) + 1) for s in combinations(d, r)})
+    means, moments = _moments(landscape.point_loss, tuple(orders), tuple(subsets), theta, data, chunk)
+    tensors: dict[tuple[Any, ...], jax.Array] = {}
+    for part in parts:
+        if isinstance(part[0], str):
+            name, degree = part
+            function = lambda parameters, name=name: observables[name](unravel(parameters))  # noqa: E731
+            tensors[part] = _derivative(function, degree)(flat)
+        elif len(part) == 1:
+            tensors[part] = means[part[0]]
+        elif landscape.size is not None:
+            tensors[part] = _cumulant(part, moments)
+        else:
+            tensors[part] = _unbiased(part, moments, points)
+        if not bool(jnp.all(jnp.isfinite(tensors[part]))):
+            raise ValueError(
+                f"the tensor {part} is not finite at theta; the loss is not smooth there, or overflows"
+            )
+    return DenseMeasurement(tensors, points, landscape.size is not None)
+
+
+def _check_memory(parts: Sequence[tuple[Any, ...]], flat: jax.Array) -> None:
+    def size(part: tuple[Any, ...]) -> int:
+        return flat.size ** sum(degree for degree in part if isinstance(degree, int)) * flat.dtype.itemsize
+
+    total, largest = sum(map(size, parts)), max(parts, key=size)
+    if total > LIMIT:
+        raise MemoryError(
+            f"the dense tensors would take {total / 2**30:.3g} GiB, the largest {largest} over P = {flat.size} "
+            "parameters; ask measure() for some eigenpairs=, derive without resum=, which is measured matrix-free, "
+            "or use fewer parameters"
+        )
+
+
+def _derivative(function: Any, degree: int) -> Any:
+    for _ in range(degree):
+        function = jax.jacfwd(function)
+    return function
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 5))
+def _moments(
+    point_loss: PointFunction,
+    orders: tuple[int, ...],
+    subsets: tuple[Degrees, ...],
+    theta: Any,
+    data: Any,
+    chunk: int,
+) -> tuple[dict[int, jax.Array], dict[Degrees, jax.Array]]:
+    """Means of the derivatives, and central moments of products of them, in two passes over the points."""
+    flat, unravel = ravel_pytree(theta)
+
+    def loss(parameters: jax.Array, x: Any) -> jax.Array:
+        return point_loss(unravel(parameters), x)
+
+    def derivatives(x: Any) -> dict[int, jax.Array]:
+        return {order: _derivative(loss, order)(flat, x) for order in orders}
+
+    count = jax.tree.leaves(data)[0].shape[0]
+
+    def mean(function: Any) -> Any:
+        summed = jax.eval_shape(function, jax.tree.map(lambda leaf: leaf[0], data))
+        zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), summed)
+        whole = count // chunk * chunk
+        head = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, chunk, *leaf.shape[1:]), data)
+        tail = jax.tree.map(lambda leaf: leaf[whole:], data)
+
+        def add(total: Any, batch: Any) -> tuple[Any, None]:
+            parts = jax.vmap(function)(batch)
+            return jax.tree.map(lambda a, b: a + jnp.sum(b, axis=0), total, parts), None
+
+        total, _ = lax.scan(add, zero, head)
+        if count > whole:
+            total, _ = add(total, tail)
+        return jax.tree.map(lambda leaf: leaf / count, total)
+
+    means = mean(derivatives)
+
+    def products(x: Any) -> dict[Degrees, jax.Array]:
+        centred = jax.tree.map(jnp.subtract, derivatives(x), means)
+        return {
+            subset: _outer([centred[degree] for degree in subset], _consecutive(subset)) for subset in subsets
+        }
+
+    return means, mean(products) if subsets else {}
+
+
+def _consecutive(degrees: Degrees) -> list[list[int]]:
+    starts = np.cumsum([0, *degrees])
+    return [list(range(start, start + degree)) for start, degree in zip(starts, degrees, strict=False)]
+
+
+def _outer(arrays: Sequence[jax.Array], labels: Sequence[Sequence[int]]) -> jax.Array:
+    """The outer product with its axes put in order."""
+    operands = [x for pair in zip(arrays, map(list, labels), strict=True) for x in pair]
+    return jnp.einsum(*operands, sorted(label for names in labels for label in names), precision="highest")
+
+
+def _blocks(
+    part: Degrees, partition: Sequence[Sequence[int]], moments: Mapping[Degrees, jax.Array]
+) -> jax.Array:
+    labels = _consecutive(part)
+    arrays = [moments[tuple(part[i] for i in block)] for block in partition]
+    return _outer(arrays, [[label for i in block for label in labels[i]] for block in partition])
+
+
+def _cumulant(part: Degrees, moments: Mapping[Degrees, jax.Array]) -> jax.Array:
+    """Σ over set partitions into blocks of two and more of (−1)^{k−1} (k−1)! Π central moments."""
+    total: Any = 0
+    for partition in set_partitions(range(len(part))):
+        if all(len(block) > 1 for block in partition):
+            blocks = len(partition)
+            weight = (-1) ** (blocks - 1) * prod(range(1, blocks))
+            total = total + weight * _blocks(part, partition, moments)
+    return total
+
+
+def _unbiased(part: Degrees, moments: Mapping[Degrees, jax.Array], n: int) -> jax.Array:
+    whole = _blocks(part, [range(len(part))], moments)
+    if len(part) == 2:
+        return whole * (n / (n - 1))
+    if len(part) == 3:
+        return whole * (n * n / ((n - 1) * (n - 2)))
+    pairs: Any = sum(
+        _blocks(part, partition, moments)
+        for partition in set_partitions(range(4))
+        if sorted(map(len, partition)) == [2, 2]
+    )
+    return ((n + 1) * whole - (n - 1) * pairs) * (n * n / ((n - 1) * (n - 2) * (n - 3)))

@@ -1,0 +1,293 @@
+"""Predictions: a formula's number on a landscape, with error bars and the range in which it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from taylorsgd.formulas import Formula
+from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape
+from taylorsgd.lowering import Lowered, LoweredResummed
+from taylorsgd.measuring.dense import DenseMeasurement
+from taylorsgd.measuring.front import measure
+from taylorsgd.measuring.results import Measurement
+from taylorsgd.spacetime import Spacetime
+
+__all__ = ["TWO_SIDED_95", "Prediction", "predict"]
+
+TWO_SIDED_95 = 1.959963984540054
+"""A normal variable lies within this many standard deviations with probability 0.95."""
+
+
+def predict(
+    formula: Formula,
+    landscape: AnyLandscape,
+    theta: Any,
+    *,
+    eta: Any,
+    key: jax.Array | None = None,
+    samples: int | None = None,
+    batch: int | None = None,
+    estimator: str | None = None,
+    measurement: Measurement | DenseMeasurement | None = None,
+    tolerance: float = 0.02,
+    progress: bool = False,
+    **sizes: Any,
+) -> Prediction:
+    """Measure what a formula needs and evaluate it at some learning rates, with error bars.
+
+    The prediction is linear in the measured values, so its covariance over learning rates is w Cov wᵀ
+    exactly, with w_{ηi} = c_i η^{d_i}: predictions at different learning rates share one measurement.
+
+    For a formula of fixed data the landscape's points are the training set: N is their number, and its values are
+    summed over all of them, without an error, unless an `estimator` is given.
+
+    Args:
+        formula: the formula.
+        landscape: the loss and its data, or a toy landscape. For fixed data a population of N points.
+        theta: the parameters θ_0, a pytree of float arrays.
+        eta: a learning rate, or a sequence of them.
+        key: a JAX random key for measuring; None means `jax.random.key(0)`.
+        samples: as in `measure`.
+        batch: as in `measure`.
+        estimator: as in `measure`; None means "exact" for fixed data, otherwise "centred".
+        measurement: what `measure` returned for this formula, landscape and θ_0; measures if None.
+        tolerance: the formula is taken to hold while its highest order is at most this fraction of its
+            lowest order in η (after the constant). At order 3 the terms left out are then about
+            tolerance^(3/2) of the lowest order: 0.3 % of the change in loss by default.
+        progress: whether to show a progress bar while measuring.
+        **sizes: any sizes that determine those that the formula leaves free, as numbers.
+
+    Returns:
+        A `Prediction`.
+
+    Raises:
+        TypeError: as in `measure`, and if `measurement` is none.
+        ValueError: as in `measure`, and if sizes are missing, unknown or contradict each other, a value was
+            not measured, data are fixed and the landscape has not N points, or `eta` is no scalar or sequence of
+            finite numbers.
+        NotImplementedError: as in `measure`, and for a resummed formula on a sampler.
+
+    Example:
+        >>> import jax, taylorsgd as ts
+        >>> coin = ts.Landscape(lambda theta, x: theta**2 / 2 + x * theta, jax.numpy.array([-1.0, 1.0]))
+        >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2).assume("quadratic")
+        >>> print(ts.predict(f, coin, 1.0, eta=[0.001, 0.02], N=10))
+            η  prediction  ± (95 %)  order 1  order 2  in range
+        ─────  ──────────  ────────  ───────  ───────  ────────
+        0.001      0.4901         0    -0.01   0.0001  yes
+         0.02        0.34         0     -0.2     0.04  no
+    """
+    if not isinstance(formula, Formula):
+        raise TypeError(f"formula={formula!r} is not a Formula; derive() makes one")
+    rates = np.asarray(eta, dtype=float)
+    if rates.ndim > 1 or rates.size == 0 or not np.isfinite(rates).all():
+        raise ValueError(f"eta={eta!r} must be a finite number or a sequence of them")
+    if any(_is_fixed(spacetime) for spacetime in formula.spacetimes):
+        sizes = _sizes_of_fixed_data(formula, as_landscape(landscape), sizes)
+        estimator = "exact" if estimator is None else estimator
+    lowered = formula.lower()
+    if not isinstance(lowered, Lowered):
+        dense = measurement
+        if dense is None:
+            own = jax.random.key(0) if key is None else key
+            dense = measure(formula, landscape, theta, key=own, samples=samples)
+        return _exact_prediction(formula, lowered, dense, rates, float(tolerance), sizes)
+    lowered.weights(rates, **sizes)  # complains about sizes before the long measurement
+    if measurement is None:
+        own = jax.random.key(0) if key is None else key
+        measurement = measure(
+            formula,
+            landscape,
+            theta,
+            key=own,
+            samples=samples,
+            batch=batch,
+            estimator="centred" if estimator is None else estimator,
+            progress=progress,
+        )
+    if not isinstance(measurement, Measurement):
+        raise TypeError(f"measurement={measurement!r} is not a Measurement; measure() makes one")
+    parts = jax.tree.map(_wide, lowered.contributions(measurement, rates, **sizes))
+    mean = jax.tree.map(_wide, lowered(measurement, eta=rates, **sizes))
+    positions = [lowered.values.index(v) if v in lowered.values else None for v in measurement.values]
+    weights = _wide(lowered.weights(rates, **sizes))
+    columns = [
+        weights[..., position] if position is not None else np.zeros(rates.shape)
+        for position in (positions[i] for i in measurement.sampled)
+    ]
+    sampled = np.stack(columns, axis=-1) if columns else np.zeros((*rates.shape, 0))
+    covariance = jax.tree.map(lambda leaf: _propagated(sampled, leaf), measurement.sampled_covariance)
+    return Prediction(
+        formula=formula,
+        eta=rates,
+        mean=mean,
+        covariance=covariance,
+        contributions=parts,
+        tolerance=float(tolerance),
+        measurement=measurement,
+    )
+
+
+def _is_fixed(spacetime: Spacetime) -> bool:
+    return getattr(spacetime, "data", "fresh") == "fixed"
+
+
+def _sizes_of_fixed_data(formula: Formula, landscape: Landscape, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes with N, the number of the landscape's points.
+
+    Raises:
+        ValueError: if there are other points than the formula or the sizes speak of.
+    """
+    (spacetime, *_) = filter(_is_fixed, formula.spacetimes)
+    if landscape.size is None:
+        raise ValueError(
+            f"{spacetime!r} has data='fixed', for which the landscape's points are the training set, and {landscape!r} "
+            "has none; give a Landscape of N points"
+        )
+    count = spacetime.sizes["N"]
+    given = sizes.get("N", landscape.size) if count.free_symbols else count
+    if given != landscape.size:
+        raise ValueError(
+            f"N={given} training points, and {landscape!r} has {landscape.size}: with data='fixed' they are the same; "
+            "leave N out, or give a Landscape of N points"
+        )
+    return {**sizes, "N": landscape.size} if count.free_symbols else dict(sizes)
+
+
+def _exact_prediction(
+    formula: Formula,
+    lowered: LoweredResummed,
+    measurement: Any,
+    rates: np.ndarray,
+    tolerance: float,
+    sizes: Mapping[str, Any],
+) -> Prediction:
+    """The prediction of a resummed formula from the exact tensors of a population."""
+    if not isinstance(measurement, DenseMeasurement):
+        raise TypeError(f"measurement={measurement!r} is not a DenseMeasurement; measure() makes one")
+    if not measurement.exact:
+        raise NotImplementedError(
+            "a resummed formula is not linear in its tensors, and errors of tensors estimated from a sampler are not "
+            "propagated through it; give a population of data, or call formula.lower() on what measure() returns"
+        )
+    parts = _wide(lowered.contributions(measurement, rates, **sizes))
+    covariance = np.zeros((*rates.shape, *rates.shape, *parts.shape[1 + rates.ndim :]))
+    return Prediction(formula, rates, parts.sum(axis=0), covariance, parts, tolerance, measurement)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a formula predicts at some learning rates.
+
+    With k learning rates (or a scalar one: then drop the k axes), arrays for scalar observables; for a
+    displacement every array is a pytree like θ, with its leaf's axes behind those below.
+
+    Attributes:
+        formula: the formula.
+        eta: the learning rates, (k,).
+        mean: the predictions, (k,).
+        covariance: of their errors, (k, k); a displacement's entry by entry, (k, k, *leaf).
+        contributions: the part of every order 0, …, d, (d + 1, k).
+        tolerance: the fraction behind `range_ok`.
+        measurement: what was measured.
+    """
+
+    formula: Formula
+    eta: np.ndarray
+    mean: Any
+    covariance: Any
+    contributions: Any
+    tolerance: float
+    measurement: Measurement | DenseMeasurement
+
+    @property
+    def standard_error(self) -> Any:
+        """The standard errors of the predictions, (k,): what measuring leaves uncertain."""
+        if self.eta.ndim == 0:
+            return jax.tree.map(np.sqrt, self.covariance)
+        return jax.tree.map(lambda leaf: np.sqrt(np.einsum("ii...->i...", leaf)), self.covariance)
+
+    @property
+    def interval(self) -> tuple[Any, Any]:
+        """The ends of the 95 % intervals, (k,) each."""
+        half = jax.tree.map(lambda error: TWO_SIDED_95 * error, self.standard_error)
+        return jax.tree.map(np.subtract, self.mean, half), jax.tree.map(np.add, self.mean, half)
+
+    @property
+    def truncation(self) -> np.ndarray:
+        """The highest order over the lowest (after the constant), in absolute value or norm, (k,).
+
+        NaN where there is nothing to compare: the formula has one order only, or both vanish.
+        """
+        orders = sorted({term.order for term in self.formula.terms if term.order > 0})
+        if len(orders) < 2:
+            return np.full(self.eta.shape, np.nan)
+        sizes = _sizes(self.contributions, 1 + self.eta.ndim)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return sizes[orders[-1]] / sizes[orders[0]]
+
+    @property
+    def range_ok(self) -> np.ndarray:
+        """Whether the highest order is small, |order d| ≤ tolerance · |lowest order|, (k,) booleans.
+
+        A formula of one order says nothing about its range: then all True.
+        """
+        return ~(self.truncation > self.tolerance)
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The header and the rows of a table, one row for each learning rate; vectors as their norms."""
+        orders = sorted({term.order for term in self.formula.terms if term.order > 0})
+        header = ("η", "prediction", "± (95 %)", *(f"order {d}" for d in orders), "in range")
+        means = _sizes(self.mean, self.eta.ndim, signed=True)
+        errors = TWO_SIDED_95 * _sizes(self.standard_error, self.eta.ndim)
+        parts = _sizes(self.contributions, 1 + self.eta.ndim, signed=True)
+        rows = [
+            (
+                f"{self.eta[at]:.4g}",
+                f"{means[at]:.6g}",
+                f"{errors[at]:.2g}",
+                *(f"{parts[(d, *at)]:.4g}" for d in orders),
+                "yes" if self.range_ok[at] else "no",
+            )
+            for at in np.ndindex(self.eta.shape)
+        ]
+        return header, rows
+
+    def __str__(self) -> str:
+        """The table in plain text."""
+        from taylorsgd.display import text_table
+
+        return text_table(*self.table())
+
+    def __repr__(self) -> str:
+        """The table under a line that says what it is."""
+        return f"<Prediction through η^{self.formula.order}>\n{self}"
+
+    def _repr_html_(self) -> str:
+        from taylorsgd.display import html_table
+
+        return html_table(*self.table())
+
+
+def _wide(leaf: Any) -> np.ndarray:
+    return np.asarray(leaf, dtype=np.float64)
+
+
+def _propagated(weights: np.ndarray, covariance: Any) -> np.ndarray:
+    """The covariance w Cov wᵀ, (…, …, *leaf), of linear combinations w (…, s) with Cov (s, s, *leaf)."""
+    once = np.tensordot(weights, covariance, axes=(-1, 0))  # (…, s, *leaf)
+    return np.tensordot(weights, once, axes=(-1, weights.ndim - 1))
+
+
+def _sizes(tree: Any, axes: int, signed: bool = False) -> np.ndarray:
+    """Numbers as they are (or in absolute value); for vectors the norm over what follows the first axes."""
+    leaves = [_wide(leaf) for leaf in jax.tree.leaves(tree)]
+    if len(leaves) == 1 and leaves[0].ndim == axes:
+        return leaves[0] if signed else np.abs(leaves[0])
+    flat = np.concatenate([leaf.reshape(*leaf.shape[:axes], -1) for leaf in leaves], axis=-1)
+    return np.linalg.norm(flat, axis=-1)

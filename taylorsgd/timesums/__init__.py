@@ -1,0 +1,1 @@
+"""Sums over the times of a diagram's events."""

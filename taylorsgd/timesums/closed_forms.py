@@ -1,0 +1,204 @@
+r"""Sums over time in closed form: partial fractions in T and the rates, for reading.
+
+With s_e = ηλ_e on the edge e, which carries k_e = 1 − s_e (discrete) or e^{−s_e} (continuous), the sum is a product
+over branches, of sums over chains, of divided differences. For one ordering t_1 < … < t_m < T of the events of a
+branch let x_i be the product of k_e over the edges alive between t_i and t_{i+1} (t_{m+1} = T); then
+
+    Σ_{t_1<…<t_m<T} Π_e k_e^{Δt_e − 1} = [Π_e k_e^{(intervals spanned) − 1}] · h_{T−m}(1, x_1, …, x_m),
+
+with h the complete homogeneous symmetric polynomial: the divided difference of x^T at 1, x_1, …, x_m. The
+integral, over orderings without ties only, is the divided difference of e^{Ty} at 0, −s_1, …, −s_m, with
+s_i the sum of s_e over the edges alive. As T → ∞ they tend to Π 1/(1 − x_i) and Π 1/s_i. For a chain of one event
+
+    (1 − (1 − ηλ_μ)^T) / (ηλ_μ)        (1 − e^{−Tη(λ_μ + λ_ν)}) / (η(λ_μ + λ_ν)).
+
+(Tenka, section A.5 and Remark 1, where these sums are integrals; Opitz 1964 for divided differences as entries of
+functions of one bidiagonal matrix, which is what numbers come from, without division: `lowering`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import factorial, prod
+from typing import Any
+
+from sympy import (
+    Add,
+    Dummy,
+    Expr,
+    Integer,
+    Mul,
+    Symbol,
+    diff,
+    exp,
+    expand,
+    factor,
+    factor_terms,
+    oo,
+    simplify,
+)
+
+from taylorsgd.timesums.events import Branch, Chain, TimeSum
+
+__all__ = ["closed_time_sum", "divided_difference"]
+
+
+def closed_time_sum(
+    times: TimeSum, rates: Sequence[Expr], T: Expr, *, continuous: bool, flat: Sequence[int] = ()
+) -> Expr:
+    """The sum over times as a SymPy expression in T and the rates.
+
+    Args:
+        times: the sum.
+        rates: s_e = ηλ_e for every edge; equal or zero rates are handled where SymPy can see them.
+        T: the number of updates, or `sympy.oo` for the limit.
+        continuous: integrals of exponentials instead of sums of powers.
+        flat: edges with rate 0 along which the sum grows; if given, the result is the growth per update as
+            T → ∞ instead of the sum.
+
+    Returns:
+        The closed form.
+
+    Raises:
+        ValueError: if a limit, or a growth per update, does not exist.
+
+    Example:
+        >>> from sympy import symbols
+        >>> from taylorsgd.timesums.events import ROOT, TimeSum
+        >>> a, b, T = symbols("a b T")
+        >>> closed_time_sum(TimeSum(1, ((0, ROOT), (0, ROOT))), [a, b], T, continuous=True)
+        (1 - exp(T*(-a - b)))/(a + b)
+    """
+    if flat:
+        return _growth(times, rates, continuous, set(flat))
+    return Mul(*(_branch(branch, rates, T, continuous) for branch in times.branches))
+
+
+def _chains(branch: Branch, continuous: bool) -> tuple[Chain, ...]:
+    return branch.strict_chains if continuous else branch.chains
+
+
+def _branch(branch: Branch, rates: Sequence[Expr], T: Expr, continuous: bool) -> Expr:
+    return Add(*(_chain(chain, rates, T, continuous) for chain in _chains(branch, continuous)))
+
+
+def _chain(chain: Chain, rates: Sequence[Expr], T: Expr, continuous: bool) -> Expr:
+    gaps = _gaps(chain, rates, continuous)
+    factors = _spanned(chain, rates, continuous)
+    if T is oo:
+        for gap in gaps:
+            if _vanishes(gap):
+                raise ValueError(
+                    "the sum over times diverges as T -> oo: H has a flat direction (an eigenvalue 0), along which "
+                    "nothing is damped; drift() gives the growth per update along it"
+                )
+        return factors / prod(gaps, start=Integer(1))
+    y = Dummy("y")
+    if continuous:
+        return divided_difference(exp(T * y), y, [Integer(0), *(-gap for gap in gaps)])
+    alive = [Mul(*(1 - rates[e] for e in interval)) for interval in chain.alive]
+    powers = [Mul(*((1 - rates[e]) ** T for e in interval)) for interval in chain.alive]
+    return factors * divided_difference(y**T, y, [Integer(1), *alive], [Integer(1), *powers])
+
+
+def _gaps(chain: Chain, rates: Sequence[Expr], continuous: bool) -> list[Expr]:
+    """1 − x_i (discrete) or Σ s_e (continuous) for every interval: what damps in it."""
+    if continuous:
+        return [factor_terms(Add(*(rates[e] for e in interval))) for interval in chain.alive]
+    return [
+        factor_terms(expand(1 - Mul(*(1 - rates[e] for e in interval), evaluate=True)))
+        for interval in chain.alive
+    ]
+
+
+def _spanned(chain: Chain, rates: Sequence[Expr], continuous: bool) -> Expr:
+    return Integer(1) if continuous else Mul(*((1 - rates[e]) ** extra for e, extra in chain.spanned))
+
+
+def _growth(times: TimeSum, rates: Sequence[Expr], continuous: bool, flat: set[int]) -> Expr:
+    """The growth per update: intervals in which only flat edges are alive last ever longer."""
+    growing = Integer(0)
+    steady = [_limit_or_none(branch, rates, continuous) for branch in times.branches]
+    for position, branch in enumerate(times.branches):
+        if not flat & set(branch.edges):
+            continue
+        slope: Expr = Integer(0)
+        for chain in _chains(branch, continuous):
+            gaps = _gaps(chain, rates, continuous)
+            idle = [gap for interval, gap in zip(chain.alive, gaps, strict=True) if set(interval) <= flat]
+            others = [
+                gap for interval, gap in zip(chain.alive, gaps, strict=True) if not set(interval) <= flat
+            ]
+            if len(idle) > 1:
+                raise ValueError(
+                    "the growth per update grows itself: two flat directions meet; no steady drift exists"
+                )
+            if any(_vanishes(gap) for gap in others):
+                raise ValueError("another direction is flat as well; no steady drift exists")
+            if idle:
+                slope = slope + _spanned(chain, rates, continuous) / prod(others, start=Integer(1))
+        if slope == 0:
+            continue
+        rest: list[Any] = [limit for i, limit in enumerate(steady) if i != position]
+        if any(limit is None for limit in rest):
+            raise ValueError("two flat directions grow at once; no steady drift exists")
+        growing = growing + slope * prod(rest, start=Integer(1))
+    return growing
+
+
+def _limit_or_none(branch: Branch, rates: Sequence[Expr], continuous: bool) -> Expr | None:
+    try:
+        return _branch(branch, rates, oo, continuous)
+    except ValueError:
+        return None
+
+
+def divided_difference(
+    function: Expr, variable: Symbol, nodes: Sequence[Expr], images: Sequence[Expr] | None = None
+) -> Expr:
+    """The divided difference of a function at some nodes, equal ones included.
+
+    Σ_g (1/(m_g − 1)!) d^{m_g−1}/dy^{m_g−1} [ f(y) / Π_{h≠g} (y − x_h)^{m_h} ] at y = x_g, over the distinct
+    nodes x_g with multiplicities m_g.
+
+    Args:
+        function: f, an expression in the variable.
+        variable: y.
+        nodes: where the difference is taken.
+        images: f at every node, if there is a nicer way to write it than by substitution.
+
+    Example:
+        >>> from sympy import symbols
+        >>> y, a = symbols("y a")
+        >>> divided_difference(y**3, y, [a, a])
+        3*a**2
+    """
+    if images is None:
+        images = [function.subs(variable, node) for node in nodes]
+    groups: list[tuple[Expr, Expr, int]] = []
+    for node, image in zip(nodes, images, strict=True):
+        for i, (other, known, count) in enumerate(groups):
+            if _vanishes(node - other):
+                groups[i] = (other, known, count + 1)
+                break
+        else:
+            groups.append((node, image, 1))
+    if len(nodes) == 2 and len(groups) == 2:
+        # One event: written as the paper does, (1 − x^T)/(1 − x).
+        return (images[0] - images[1]) / factor_terms(expand(nodes[0] - nodes[1]))
+    total: Expr = Integer(0)
+    for g, (node, image, count) in enumerate(groups):
+        rest = [(other, m) for h, (other, _, m) in enumerate(groups) if h != g]
+        if count == 1:
+            total = total + image / prod((factor(node - other) ** m for other, m in rest), start=Integer(1))
+            continue
+        smooth = function / prod(((variable - other) ** m for other, m in rest), start=Integer(1))
+        total = total + diff(smooth, variable, count - 1).subs(variable, node) / factorial(count - 1)
+    return total
+
+
+def _vanishes(difference: Expr) -> bool:
+    if difference.is_Rational:
+        return difference == 0
+    expanded = expand(difference)
+    return expanded == 0 or (not expanded.free_symbols and simplify(expanded) == 0)

@@ -1,0 +1,1 @@
+"""Formulas on a page: text, LaTeX, SymPy, JSON."""
