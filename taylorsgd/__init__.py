@@ -32,20 +32,15 @@ from taylorsgd.formulas import (
     derive,
 )
 from taylorsgd.landscapes import FiniteLandscape
-from taylorsgd.spacetime import (
-    GD,
+from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
+from taylorsgd.updates import (
     GDC,
-    ODE,
-    SDE,
-    SGD,
     Cosine,
     Descent,
-    Grid,
     HeavyBall,
     ImplicitStep,
     LinearWarmup,
     Nesterov,
-    Replacement,
     SecondOrder,
 )
 

@@ -36,12 +36,13 @@ from taylorsgd.formulas.observables import (
     TrainLoss,
 )
 from taylorsgd.landscapes import FiniteLandscape
-from taylorsgd.spacetime import GD, GDC, ODE, SDE, SGD, Grid, Replacement, Update
+from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
+from taylorsgd.updates import GDC, Update
 from taylorsgd.updates.metrics import exact_metric, one_metric
 
 __all__ = ["perturb"]
 
-RateSchedule = tuple[Rows, ...]
+Schedule = tuple[Rows, ...]
 """The rows in the batch of every update."""
 
 
@@ -180,7 +181,7 @@ def perturb(
 def _mean_over_training_sets(
     local: LocalExpansion,
     training_sets: Iterable[tuple[Rows, Any]],
-    schedules: Mapping[RateSchedule, Fraction],
+    schedules: Mapping[Schedule, Fraction],
     update: Update | None,
     times: tuple[int, ...],
 ) -> list[Series]:
@@ -270,7 +271,7 @@ def _mean_under_flow(local: LocalExpansion) -> list[Series]:
     return means
 
 
-def _schedules(spacetime: Any) -> tuple[int, dict[RateSchedule, Fraction]]:
+def _schedules(spacetime: Any) -> tuple[int, dict[Schedule, Fraction]]:
     """The number of rows, and the probability of every way to fill the batches of all updates."""
     if isinstance(spacetime, Grid):
         columns = list(zip(*spacetime.cells, strict=True))
@@ -295,7 +296,7 @@ def _schedules(spacetime: Any) -> tuple[int, dict[RateSchedule, Fraction]]:
     raise TypeError(f"spacetime={spacetime!r} must be an SGD, GD, Replacement, Grid, ODE or SDE")
 
 
-def _independent(choices: Collection[RateSchedule], times: int) -> dict[RateSchedule, Fraction]:
+def _independent(choices: Collection[Schedule], times: int) -> dict[Schedule, Fraction]:
     """Pieces of a schedule, drawn independently and uniformly one after the other."""
     return {
         tuple(batch for piece in pieces for batch in piece): Fraction(1, len(choices) ** times)

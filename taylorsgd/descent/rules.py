@@ -23,16 +23,8 @@ from jax.scipy.sparse.linalg import cg
 from taylorsgd.landscapes.landscape import PointFunction, weighted_loss
 from taylorsgd.regularizing.loss_surface import squared_norm
 from taylorsgd.regularizing.noise import noise_slope
-from taylorsgd.spacetime import (
-    GDC,
-    Descent,
-    HeavyBall,
-    ImplicitStep,
-    Nesterov,
-    SecondOrder,
-    Spacetime,
-    Update,
-)
+from taylorsgd.spacetime import Spacetime
+from taylorsgd.updates import GDC, Descent, HeavyBall, ImplicitStep, Nesterov, SecondOrder, Update
 
 __all__ = ["AnyUpdate", "form_of", "numbers_of", "update_rule"]
 
@@ -67,7 +59,7 @@ def numbers_of(update: AnyUpdate, spacetime: Spacetime, updates: int) -> dict[st
     metric = getattr(update, "metric", None)
     if metric is not None and metric.free_symbols:
         raise ValueError(f"update={update!r} leaves its metric open; give numbers")
-    rates = update.schedule(updates)
+    rates = update.rates_of(updates)
     for name, number in [*given.items(), *((f"rates[{t}]", rate) for t, rate in enumerate(rates))]:
         if number.free_symbols:
             raise ValueError(f"update={update!r} leaves {name} open in {number}; give a number")

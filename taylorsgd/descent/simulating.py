@@ -32,7 +32,8 @@ from taylorsgd.landscapes.landscape import (
     weighted_loss,
 )
 from taylorsgd.measuring.devices import spread
-from taylorsgd.spacetime import GDC, ODE, SDE, Descent, Spacetime
+from taylorsgd.spacetime import ODE, SDE, Spacetime
+from taylorsgd.updates import GDC, Descent
 
 __all__ = ["simulate"]
 

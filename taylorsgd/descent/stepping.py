@@ -8,7 +8,7 @@ from typing import Any
 from sympy import Expr, Integer
 
 from taylorsgd.descent.local_expansion import LocalExpansion, Rows, Series
-from taylorsgd.spacetime import GDC, Descent, HeavyBall, ImplicitStep, Nesterov, RateSchedule, SecondOrder
+from taylorsgd.updates import GDC, Descent, HeavyBall, ImplicitStep, Nesterov, RateSchedule, SecondOrder
 
 __all__ = ["descend", "numbers_of"]
 

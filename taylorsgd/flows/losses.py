@@ -26,7 +26,7 @@ from taylorsgd.flows.modified import ModifiedFlow, modified_flow
 from taylorsgd.flows.rooted import GRADIENTS, ElementaryDifferentials, Shape, branch
 from taylorsgd.flows.splitting import split
 from taylorsgd.flows.tableau import RungeKutta
-from taylorsgd.updates.rules import Update
+from taylorsgd.updates import Update
 from taylorsgd.writing.page import joined, signed
 
 __all__ = ["ModifiedLoss", "modified_loss"]

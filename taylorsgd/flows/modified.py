@@ -21,7 +21,7 @@ from taylorsgd.flows.rooted import (
 from taylorsgd.flows.splitting import total
 from taylorsgd.flows.tableau import EULER, RungeKutta
 from taylorsgd.formulas.sizes import exact_number
-from taylorsgd.updates.rules import Descent, HeavyBall, ImplicitStep, Update
+from taylorsgd.updates import Descent, HeavyBall, ImplicitStep, Update
 from taylorsgd.writing.page import joined, signed
 
 __all__ = ["ModifiedFlow", "modified_flow"]

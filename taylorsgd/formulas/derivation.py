@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
-from typing import cast
+from typing import Any, cast
 
+from attrs import evolve
 from sympy import QQ, Add, Expr, Integer, factor
 
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
@@ -26,10 +27,9 @@ from taylorsgd.formulas.observables import (
 )
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.formulas.term import AnyValue, Term
-from taylorsgd.formulas.updating import updated_weight
-from taylorsgd.spacetime import Spacetime
-from taylorsgd.spacetime.base import RING, Count
-from taylorsgd.updates.rules import Descent, HeavyBall, Update
+from taylorsgd.formulas.weighing import weighing
+from taylorsgd.spacetime.base import INVERSE_BATCH, INVERSE_ROWS, RING, Count, Spacetime
+from taylorsgd.updates import Descent, Update
 
 __all__ = ["derive", "generalized_diagrams"]
 
@@ -103,78 +103,127 @@ def derive(
     Source: Tenka, Theorem 3 (section B.3), summed over maps instead of embeddings; resummed, Theorem 1.
     """
     if isinstance(update, Descent) and update.metric is not None:
-        plain = Descent(update.rates, update.decay)
+        plain = evolve(update, metric=None)
         formula = derive(observable, spacetime, order, resum=resum, update=plain, penalty=penalty)
         return formula.under(update.metric)
-    roots = _roots(observable)
-    _check(observable, spacetime, order, resum, update)
+    rule = Descent() if update is None else update
+    _check(observable, spacetime, order, resum, rule)
     if penalty is not None:
         _check_penalty(penalty, observable, spacetime, resum)
     times = _times(observable, spacetime)
+    if resum is not None and times is not None:
+        raise NotImplementedError(
+            f"resum={resum!r} of {observable!r} at two times is not derived; leave out resum or times"
+        )
+    if resum is None and spacetime.random and isinstance(observable, Covariance):
+        return _covariance_over_schedules(observable, spacetime, order, rule, penalty)
     if resum is not None:
-        if times is not None:
-            raise NotImplementedError(
-                f"resum={resum!r} of {observable!r} at two times is not derived; leave out resum or times"
-            )
-        return _derive_resummed(observable, spacetime, order, resum == "continuous", _momentum(update, resum))
-    if spacetime.random and isinstance(observable, Covariance):
-        return _covariance_over_schedules(observable, spacetime, order, update, penalty)
-    if times is not None or update is not None and not update.is_plain:
-        return _derive_weighted(observable, spacetime, order, update or Descent(), times, penalty)
-    coefficients: dict[Value, Count] = {}
-    sources: dict[Value, list[Diagram]] = {}
-    marks = [root.mark for root in roots]
-    moments = spacetime.data == "fixed"
-    for d in range(order + 1):
-        for diagram, ties in generalized_diagrams(observable, spacetime, d):
-            weight = spacetime.weight(diagram)
-            if not weight:
-                continue
-            sign = (-1) ** d
-            for root in roots:
-                sign *= root.sign
-            term = weight * (RING.gens[3] ** ties * QQ(sign, diagram.automorphisms))
-            for value in _values(diagram, marks, moments, penalty):
-                coefficients[value] = coefficients.get(value, RING.zero) + term
-                sources.setdefault(value, []).append(diagram)
-    terms = [
-        Term(spacetime.expression(coefficient), value, tuple(sources[value]))
-        for value, coefficient in coefficients.items()
-        if coefficient
-    ]
-    formula = Formula(terms, (spacetime,), _observed(observable, penalty), _indices(roots))
-    return formula.to_cumulants() if moments else formula
+        _check_resummed(spacetime, rule, resum)
+    return _summed_up(observable, spacetime, order, rule, times, resum, penalty)
 
 
-def _derive_weighted(
+def _summed_up(
     observable: AnyObservable,
     spacetime: Spacetime,
     order: int,
-    update: Update,
+    rule: Update,
     times: tuple[Expr, ...] | None,
+    resum: str | None,
     penalty: Observable | None,
 ) -> Formula:
-    """The sum over diagrams with an update rule's Green's functions on their edges, each root at its own time."""
+    """The sum over all diagrams, over all ways to place them, over all times."""
     roots = _roots(observable)
-    marks = [root.mark for root in roots]
-    ancestors = True if update.instant != 0 else None  # an instant edge may join nodes of one part
     moments = spacetime.data == "fixed"
-    found: dict[Value, list[tuple[Expr, Diagram]]] = {}
+    if resum is None:
+        summed = _unresummed(spacetime, rule, times, roots, moments, penalty)
+    else:
+        summed = _resummed(spacetime, rule, resum, roots)
+    ancestors = True if rule.has_instant_edges else None  # an instant edge may join nodes of one part
+    signs = prod(root.sign for root in roots)
+    found: dict[AnyValue, dict[Expr, Count]] = {}
+    sources: dict[AnyValue, dict[Diagram, None]] = {}
     for d in range(order + 1):
         for diagram, ties in generalized_diagrams(observable, spacetime, d, tied_ancestors=ancestors):
-            weight = updated_weight(spacetime, diagram, update, times)
-            if weight == 0:
-                continue
-            sign = prod(root.sign for root in roots) * (-1) ** d
-            shares = spacetime.expression(RING.gens[3] ** ties * QQ(sign, diagram.automorphisms))
-            for value in _values(diagram, marks, moments, penalty):
-                found.setdefault(value, []).append((weight * shares, diagram))
-    terms = (
-        Term(factor(Add(*(weight for weight, _ in summands))), value, tuple(d for _, d in summands))
-        for value, summands in found.items()
-    )
+            share = INVERSE_ROWS**ties * QQ(signs * (-1) ** d, diagram.automorphisms)
+            for count, weight, value in summed(diagram):
+                if count and weight != 0:
+                    counts = found.setdefault(value, {})
+                    counts[weight] = counts.get(weight, RING.zero) + count * share
+                    sources.setdefault(value, {})[diagram] = None
+    terms = []
+    for value, counts in found.items():
+        written = [spacetime.expression(count) * weight for weight, count in counts.items() if count]
+        coefficient = written[0] if written and counts.keys() == {1} else factor(Add(*written))
+        terms.append(Term(coefficient, value, tuple(sources[value])))
     formula = Formula(terms, (spacetime,), _observed(observable, penalty), _indices(roots))
     return formula.to_cumulants() if moments else formula
+
+
+Summed = Callable[[Diagram], Iterator[tuple[Count, Expr, AnyValue]]]
+"""For a diagram the values that it gives, each with a count and an expression that multiply it."""
+
+
+def _unresummed(
+    spacetime: Spacetime,
+    rule: Update,
+    times: tuple[Expr, ...] | None,
+    roots: list[_Root],
+    moments: bool,
+    penalty: Observable | None,
+) -> Summed:
+    """The sums over time go into the coefficient."""
+    weights = weighing(spacetime, rule, times)
+    marks = [root.mark for root in roots]
+
+    def summed(diagram: Diagram) -> Iterator[tuple[Count, Expr, AnyValue]]:
+        values = list(_values(diagram, marks, moments, penalty))
+        for count, weight in weights(diagram):
+            for value in values:
+                yield count, weight, value
+
+    return summed
+
+
+def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[_Root]) -> Summed:
+    """The sums over time stay in the value, of linkless diagrams alone."""
+    marks = [root.mark for root in roots]
+    continuous = resum == "continuous"
+    T = spacetime.sizes["T"]
+
+    def summed(diagram: Diagram) -> Iterator[tuple[Count, Expr, AnyValue]]:
+        if not diagram.is_linkless:
+            return
+        placements = spacetime.placements(diagram)
+        if placements is None:
+            placed: Any = [(INVERSE_BATCH**diagram.order, spacetime.cell_sum())]
+        else:
+            placed = placements
+        for count, times in placed:
+            if times.possible:
+                value: AnyValue = value_of(diagram, marks)
+                if diagram.order:  # without edges nothing depends on T
+                    value = ResummedValue(diagram, marks, times, T, continuous, update=rule)
+                yield count, Integer(1), value
+
+    return summed
+
+
+def _check_resummed(spacetime: Spacetime, rule: Update, resum: str) -> None:
+    supported = (
+        "resum='discrete' for SGD with E=1, GD, and any Grid or SGD with concrete sizes, "
+        "resum='continuous' for SGD with E=1, GD, ODE and SDE"
+    )
+    if spacetime.is_flow and resum == "discrete":
+        raise ValueError(f"resum='discrete': {spacetime} runs in continuous time; use resum='continuous'")
+    placeable = spacetime.placements(Diagram((-1, 0))) is not None
+    if not placeable and (resum == "continuous" or spacetime.random or spacetime.cell_sum() is None):
+        raise NotImplementedError(f"{spacetime} has no {resum} resummation; supported are {supported}")
+    steady = rule.rates is None and not rule.has_instant_edges
+    if not rule.is_plain and not (resum == "discrete" and steady):
+        raise NotImplementedError(
+            f"resum={resum!r} with update={rule!r} is not derived; supported are plain descent, and with "
+            "resum='discrete' rules with memory or decay at constant rates"
+        )
 
 
 def _values(diagram: Diagram, marks: list[str], moments: bool, penalty: Observable | None) -> Iterator[Value]:
@@ -194,7 +243,7 @@ def _covariance_over_schedules(
     observable: Covariance,
     spacetime: Spacetime,
     order: int,
-    update: Update | None,
+    update: Update,
     penalty: Observable | None,
 ) -> Formula:
     """E[ab] − E[a] E[b]. Trees that share no part share the schedule, and so they are correlated."""
@@ -205,7 +254,7 @@ def _covariance_over_schedules(
         a, b = (derive(s, spacetime, order, update=update, penalty=penalty) for s in (pair.a, pair.b))
     else:
         a, b = (
-            _derive_weighted(single, spacetime, order, update or Descent(), (time,), penalty)
+            _summed_up(single, spacetime, order, update, (time,), None, penalty)
             for single, time in zip((pair.a, pair.b), times, strict=True)
         )
     apart = [
@@ -236,44 +285,6 @@ def _times(observable: AnyObservable, spacetime: Spacetime) -> tuple[Expr, Expr]
             f"times={observable.times} of {observable!r} are later than the last of {end} updates"
         )
     return first, second
-
-
-def _momentum(update: Update | None, resum: str) -> Expr:
-    """β of a heavy ball that can be resummed; 0 for plain descent."""
-    if update is None or update.is_plain:
-        return Integer(0)
-    if isinstance(update, HeavyBall) and resum == "discrete" and update.rates is None and update.decay == 0:
-        return update.beta
-    raise NotImplementedError(
-        f"resum={resum!r} with update={update!r} is not derived; supported are plain descent, and with "
-        "resum='discrete' HeavyBall(beta) with neither rates nor decay"
-    )
-
-
-def _derive_resummed(
-    observable: AnyObservable, spacetime: Spacetime, order: int, continuous: bool, momentum: Expr
-) -> Formula:
-    roots = _roots(observable)
-    marks = [root.mark for root in roots]
-    sign = 1
-    for root in roots:
-        sign *= root.sign
-    terms = []
-    for d in range(order + 1):
-        for diagram, ties in generalized_diagrams(observable, spacetime, d):
-            if not diagram.is_linkless:
-                continue
-            factor, times = spacetime.times(diagram, continuous)
-            if not factor or not times.possible:
-                continue
-            weight = factor * RING.gens[3] ** ties * sign * (-1) ** d / diagram.automorphisms
-            value: AnyValue = value_of(diagram, marks)
-            if d:  # without edges nothing depends on T
-                value = ResummedValue(
-                    diagram, marks, times, spacetime.sizes["T"], continuous, momentum=momentum
-                )
-            terms.append(Term(spacetime.expression(weight), value, (diagram,)))
-    return Formula(terms, (spacetime,), _observed(observable), _indices(roots))
 
 
 def generalized_diagrams(
@@ -392,7 +403,7 @@ def _check_penalty(
 
 
 def _check(
-    observable: AnyObservable, spacetime: Spacetime, order: int, resum: str | None, update: Update | None
+    observable: AnyObservable, spacetime: Spacetime, order: int, resum: str | None, update: Update
 ) -> None:
     if resum not in (None, "discrete", "continuous"):
         raise ValueError(f"resum={resum!r} is unknown; give 'discrete', 'continuous' or None")
@@ -400,7 +411,7 @@ def _check(
         raise TypeError(
             f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), ODE(...), SDE(...) or Grid(cells)"
         )
-    if update is not None and not isinstance(update, Update):
+    if not isinstance(update, Update):
         raise TypeError(
             f"update={update!r} is not an update rule; give Descent(...), HeavyBall(beta), Nesterov(beta), "
             "SecondOrder(lam), ImplicitStep(lam) or GDC(B)"

@@ -11,7 +11,7 @@ from sympy import Expr, ImmutableMatrix, Integer, Rational, diff, expand, sympif
 from taylorsgd import symbols
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas.observables import Observable
-from taylorsgd.formulas.propagation import Propagation, contract
+from taylorsgd.formulas.resummed_evaluation import Resummation, contract
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.updates.metrics import exact_metric
 
@@ -48,7 +48,7 @@ def evaluate(
     raising = None if metric is None else np.array(exact_metric(metric, size).tolist(), dtype=object)
     if formula.indices:
         total = ImmutableMatrix.zeros(size, size ** (formula.indices - 1))
-    resummed = Propagation(tensors, observables, rate, raising)
+    resummed = Resummation(tensors, observables, rate, raising)
     for term in formula.terms:
         if isinstance(term.value, ResummedValue):
             try:

@@ -14,7 +14,7 @@ from sympy import Dummy, Expr, Integer, Symbol, factor, limit, oo
 from taylorsgd import symbols
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.resummed_value import ResummedValue
-from taylorsgd.timesums.cells import GridSum
+from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import closed_time_sum
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def formula_drift(formula: Formula) -> Formula:
     terms = []
     for term in formula.terms:
         value = _at_minimum(term, "drift()")
-        if value.momentum != 0:
-            raise NotImplementedError("drift() with momentum is not derived; supported is plain descent")
+        if not value.update.is_plain:
+            raise NotImplementedError("drift() with memory is not derived; supported is plain descent")
         flat = [
             e for node in value.open_indices for e, (_, parent) in enumerate(value.edges) if parent == node
         ]
@@ -63,7 +63,7 @@ def _at_minimum(term: Term, method: str) -> ResummedValue:
             f"{method}: the term {term} is a polynomial in T, which diverges as T -> oo; "
             "derive the formula with resum='discrete' or resum='continuous'"
         )
-    if isinstance(value.times, GridSum):
+    if isinstance(value.times, CellSum):
         raise NotImplementedError(
             f"{method}: a grid of concrete cells has no T to send to infinity; supported are SGD with E=1, GD, "
             "ODE and SDE"

@@ -18,15 +18,17 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from sympy import Expr, S, Symbol, oo
+from sympy import Expr, Symbol, oo
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.diagrams.values import LOSS
-from taylorsgd.spacetime.base import Times
-from taylorsgd.timesums.cells import GridSum
+from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.events import TimeSum
+from taylorsgd.updates import Descent, Update
 
 __all__ = ["ResummedValue"]
+
+PLAIN = Descent()
 
 
 class ResummedValue:
@@ -43,7 +45,7 @@ class ResummedValue:
         T: the number of updates, or `sympy.oo` for the limit.
         continuous: whether sums are integrals and powers of K exponentials.
         drift: whether the value is the growth per update along a flat open index, instead of the sum.
-        momentum: β of the heavy ball.
+        update: the rule, whose memory edges carry besides.
     """
 
     __slots__ = (
@@ -53,18 +55,18 @@ class ResummedValue:
         "continuous",
         "diagram",
         "drift",
-        "momentum",
         "root_marks",
         "times",
+        "update",
     )
 
     diagram: Diagram
     root_marks: tuple[str, ...]
-    times: Times
+    times: TimeSum | CellSum
     T: Expr
     continuous: bool
     drift: bool
-    momentum: Expr
+    update: Update
 
     moments = False
     """A resummed value is always in cumulants."""
@@ -73,11 +75,11 @@ class ResummedValue:
         self,
         diagram: Diagram,
         root_marks: Sequence[str],
-        times: Times,
+        times: TimeSum | CellSum,
         T: Expr,
         continuous: bool,
         drift: bool = False,
-        momentum: Expr = S.Zero,
+        update: Update = PLAIN,
     ) -> None:
         """Keep the parts; the diagram is canonical already."""
         self.diagram = diagram
@@ -86,8 +88,8 @@ class ResummedValue:
         self.T = T
         self.continuous = continuous
         self.drift = drift
-        self.momentum = momentum
-        self._hash = hash((diagram, self.root_marks, times, T, continuous, drift, momentum))
+        self.update = update
+        self._hash = hash((diagram, self.root_marks, times, T, continuous, drift, update))
 
     @property
     def order(self) -> int:
@@ -146,8 +148,8 @@ class ResummedValue:
             str(self.T),
             self.continuous,
             self.drift,
-            repr(self.times) if isinstance(self.times, GridSum) else "",
-            str(self.momentum),
+            repr(self.times) if isinstance(self.times, CellSum) else "",
+            "" if self.update == PLAIN else repr(self.update),
         )
         return (self.order, 1, -len(self.blocks), self.parents, self.parts, self.marks, kind)
 
@@ -160,7 +162,7 @@ class ResummedValue:
     def with_T(self, T: Expr, drift: bool = False) -> ResummedValue:
         """The same sum up to another T, or its drift."""
         return ResummedValue(
-            self.diagram, self.root_marks, self.times, T, self.continuous, drift, self.momentum
+            self.diagram, self.root_marks, self.times, T, self.continuous, drift, self.update
         )
 
     @property
@@ -168,14 +170,14 @@ class ResummedValue:
         """The sum over times in closed form.
 
         Raises:
-            NotImplementedError: on a grid or with momentum, where there is none.
+            NotImplementedError: on a grid or with memory, where there is none.
         """
-        if self.momentum != 0:
+        if not self.update.is_plain:
             raise NotImplementedError(
                 "a sum over times with momentum has no closed form in T and the eigenvalues here; evaluate() computes "
                 "it exactly with the companion matrix of the heavy ball"
             )
-        if isinstance(self.times, GridSum):
+        if isinstance(self.times, CellSum):
             raise NotImplementedError(
                 "a sum over the cells of a grid has no closed form in T and the eigenvalues; "
                 "evaluate() and lower() compute it cell by cell"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import Any
 
 import jax
@@ -44,20 +43,8 @@ class _Walk:
     def __init__(self, times: TimeSum, decay: jax.Array) -> None:
         self.times = times
         self.decay = decay
-        below = [0] * times.events
-        for source, target in times.edges:
-            if target != ROOT:
-                below[target] |= 1 << source
-        self.moves: list[tuple[int, int]] = []  # (down-set, events that happen next), the empty step included
-        self.states = [0]
-        for done in self.states:
-            ready = [i for i, mask in enumerate(below) if not done >> i & 1 and mask & ~done == 0]
-            for count in range(len(ready) + 1):
-                for chosen in combinations(ready, count):
-                    step = sum(1 << event for event in chosen)
-                    self.moves.append((done, step))
-                    if done | step not in self.states:
-                        self.states.append(done | step)
+        self.states = times.lattice.states
+        self.moves = [(done, step) for done in self.states for step in (0, *times.lattice.steps[done])]
 
     def born(self, done: int) -> list[int]:
         return [e for e, (source, _) in enumerate(self.times.edges) if done >> source & 1]

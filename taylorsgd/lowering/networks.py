@@ -29,8 +29,8 @@ from taylorsgd.formulas import Formula
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.lowering.gridsums import Schedules, grid_sum
 from taylorsgd.lowering.timesums import branch_sums, time_sum_limit
-from taylorsgd.timesums.cells import GridSum
-from taylorsgd.timesums.events import TimeSum, times_of_nodes
+from taylorsgd.timesums.cells import CellSum
+from taylorsgd.timesums.events import TimeSum
 
 __all__ = [
     "HESSIAN",
@@ -153,13 +153,10 @@ def make_network(value: Value | ResummedValue, keys: Sequence[PartKey]) -> Netwo
     network = Network(tuple(parts), ends, len(value.edges))
     if isinstance(value, Value):
         return network
-    if isinstance(value.times, GridSum):
-        inner = [node for node, parent in enumerate(value.parents) if parent >= 0]
-        schedules = tuple(
-            (count, tuple(when[node] for node in inner))
-            for count, when in value.times.schedules(value.diagram)
-        )
-        return replace(network, times=times_of_nodes(value.diagram), schedules=schedules)
+    if isinstance(value.times, CellSum):
+        ways = value.times.ways(value.diagram)
+        schedules = tuple((int(way.count), way.cells) for way in ways)
+        return replace(network, times=ways[0].times, schedules=schedules)
     return replace(network, times=value.times, continuous=value.continuous, limit=value.T is oo)
 
 
@@ -255,13 +252,13 @@ def sums_along_edges(
     if network.limit:
         spread = [_along(rates, e, network.edges) for e in range(network.edges)]
         return [(time_sum_limit(network.times, spread, continuous=network.continuous), range(network.edges))]
-    branches = network.times.branches
+    axes = [labels for _, labels, _ in network.times.branches]
     spread = [rates] * network.edges
-    for branch in branches:
-        for axis, e in enumerate(branch.edges):
-            spread[e] = _along(rates, axis, len(branch.edges))
+    for labels in axes:
+        for axis, e in enumerate(labels):
+            spread[e] = _along(rates, axis, len(labels))
     sums = branch_sums(network.times, spread, T, continuous=network.continuous)
-    return [(array, branch.edges) for array, branch in zip(sums, branches, strict=True)]
+    return list(zip(sums, axes, strict=True))
 
 
 def _along(rates: jax.Array, axis: int, count: int) -> jax.Array:

@@ -71,9 +71,9 @@ class LoweredResummed:
     def __init__(self, formula: Formula) -> None:
         """Keep the formula; programs are made for each set of size names when first used."""
         for term in formula.terms:
-            if isinstance(term.value, ResummedValue) and term.value.momentum != 0:
+            if isinstance(term.value, ResummedValue) and not term.value.update.is_plain:
                 raise NotImplementedError(
-                    "a resummed formula with momentum is not lowered; evaluate() computes it exactly"
+                    "a resummed formula with momentum or decay is not lowered; evaluate() computes it exactly"
                 )
             if isinstance(term.value, ResummedValue) and term.value.drift:
                 raise NotImplementedError(

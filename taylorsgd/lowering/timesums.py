@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial, reduce
-from itertools import combinations
 from typing import Any
 
 import jax
@@ -34,7 +33,7 @@ from jax.typing import ArrayLike
 from taylorsgd.lowering.divided import triangular_exponential, triangular_power
 from taylorsgd.lowering.nodes import complement_of_decays, product_of_decays, total_rate
 from taylorsgd.lowering.triangular import Triangle
-from taylorsgd.timesums.events import Branch, TimeSum
+from taylorsgd.timesums.events import TimeSum
 
 __all__ = ["branch_sums", "time_sum", "time_sum_limit"]
 
@@ -139,7 +138,10 @@ def time_sum_limit(structure: TimeSum, rates: Sequence[ArrayLike], *, continuous
     """
     dtype = _dtype(structure, rates)
     arrays = tuple(jnp.asarray(rate, dtype) for rate in rates)
-    limits = [_branch_limit(structure, branch, arrays, dtype, continuous) for branch in structure.branches]
+    limits = [
+        _branch_limit(own, tuple(arrays[e] for e in labels), dtype, continuous)
+        for _, labels, own in structure.branches
+    ]
     return reduce(jnp.multiply, limits, jnp.ones((), dtype))
 
 
@@ -147,16 +149,18 @@ def time_sum_limit(structure: TimeSum, rates: Sequence[ArrayLike], *, continuous
 def _branch_sums(
     structure: TimeSum, rates: tuple[Array, ...], T: Array, continuous: bool
 ) -> tuple[Array, ...]:
-    return tuple(_branch_sum(structure, branch, rates, T, continuous) for branch in structure.branches)
+    return tuple(
+        _branch_sum(own, tuple(rates[e] for e in labels), T, continuous)
+        for _, labels, own in structure.branches
+    )
 
 
-def _branch_sum(
-    structure: TimeSum, branch: Branch, rates: tuple[Array, ...], T: Array, continuous: bool
-) -> Array:
-    if not branch.chains:
-        dtype = jnp.result_type(*rates)
-        return jnp.zeros(jnp.broadcast_shapes(T.shape, *(rates[e].shape for e in branch.edges)), dtype)
-    steps = _steps(structure, branch, continuous)
+def _branch_sum(own: TimeSum, rates: tuple[Array, ...], T: Array, continuous: bool) -> Array:
+    if not own.possible:
+        return jnp.zeros(
+            jnp.broadcast_shapes(T.shape, *(rate.shape for rate in rates)), jnp.result_type(*rates)
+        )
+    steps = _steps(own, continuous)
     alive = [tuple(rates[e] for e in edges) for edges in steps.alive]
     if continuous:
         return triangular_exponential(steps.triangle, [-total_rate(interval) for interval in alive], T)
@@ -164,13 +168,11 @@ def _branch_sum(
     return triangular_power(steps.triangle, nodes, _couplings(steps, rates), T)
 
 
-def _branch_limit(
-    structure: TimeSum, branch: Branch, rates: tuple[Array, ...], dtype: Any, continuous: bool
-) -> Array:
+def _branch_limit(own: TimeSum, rates: tuple[Array, ...], dtype: Any, continuous: bool) -> Array:
     """The same for 1/(1 − M), or −1/M: each state once, the last first."""
-    if not branch.chains:
+    if not own.possible:
         return jnp.zeros((), dtype)
-    steps = _steps(structure, branch, continuous)
+    steps = _steps(own, continuous)
     lost = total_rate if continuous else complement_of_decays
     limits = {steps.triangle.size - 1: jnp.ones((), dtype)}
     couplings = dict(zip(steps.triangle.moves, _couplings(steps, rates), strict=True))
@@ -189,8 +191,8 @@ class _Steps:
     """How the events of a branch come to lie in the past, a set of them after the other.
 
     Attributes:
-        triangle: the sets and the steps between them.
-        alive: for every set but the empty one the edges alive after it.
+        triangle: the down-sets and the steps between them.
+        alive: for every down-set but the empty one the edges alive after it.
         kept: for every step the edges alive before and after it; there are none if continuous.
     """
 
@@ -200,31 +202,22 @@ class _Steps:
 
 
 @lru_cache(maxsize=1024)
-def _steps(structure: TimeSum, branch: Branch, continuous: bool) -> _Steps:
-    edges = [(label, *structure.edges[label]) for label in branch.edges]
-    events = sorted({source for _, source, _ in edges})
-    sources = {event: {source for _, source, target in edges if target == event} for event in events}
-    pasts = [
-        past
-        for size in range(len(events) + 1)
-        for past in map(frozenset, combinations(events, size))
-        if all(sources[event] <= past for event in past)
-    ]
-    alive = [
-        frozenset(label for label, source, target in edges if source in past and target not in past)
-        for past in pasts
-    ]
+def _steps(own: TimeSum, continuous: bool) -> _Steps:
+    states = own.lattice.states
+    place = {state: i for i, state in enumerate(states)}
     moves = [
-        (i, j)
-        for i, before in enumerate(pasts)
-        for j, after in enumerate(pasts)
-        if before < after
-        and all(sources[event] <= before for event in after - before)
-        and (len(after - before) == 1 or not continuous)
+        (state, state | step)
+        for state in states
+        for step in own.lattice.steps[state]
+        if step.bit_count() == 1 or not continuous
     ]
-    kept = [() if continuous else tuple(sorted(alive[i] & alive[j])) for i, j in moves]
+    moves.sort(key=lambda move: (place[move[0]], place[move[1]]))
+    alive = {state: own.alive(state) for state in states}
+    kept = [() if continuous else tuple(sorted({*alive[a]} & {*alive[b]})) for a, b in moves]
     return _Steps(
-        Triangle(len(pasts), tuple(moves)), tuple(tuple(sorted(labels)) for labels in alive[1:]), tuple(kept)
+        Triangle(len(states), tuple((place[a], place[b]) for a, b in moves)),
+        tuple(alive[state] for state in states[1:]),
+        tuple(kept),
     )
 
 

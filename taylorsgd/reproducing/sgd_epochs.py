@@ -23,7 +23,8 @@ from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.parts import Parts
 from taylorsgd.reproducing.sgd_test_loss import DATA
 from taylorsgd.reproducing.trends import LEVEL
-from taylorsgd.spacetime import SGD, Descent
+from taylorsgd.spacetime import SGD
+from taylorsgd.updates import Descent
 
 __all__ = ["EXPERIMENT", "EpochSize", "more_epochs"]
 

@@ -21,7 +21,8 @@ from taylorsgd.reproducing.images import Images
 from taylorsgd.reproducing.parts import Parts
 from taylorsgd.reproducing.sgd_test_loss import DATA
 from taylorsgd.reproducing.trends import LEVEL
-from taylorsgd.spacetime import GD, GDC, SGD
+from taylorsgd.spacetime import GD, SGD
+from taylorsgd.updates import GDC
 
 __all__ = ["EXPERIMENT", "GdcSize"]
 

@@ -30,29 +30,9 @@ a quotient of two.
 
 from taylorsgd.spacetime.base import Spacetime
 from taylorsgd.spacetime.continuous import ODE, SDE
+from taylorsgd.spacetime.gd import GD
 from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.replacement import Replacement
-from taylorsgd.spacetime.sgd import GD, SGD
-from taylorsgd.updates.gdc import GDC
-from taylorsgd.updates.rates import Cosine, LinearWarmup, RateSchedule
-from taylorsgd.updates.rules import Descent, HeavyBall, ImplicitStep, Nesterov, SecondOrder, Update
+from taylorsgd.spacetime.sgd import SGD
 
-__all__ = [
-    "GD",
-    "GDC",
-    "ODE",
-    "SDE",
-    "SGD",
-    "Cosine",
-    "Descent",
-    "Grid",
-    "HeavyBall",
-    "ImplicitStep",
-    "LinearWarmup",
-    "Nesterov",
-    "Replacement",
-    "RateSchedule",
-    "SecondOrder",
-    "Spacetime",
-    "Update",
-]
+__all__ = ["GD", "ODE", "SDE", "SGD", "Grid", "Replacement", "Spacetime"]

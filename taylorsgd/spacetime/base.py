@@ -3,71 +3,83 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from functools import cache
-from typing import Any, ClassVar, Self, SupportsIndex
+from itertools import product
+from math import factorial, prod
+from typing import Any, ClassVar, NamedTuple, Self, SupportsIndex
 
+from attrs import evolve, fields
 from sympy import QQ, Expr, Integer, Rational, Symbol, factor, sympify
 from sympy.polys.fields import FracElement
 from sympy.polys.rings import PolyElement, ring
 
 from taylorsgd.diagrams import Diagram
-from taylorsgd.timesums.cells import GridSum
-from taylorsgd.timesums.events import TimeSum
+from taylorsgd.timesums.cells import CellSum, Way
+from taylorsgd.timesums.events import TimeSum, sum_of_events
+from taylorsgd.timesums.orders import surjections
 
 __all__ = [
+    "BATCHES",
+    "EPOCHS",
     "FIELD",
-    "RESUMMED",
+    "INVERSE_BATCH",
+    "INVERSE_ROWS",
     "RING",
+    "Batches",
     "Count",
+    "Placement",
     "Size",
     "Spacetime",
     "binomial_polynomial",
-    "check_data",
-    "inverse_batch",
+    "fresh_or_fixed",
+    "placed_nodes",
+    "placed_parts",
+    "row_ways",
     "size",
 ]
 
 Size = SupportsIndex | Expr | None
 """What a constructor takes for a size: an integer, an expression, or None for the symbol."""
 
+Batches = tuple[tuple[int, ...], ...]
+"""The rows in the batch of every update."""
+
 Count = PolyElement | FracElement
 """A count: an element of `RING` or of its field."""
 
-Times = TimeSum | GridSum
-"""A sum over the times of a diagram's nodes: in closed form, or cell by cell."""
-
-RING, _n, _e, _b, _c = ring("n,e,b,c", QQ)
+RING, BATCHES, EPOCHS, INVERSE_BATCH, INVERSE_ROWS = ring("n,e,b,c", QQ)
 """Exact counts: polynomials in n (batches per epoch; the time T of a flow), e (epochs), b = 1/B, c = 1/N."""
 FIELD = RING.to_field()
 """Quotients of these, where averages over orders bring 1/(N − 1)."""
 
 
-RESUMMED = (
-    "resum='discrete' for SGD with E=1, GD, and any Grid or SGD with concrete sizes, "
-    "resum='continuous' for SGD with E=1, GD, ODE and SDE"
-)
-"""Where resummation is supported, for error messages."""
+class Placement(NamedTuple):
+    """One way to place a diagram whatever the sizes are.
+
+    Attributes:
+        count: what multiplies the sum over times, an element of `RING`.
+        times: the events that the diagram's nodes make, and the edges between them.
+    """
+
+    count: PolyElement
+    times: TimeSum
 
 
 @cache
-def binomial_polynomial(generator: int, k: int) -> PolyElement:
-    """The binomial coefficient C(x, k) as a polynomial in the given generator of `RING`."""
-    x = RING.gens[generator]
-    product = RING.one
-    for i in range(k):
-        product = product * (x - i) / (i + 1)
-    return product
-
-
-def inverse_batch(power: int) -> PolyElement:
-    """The power b^power, that is 1/B^power."""
-    return _b**power
+def binomial_polynomial(x: PolyElement, k: int) -> PolyElement:
+    """The binomial coefficient C(x, k) as a polynomial in a generator of `RING`."""
+    binomial: Any = prod(((x - i) / (i + 1) for i in range(k)), start=RING.one)
+    return binomial
 
 
 class Spacetime(ABC):
-    """The cells in which an optimizer's updates meet training points; a frozen dataclass of its sizes."""
+    """The cells in which an optimizer's updates meet training points; a frozen class of its sizes.
+
+    A spacetime says how a diagram may be placed in it: `placements` in the symbols of its sizes, `ways` where these
+    are numbers, and `histories` from its plain definition, which the others are tested against.
+    """
 
     tied_ancestors: ClassVar[bool] = True
     """Whether a diagram with a node tied to its own ancestor can have embeddings."""
@@ -75,34 +87,73 @@ class Spacetime(ABC):
     """The most nodes in a part of a diagram with embeddings; None for no limit."""
     has_training_set: ClassVar[bool] = True
     """Whether there are training points to take a training loss on."""
+    is_flow: ClassVar[bool] = False
+    """Whether time flows, and sums over it are integrals."""
+    clock: ClassVar[PolyElement] = BATCHES
+    """The generator of `RING` that stands for T in placements."""
 
     random: bool = False
     """Whether chance fills the batches: then trees without a common part are correlated, too."""
     data: str = "fresh"
     """Whether training sets are averaged over ("fresh"), or the landscape is the one training set ("fixed")."""
 
-    @abstractmethod
+    def placements(
+        self, diagram: Diagram, instant: frozenset[int] = frozenset()
+    ) -> Iterator[Placement] | None:
+        """Yield the ways to place a diagram, if events need no other times than 0, …, T − 1, or a flow's.
+
+        Args:
+            diagram: the diagram.
+            instant: nodes whose outgoing edges carry no time.
+
+        Returns:
+            The placements, whose sums over times are to be multiplied by their counts and added up to Z(D) / B^|D|;
+            None where times have more structure, as in several epochs.
+        """
+        return None
+
+    def ways(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Way]:
+        """Yield the ways to place a diagram where all sizes are numbers; they add up to Z(D).
+
+        With fixed data they multiply the product of the parts' empirical moments.
+
+        Raises:
+            NotImplementedError: for dynamics without cells.
+        """
+        raise NotImplementedError(f"{self} has no cells; supported are SGD, GD, Replacement and Grid")
+
+    def histories(self) -> Iterator[tuple[Fraction, Batches]]:
+        """Yield every sequence of batches with its chance, by definition; slow, and all sizes must be numbers.
+
+        Raises:
+            NotImplementedError: for dynamics without batches.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no batches; supported are SGD, GD, Replacement and Grid"
+        )
+
     def weight(self, diagram: Diagram) -> Count:
         """Z(D) / B^|D| as an element of `RING` or its field.
 
         With fixed data, what multiplies the product of the parts' empirical moments instead.
         """
+        placements = self.placements(diagram)
+        assert placements is not None
+        return sum((count * self.orders(times) for count, times in placements), RING.zero)
 
-    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
-        """Which times resummation sums over, and the factor in front of that sum.
+    def orders(self, times: TimeSum) -> PolyElement:
+        """In how many ways events can be put at times, or the volume of those in a flow."""
+        levels = surjections(times.lattice.below)
+        if levels is None:
+            return RING.zero
+        if self.is_flow:  # only those without ties have volume
+            return self.clock**times.events * levels[-1] / factorial(times.events)
+        return sum((binomial_polynomial(self.clock, k) * s for k, s in enumerate(levels) if s), RING.zero)
 
-        Args:
-            diagram: a linkless diagram.
-            continuous: whether sums over times are to be integrals.
-
-        Returns:
-            What multiplies the sum over times, an element of `RING`, and the sum itself.
-
-        Raises:
-            ValueError: if the dynamics have no such sum by their nature.
-            NotImplementedError: if it has no closed form here.
-        """
-        raise NotImplementedError(f"{self} has no resummed form; supported are {RESUMMED}")
+    def cell_sum(self) -> CellSum | None:
+        """The sum over the cells of this run; None if a size is a symbol, or there are no cells."""
+        known = all(size.is_number for size in self.sizes.values())
+        return CellSum(self) if known and not self.is_flow else None
 
     @property
     @abstractmethod
@@ -154,49 +205,95 @@ class Spacetime(ABC):
 
     def __repr__(self) -> str:
         """The constructor's call, without what has its default."""
-        entries = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        entries = {field.name: getattr(self, field.name) for field in fields(type(self))}
         shown = {name: value for name, value in entries.items() if value is not False and value != "fresh"}
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in shown.items())})"
 
     def substitute(self, values: Mapping[Any, Any]) -> Self:
         """The same dynamics with some symbols of its sizes replaced."""
-        constructor: dict[str, Any] = {}
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            constructor[field.name] = (
-                value.subs(values, simultaneous=True) if isinstance(value, Expr) else value
-            )
-        return type(self)(**constructor)
+        changed = {
+            field.name: value.subs(values, simultaneous=True)
+            for field in fields(type(self))
+            if isinstance(value := getattr(self, field.name), Expr)
+        }
+        return evolve(self, **changed)
 
 
-def size(name: str, value: Any, symbol: Symbol, least: int) -> Expr:
-    """Turn a constructor argument into an exact size.
+def placed_parts(diagram: Diagram, instant: frozenset[int]) -> Iterator[Placement]:
+    """Yield the one way to place a diagram where each part has a time: one epoch, and the SDE."""
+    times = sum_of_events(diagram, diagram.inner_blocks, instant)
+    if times is not None:
+        yield Placement(INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks)), times)
+
+
+def placed_nodes(diagram: Diagram, instant: frozenset[int]) -> Iterator[Placement]:
+    """Yield the one way to place a diagram where each node has a time of its own: GD, and the ODE."""
+    times = sum_of_events(diagram, (), instant)
+    assert times is not None
+    yield Placement(INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks)), times)
+
+
+def row_ways(
+    diagram: Diagram, instant: frozenset[int], rows: Mapping[tuple[int, ...], int], batch: int
+) -> Iterator[Way]:
+    """Yield the ways to place a diagram in a fixed grid: every tied part chooses a row.
+
+    Args:
+        diagram: the diagram.
+        instant: nodes whose outgoing edges carry no time.
+        rows: for every kind of row, 0 or 1 at every update, how many are alike.
+        batch: B, the cells at every update that a node which is alone may be in.
+    """
+    times = sum_of_events(diagram, (), instant)
+    assert times is not None
+    anywhere = (batch,) * len(next(iter(rows)))
+    tied = [block for block in diagram.inner_blocks if len(block) > 1]
+    event_of = [source for source, _ in times.edges]
+    for chosen in product(rows, repeat=len(tied)):
+        row_of = {node: row for row, block in zip(chosen, tied, strict=True) for node in block}
+        cells = [(1,) * len(anywhere)] * times.events
+        for node, event in zip(diagram.inner_nodes, event_of, strict=True):
+            own = row_of.get(node, anywhere)
+            cells[event] = tuple(a * b for a, b in zip(cells[event], own, strict=True))
+        yield Way(Fraction(prod(rows[row] for row in chosen)), times, tuple(cells))
+
+
+def size(name: str, symbol: Symbol, least: int) -> Callable[[Any], Expr]:
+    """Make the converter of a constructor's argument to an exact size.
 
     Args:
         name: the argument's name, for the error.
-        value: None for the symbol, an integer, or a SymPy expression.
         symbol: what None means.
         least: the smallest integer allowed.
 
-    Raises:
-        TypeError: if `value` is neither an integer nor a SymPy expression.
-        ValueError: if it is a number that is no integer or is too small.
+    Returns:
+        A function of None for the symbol, an integer, or a SymPy expression, which raises a TypeError if it is
+        neither, and a ValueError if it is a number that is no integer or is too small.
+
+    Example:
+        >>> from taylorsgd.symbols import N
+        >>> size("N", N, 1)(None), size("N", N, 1)(7)
+        (N, 7)
     """
-    if value is None:
-        return symbol
-    if isinstance(value, bool) or not (isinstance(value, (int, Expr)) or _is_integer(value)):
-        raise TypeError(
-            f"{name}={value!r} is not a size; it must be an integer of at least {least}, "
-            f"a SymPy expression, or None for the symbol {symbol}"
-        )
-    expression: Any = sympify(int(value)) if _is_integer(value) else value
-    if expression.is_number and not (expression.is_Integer and expression >= least):
-        raise ValueError(f"{name}={value} is impossible; it must be an integer of at least {least}")
-    return expression
+
+    def convert(value: Any) -> Expr:
+        if value is None:
+            return symbol
+        if isinstance(value, bool) or not (isinstance(value, (int, Expr)) or hasattr(value, "__index__")):
+            raise TypeError(
+                f"{name}={value!r} is not a size; it must be an integer of at least {least}, "
+                f"a SymPy expression, or None for the symbol {symbol}"
+            )
+        expression: Any = sympify(int(value)) if hasattr(value, "__index__") else value
+        if expression.is_number and not (expression.is_Integer and expression >= least):
+            raise ValueError(f"{name}={value} is impossible; it must be an integer of at least {least}")
+        return expression
+
+    return convert
 
 
-def check_data(data: Any) -> None:
-    """Raise unless `data` is "fresh" or "fixed".
+def fresh_or_fixed(_: Any, __: Any, data: Any) -> None:
+    """Check that `data` is "fresh" or "fixed", as attrs does.
 
     Raises:
         ValueError: otherwise.
@@ -205,7 +302,3 @@ def check_data(data: Any) -> None:
         raise ValueError(
             f"data={data!r} is unknown; give 'fresh' (average over training sets) or 'fixed' (over the order alone)"
         )
-
-
-def _is_integer(value: Any) -> bool:
-    return hasattr(value, "__index__")

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import factorial
+from collections.abc import Iterator
 from typing import ClassVar
 
+from attrs import field, frozen
 from sympy import Expr, Integer
-from sympy.polys.rings import PolyElement
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
-from taylorsgd.spacetime.base import RING, Size, Spacetime, Times, inverse_batch, size
-from taylorsgd.timesums.events import times_of_nodes, times_of_parts
-from taylorsgd.timesums.orders import levels_of_parts, levels_of_tree
+from taylorsgd.spacetime.base import Placement, Spacetime, placed_nodes, placed_parts, size
 
 __all__ = ["ODE", "SDE"]
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@frozen(repr=False)
 class ODE(Spacetime):
     """Gradient flow dθ = −η ∇l dt for a time T: noiseless, and without a training set.
 
@@ -31,36 +28,27 @@ class ODE(Spacetime):
         ValueError: if T is negative.
     """
 
-    T: Expr
+    T: Expr = field(default=None, converter=size("T", symbols.T, 0))
 
     largest_part: ClassVar[int | None] = 1
     has_training_set: ClassVar[bool] = False
-
-    def __init__(self, T: Size = None) -> None:
-        """Check the time."""
-        object.__setattr__(self, "T", size("T", T, symbols.T, 0))
+    is_flow: ClassVar[bool] = True
 
     @property
     def sizes(self) -> dict[str, Expr]:
         """The time T."""
         return {"T": self.T}
 
-    def weight(self, diagram: Diagram) -> PolyElement:
-        """The volume of the embeddings of D, T^d/d! for every linear extension of the tree."""
-        if len(diagram.inner_blocks) < diagram.order:
-            return RING.zero
-        return _volume(levels_of_tree(diagram))
-
-    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
-        """Integrals over the nodes' times."""
-        _check_continuous(self, continuous)
-        return RING(len(diagram.inner_blocks) == diagram.order), times_of_nodes(diagram)
+    def placements(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Placement]:
+        """Every node has its own time; nothing is tied."""
+        if len(diagram.inner_blocks) == diagram.order:
+            yield from placed_nodes(diagram, instant)
 
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         return self.T, Integer(1), Integer(1), Integer(1)
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@frozen(repr=False)
 class SDE(Spacetime):
     """The diffusion dθ = −η ∇l dt + η √(C(θ)/B) dW (Itô) for a time T: Gaussian, uncorrelated noise.
 
@@ -76,49 +64,23 @@ class SDE(Spacetime):
         ValueError: if a size is impossible.
     """
 
-    T: Expr
-    B: Expr
+    T: Expr = field(default=None, converter=size("T", symbols.T, 0))
+    B: Expr = field(default=None, converter=size("B", symbols.B, 1))
 
     tied_ancestors: ClassVar[bool] = False
     largest_part: ClassVar[int | None] = 2
     has_training_set: ClassVar[bool] = False
-
-    def __init__(self, T: Size = None, B: Size = None) -> None:
-        """Check the sizes."""
-        object.__setattr__(self, "T", size("T", T, symbols.T, 0))
-        object.__setattr__(self, "B", size("B", B, symbols.B, 1))
+    is_flow: ClassVar[bool] = True
 
     @property
     def sizes(self) -> dict[str, Expr]:
         """The time T and the batch size B."""
         return {"T": self.T, "B": self.B}
 
-    def weight(self, diagram: Diagram) -> PolyElement:
-        """The volume of the embeddings of D over B^d: each tied pair shares one time and gives 1/B."""
-        if any(len(block) > 2 for block in diagram.inner_blocks):
-            return RING.zero
-        levels = levels_of_parts(diagram)
-        if levels is None:
-            return RING.zero
-        return _volume(levels) * inverse_batch(diagram.order - len(diagram.inner_blocks))
-
-    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
-        """Integrals over the parts' times."""
-        _check_continuous(self, continuous)
-        if any(len(block) > 2 for block in diagram.inner_blocks):
-            return RING.zero, times_of_parts(diagram)
-        return inverse_batch(diagram.order - len(diagram.inner_blocks)), times_of_parts(diagram)
+    def placements(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Placement]:
+        """Each tied pair shares one time and gives 1/B."""
+        if all(len(block) <= 2 for block in diagram.inner_blocks):
+            yield from placed_parts(diagram, instant)
 
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         return self.T, Integer(1), 1 / self.B, Integer(1)
-
-
-def _check_continuous(spacetime: Spacetime, continuous: bool) -> None:
-    if not continuous:
-        raise ValueError(f"resum='discrete': {spacetime} runs in continuous time; use resum='continuous'")
-
-
-def _volume(levels: tuple[int, ...]) -> PolyElement:
-    """Linear extensions · T^k/k!: of the ways to order k events, only those without ties have volume."""
-    k = len(levels) - 1
-    return RING.gens[0] ** k * levels[k] / factorial(k)

@@ -22,7 +22,7 @@ from itertools import accumulate
 from sympy.polys.rings import PolyElement
 
 from taylorsgd.diagrams import Diagram
-from taylorsgd.spacetime.base import RING, binomial_polynomial
+from taylorsgd.spacetime.base import BATCHES, EPOCHS, RING, binomial_polynomial
 from taylorsgd.timesums.orders import weak_orderings
 
 __all__ = ["epoch_count"]
@@ -50,10 +50,10 @@ def epoch_count(diagram: Diagram) -> PolyElement:
         patterns[levels, weak] += 1
     total = RING.zero
     for (levels, weak), number in patterns.items():
-        batches = binomial_polynomial(0, levels) * number
+        batches = binomial_polynomial(BATCHES, levels) * number
         for j, difference in enumerate(_epoch_differences(parents, weak)):
             if difference:
-                total = total + batches * binomial_polynomial(1, j) * difference
+                total = total + batches * binomial_polynomial(EPOCHS, j) * difference
     return total
 
 

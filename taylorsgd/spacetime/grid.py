@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from typing import Any
 
+from attrs import field, frozen
 from sympy import Expr, Integer, Rational
 from sympy.polys.rings import PolyElement
 
 from taylorsgd.diagrams import Diagram
-from taylorsgd.spacetime.base import RESUMMED, RING, Spacetime, Times
-from taylorsgd.timesums.cells import GridSum
-from taylorsgd.updates.rules import Update
+from taylorsgd.spacetime.base import RING, Batches, Spacetime, Way, row_ways
+from taylorsgd.timesums.walking import plain_system, scan
 
 __all__ = ["Grid"]
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@frozen(repr=False)
 class Grid(Spacetime):
     """Descent on any N × T grid of cells: row n is in the batch of update t where `cells[n][t]` is true.
 
@@ -39,11 +40,7 @@ class Grid(Spacetime):
         □■□■
     """
 
-    cells: tuple[tuple[bool, ...], ...]
-
-    def __init__(self, cells: Iterable[Iterable[Any]]) -> None:
-        """Check that the cells are a spacetime."""
-        object.__setattr__(self, "cells", _checked(cells))
+    cells: tuple[tuple[bool, ...], ...] = field(converter=lambda cells: _checked(cells))
 
     @property
     def N(self) -> int:
@@ -72,76 +69,17 @@ class Grid(Spacetime):
 
     def weight(self, diagram: Diagram) -> PolyElement:
         """Z(D) / B^|D| as an element of `RING`: a number."""
-        return RING(self.count(diagram)) / self.B**diagram.order
+        ends, system = [self.T] * diagram.order, plain_system(self.T)
+        total = sum(way.count * scan(way, system, ends) for way in self.ways(diagram))
+        return RING(int(total)) / self.B**diagram.order
 
-    def count(self, diagram: Diagram) -> int:
-        """Z(D) as an integer."""
-        filled = sum(map(sum, self.cells))
-        # No sum can exceed cells^nodes; beyond int64 it is done on Python's integers.
-        exact = filled**diagram.order >= 2**62
-        earlier = [[int(t < later) for later in range(self.T)] for t in range(self.T)]
-        return int(
-            self._contracted(diagram, dict.fromkeys(range(len(diagram.parents)), earlier), None, exact)
-        )
+    def ways(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Way]:
+        """Every tied part chooses a row; equal rows count together."""
+        return row_ways(diagram, instant, Counter(tuple(map(int, row)) for row in self.cells), self.B)
 
-    def weighted_count(self, diagram: Diagram, update: Update, ends: Sequence[int] | None = None) -> Expr:
-        """The sum over all maps of the product of what the edges carry under an update rule.
-
-        Args:
-            diagram: the diagram.
-            update: the rule.
-            ends: the time at which each root sits; None for T.
-
-        Example:
-            >>> import taylorsgd as ts
-            >>> chain = ts.Diagram((-1, 0, 1))
-            >>> ts.Grid([[1, 0], [0, 1]]).weighted_count(chain, ts.HeavyBall(3))
-            1
-        """
-        domain, between, into = update.edges(self.T, ends or [self.T] * len(diagram.roots))
-        together = [
-            [domain.one if t == later else domain.zero for later in range(self.T)] for t in range(self.T)
-        ]
-        last = {node: into[diagram.tree_of[node]] for node in range(len(diagram.parents))}
-        total: Expr = Integer(0)
-        for instant in update.instant_edges(diagram):
-            edges = {node: together if node in instant else between for node in range(len(diagram.parents))}
-            count = domain.convert(self._contracted(diagram, edges, last, exact=True))
-            total = total + update.instant ** len(instant) * domain.to_sympy(count)
-        return total
-
-    def _contracted(self, diagram: Diagram, between: Mapping[int, Any], last: Any, exact: bool) -> Any:
-        """The sum over all maps as one tensor contraction.
-
-        With A the cells, L_v[t, t'] what the edge that leaves v carries between times and l_v[t] one to a
-        root, it is Σ Π_nodes A[row of part, t_v] Π_edges L_v[t_v, t_w] Π_edges to a root l_v[t_v].
-        """
-        import numpy as np
-
-        kind = object if exact else np.int64
-        inner = [node for node, parent in enumerate(diagram.parents) if parent >= 0]
-        if not inner:
-            return 1
-        # A last axis of length 1 stays open: NumPy would turn a scalar of Python integers back into int64.
-        cells = np.array(self.cells, dtype=kind)[..., None]
-        kept = len(diagram.inner_blocks) + len(inner)
-        row = {node: i for i, block in enumerate(diagram.inner_blocks) for node in block}
-        time = {node: len(diagram.inner_blocks) + i for i, node in enumerate(inner)}
-        operands: list[Any] = []
-        for node in inner:
-            operands += [cells, [row[node], time[node], kept]]
-            parent = diagram.parents[node]
-            if diagram.parents[parent] >= 0:
-                operands += [np.array(between[node], dtype=kind)[..., None], [time[node], time[parent], kept]]
-            elif last is not None:
-                operands += [np.array(last[node], dtype=kind)[..., None], [time[node], kept]]
-        return np.einsum(*operands, [kept], optimize="greedy")[0]
-
-    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
-        """The sum over cells."""
-        if continuous:
-            raise NotImplementedError(f"a Grid has no continuous resummation; supported are {RESUMMED}")
-        return RING(1) / self.B**diagram.order, GridSum(self.cells)
+    def histories(self) -> Iterator[tuple[Fraction, Batches]]:
+        """The rows of every column."""
+        yield Fraction(1), tuple(tuple(n for n in range(self.N) if self.cells[n][t]) for t in range(self.T))
 
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         # A count on a grid is a number: only 1/B (for Z itself) and 1/N (for tied roots) are asked for.

@@ -11,21 +11,25 @@ independent draw: then A(ρ) itself multiplies the empirical moments of the part
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import product
 
+from attrs import field, frozen
 from sympy import Expr, Integer
 from sympy.polys.rings import PolyElement
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
-from taylorsgd.diagrams.partitions import set_partitions
-from taylorsgd.spacetime.base import RING, Size, Spacetime, check_data, size
+from taylorsgd.diagrams.partitions import components, set_partitions
+from taylorsgd.spacetime.base import INVERSE_ROWS, RING, Batches, Spacetime, Way, fresh_or_fixed, size
 from taylorsgd.spacetime.shuffling import dealt, translated
+from taylorsgd.timesums.events import sum_of_events
 
 __all__ = ["Replacement"]
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@frozen(repr=False)
 class Replacement(Spacetime):
     """SGD on N training points, every batch of B drawn from them independently and with replacement.
 
@@ -48,19 +52,12 @@ class Replacement(Spacetime):
         T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T*(T - 1)/(4*N) ∇_μ C^ν_ν G^μ + T*(N + T - 1)/(2*N) C_μν H^μν
     """
 
-    N: Expr
-    B: Expr
-    T: Expr
-    data: str
-    random = True
+    N: Expr = field(default=None, converter=size("N", symbols.N, 1))
+    B: Expr = field(default=None, converter=size("B", symbols.B, 1))
+    T: Expr = field(default=None, converter=size("T", symbols.T, 0))
+    data: str = field(default="fresh", validator=fresh_or_fixed)
 
-    def __init__(self, N: Size = None, B: Size = None, T: Size = None, data: str = "fresh") -> None:
-        """Check the sizes."""
-        object.__setattr__(self, "N", size("N", N, symbols.N, 1))
-        object.__setattr__(self, "B", size("B", B, symbols.B, 1))
-        object.__setattr__(self, "T", size("T", T, symbols.T, 0))
-        check_data(data)
-        object.__setattr__(self, "data", data)
+    random = True
 
     @property
     def sizes(self) -> dict[str, Expr]:
@@ -75,37 +72,43 @@ class Replacement(Spacetime):
 
     def weight(self, diagram: Diagram) -> PolyElement:
         """Z̄(D) / B^|D| as an element of `RING`, with n for T."""
-        inner = [node for node, parent in enumerate(diagram.parents) if parent >= 0]
-        if self.data == "fixed":
-            return self._slots(diagram, diagram.inner_blocks)
         total = RING.zero
-        for slots in set_partitions(inner):
-            count = self._slots(diagram, slots)
-            if count:
-                merged = _components(slots, diagram.inner_blocks)
-                total = total + count * RING.gens[3] ** (len(slots) - merged)
+        for slots, joins in self._slots(diagram):
+            times = sum_of_events(diagram, slots)
+            if times is not None:
+                dealt_out = translated(dealt(times.lattice.below), diagram.order)
+                total = total + dealt_out * INVERSE_ROWS**joins
         return total
 
-    def _slots(self, diagram: Diagram, slots: tuple[tuple[int, ...], ...]) -> PolyElement:
-        """A(κ) / B^|D|."""
-        slot_of = {node: i for i, slot in enumerate(slots) for node in slot}
-        below = [0] * len(slots)
-        for node, slot in slot_of.items():
-            parent = diagram.parents[node]
-            if parent in slot_of:
-                if slot_of[parent] == slot:
-                    return RING.zero
-                below[slot_of[parent]] |= 1 << slot
-        return translated(dealt(tuple(below)), diagram.order)
+    def ways(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Way]:
+        """The nodes of a slot share their event."""
+        for slots, joins in self._slots(diagram):
+            times = sum_of_events(diagram, slots, instant)
+            if times is None:
+                continue
+            taken = [0] * times.events
+            place = {node: i for i, node in enumerate(diagram.inner_nodes)}
+            for slot in slots:
+                taken[times.edges[place[slot[0]]][0]] += 1
+            cells = ((1,) * int(self.T),) * times.events
+            yield Way(Fraction(1, int(self.N) ** joins), times, cells, int(self.B), tuple(taken))
+
+    def _slots(self, diagram: Diagram) -> Iterator[tuple[tuple[tuple[int, ...], ...], int]]:
+        """Yield the partitions of the nodes into slots, and how many slots must have drawn what others did."""
+        if self.data == "fixed":
+            yield diagram.inner_blocks, 0
+            return
+        place = {node: i for i, node in enumerate(diagram.inner_nodes)}
+        for slots in set_partitions(diagram.inner_nodes):
+            groups = (*slots, *diagram.inner_blocks)
+            pairs = [(place[group[0]], place[node]) for group in groups for node in group[1:]]
+            yield slots, len(slots) - len(set(components(len(place), pairs)))
+
+    def histories(self) -> Iterator[tuple[Fraction, Batches]]:
+        """Any rows in any slots."""
+        rows, width, updates = int(self.N), int(self.B), int(self.T)
+        for drawn in product(product(range(rows), repeat=width), repeat=updates):
+            yield Fraction(1, rows ** (width * updates)), drawn
 
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         return self.T, Integer(1), 1 / self.B, 1 / self.N
-
-
-def _components(slots: tuple[tuple[int, ...], ...], parts: tuple[tuple[int, ...], ...]) -> int:
-    """The number of blocks of the join of two partitions."""
-    groups: list[set[int]] = []
-    for block in (*slots, *parts):
-        joined = set(block).union(*(group for group in groups if not group.isdisjoint(block)))
-        groups = [group for group in groups if group.isdisjoint(block)] + [joined]
-    return len(groups)

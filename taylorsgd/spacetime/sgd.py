@@ -1,36 +1,43 @@
-"""Stochastic and full-batch gradient descent on N training points."""
+"""Stochastic gradient descent on N training points: epochs of batches."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain, permutations, product
+from math import factorial
+from typing import Any
 
+from attrs import field, frozen
 from sympy import Expr, Integer, cancel
-from sympy.polys.rings import PolyElement
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import (
-    RESUMMED,
-    RING,
+    BATCHES,
+    EPOCHS,
+    INVERSE_BATCH,
+    Batches,
     Count,
-    Size,
+    Placement,
     Spacetime,
-    Times,
-    binomial_polynomial,
-    check_data,
-    inverse_batch,
+    Way,
+    fresh_or_fixed,
+    placed_nodes,
+    placed_parts,
+    row_ways,
     size,
 )
 from taylorsgd.spacetime.epochs import epoch_count
 from taylorsgd.spacetime.grid import Grid
-from taylorsgd.spacetime.shuffling import fixed_count, reshuffled_count
-from taylorsgd.timesums.events import times_of_nodes, times_of_parts
-from taylorsgd.timesums.orders import levels_of_parts, levels_of_tree
+from taylorsgd.spacetime.shuffling import fixed_count, reshuffled_count, shuffled_ways
+from taylorsgd.timesums.cells import CellSum
 
-__all__ = ["GD", "SGD"]
+__all__ = ["SGD"]
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@frozen(repr=False)
 class SGD(Spacetime):
     """SGD on N training points in batches of B for E epochs.
 
@@ -60,34 +67,21 @@ class SGD(Spacetime):
     Source: Tenka, sections 1.2 and A.2.
     """
 
-    N: Expr
-    B: Expr
-    E: Expr
-    shuffle: bool
-    data: str
+    N: Expr = field(default=None, converter=size("N", symbols.N, 1))
+    B: Expr = field(default=None, converter=size("B", symbols.B, 1))
+    E: Expr = field(default=None, converter=size("E", symbols.E, 0))
+    shuffle: bool = False
+    data: str = field(default="fresh", validator=fresh_or_fixed)
 
-    def __init__(
-        self,
-        N: Size = None,
-        B: Size = None,
-        E: Size = None,
-        shuffle: bool = False,
-        data: str = "fresh",
-    ) -> None:
-        """Check the sizes."""
-        if not isinstance(shuffle, bool):
-            raise TypeError(f"shuffle={shuffle!r} must be True (a new order every epoch) or False")
-        check_data(data)
-        if data == "fixed" and not shuffle:
+    def __attrs_post_init__(self) -> None:
+        """Check what concerns several arguments."""
+        if not isinstance(self.shuffle, bool):
+            raise TypeError(f"shuffle={self.shuffle!r} must be True (a new order every epoch) or False")
+        if self.data == "fixed" and not self.shuffle:
             raise ValueError(
                 "data='fixed' averages over the order of the batches, and without shuffle=True there is only one; "
                 "add shuffle=True, or take data='fresh'"
             )
-        object.__setattr__(self, "shuffle", shuffle)
-        object.__setattr__(self, "data", data)
-        object.__setattr__(self, "N", size("N", N, symbols.N, 1))
-        object.__setattr__(self, "B", size("B", B, symbols.B, 1))
-        object.__setattr__(self, "E", size("E", E, symbols.E, 0))
         batches = self.batches
         if batches.is_number and not (batches.is_Integer and batches >= 1):
             raise ValueError(f"B={self.B} does not divide N={self.N}; batches must fill an epoch exactly")
@@ -123,41 +117,64 @@ class SGD(Spacetime):
         return self.shuffle and (self.data == "fixed" or self.E != 1 and self.batches != 1)
 
     @property
+    def clock(self) -> Any:  # type: ignore[override]
+        """One epoch has N/B updates; in full batch every update is an epoch."""
+        return BATCHES if self.E == 1 else EPOCHS
+
+    @property
     def _rows(self) -> int | None:
         return int(self.N) if isinstance(self.N, Integer) else None
 
+    def placements(
+        self, diagram: Diagram, instant: frozenset[int] = frozenset()
+    ) -> Iterator[Placement] | None:
+        """One epoch: the nodes of a part share their one cell. Full batch: every node has a time of its own."""
+        if self.data == "fixed":
+            return None
+        if self.E == 1:
+            return placed_parts(diagram, instant)
+        return placed_nodes(diagram, instant) if self.batches == 1 else None
+
     def weight(self, diagram: Diagram) -> Count:
-        """Z(D) / B^|D| as an element of `RING` or its field."""
-        parts = len(diagram.inner_blocks)
+        """Z(D) / B^|D|; in several epochs parts choose batches, and nodes epochs."""
         if self.data == "fixed":
             return fixed_count(diagram, self._rows)
-        if self.E == 1:
-            levels = levels_of_parts(diagram)
-            if levels is None:
-                return RING.zero
-            count = sum((binomial_polynomial(0, k) * s for k, s in enumerate(levels)), RING.zero)
-        elif self.batches == 1:
-            count = sum(
-                (binomial_polynomial(1, k) * s for k, s in enumerate(levels_of_tree(diagram))), RING.zero
-            )
-        elif self.shuffle:
+        if self.E == 1 or self.batches == 1:
+            return super().weight(diagram)
+        if self.shuffle:
             return reshuffled_count(diagram, self._rows)
-        else:
-            count = epoch_count(diagram)
-        return count * inverse_batch(diagram.order - parts)
+        return epoch_count(diagram) * INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks))
 
-    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
-        """One epoch sums over the parts' times; several epochs of concrete sizes, cell by cell."""
-        if self.data == "fixed" or self.shuffle and self.E != 1 and self.batches != 1:
-            raise NotImplementedError(f"{self} has no resummation; supported are {RESUMMED}")
-        if self.E == 1:
-            return inverse_batch(diagram.order - len(diagram.inner_blocks)), times_of_parts(diagram)
-        if self.batches == 1:
-            return inverse_batch(diagram.order - len(diagram.inner_blocks)), times_of_nodes(diagram)
-        if continuous or not all(isinstance(size, Integer) for size in (self.N, self.B, self.E)):
-            kind = "continuous" if continuous else "discrete"
-            raise NotImplementedError(f"{self} has no {kind} resummation; supported are {RESUMMED}")
-        return self.grid().times(diagram, continuous)
+    def ways(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Way]:
+        """In a fixed order rows are met every N/B updates; where it is drawn, with chances."""
+        batches, epochs, width = int(self.batches), int(self.E), int(self.B)
+        if self.random:
+            return shuffled_ways(diagram, instant, batches, width, epochs, self.data == "fixed")
+        rows = {tuple(int(t % batches == b) for t in range(batches * epochs)): width for b in range(batches)}
+        return row_ways(diagram, instant, rows if epochs else {(): int(self.N)}, width)
+
+    def cell_sum(self) -> CellSum | None:
+        """The sum over the cells of this run; where the order is fixed, that of its grid."""
+        sums = super().cell_sum()
+        return sums if sums is None or self.shuffle or self.E == 0 else CellSum(self.grid())
+
+    def histories(self) -> Iterator[tuple[Fraction, Batches]]:
+        """Batch after batch in the order of the rows, or of every epoch's own order."""
+        batches, width = int(self.batches), int(self.B)
+        count = width * batches
+
+        def cut(order: tuple[int, ...]) -> Batches:
+            return tuple(tuple(sorted(order[b * width : (b + 1) * width])) for b in range(batches))
+
+        if not self.shuffle:
+            yield Fraction(1), cut(tuple(range(count))) * int(self.E)
+            return
+        orders = Counter(map(cut, permutations(range(count))))
+        for epochs in product(orders, repeat=int(self.E)):
+            chance = Fraction(1)
+            for epoch in epochs:
+                chance *= Fraction(orders[epoch], factorial(count))
+            yield chance, tuple(chain(*epochs))
 
     def grid(self) -> Grid:
         """The same spacetime as an explicit grid of cells.
@@ -182,47 +199,3 @@ class SGD(Spacetime):
 
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         return self.batches, self.E, 1 / self.B, 1 / self.N
-
-
-@dataclass(frozen=True, init=False, repr=False)
-class GD(Spacetime):
-    """Full-batch gradient descent: T updates, each on all N training points.
-
-    Args:
-        N: training points. None means the symbol; else an integer of at least 1 or a SymPy expression.
-        T: updates, at least 0. Likewise.
-
-    Raises:
-        TypeError: if a size is neither an integer nor an expression.
-        ValueError: if a size is impossible.
-
-    Example:
-        >>> import taylorsgd as ts
-        >>> ts.GD(T=5).sizes
-        {'N': N, 'B': N, 'E': 5, 'T': 5, 'M': 5/N}
-    """
-
-    N: Expr
-    T: Expr
-
-    def __init__(self, N: Size = None, T: Size = None) -> None:
-        """Check the sizes."""
-        object.__setattr__(self, "N", size("N", N, symbols.N, 1))
-        object.__setattr__(self, "T", size("T", T, symbols.T, 0))
-
-    @property
-    def sizes(self) -> dict[str, Expr]:
-        """N and T, and the derived B = N, E = T, M = T/N."""
-        return {"N": self.N, "B": self.N, "E": self.T, "T": self.T, "M": self.T / self.N}
-
-    def weight(self, diagram: Diagram) -> PolyElement:
-        """Z(D) / N^|D| as an element of `RING`."""
-        count = sum((binomial_polynomial(1, k) * s for k, s in enumerate(levels_of_tree(diagram))), RING.zero)
-        return count * inverse_batch(diagram.order - len(diagram.inner_blocks))
-
-    def times(self, diagram: Diagram, continuous: bool) -> tuple[PolyElement, Times]:
-        """Every node chooses its own time, every part its row."""
-        return inverse_batch(diagram.order - len(diagram.inner_blocks)), times_of_nodes(diagram)
-
-    def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
-        return Integer(1), self.T, 1 / self.N, 1 / self.N

@@ -31,9 +31,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from functools import cache
-from itertools import product
-from math import factorial, perm, prod
+from itertools import combinations, product
+from math import perm, prod
 from typing import Any
 
 from sympy import QQ
@@ -41,11 +42,20 @@ from sympy.polys.fields import FracElement
 from sympy.polys.rings import PolyElement, ring
 
 from taylorsgd.diagrams import Diagram
-from taylorsgd.diagrams.partitions import set_partitions
-from taylorsgd.spacetime.base import FIELD, RING, binomial_polynomial
-from taylorsgd.timesums.orders import surjections, weak_orderings
+from taylorsgd.diagrams.partitions import components, moebius, set_partitions
+from taylorsgd.spacetime.base import (
+    BATCHES,
+    EPOCHS,
+    FIELD,
+    INVERSE_BATCH,
+    RING,
+    Way,
+    binomial_polynomial,
+)
+from taylorsgd.timesums.events import sum_of_events
+from taylorsgd.timesums.orders import compositions, surjections, weak_orderings
 
-__all__ = ["dealt", "fixed_count", "reshuffled_count", "translated"]
+__all__ = ["dealt", "fixed_count", "reshuffled_count", "shuffled_ways", "translated"]
 
 Blocks = tuple[tuple[int, ...], ...]
 """For every epoch in use, and for every part there, the mask of parts that must come strictly before."""
@@ -93,11 +103,11 @@ def fixed_count(diagram: Diagram, rows: int | None) -> PolyElement | FracElement
     parts = [tuple(block) for block in diagram.inner_blocks]
     total = _Quotients(rows)
     for refined in product(*(list(set_partitions(part)) for part in parts)):
-        sign = prod((-1) ** (len(inside) - 1) * factorial(len(inside) - 1) for inside in refined)
+        sign = moebius(map(len, refined))
         total.add(diagram.parents, [block for inside in refined for block in inside], 0, sign, None)
     number: PolyElement | FracElement
     if rows is None:
-        number = FIELD.gens[0] / FIELD.gens[2]  # N = n/b
+        number = FIELD(BATCHES) / FIELD(INVERSE_BATCH)  # N
     else:
         number = RING(rows)
     return total.element(diagram.order) * number ** len(parts)
@@ -146,7 +156,7 @@ class _Quotients:
             # Both are polynomials in B = 1/b: the same power of b makes them polynomials in b.
             power = max(_degree(numerator), _degree(denominator))
             quotient = FIELD(translated(numerator, power)) / FIELD(translated(denominator, power))
-            total = total + quotient * FIELD(RING.gens[2] ** order)
+            total = total + quotient * FIELD(INVERSE_BATCH**order)
         return total
 
     def _falling(self, k: int) -> PolyElement:
@@ -166,12 +176,11 @@ def _independent(
         levels = surjections(_renamed(present, below))
         if levels is None:
             return RING.zero
-        count = count * sum((binomial_polynomial(0, k) * s for k, s in enumerate(levels)), RING.zero)
+        count = count * sum((binomial_polynomial(BATCHES, k) * s for k, s in enumerate(levels)), RING.zero)
         shared += len(present)
     # N^#parts (B/N)^shared = n^(#parts − shared) B^#parts; every Ω holds a factor n, so nothing is divided by n.
-    n, _, b, _ = RING.gens
-    count = (count * n**parts).exquo(n**shared)
-    return binomial_polynomial(1, used) * count * b ** (order - parts)
+    count = (count * BATCHES**parts).exquo(BATCHES**shared)
+    return binomial_polynomial(EPOCHS, used) * count * INVERSE_BATCH ** (order - parts)
 
 
 @cache
@@ -218,21 +227,10 @@ def _renamed(present: Sequence[int], below: Sequence[int]) -> tuple[int, ...]:
 
 
 def _is_forest(parts: int, epochs: Sequence[tuple[int, ...]]) -> bool:
-    """Whether the bipartite graph of parts and epochs has no cycle."""
-    leader = list(range(parts + len(epochs)))
-
-    def find(x: int) -> int:
-        while leader[x] != x:
-            x = leader[x]
-        return x
-
-    for i, present in enumerate(epochs):
-        for part in present:
-            a, b = find(part), find(parts + i)
-            if a == b:
-                return False
-            leader[a] = b
-    return True
+    """Whether the bipartite graph of parts and epochs has no cycle: as many components as nodes less edges."""
+    pairs = [(part, parts + i) for i, present in enumerate(epochs) for part in present]
+    nodes = parts + len(epochs)
+    return len(set(components(nodes, pairs))) == nodes - len(pairs)
 
 
 @cache
@@ -246,14 +244,8 @@ def dealt(below: tuple[int, ...]) -> PolyElement:
         A polynomial in n, e and B; see `translated`. Zero if the relations have a cycle.
     """
     patterns: Counter[tuple[int, ...]] = Counter()
-    for levels, ranks in weak_orderings(len(below)):
-        if all(
-            ranks[j] < rank
-            for rank, mask in zip(ranks, below, strict=True)
-            for j in range(len(below))
-            if mask >> j & 1
-        ):
-            patterns[tuple(sorted(ranks.count(level) for level in range(levels)))] += 1
+    for levels, number in compositions(below, (1,) * len(below)).items():
+        patterns[tuple(sorted(levels))] += number
     total = _OWN.zero
     for sizes, number in patterns.items():
         batches = prod((_B - i for size in sizes for i in range(size)), start=_OWN.one)
@@ -273,6 +265,59 @@ def translated(polynomial: PolyElement, power: int) -> PolyElement:
 
 def _degree(polynomial: PolyElement) -> int:
     return max((k for _, _, k in polynomial.monoms()), default=0)
+
+
+def shuffled_ways(
+    diagram: Diagram, instant: frozenset[int], batches: int, width: int, epochs: int, fixed: bool
+) -> Iterator[Way]:
+    """Yield the ways to place a diagram in epochs of numbers: distinct rows, and in each epoch one cell for a row.
+
+    Args:
+        diagram: the diagram.
+        instant: nodes whose outgoing edges carry no time.
+        batches: n = N/B.
+        width: B.
+        epochs: E.
+        fixed: whether values are empirical moments, see (3).
+    """
+    rows, updates = batches * width, batches * epochs
+    parts = list(diagram.inner_blocks)
+    if fixed:
+        choices = product(*(list(set_partitions(part)) for part in parts))
+        merged = [
+            (
+                [block for inside in refined for block in inside],
+                moebius(map(len, refined)) * rows ** len(parts),
+            )
+            for refined in choices
+        ]
+    else:
+        merged = [(blocks, perm(rows, len(blocks))) for blocks in _coarsenings(parts)]
+    place = {node: i for i, node in enumerate(diagram.inner_nodes)}
+    for (blocks, weight), (used, ranks) in product(merged, _epoch_assignments(diagram.parents)):
+        if any(ranks[node] != ranks[diagram.parents[node]] for node in instant) or not weight:
+            continue
+        groups: dict[tuple[int, int], list[int]] = {}  # the nodes of a row in an epoch
+        for i, block in enumerate(blocks):
+            for node in block:
+                groups.setdefault((i, ranks[node]), []).append(node)
+        times = sum_of_events(diagram, groups.values(), instant)
+        if times is None:
+            continue
+        taken, epoch_of = [0] * times.events, [0] * times.events
+        for (_, rank), nodes in groups.items():
+            event = times.edges[place[nodes[0]]][0]
+            taken[event] += 1
+            epoch_of[event] = rank
+        present = Counter(rank for _, rank in groups)
+        if any(number > rows for number in present.values()):
+            continue
+        count = Fraction(weight, prod(perm(rows, number) for number in present.values()))
+        for chosen in combinations(range(epochs), used):
+            cells = tuple(
+                tuple(int(t // batches == chosen[rank]) for t in range(updates)) for rank in epoch_of
+            )
+            yield Way(count, times, cells, width, tuple(taken))
 
 
 def _coarsenings(parts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:

@@ -18,7 +18,9 @@ functions of one bidiagonal matrix, which is what numbers come from, without div
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from math import factorial, prod
 from typing import Any
 
@@ -38,9 +40,30 @@ from sympy import (
     simplify,
 )
 
-from taylorsgd.timesums.events import Branch, Chain, TimeSum
+from taylorsgd.timesums.events import TimeSum
 
-__all__ = ["closed_time_sum", "divided_difference"]
+__all__ = ["chains_of", "closed_time_sum", "divided_difference"]
+
+Chain = tuple[tuple[int, ...], ...]
+"""One weak ordering of a branch's events: for each interval after a time of it, the edges alive in it."""
+
+
+@lru_cache(maxsize=4096)
+def chains_of(times: TimeSum, continuous: bool) -> tuple[Chain, ...]:
+    """The ways through the lattice of a sum; where sums are integrals those without ties, which have all the volume.
+
+    Example:
+        >>> from taylorsgd.timesums.events import ROOT, TimeSum
+        >>> chains_of(TimeSum(2, ((0, ROOT), (1, ROOT))), continuous=True)
+        (((0,), (0, 1)), ((1,), (0, 1)))
+    """
+
+    def longer(chains: list[Chain], state: int, step: int) -> list[Chain]:
+        alive = times.alive(state | step)
+        return [] if continuous and step.bit_count() > 1 else [(*chain, alive) for chain in chains]
+
+    empty: list[Chain] = [()]
+    return tuple(times.lattice.through(empty, longer, list.__add__) or ())
 
 
 def closed_time_sum(
@@ -71,15 +94,12 @@ def closed_time_sum(
     """
     if flat:
         return _growth(times, rates, continuous, set(flat))
-    return Mul(*(_branch(branch, rates, T, continuous) for branch in times.branches))
+    return Mul(*(_branch(own, labels, rates, T, continuous) for _, labels, own in times.branches))
 
 
-def _chains(branch: Branch, continuous: bool) -> tuple[Chain, ...]:
-    return branch.strict_chains if continuous else branch.chains
-
-
-def _branch(branch: Branch, rates: Sequence[Expr], T: Expr, continuous: bool) -> Expr:
-    return Add(*(_chain(chain, rates, T, continuous) for chain in _chains(branch, continuous)))
+def _branch(own: TimeSum, labels: Sequence[int], rates: Sequence[Expr], T: Expr, continuous: bool) -> Expr:
+    own_rates = [rates[label] for label in labels]
+    return Add(*(_chain(chain, own_rates, T, continuous) for chain in chains_of(own, continuous)))
 
 
 def _chain(chain: Chain, rates: Sequence[Expr], T: Expr, continuous: bool) -> Expr:
@@ -96,38 +116,43 @@ def _chain(chain: Chain, rates: Sequence[Expr], T: Expr, continuous: bool) -> Ex
     y = Dummy("y")
     if continuous:
         return divided_difference(exp(T * y), y, [Integer(0), *(-gap for gap in gaps)])
-    alive = [Mul(*(1 - rates[e] for e in interval)) for interval in chain.alive]
-    powers = [Mul(*((1 - rates[e]) ** T for e in interval)) for interval in chain.alive]
+    alive = [Mul(*(1 - rates[e] for e in interval)) for interval in chain]
+    powers = [Mul(*((1 - rates[e]) ** T for e in interval)) for interval in chain]
     return factors * divided_difference(y**T, y, [Integer(1), *alive], [Integer(1), *powers])
 
 
 def _gaps(chain: Chain, rates: Sequence[Expr], continuous: bool) -> list[Expr]:
     """1 − x_i (discrete) or Σ s_e (continuous) for every interval: what damps in it."""
     if continuous:
-        return [factor_terms(Add(*(rates[e] for e in interval))) for interval in chain.alive]
+        return [factor_terms(Add(*(rates[e] for e in interval))) for interval in chain]
     return [
-        factor_terms(expand(1 - Mul(*(1 - rates[e] for e in interval), evaluate=True)))
-        for interval in chain.alive
+        factor_terms(expand(1 - Mul(*(1 - rates[e] for e in interval), evaluate=True))) for interval in chain
     ]
 
 
 def _spanned(chain: Chain, rates: Sequence[Expr], continuous: bool) -> Expr:
-    return Integer(1) if continuous else Mul(*((1 - rates[e]) ** extra for e, extra in chain.spanned))
+    """Π k_e^(intervals spanned − 1)."""
+    if continuous:
+        return Integer(1)
+    spans = Counter(e for interval in chain for e in interval)
+    return Mul(*((1 - rates[e]) ** (span - 1) for e, span in spans.items() if span > 1))
 
 
 def _growth(times: TimeSum, rates: Sequence[Expr], continuous: bool, flat: set[int]) -> Expr:
     """The growth per update: intervals in which only flat edges are alive last ever longer."""
     growing = Integer(0)
-    steady = [_limit_or_none(branch, rates, continuous) for branch in times.branches]
-    for position, branch in enumerate(times.branches):
-        if not flat & set(branch.edges):
+    steady = [_limit_or_none(own, labels, rates, continuous) for _, labels, own in times.branches]
+    for position, (_, labels, own) in enumerate(times.branches):
+        flat_here = {e for e, label in enumerate(labels) if label in flat}
+        if not flat_here:
             continue
+        own_rates = [rates[label] for label in labels]
         slope: Expr = Integer(0)
-        for chain in _chains(branch, continuous):
-            gaps = _gaps(chain, rates, continuous)
-            idle = [gap for interval, gap in zip(chain.alive, gaps, strict=True) if set(interval) <= flat]
+        for chain in chains_of(own, continuous):
+            gaps = _gaps(chain, own_rates, continuous)
+            idle = [gap for interval, gap in zip(chain, gaps, strict=True) if set(interval) <= flat_here]
             others = [
-                gap for interval, gap in zip(chain.alive, gaps, strict=True) if not set(interval) <= flat
+                gap for interval, gap in zip(chain, gaps, strict=True) if not set(interval) <= flat_here
             ]
             if len(idle) > 1:
                 raise ValueError(
@@ -136,7 +161,7 @@ def _growth(times: TimeSum, rates: Sequence[Expr], continuous: bool, flat: set[i
             if any(_vanishes(gap) for gap in others):
                 raise ValueError("another direction is flat as well; no steady drift exists")
             if idle:
-                slope = slope + _spanned(chain, rates, continuous) / prod(others, start=Integer(1))
+                slope = slope + _spanned(chain, own_rates, continuous) / prod(others, start=Integer(1))
         if slope == 0:
             continue
         rest: list[Any] = [limit for i, limit in enumerate(steady) if i != position]
@@ -146,9 +171,11 @@ def _growth(times: TimeSum, rates: Sequence[Expr], continuous: bool, flat: set[i
     return growing
 
 
-def _limit_or_none(branch: Branch, rates: Sequence[Expr], continuous: bool) -> Expr | None:
+def _limit_or_none(
+    own: TimeSum, labels: Sequence[int], rates: Sequence[Expr], continuous: bool
+) -> Expr | None:
     try:
-        return _branch(branch, rates, oo, continuous)
+        return _branch(own, labels, rates, oo, continuous)
     except ValueError:
         return None
 

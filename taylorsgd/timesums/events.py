@@ -1,75 +1,27 @@
-r"""Sums over the times of a diagram's nodes, in closed form.
+r"""What a sum over times sums over: the events of a diagram, and the edges between them.
 
-In an eigenbasis of ηH an edge e from time t to time t′ carries k_e^{t′−t−1}, k_e = 1 − s_e with s_e = ηλ_e
-(exact), or e^{−s_e (t′−t)} (the continuous approximation, with integrals for sums). A `TimeSum` is the sum
-of the product over all edges, over all times 0 ≤ t < T of some *events* that increase strictly along the
-edges; the root, the last event, sits at T. In one epoch an event is a part of the diagram, in GD a node.
+An *event* is a set of nodes that share one time. A `TimeSum` is the sum over the times of all events, which
+increase strictly along the edges, of the product of what the edges carry; a root sits at T, after everything.
+Which nodes share a time is for the spacetime to say: in one epoch the nodes of a part do, in GD every node is
+an event of its own, with replacement the nodes of a slot.
 
-Events that no edge connects, except through the root, are independent: the sum is a product over
-*branches*. Within a branch it is a sum over weak orderings of the events, t_1 < … < t_m < T. For one of
-them let x_i be the product of k_e over the edges alive between t_i and t_{i+1} (t_{m+1} = T); then
-
-    Σ_{t_1<…<t_m<T} Π_e k_e^{Δt_e − 1} = [Π_e k_e^{(intervals spanned) − 1}] · h_{T−m}(1, x_1, …, x_m),
-
-with h the complete homogeneous symmetric polynomial: the divided difference of x^T at 1, x_1, …, x_m. The
-integral, over orderings without ties only, is the divided difference of e^{Ty} at 0, −s_1, …, −s_m, with
-s_i the sum of s_e over the edges alive.
-As T → ∞ they tend to Π 1/(1 − x_i) and Π 1/s_i.
-
-(Tenka, section A.5 and Remark 1, where these sums are integrals; divided differences as entries of
-functions of one bidiagonal matrix: Opitz 1964.)
+Events that no edge connects, except through a root, are independent: the sum is a product over *branches*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
-from math import prod
-from typing import Any, TypeVar
+from functools import cached_property
 
 from taylorsgd.diagrams import Diagram
-from taylorsgd.timesums.orders import weak_orderings
+from taylorsgd.diagrams.partitions import components
+from taylorsgd.timesums.lattice import Lattice, lattice_of
 
-__all__ = ["ROOT", "Branch", "Chain", "TimeSum", "homogeneous", "times_of_nodes", "times_of_parts"]
+__all__ = ["ROOT", "TimeSum", "sum_of_events"]
 
 ROOT = -1
 """The target of an edge into a root, which sits at time T."""
-
-Number = TypeVar("Number")
-
-
-@dataclass(frozen=True)
-class Chain:
-    """One weak ordering of a branch's events: t_1 < … < t_m < T.
-
-    Attributes:
-        alive: for each of the m intervals after an event, the edges alive in it.
-        spanned: for every edge, how many extra intervals it spans, as (edge, extra) with extra ≥ 1.
-    """
-
-    alive: tuple[tuple[int, ...], ...]
-    spanned: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Branch:
-    """Events that the edges connect otherwise than through the root.
-
-    Attributes:
-        events: how many there are.
-        edges: the labels of the edges that leave the branch's events.
-        chains: the weak orderings of the events that respect the edges.
-    """
-
-    events: int
-    edges: tuple[int, ...]
-    chains: tuple[Chain, ...]
-
-    @property
-    def strict_chains(self) -> tuple[Chain, ...]:
-        """The orderings without ties: all that has volume in an integral over times."""
-        return tuple(chain for chain in self.chains if len(chain.alive) == self.events)
 
 
 @dataclass(frozen=True)
@@ -77,145 +29,96 @@ class TimeSum:
     """The sum over the times of some events of the product of what the edges carry.
 
     Args:
-        events: the number of events, each at a time 0 ≤ t < T.
-        edges: for every edge its source event and its target event, or `ROOT`.
+        events: the number of events.
+        edges: for every edge its source event and its target event, or `ROOT`. An edge whose source is its target
+            is *instant*: it carries no time.
 
     Example:
-        The tied fork of C·H, one event with two edges into the root: (1 − (k_0 k_1)^T)/(1 − k_0 k_1).
+        The tied fork of C·H: one event with two edges into the root.
 
         >>> fork = TimeSum(1, ((0, ROOT), (0, ROOT)))
-        >>> [fork.discrete([0.5, 0.5], T) for T in (1, 2, 3)]
-        [1, 1.25, 1.3125]
-        >>> len(fork.branches)
-        1
+        >>> fork.possible, len(fork.branches), fork.alive(1)
+        (True, 1, (0, 1))
     """
 
     events: int
     edges: tuple[tuple[int, int], ...]
 
     @cached_property
+    def lattice(self) -> Lattice:
+        """The down-sets of the events."""
+        below = [0] * self.events
+        for source, target in self.edges:
+            if target not in (ROOT, source):
+                below[target] |= 1 << source
+        return lattice_of(tuple(below))
+
+    @property
     def possible(self) -> bool:
         """Whether any times obey the order: whether the edges make no circle."""
-        return all(branch.chains for branch in self.branches)
+        return self.lattice.possible
+
+    def born(self, state: int) -> tuple[int, ...]:
+        """The edges that leave the events of a down-set, by their labels."""
+        return tuple(
+            e for e, (source, target) in enumerate(self.edges) if state >> source & 1 and source != target
+        )
+
+    def alive(self, state: int) -> tuple[int, ...]:
+        """Those of them that have not ended in one of its events."""
+        return tuple(
+            e for e in self.born(state) if self.edges[e][1] == ROOT or not state >> self.edges[e][1] & 1
+        )
 
     @cached_property
-    def branches(self) -> tuple[Branch, ...]:
-        """The independent factors of the sum."""
-        group = list(range(self.events))
-
-        def find(event: int) -> int:
-            while group[event] != event:
-                event = group[event]
-            return event
-
-        for source, target in self.edges:
-            if target != ROOT:
-                group[find(source)] = find(target)
-        members: dict[int, list[int]] = {}
-        for event in range(self.events):
-            members.setdefault(find(event), []).append(event)
-        return tuple(self._branch(tuple(events)) for events in members.values())
-
-    def _branch(self, events: tuple[int, ...]) -> Branch:
-        labels = tuple(label for label, (source, _) in enumerate(self.edges) if source in events)
-        place = {event: i for i, event in enumerate(events)}
-        edges = tuple(
-            (
-                place[self.edges[label][0]],
-                ROOT if self.edges[label][1] == ROOT else place[self.edges[label][1]],
-            )
-            for label in labels
-        )
-        chains = tuple(
-            Chain(
-                tuple(tuple(labels[e] for e in interval) for interval in alive),
-                tuple((labels[e], extra) for e, extra in spanned),
-            )
-            for alive, spanned in _chains(len(events), edges)
-        )
-        return Branch(len(events), labels, chains)
-
-    def discrete(self, decays: Sequence[Any], T: int) -> Any:
-        """The exact sum for given factors k_e = 1 − ηλ_e and an integer T, in their own arithmetic.
-
-        Args:
-            decays: k_e for every edge: integers, Fractions, SymPy expressions, …
-            T: the number of updates.
-
-        Returns:
-            The sum, by the recurrence of h: exact for exact input. (For floats see `lowering`.)
-        """
-        return prod(
-            (sum((self._chain(chain, decays, T) for chain in branch.chains), 0) for branch in self.branches),
-            start=1,
-        )
-
-    @staticmethod
-    def _chain(chain: Chain, decays: Sequence[Any], T: int) -> Any:
-        nodes = [1, *(prod((decays[e] for e in interval), start=1) for interval in chain.alive)]
-        factor = prod((decays[e] ** extra for e, extra in chain.spanned), start=1)
-        return factor * homogeneous(nodes, T - len(chain.alive))
+    def branches(self) -> tuple[tuple[tuple[int, ...], tuple[int, ...], TimeSum], ...]:
+        """The independent factors of the sum: for each its events, the labels of its edges, and the sum itself."""
+        inner = [edge for edge in self.edges if edge[1] != ROOT]
+        label = components(self.events, inner)
+        found = []
+        for first in dict.fromkeys(label):
+            events = tuple(event for event in range(self.events) if label[event] == first)
+            edges = tuple(e for e, (source, _) in enumerate(self.edges) if label[source] == first)
+            place = {ROOT: ROOT, **{event: i for i, event in enumerate(events)}}
+            own = tuple((place[self.edges[e][0]], place[self.edges[e][1]]) for e in edges)
+            found.append((events, edges, TimeSum(len(events), own)))
+        return tuple(found)
 
 
-def times_of_parts(diagram: Diagram) -> TimeSum:
-    """The sum in which all nodes of a part share one time: one epoch, and the SDE.
+def sum_of_events(
+    diagram: Diagram, together: Iterable[Iterable[int]] = (), instant: frozenset[int] = frozenset()
+) -> TimeSum | None:
+    """The sum in which some nodes of a diagram share their time.
 
     Edges are labelled by the diagram's non-root nodes, from which they leave, in their order.
-    """
-    return _time_sum(diagram, {node: i for i, block in enumerate(diagram.inner_blocks) for node in block})
 
+    Args:
+        diagram: the diagram.
+        together: groups of nodes that share one time; overlapping groups merge.
+        instant: the nodes whose outgoing edges are instant: they share their parents' time.
 
-def times_of_nodes(diagram: Diagram) -> TimeSum:
-    """The sum in which every node chooses its own time: GD, and the ODE.
-
-    Edges are labelled by the diagram's non-root nodes, from which they leave, in their order.
-    """
-    inner = [node for node, parent in enumerate(diagram.parents) if parent >= 0]
-    return _time_sum(diagram, {node: i for i, node in enumerate(inner)})
-
-
-def _time_sum(diagram: Diagram, event_of: dict[int, int]) -> TimeSum:
-    edges = tuple(
-        (event_of[node], event_of.get(parent, ROOT))
-        for node, parent in enumerate(diagram.parents)
-        if parent >= 0
-    )
-    return TimeSum(max(event_of.values(), default=-1) + 1, edges)
-
-
-def homogeneous(nodes: Sequence[Any], degree: int) -> Any:
-    """The complete homogeneous symmetric polynomial h_degree of the nodes; 0 for a negative degree.
+    Returns:
+        The sum; None if an edge that is not instant joins nodes of one event.
 
     Example:
-        >>> homogeneous([1, 2], 3)      # 1 + 2 + 4 + 8
-        15
+        >>> from taylorsgd.diagrams import Diagram
+        >>> chain = Diagram((-1, 0, 1))
+        >>> sum_of_events(chain)
+        TimeSum(events=2, edges=((0, -1), (1, 0)))
+        >>> sum_of_events(chain, [(1, 2)]) is None
+        True
     """
-    if degree < 0:
-        return 0
-    row: list[Any] = [1] + [0] * degree
-    for node in nodes:
-        for n in range(1, degree + 1):
-            row[n] = row[n] + node * row[n - 1]
-    return row[degree]
-
-
-@cache
-def _chains(
-    events: int, edges: tuple[tuple[int, int], ...]
-) -> tuple[tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, int], ...]], ...]:
-    return tuple(_walk(events, edges))
-
-
-def _walk(
-    events: int, edges: tuple[tuple[int, int], ...]
-) -> Iterator[tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, int], ...]]]:
-    for levels, ranks in weak_orderings(events):
-        spans = [(ranks[source], levels if target == ROOT else ranks[target]) for source, target in edges]
-        if any(start >= end for start, end in spans):
-            continue
-        alive = tuple(
-            tuple(e for e, (start, end) in enumerate(spans) if start <= level < end)
-            for level in range(levels)
-        )
-        spanned = tuple((e, end - start - 1) for e, (start, end) in enumerate(spans) if end - start > 1)
-        yield alive, spanned
+    place = {node: i for i, node in enumerate(diagram.inner_nodes)}
+    pairs = [(place[node], place[diagram.parents[node]]) for node in instant]
+    for group in together:
+        first, *others = (place[node] for node in group)
+        pairs += [(first, other) for other in others]
+    label = components(len(place), pairs)
+    names = {first: i for i, first in enumerate(dict.fromkeys(label))}
+    event_of = {node: names[label[i]] for node, i in place.items()}
+    edges = tuple((event_of[node], event_of.get(diagram.parents[node], ROOT)) for node in place)
+    if any(
+        source == target and node not in instant for node, (source, target) in zip(place, edges, strict=True)
+    ):
+        return None
+    return TimeSum(len(names), edges)

@@ -4,21 +4,20 @@
 
     Ω(P; m) = Σ_k s_k(P) · C(m, k),
 
-with s_k the number of such maps *onto* a k-chain (Stanley, *Enumerative Combinatorics* I, section 3.15).
-Such a map is a chain of down-sets ∅ = I_0 ⊂ I_1 ⊂ … ⊂ I_k = P in which every difference is an antichain, so
-s_k is counted by walking the lattice of down-sets. (The plain way lists all weak orderings and keeps
-those that respect P; it is what the tests compare with.) s_|P| counts linear extensions.
+with s_k the number of such maps *onto* a k-chain (Stanley, *Enumerative Combinatorics* I, section 3.15): what a
+walk through the lattice of down-sets counts, by the number of its steps. s_|P| counts linear extensions.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from itertools import product
+from itertools import product, zip_longest
 
-from taylorsgd.diagrams import Diagram
+from taylorsgd.timesums.lattice import lattice_of
 
-__all__ = ["levels_of_parts", "levels_of_tree", "split_surjections", "surjections", "weak_orderings"]
+__all__ = ["compositions", "split_surjections", "surjections", "weak_orderings"]
 
 
 @cache
@@ -38,26 +37,12 @@ def surjections(below: tuple[int, ...]) -> tuple[int, ...] | None:
         >>> surjections((2, 1)) is None     # each before the other
         True
     """
-    full = (1 << len(below)) - 1
-    layers: dict[int, list[int]] = {0: [1]}  # down-set -> number of chains that reach it, by length
-    for ideal in sorted(_down_sets(below), key=int.bit_count):
-        counts = layers.get(ideal)
-        if counts is None:
-            continue
-        minimal = [i for i, mask in enumerate(below) if not ideal >> i & 1 and mask & ~ideal == 0]
-        for chosen in range(1, 1 << len(minimal)):
-            grown = ideal
-            for position, element in enumerate(minimal):
-                if chosen >> position & 1:
-                    grown |= 1 << element
-            target = layers.setdefault(grown, [0])
-            target.extend([0] * (len(counts) + 1 - len(target)))
-            for length, count in enumerate(counts):
-                target[length + 1] += count
-    if full not in layers:
-        return None
-    reached = layers[full]
-    return tuple(reached + [0] * (len(below) + 1 - len(reached)))
+
+    def added(some: list[int], more: list[int]) -> list[int]:
+        return [a + b for a, b in zip_longest(some, more, fillvalue=0)]
+
+    counts = lattice_of(below).through([1], lambda counts, state, step: [0, *counts], added)
+    return None if counts is None else tuple(counts + [0] * (len(below) + 1 - len(counts)))
 
 
 def split_surjections(below: tuple[int, ...], early: int) -> dict[tuple[int, int], int]:
@@ -78,13 +63,14 @@ def split_surjections(below: tuple[int, ...], early: int) -> dict[tuple[int, int
         {(1, 1): 1, (2, 0): 1}
     """
     counts: dict[tuple[int, int], int] = {}
-    if surjections(below) is None:
+    lattice = lattice_of(below)
+    if not lattice.possible:
         return counts
-    for ideal in _down_sets(below):
+    for ideal in sorted(lattice.states):
         if early & ~ideal:
             continue
         before, after = (
-            surjections(_restricted(below, part)) or () for part in (ideal, (1 << len(below)) - 1 & ~ideal)
+            surjections(_restricted(below, part)) or () for part in (ideal, lattice.full & ~ideal)
         )
         for (j, first), (k, second) in product(enumerate(before), enumerate(after)):
             if first * second:
@@ -92,32 +78,24 @@ def split_surjections(below: tuple[int, ...], early: int) -> dict[tuple[int, int
     return counts
 
 
-def _restricted(below: Sequence[int], part: int) -> tuple[int, ...]:
-    """The relations among the elements of a bit mask alone."""
-    kept = [i for i in range(len(below)) if part >> i & 1]
-    return tuple(sum((below[i] >> j & 1) << place for place, j in enumerate(kept)) for i in kept)
+@cache
+def compositions(below: tuple[int, ...], sizes: tuple[int, ...]) -> Counter[tuple[int, ...]]:
+    """Count the strict maps onto chains by what their levels hold, earliest first.
 
+    Args:
+        below: as for `surjections`.
+        sizes: how much every element adds to its level.
 
-def levels_of_tree(diagram: Diagram) -> tuple[int, ...]:
-    """Surjection counts for the order of the non-root nodes, children before parents."""
-    nodes = [node for node, parent in enumerate(diagram.parents) if parent >= 0]
-    names = {node: i for i, node in enumerate(nodes)}
-    below = tuple(sum(1 << names[child] for child in diagram.children[node]) for node in nodes)
-    counts = surjections(below)
-    assert counts is not None, "a tree has no cycle"
-    return counts
+    Example:
+        >>> sorted(compositions((0, 0), (1, 2)).items())
+        [((1, 2), 1), ((2, 1), 1), ((3,), 1)]
+    """
 
+    def longer(found: Counter[tuple[int, ...]], state: int, step: int) -> Counter[tuple[int, ...]]:
+        held = sum(size for element, size in enumerate(sizes) if step >> element & 1)
+        return Counter({(*levels, held): number for levels, number in found.items()})
 
-def levels_of_parts(diagram: Diagram) -> tuple[int, ...] | None:
-    """Surjection counts when all nodes of a part share one time; None if that is impossible."""
-    below = [0] * len(diagram.inner_blocks)
-    names = {node: i for i, block in enumerate(diagram.inner_blocks) for node in block}
-    for node, parent in enumerate(diagram.parents):
-        if parent >= 0 and diagram.parents[parent] >= 0:
-            if names[node] == names[parent]:
-                return None
-            below[names[parent]] |= 1 << names[node]
-    return surjections(tuple(below))
+    return lattice_of(below).through(Counter({(): 1}), longer, Counter.__add__) or Counter()
 
 
 @cache
@@ -141,14 +119,7 @@ def weak_orderings(count: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
     return tuple(sorted(found))
 
 
-def _down_sets(below: Sequence[int]) -> list[int]:
-    found = {0}
-    frontier = [0]
-    while frontier:
-        ideal = frontier.pop()
-        for i, mask in enumerate(below):
-            grown = ideal | 1 << i
-            if grown != ideal and mask & ~ideal == 0 and grown not in found:
-                found.add(grown)
-                frontier.append(grown)
-    return list(found)
+def _restricted(below: Sequence[int], part: int) -> tuple[int, ...]:
+    """The relations among the elements of a bit mask alone."""
+    kept = [i for i in range(len(below)) if part >> i & 1]
+    return tuple(sum((below[i] >> j & 1) << place for place, j in enumerate(kept)) for i in kept)

@@ -12,23 +12,23 @@ joins no third node, and weighs N² times −2s/N · W_nm where free choices of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
 from math import prod
-from typing import Any
 
+from attrs import field, frozen
 from sympy import Expr, Integer, factor
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
-from taylorsgd.spacetime.base import Size, size
-from taylorsgd.spacetime.sgd import GD
-from taylorsgd.updates.rules import Memoryless
+from taylorsgd.diagrams.partitions import components
+from taylorsgd.spacetime.base import Spacetime, size
+from taylorsgd.spacetime.gd import GD
+from taylorsgd.updates.rule import Memoryless
 
 __all__ = ["GDC"]
 
 
-@dataclass(frozen=True, init=False)
+@frozen
 class GDC(Memoryless):
     """Descent on l̂ + η (1/B − 1/N)/4 · tr Ĉ over all N rows; the update rule of `GD(N, T)` and of no other spacetime.
 
@@ -57,13 +57,9 @@ class GDC(Memoryless):
     Source: Tenka, Corollary 1 (section 3.2) and section B.7.
     """
 
-    B: Expr
+    B: Expr = field(default=None, converter=size("B", symbols.B, 1))
 
-    def __init__(self, B: Size = None) -> None:
-        """Check the batch size."""
-        object.__setattr__(self, "B", size("B", B, symbols.B, 1))
-
-    def rows(self, spacetime: Any) -> Expr:
+    def rows(self, spacetime: Spacetime) -> Expr:
         """N of the spacetime.
 
         Raises:
@@ -77,32 +73,32 @@ class GDC(Memoryless):
             raise ValueError(f"B={self.B} of {self!r} exceeds the N={spacetime.N} rows of {spacetime!r}")
         return spacetime.N
 
-    def _allows(self, edges: list[tuple[int, int]]) -> bool:
-        return len({node for edge in edges for node in edge}) == 2 * len(edges)  # no two share a node
+    @property
+    def has_instant_edges(self) -> bool:
+        """Always."""
+        return True
 
-    def pairing(self, diagram: Diagram, instant: frozenset[int], rows: Expr) -> Expr:
-        """What instant edges weigh, summed over the rows of all parts: Σ Π_edges (−2sN) W[row(v), row(parent of v)].
+    def allows(self, edges: list[tuple[int, int]]) -> bool:
+        """No two edges share a node."""
+        return len({node for edge in edges for node in edge}) == 2 * len(edges)
+
+    def weighed(self, spacetime: Spacetime, diagram: Diagram, instant: frozenset[int]) -> Expr:
+        """What instant edges weigh, averaged over the rows of all parts: E Π_edges (−2sN) W[row(v), row(parent of v)].
 
         W is N/(N − 1) times δ_nm − 1/N. Multiplied out, every edge either joins the rows of its parts or weighs −1/N.
         """
+        rows = self.rows(spacetime)
         if not instant:
-            return rows ** len(diagram.inner_blocks)
+            return Integer(1)
         if rows == 1:
             return Integer(0)
+        parts = len(diagram.inner_blocks)
         block_of = {node: i for i, block in enumerate(diagram.inner_blocks) for node in block}
         edges = [(block_of[node], block_of[diagram.parents[node]]) for node in sorted(instant)]
         total: Expr = Integer(0)
         for number in range(len(edges) + 1):
             for joined in combinations(edges, number):
-                free = _components(len(diagram.inner_blocks), joined)
-                total = total + (-1 / rows) ** (len(edges) - number) * rows**free
+                free = len(set(components(parts, joined)))
+                total = total + (-1 / rows) ** (len(edges) - number) * rows ** (free - parts)
         weight = -rows * (rows - self.B) / (2 * self.B * (rows - 1))
         return factor(prod([weight] * len(edges), start=total))
-
-
-def _components(size: int, edges: tuple[tuple[int, int], ...]) -> int:
-    """The number of connected components of a graph."""
-    label = list(range(size))
-    for a, b in edges:
-        label = [label[a] if other == label[b] else other for other in label]
-    return len(set(label))

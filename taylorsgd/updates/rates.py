@@ -17,11 +17,12 @@ for some j in sight, that is if 2T ≤ Σp, the sum is another; such few T are c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from itertools import combinations, product
 from math import comb, prod
 from typing import Any
 
+from attrs import field, frozen
+from attrs.converters import optional
 from sympy import (
     QQ,
     Dummy,
@@ -44,7 +45,7 @@ from sympy import (
 )
 from sympy.polys.rings import ring
 
-from taylorsgd.spacetime.base import Size, size
+from taylorsgd.spacetime.base import size
 from taylorsgd.symbols import T as UPDATES
 
 __all__ = ["Cosine", "LinearWarmup", "RateSchedule"]
@@ -57,7 +58,7 @@ _COSINE = Dummy("cos(pi/T)")
 
 
 class RateSchedule(ABC):
-    """Rates r_0, …, r_{T−1} for any number T of updates; a frozen dataclass of its parameters."""
+    """Rates r_0, …, r_{T−1} for any number T of updates; a frozen class of its parameters."""
 
     @abstractmethod
     def rates(self, updates: int) -> tuple[Expr, ...]:
@@ -80,7 +81,7 @@ class RateSchedule(ABC):
         """
 
 
-@dataclass(frozen=True, init=False)
+@frozen
 class LinearWarmup(RateSchedule):
     """r_t = min(1, (t + 1)/W): a linear warm-up in W updates, then a constant rate.
 
@@ -100,11 +101,7 @@ class LinearWarmup(RateSchedule):
         l - (T + 1)/2 G_μ G^μ
     """
 
-    steps: Expr | None
-
-    def __init__(self, steps: Size = None) -> None:
-        """Check the number of steps."""
-        object.__setattr__(self, "steps", None if steps is None else size("steps", steps, UPDATES, 1))
+    steps: Expr | None = field(default=None, converter=optional(size("steps", UPDATES, 1)))
 
     def rates(self, updates: int) -> tuple[Expr, ...]:
         """The rates of T updates.
@@ -131,7 +128,7 @@ class LinearWarmup(RateSchedule):
         return factor(total)
 
 
-@dataclass(frozen=True)
+@frozen
 class Cosine(RateSchedule):
     """r_t = (1 + cos(πt/T))/2: half a cosine, from the full rate down to almost none (Loshchilov and Hutter 2017).
 

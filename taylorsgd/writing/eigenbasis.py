@@ -17,8 +17,8 @@ from sympy import Add, Expr, IndexedBase, Integer, Mul, Sum, Symbol, factor_term
 from taylorsgd import symbols
 from taylorsgd.diagrams.values import LOSS
 from taylorsgd.formulas.resummed_value import ResummedValue
-from taylorsgd.timesums.cells import GridSum
-from taylorsgd.timesums.closed_forms import closed_time_sum
+from taylorsgd.timesums.cells import CellSum
+from taylorsgd.timesums.closed_forms import chains_of, closed_time_sum
 from taylorsgd.writing.notation import GREEK, NAMED
 
 __all__ = ["pieces_latex", "pieces_text", "value_latex", "value_text", "value_to_sympy"]
@@ -51,9 +51,9 @@ def _edge_letters(value: ResummedValue) -> tuple[list[int], bool]:
 
 def _generic(value: ResummedValue, letters: Sequence[int]) -> bool:
     """Whether the nodes of every chain stay distinct when edges share an index."""
-    for branch in value.time_sum.branches:
-        for chain in branch.chains:
-            nodes = [tuple(sorted(letters[e] for e in interval)) for interval in chain.alive]
+    for _, labels, own in value.time_sum.branches:
+        for chain in chains_of(own, value.continuous):
+            nodes = [tuple(sorted(letters[labels[e]] for e in interval)) for interval in chain]
             if len(set(nodes)) < len(nodes):
                 return False
     return True
@@ -222,5 +222,5 @@ def _tensor_word(name: str, nodes: Sequence[tuple[int, list[int]]], face: int) -
 
 
 def _on_grid(value: ResummedValue, face: int) -> str:
-    drawn, over = str(value.diagram), "cells" if isinstance(value.times, GridSum) else "times"
+    drawn, over = str(value.diagram), "cells" if isinstance(value.times, CellSum) else "times"
     return rf"\Sigma_{{\mathrm{{{over}}}}}\mathrm{{[{drawn}]}}" if face == 0 else f"Σ_{over}[{drawn}]"

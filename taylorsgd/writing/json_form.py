@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import sympy
+from attrs import fields
 from sympy import Expr, Integer, Rational, Symbol
 
 from taylorsgd import spacetime as spacetimes
+from taylorsgd import updates
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.spacetime import Spacetime
-from taylorsgd.timesums.cells import GridSum
+from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.events import TimeSum
+from taylorsgd.updates import Update
 from taylorsgd.updates.metrics import exact_metric
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_json", "to_json"]
 
-VERSION = 1
+VERSION = 2
 
 _HEADS: dict[str, Callable[..., Expr]] = {
     name: getattr(sympy, name)
@@ -36,6 +38,11 @@ _HEADS: dict[str, Callable[..., Expr]] = {
 _CONSTANTS: dict[str, Expr] = {"pi": sympy.pi, "e": sympy.E}
 _SPACETIMES: dict[str, type[Spacetime]] = {
     name: getattr(spacetimes, name) for name in ("SGD", "GD", "Replacement", "ODE", "SDE", "Grid")
+}
+
+
+_UPDATES: dict[str, type[Update]] = {
+    name: getattr(updates, name) for name in ("Descent", "HeavyBall", "Nesterov")
 }
 
 
@@ -52,7 +59,7 @@ def to_json(formula: Formula) -> str:
                 }
                 for term in formula.terms
             ],
-            "spacetimes": [_encode_spacetime(spacetime) for spacetime in formula.spacetimes],
+            "spacetimes": [_encode_parts(spacetime) for spacetime in formula.spacetimes],
             "observables": [_encode_observable(observable) for observable in formula.observables.values()],
             "indices": formula.indices,
             "metric": None
@@ -83,7 +90,7 @@ def from_json(text: str) -> Formula:
             )
             for entry in data["terms"]
         ]
-        places = [_decode_spacetime(entry) for entry in data["spacetimes"]]
+        places = [_decode_parts(entry, _SPACETIMES) for entry in data["spacetimes"]]
         indices = data["indices"]
         observed = {
             entry["name"]: Observable(_decode(entry["s"]), entry["name"]) for entry in data["observables"]
@@ -161,8 +168,8 @@ def _encode_value(value: Value | ResummedValue) -> dict[str, Any]:
             "T": "oo" if value.T is sympy.oo else _encode(value.T),
             "continuous": value.continuous,
             "drift": value.drift,
-            "momentum": _encode(value.momentum),
-            "cells": _encode_cells(times.cells) if isinstance(times, GridSum) else None,
+            "update": _encode_parts(value.update),
+            "run": _encode_parts(times.run) if isinstance(times, CellSum) else None,
             "events": [times.events, times.edges] if isinstance(times, TimeSum) else None,
         }
     return {"parents": value.parents, "parts": value.parts, "marks": value.marks, "moments": value.moments}
@@ -171,46 +178,48 @@ def _encode_value(value: Value | ResummedValue) -> dict[str, Any]:
 def _decode_value(data: dict[str, Any]) -> Value | ResummedValue:
     if "propagated" not in data:
         return Value(data["parents"], data["parts"], data["marks"], moments=data["moments"])
-    if data["cells"] is not None:
-        times = GridSum(tuple(tuple(bool(cell) for cell in row) for row in data["cells"]))
+    if data["run"] is not None:
+        times: TimeSum | CellSum = CellSum(_decode_parts(data["run"], _SPACETIMES))
     else:
         events, edges = data["events"]
         times = TimeSum(events, tuple((source, target) for source, target in edges))
     diagram = Diagram(data["propagated"]["parents"], data["propagated"]["parts"])
     T = sympy.oo if data["T"] == "oo" else _decode(data["T"])
     return ResummedValue(
-        diagram, data["marks"], times, T, data["continuous"], data["drift"], _decode(data["momentum"])
+        diagram,
+        data["marks"],
+        times,
+        T,
+        data["continuous"],
+        data["drift"],
+        _decode_parts(data["update"], _UPDATES),
     )
-
-
-def _encode_cells(cells: Any) -> list[list[int]]:
-    return [[int(cell) for cell in row] for row in cells]
 
 
 def _encode_diagram(diagram: Diagram) -> dict[str, Any]:
     return {"parents": diagram.parents, "parts": diagram.parts}
 
 
-def _encode_spacetime(spacetime: Spacetime) -> dict[str, Any]:
-    kind = type(spacetime).__name__
-    if isinstance(spacetime, spacetimes.Grid):
-        return {"kind": kind, "cells": _encode_cells(spacetime.cells)}
-    entries = {field.name: getattr(spacetime, field.name) for field in fields(spacetime)}  # type: ignore[arg-type]
-    return {"kind": kind} | {
-        name: entry if isinstance(entry, (bool, str)) else _encode(entry) for name, entry in entries.items()
+def _encode_parts(made: Any) -> dict[str, Any]:
+    """A spacetime or an update rule, by the arguments of its constructor."""
+    entries = {field.name: getattr(made, field.name) for field in fields(type(made))}
+    return {"kind": type(made).__name__} | {
+        name: [[int(cell) for cell in row] for row in entry]
+        if name == "cells"
+        else entry
+        if entry is None or isinstance(entry, (bool, str))
+        else _encode(entry)
+        for name, entry in entries.items()
     }
 
 
-def _decode_spacetime(data: dict[str, Any]) -> Spacetime:
-    arguments = {name: value for name, value in data.items() if name != "kind"}
-    if data["kind"] == "Grid":
-        return spacetimes.Grid(**arguments)
-    return _SPACETIMES[data["kind"]](
-        **{
-            name: value if name in ("shuffle", "data") else _decode(value)
-            for name, value in arguments.items()
-        }
-    )
+def _decode_parts(data: dict[str, Any], kinds: Mapping[str, Callable[..., Any]]) -> Any:
+    arguments = {
+        name: value if value is None or name in ("cells", "shuffle", "data", "convention") else _decode(value)
+        for name, value in data.items()
+        if name != "kind"
+    }
+    return kinds[data["kind"]](**arguments)
 
 
 def _encode_observable(observable: Observable) -> dict[str, Any]:

@@ -2,33 +2,34 @@ r"""Exact evaluation of resummed values, with the matrix K itself and never its 
 
 For a diagram with d edges the sum over times is a tensor with two indices for each edge,
 
-    S = Σ_times ⊗_e K^{Δt_e − 1},
+    S = Σ_times ⊗_e c A^{Δt_e − 1} b,        with A − ηH b c for A,  K = I − ηH for plain descent,
 
-where it starts and where it ends. It is built update by update: the state after some events (a down-set of
-the order) is the tensor of the edges born so far, those still alive multiplied by K at every update. As
-T → ∞ the updates between two events sum to a resolvent, (1 − ⊗_{e alive} K)^{−1}. The tensors of the
-landscape are contracted with S at the end. Entries are polynomials in η over the exact numbers at hand.
+where it starts and where it ends. It is built update by update (`timesums.walking`), or at T → ∞ from resolvents.
+The tensors of the landscape are contracted with S at the end. Entries are polynomials in η over the exact numbers
+at hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from functools import cached_property
-from itertools import combinations
 from typing import Any
 
 from sympy import EX, QQ, Dummy, Expr, Integer, Matrix, Rational, oo, simplify, sympify
-from sympy.polys.matrices import DomainMatrix
 from sympy.polys.rings import ring
 
 from taylorsgd.formulas.resummed_value import ResummedValue
-from taylorsgd.timesums.cells import GridSum
-from taylorsgd.timesums.events import ROOT, TimeSum
+from taylorsgd.timesums.cells import CellSum
+from taylorsgd.timesums.closed_forms import closed_time_sum
+from taylorsgd.timesums.events import TimeSum
+from taylorsgd.timesums.walking import Tensors, walk
+from taylorsgd.updates import Memory
 
-__all__ = ["Propagation", "contract"]
+__all__ = ["Resummation", "contract"]
 
 
-class Propagation:
+class Resummation:
     """Evaluates resummed values of one landscape at one point and one learning rate.
 
     Args:
@@ -74,17 +75,19 @@ class Propagation:
         # Exponentials at finite T have no polynomial in K; a resolvent needs H > 0, and in an eigenbasis flat
         # directions without noise can be left out.
         if value.drift or (self._flat if value.T is oo else value.continuous):
-            if value.momentum != 0:
+            if not value.update.is_plain:
                 raise NotImplementedError(
-                    "H has a flat direction, where limits with momentum are not evaluated"
+                    "H has a flat direction, where limits with memory are not evaluated"
                 )
             return self._in_eigenbasis(value, parts)
         import numpy as np
 
         entries = [entry for tensor, _ in parts for entry in np.ravel(tensor)]
-        arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian), value.momentum])
+        memory = value.update.memory(Integer(1))
+        kept = [*memory.enter, *memory.read, *memory.read_by_root, *(x for row in memory.carry for x in row)]
+        arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian), *kept])
         convert = np.vectorize(arithmetic.convert, otypes=[object])
-        sums = _propagators(value, convert(self.hessian), arithmetic)
+        sums = _summed(value, convert(self.hessian), arithmetic)
         operands: list[Any] = [sums, [label for e in range(len(value.edges)) for label in (2 * e, 2 * e + 1)]]
         for tensor, block in parts:
             operands += [convert(tensor), [label for node in block for label in _ends(value, node)]]
@@ -120,20 +123,19 @@ class Propagation:
 
     def _check_stable(self, value: ResummedValue) -> None:
         tolerance = 1e-12 * max(map(abs, self._spectrum), default=0.0)
-        rate = float(self.eta) if self.eta.is_number else None
-        momentum = float(value.momentum) if value.momentum.is_number else 0.0
-        if abs(momentum) >= 1:
-            raise ValueError(f"T -> oo diverges: beta={value.momentum} is not between -1 and 1")
         for eigenvalue in self._spectrum:
             if eigenvalue < -tolerance:
                 raise ValueError(
                     f"theta_0 is no minimum: H has the eigenvalue {eigenvalue:.6g}, so T -> oo diverges"
                 )
-            edge = 2 * (1 + momentum)
-            if rate is not None and not value.continuous and rate * eigenvalue >= edge:
-                bound = "2 (1 + beta)/eta" if momentum else "2/eta"
+            if value.continuous or not self.eta.is_number or eigenvalue <= tolerance:
+                continue
+            radius = _spectral_radius(value.update.memory(Integer(1)), float(self.eta) * eigenvalue)
+            if radius is not None and radius >= 1:
+                plain = f", beyond 2/eta = {2 / float(self.eta):.6g}" if value.update.is_plain else ""
                 raise ValueError(
-                    f"T -> oo diverges: H has the eigenvalue {eigenvalue:.6g}, at or beyond {bound} = {edge / rate:.6g}"
+                    f"T -> oo diverges: H has the eigenvalue {eigenvalue:.6g}{plain}, and there an influence "
+                    f"grows by {radius:.6g} in an update"
                 )
 
     def _in_eigenbasis(self, value: ResummedValue, parts: Sequence[tuple[Any, tuple[int, ...]]]) -> Any:
@@ -171,8 +173,6 @@ class Propagation:
         vectors: Any,
         inverse: Any,
     ) -> Expr:
-        from taylorsgd.timesums.closed_forms import closed_time_sum
-
         try:
             return closed_time_sum(value.time_sum, rates, value.T, continuous=value.continuous, flat=flat)
         except ValueError:
@@ -277,6 +277,10 @@ class Arithmetic:
             entry = Rational(int(entry.numerator), int(entry.denominator))
         return self.ring(domain.from_sympy(entry))
 
+    def number(self, count: Fraction) -> Any:
+        """A rational number in the domain."""
+        return self.convert(Rational(count.numerator, count.denominator))
+
     def expression(self, entry: Any) -> Expr:
         """Write an entry as a SymPy expression, with the learning rate put in."""
         numerator, denominator = (
@@ -291,191 +295,78 @@ class Arithmetic:
         return written[0] / written[1]
 
 
-def _propagators(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
+def _spectral_radius(memory: Memory, rate: float) -> float | None:
+    """The largest |eigenvalue| of A − ηλ b c in floating point; None where the memory has symbols."""
+    import numpy as np
+
+    entries = [*memory.enter, *memory.read, *(x for row in memory.carry for x in row)]
+    if any(entry.free_symbols for entry in entries):
+        return None
+    carry, enter, read = (np.array(part, dtype=float) for part in (memory.carry, memory.enter, memory.read))
+    return float(np.abs(np.linalg.eigvals(carry - rate * np.outer(enter, read))).max())
+
+
+def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
     """The tensor S of a value: one pair of axes for each edge, where it starts and where it ends.
 
     Args:
         value: a discrete resummed value with a concrete T, or either kind with T = ∞.
-        hessian: H at θ_0, a P × P array of entries of `arithmetic`.
+        hessian: H at θ_0, or HΛ, a P × P array of entries of `arithmetic`.
         arithmetic: exact entries.
-
-    Returns:
-        An object array with axes (start_1, end_1, start_2, end_2, …).
 
     Raises:
         ValueError: if T is not an integer.
     """
+    if not (value.T is oo or value.T.is_Integer):
+        raise ValueError(f"T={value.T} is not an integer number of updates")
+    updates = None if value.T is oo else int(value.T)
+    if isinstance(value.times, CellSum):
+        assert updates is not None
+        total: Any = 0
+        for way in value.times.ways(value.diagram):
+            sums = _tensors(value, way.times, hessian, arithmetic, updates)
+            total = total + walk(sums, updates, way.choices) * arithmetic.number(way.count)
+        return total
+    if updates is not None:
+        return walk(_tensors(value, value.times, hessian, arithmetic, updates), updates)
+    field = arithmetic.ring.to_field()
+    return _tensors(value, value.times, hessian, arithmetic, 1, field).limit(
+        field.to_domain(), hessian * arithmetic.rate if value.continuous else None
+    )
+
+
+def _tensors(
+    value: ResummedValue,
+    times: TimeSum,
+    hessian: Any,
+    arithmetic: Arithmetic,
+    updates: int,
+    field: Any = None,
+) -> Tensors:
+    """What edges carry: the rule's memory with a Hessian wherever a gradient is read and enters again."""
     import numpy as np
 
-    size = len(hessian)
-    identity = np.array(
-        [[arithmetic.one if i == j else arithmetic.zero for j in range(size)] for i in range(size)]
-    )
-    damping = identity - hessian * arithmetic.rate
-    if value.momentum != 0:
-        # The state of an edge is what it carries and carried one update before: it starts and ends in the first.
-        beta, zero = identity * arithmetic.convert(value.momentum), identity * arithmetic.zero
-        damping = np.block([[damping + beta, -beta], [identity, zero]])
-        identity = np.block([[identity, zero], [zero, identity]])
-    sums = _summed(value, damping, identity, arithmetic)
-    return sums[(slice(size),) * sums.ndim]
+    lift = np.vectorize(lambda entry: entry if field is None else field(entry), otypes=[object])
+    one = arithmetic.one
+    identity = np.array([[one * int(i == j) for j in range(len(hessian))] for i in range(len(hessian))])
 
+    def system(rate: Expr) -> tuple[Any, Any, Any, Any]:
+        memory = value.update.memory(rate)
+        number = np.vectorize(arithmetic.convert, otypes=[object])
+        carry, enter, read, by_root = (number(np.array(part, dtype=object)) for part in memory)
+        bent = np.multiply.outer(read, enter) * arithmetic.rate
+        # a state is a row: it is multiplied from the right
+        damped = np.kron(carry.T, identity) - np.kron(bent, hessian)
+        if value.continuous:
+            damped = identity
+        return (
+            damped,
+            np.kron(enter[None, :], identity),
+            np.kron(read[:, None], identity),
+            np.kron(by_root[:, None], identity),
+        )
 
-def _summed(value: ResummedValue, damping: Any, identity: Any, arithmetic: Arithmetic) -> Any:
-    if isinstance(value.times, GridSum):
-        return _over_grid(value, value.times, damping, identity)
-    walk = _Walk(value.times, damping, identity)
-    if value.T is oo:
-        return walk.limit(arithmetic, value.continuous)
-    if not value.T.is_Integer:
-        raise ValueError(f"T={value.T} is not an integer number of updates")
-    return walk.run(int(value.T), lambda chosen, t: 1)
-
-
-class _Walk:
-    """The states of a sum over times: for each down-set of the events, the tensor of the edges born."""
-
-    def __init__(self, times: TimeSum, damping: Any, identity: Any) -> None:
-        self.times = times
-        self.damping = damping
-        self.identity = identity
-        self.full = (1 << times.events) - 1
-        self.below = [0] * times.events
-        for source, target in times.edges:
-            if target != ROOT:
-                self.below[target] |= 1 << source
-
-    def alive(self, done: int) -> list[int]:
-        """The edges born by events of a down-set and not yet consumed."""
-        return [
-            e
-            for e, (source, target) in enumerate(self.times.edges)
-            if done >> source & 1 and not (target != ROOT and done >> target & 1)
-        ]
-
-    def born(self, done: int) -> list[int]:
-        return [e for e, (source, _) in enumerate(self.times.edges) if done >> source & 1]
-
-    def steps(self, done: int) -> Iterator[int]:
-        """The nonempty sets of events that can happen at one update after a down-set."""
-        ready = [i for i, mask in enumerate(self.below) if not done >> i & 1 and mask & ~done == 0]
-        for count in range(1, len(ready) + 1):
-            for chosen in combinations(ready, count):
-                yield sum(1 << event for event in chosen)
-
-    def advance(self, tensor: Any, done: int, chosen: int) -> Any:
-        """The state one update later, the chosen events having happened at it."""
-        import numpy as np
-
-        born = self.born(done)
-        after = done | chosen
-        survivors = set(self.alive(done)) & set(self.alive(after))
-        for e in survivors:
-            axis = 2 * born.index(e) + 1
-            tensor = np.moveaxis(np.tensordot(tensor, self.damping, axes=(axis, 0)), -1, axis)
-        fresh = [e for e in self.born(after) if e not in born]
-        for _ in fresh:
-            tensor = np.multiply.outer(tensor, self.identity)
-        # New edges stand last; put all in the order of their labels.
-        labels = [*born, *fresh]
-        order = [axis for e in sorted(labels) for axis in (2 * labels.index(e), 2 * labels.index(e) + 1)]
-        return np.transpose(tensor, order) if order else tensor
-
-    def run(self, updates: int, weight: Callable[[int, int], int]) -> Any:
-        """Sum over all times below `updates`; `weight(events, t)` counts the cells they may be in."""
-        import numpy as np
-
-        one = self.identity[0, 0]
-        states: dict[int, Any] = {0: np.array(one, dtype=object)}
-        for t in range(updates):
-            following: dict[int, Any] = {}
-            for done, tensor in states.items():
-                moves = [0, *self.steps(done)]
-                for chosen in moves:
-                    factor = weight(chosen, t) if chosen else 1
-                    if not factor:
-                        continue
-                    moved = self.advance(tensor, done, chosen) * (one * factor)
-                    after = done | chosen
-                    following[after] = following[after] + moved if after in following else moved
-            states = following
-        if self.full in states:
-            return states[self.full]
-        return np.full((len(self.identity),) * (2 * len(self.times.edges)), one - one, dtype=object)
-
-    def limit(self, arithmetic: Arithmetic, continuous: bool) -> Any:
-        """Sum or integrate over all times, T → ∞: between events stands the resolvent of the edges alive."""
-        import numpy as np
-
-        one = arithmetic.one
-        field = one.ring.to_field()
-        lift = np.vectorize(lambda entry: field(entry), otypes=[object])
-        walk = _Walk(self.times, lift(self.identity if continuous else self.damping), lift(self.identity))
-        # What leaves a state: K acts on all alive edges at once; a flow by the sum of its rates on each.
-        rate = lift(self.identity - self.damping) if continuous else None
-        states: dict[int, Any] = {0: np.array(field(one), dtype=object)}
-        for done in sorted(range(self.full + 1), key=int.bit_count):
-            if done not in states:
-                continue
-            tensor = states[done]
-            if done:
-                tensor = walk.resolve(tensor, done, field, rate)
-                states[done] = tensor
-            for chosen in walk.steps(done):
-                if continuous and chosen.bit_count() > 1:
-                    continue  # events at one instant have no volume
-                moved = walk.advance(tensor, done, chosen)
-                after = done | chosen
-                states[after] = states[after] + moved if after in states else moved
-        return states[self.full]
-
-    def resolve(self, tensor: Any, done: int, field: Any, rate: Any) -> Any:
-        """Apply (1 − ⊗ K)^{−1}, or (Σ rate)^{−1} if there is one, to the edges alive after a down-set."""
-        import numpy as np
-
-        born = self.born(done)
-        axes = [2 * born.index(e) + 1 for e in self.alive(done)]
-        size = len(self.identity)
-        domain = field.to_domain()
-        identity = DomainMatrix.eye(size, domain)
-        factors = [DomainMatrix([[*row] for row in self.damping], (size, size), domain)] * len(axes)
-        if rate is None:
-            matrix = DomainMatrix.eye(size ** len(axes), domain) - _kronecker(factors)
-        else:
-            single = DomainMatrix([[*row] for row in rate], (size, size), domain)
-            matrix = DomainMatrix.zeros((size ** len(axes),) * 2, domain)
-            for place in range(len(axes)):
-                matrix = matrix + _kronecker([single if i == place else identity for i in range(len(axes))])
-        inverse = np.array(matrix.to_dense().inv().to_list(), dtype=object)
-        moved = np.moveaxis(tensor, axes, range(len(axes)))
-        solved = np.dot(inverse.T, moved.reshape(size ** len(axes), -1)).reshape(moved.shape)
-        return np.moveaxis(solved, range(len(axes)), axes)
-
-
-def _kronecker(factors: Sequence[DomainMatrix]) -> DomainMatrix:
-    product = factors[0].to_list()
-    for factor in factors[1:]:
-        right = factor.to_list()
-        product = [[a * b for a in row for b in other] for row in product for other in right]
-    return DomainMatrix(product, (len(product), len(product)), factors[0].domain)
-
-
-def _over_grid(value: ResummedValue, grid: GridSum, damping: Any, identity: Any) -> Any:
-    """Sum over the cells of a grid: every node an event, at the times at which its row is in the batch."""
-    from taylorsgd.timesums.events import times_of_nodes
-
-    diagram = value.diagram
-    inner = [node for node, parent in enumerate(diagram.parents) if parent >= 0]
-    walk = _Walk(times_of_nodes(diagram), damping, identity)
-    total: Any = 0
-    for multiplicity, when in grid.schedules(diagram):
-
-        def weight(chosen: int, t: int, when: Mapping[int, Sequence[int]] = when) -> int:
-            product = 1
-            for event, node in enumerate(inner):
-                if chosen >> event & 1:
-                    product *= when[node][t]
-            return product
-
-        total = total + walk.run(len(grid.cells[0]), weight) * (walk.identity[0, 0] * multiplicity)
-    return total
+    systems = [system(rate) for rate in value.update.rates_of(updates)] or [system(Integer(1))]
+    carried, entered = [lift(each[0]) for each in systems], [lift(each[1]) for each in systems]
+    _, _, read, by_root = systems[-1]
+    return Tensors(times, carried, entered, lift(read), lift(by_root), one if field is None else field(one))

@@ -1,0 +1,38 @@
+"""Nesterov's momentum, in both conventions for where gradients are taken."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+from sympy import Expr, Integer
+
+from taylorsgd.updates.rule import Memory, Rates, Update, checked_rates, exact, one_of
+
+__all__ = ["Nesterov"]
+
+
+@frozen
+class Nesterov(Update):
+    """Nesterov's momentum, with v = 0 at first.
+
+    Args:
+        beta: β, an exact number or a SymPy expression.
+        rates: factors r_t of η, one for each update, or a schedule such as `Cosine()`; None for 1.
+        convention: "torch" (also optax): v ← βv + g, θ ← θ − η r_t (g + βv), where θ is the point at which
+            gradients are taken. "sutskever": v ← βv − η r_t g(θ + βv), θ ← θ + v (Sutskever et al. 2013).
+
+    Raises:
+        TypeError: if a parameter is neither an exact number nor a SymPy expression.
+        ValueError: if the convention is unknown.
+    """
+
+    beta: Expr = field(converter=exact("beta"))
+    rates: Rates = field(default=None, converter=checked_rates)
+    convention: str = field(default="torch", validator=one_of("torch", "sutskever"))
+
+    def memory(self, rate: Expr) -> Memory:
+        """The state is (θ − θ_0, v), and Sutskever's gradients are taken at θ + βv."""
+        one, zero, beta = Integer(1), Integer(0), self.beta
+        if self.convention == "torch":
+            carry = ((one, rate * beta**2), (zero, beta))
+            return Memory(carry, (rate * (1 + beta), one), (one, zero), (one, zero))
+        return Memory(((one, beta), (zero, beta)), (rate, rate), (one, beta), (one, zero))

@@ -1,0 +1,47 @@
+"""Plain descent, with a schedule of rates, decoupled decay and a matrix learning rate."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+from attrs.converters import optional
+from sympy import Expr, ImmutableMatrix, Integer
+
+from taylorsgd.updates.metrics import exact_metric
+from taylorsgd.updates.rule import Memory, Rates, Update, checked_rates, exact
+
+__all__ = ["Descent"]
+
+
+@frozen
+class Descent(Update):
+    """Plain descent θ ← θ − η r_t Λ g_t − w (θ − θ_0).
+
+    Args:
+        rates: factors r_t of η, one for each update, exact numbers or SymPy expressions; or `LinearWarmup()` or
+            `Cosine()`, which have closed forms in T where constant rates do; None for 1.
+        decay: w, the decoupled weight decay towards θ_0 in one update. (A coupled one, ηw(θ − a), is
+            the `penalty` w|θ − a|²/2 of `derive`.)
+        metric: Λ, a symmetric positive definite P × P matrix of exact numbers, for the learning rate ηΛ: what raises
+            indices; None for the identity. It changes no formula, only what its values are. Under any other rule
+            give it to `evaluate`, `perturb` or a resummed formula's lowered function.
+
+    Raises:
+        TypeError: if a parameter is neither an exact number nor a SymPy expression.
+        ValueError: if the metric is not symmetric and positive definite.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> warm_up = ts.Descent(rates=[0, 1, 2])
+        >>> f = ts.derive(ts.TestLoss(), ts.SGD(N=3, B=1, E=1), order=1, update=warm_up)
+        >>> print(f)
+        l - 3 G_μ G^μ
+    """
+
+    rates: Rates = field(default=None, converter=checked_rates)
+    decay: Expr = field(default=Integer(0), converter=exact("decay"))
+    metric: ImmutableMatrix | None = field(default=None, converter=optional(exact_metric))
+
+    def memory(self, rate: Expr) -> Memory:
+        """An edge carries r_t (1 − w)^{Δ−1}."""
+        one = Integer(1)
+        return Memory(((1 - self.decay,),), (rate,), (one,), (one,))

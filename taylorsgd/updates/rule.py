@@ -1,0 +1,187 @@
+r"""What every update rule says of itself: how it remembers gradients, and which edges may be instant."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from attrs import asdict, frozen
+from sympy import Expr, Float, Integer, Matrix, sympify
+
+from taylorsgd.diagrams import Diagram
+from taylorsgd.spacetime.base import Spacetime
+from taylorsgd.updates.rates import RateSchedule
+
+__all__ = ["Memory", "Memoryless", "Update", "checked_rates", "exact", "one_of"]
+
+Rates = tuple[Expr, ...] | RateSchedule | None
+
+
+class Memory(NamedTuple):
+    """A rule as a linear system: z ← A z + b u with u = −η g(θ_0 + c·z), and θ_T − θ_0 = r·z.
+
+    Attributes:
+        carry: A, what one update makes of the state, m × m.
+        enter: b, where a gradient enters, with its rate.
+        read: c, where gradients are taken.
+        read_by_root: r, where the observable is.
+    """
+
+    carry: tuple[tuple[Expr, ...], ...]
+    enter: tuple[Expr, ...]
+    read: tuple[Expr, ...]
+    read_by_root: tuple[Expr, ...]
+
+
+class Update(ABC):
+    """How gradients move θ; a frozen class of its parameters, all exact.
+
+    An edge from t to t′ carries its rule's Green's function, c A^{t′−t−1} b, and K = A − ηH b c for A if it is
+    resummed; an edge to the root has r for c.
+    """
+
+    rates: Rates = None
+    """r_0, r_1, …: factors of η, one for every update; a schedule of them for any number; None for 1."""
+    instant: Expr = Integer(0)
+    """λ, what an instant edge carries."""
+
+    @abstractmethod
+    def memory(self, rate: Expr) -> Memory:
+        """The linear system of an update with the given rate."""
+
+    def instant_edges(self, diagram: Diagram) -> Iterator[frozenset[int]]:
+        """Yield the sets of edges that may be instant together, each edge by the node that it leaves."""
+        yield frozenset()
+
+    def weighed(self, spacetime: Spacetime, diagram: Diagram, instant: frozenset[int]) -> Expr:
+        """What a set of instant edges multiplies an embedding by, averaged over rows.
+
+        Raises:
+            ValueError: if the spacetime does not fit the rule.
+        """
+        return self.instant ** len(instant)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether edges carry 1: a constant rate, no memory, and no edge may be instant."""
+        return self.rates is None and not self.has_instant_edges and self.is_memoryless
+
+    @property
+    def has_instant_edges(self) -> bool:
+        """Whether any edge may be instant."""
+        return self.instant != 0
+
+    @property
+    def is_memoryless(self) -> bool:
+        """Whether past gradients stay as they came, whatever has happened since."""
+        one = Integer(1)
+        return self.memory(one) == Memory(((one,),), (one,), (one,), (one,))
+
+    def modes(self, root: bool) -> list[tuple[Expr, Expr]]:
+        """Pairs (c, x) with Σ c x^{Δ−1} on an edge, at constant rates.
+
+        Args:
+            root: whether the edge ends in a root.
+
+        Raises:
+            ValueError: if two modes coincide, where a sum of powers is no closed form.
+        """
+        memory = self.memory(Integer(1))
+        carry, enter = Matrix(memory.carry), Matrix(memory.enter)
+        read = Matrix(memory.read_by_root if root else memory.read).T
+        if not carry.is_diagonalizable():
+            kept = ", ".join(map(str, carry.eigenvals()))
+            raise ValueError(
+                f"update={self!r}: two of its powers coincide, {kept}, which has no closed form in T; "
+                "give sizes as numbers"
+            )
+        vectors, powers = carry.diagonalize()
+        left, right = read * vectors, vectors.inv() * enter
+        return [(left[i] * right[i], powers[i, i]) for i in range(carry.rows)]
+
+    def rates_of(self, updates: int) -> tuple[Expr, ...]:
+        """The rates of T updates.
+
+        Raises:
+            ValueError: if there are not as many rates as updates.
+        """
+        if self.rates is None:
+            return (Integer(1),) * updates
+        if isinstance(self.rates, RateSchedule):
+            return self.rates.rates(updates)
+        if len(self.rates) != updates:
+            raise ValueError(
+                f"rates has {len(self.rates)} entries for {updates} updates; give one for each, r_0, …, r_(T-1)"
+            )
+        return self.rates
+
+    def parameters(self) -> dict[str, Any]:
+        """The constructor's arguments, by name."""
+        return asdict(self, recurse=False)  # type: ignore[arg-type]
+
+
+@frozen
+class Memoryless(Update):
+    """Rules without memory, in which nodes of one update may be joined by instant edges."""
+
+    def memory(self, rate: Expr) -> Memory:
+        """A past gradient stays as it came."""
+        one = Integer(1)
+        return Memory(((one,),), (rate,), (one,), (one,))
+
+    def instant_edges(self, diagram: Diagram) -> Iterator[frozenset[int]]:
+        """Yield the sets of edges that may be instant together."""
+        parents = diagram.parents
+        inner = [node for node in diagram.inner_nodes if parents[parents[node]] >= 0]
+        for size in range(len(inner) + 1):
+            for chosen in combinations(inner, size):
+                if self.allows([(node, parents[node]) for node in chosen]):
+                    yield frozenset(chosen)
+
+    def allows(self, edges: list[tuple[int, int]]) -> bool:
+        """Whether edges from a node to its parent may be instant together."""
+        return not edges
+
+
+def exact(name: str) -> Callable[[Any], Expr]:
+    """Make the converter of a rule's parameter to an exact expression.
+
+    Args:
+        name: the parameter's name, for the error.
+
+    Returns:
+        A function that raises a TypeError for what is neither an exact number nor a SymPy expression.
+
+    Example:
+        >>> exact("beta")(1)
+        1
+    """
+
+    def convert(value: Any) -> Expr:
+        expression = value if isinstance(value, (Expr, str)) else sympify(value)
+        if not isinstance(expression, Expr) or expression.atoms(Float):
+            raise TypeError(
+                f"{name}={value!r} must be an exact number (such as Rational(9, 10)) or a SymPy expression"
+            )
+        return expression
+
+    return convert
+
+
+def checked_rates(rates: Iterable[Any] | RateSchedule | None) -> Rates:
+    """A rule's rates as exact expressions, or a schedule of them."""
+    if rates is None or isinstance(rates, RateSchedule):
+        return rates
+    return tuple(exact(f"rates[{i}]")(rate) for i, rate in enumerate(rates))
+
+
+def one_of(*known: str) -> Callable[[Any, Any, str], None]:
+    """Make the check that a convention is one of those known."""
+
+    def check(_: Any, __: Any, convention: str) -> None:
+        if convention not in known:
+            raise ValueError(f"convention={convention!r} is unknown; give {' or '.join(map(repr, known))}")
+
+    return check
