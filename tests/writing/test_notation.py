@@ -20,8 +20,7 @@ from matplotlib.mathtext import MathTextParser
 
 import taylorsgd as ts
 from taylorsgd.diagrams import Value, forests_of_order, value_of
-from taylorsgd.formulas.cumulants import in_moments
-from taylorsgd.writing.notation import GREEK, factored_latex, factored_text
+from taylorsgd.writing.notation import GREEK, LATEX, TEXT
 
 SIZES = {"G": (1,), "H": (2,), "J": (3,), "C": (1, 1), "S": (1, 1, 1)}
 
@@ -47,7 +46,7 @@ def two_observables(order: int) -> list[Value]:
 
 
 def in_moments_up_to(order: int) -> list[Value]:
-    return sorted({value for cumulant in values_up_to(order) for _, value in in_moments(cumulant)})
+    return sorted({value for cumulant in values_up_to(order) for _, value in cumulant.in_moments()})
 
 
 EVERYTHING = [*values_up_to(5), *displacement_values(4), *two_observables(3), *in_moments_up_to(4)]
@@ -192,7 +191,7 @@ def plain(latex: str) -> str:
 def test_latex_says_what_the_text_says() -> None:
     for value in EVERYTHING:
         assert plain(value.latex()) == re.sub(r"\s", "", str(value))
-        assert factored_latex(value)[0] == factored_text(value)[0]
+        assert LATEX.pieces(value.contraction())[0] == TEXT.pieces(value.contraction())[0]
 
 
 @pytest.mark.parametrize("order", range(5))
@@ -228,7 +227,7 @@ def test_named_tensors(value: Value, text: str) -> None:
 def test_two_traces_are_a_quarter() -> None:
     """∇_μ C^ν_ν H^μλ ∇_λ C^ρ_ρ holds two ½."""
     value = Value((-1, 0, 0, 1, 2), (0, 1, 2, 1, 2))
-    factor, text = factored_text(value)
+    factor, text = TEXT.pieces(value.contraction())
     assert factor == Fraction(1, 4)
     assert text.count("∇") == 2
     assert str(value).startswith("1/4 ")
