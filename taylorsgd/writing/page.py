@@ -34,28 +34,15 @@ class _Drawn(Protocol):
     def svg(self) -> str: ...
 
 
-class WrittenTerm(Protocol):
-    """What a page asks of a term."""
-
+class _Term(Protocol):
     @property
-    def order(self) -> int:
-        """The power of η."""
-        ...
-
+    def order(self) -> int: ...
     @property
-    def coefficient(self) -> Expr:
-        """An exact coefficient."""
-        ...
-
+    def coefficient(self) -> Expr: ...
     @property
-    def value(self) -> _Value:
-        """What it multiplies."""
-        ...
-
+    def value(self) -> _Value: ...
     @property
-    def diagrams(self) -> Sequence[_Drawn]:
-        """The diagrams behind the term."""
-        ...
+    def diagrams(self) -> Sequence[_Drawn]: ...
 
 
 class Page:
@@ -66,7 +53,7 @@ class Page:
         derived: T in the sizes of the coefficients, if there is one T.
     """
 
-    def __init__(self, terms: Sequence[WrittenTerm], derived: Expr | None = None) -> None:
+    def __init__(self, terms: Sequence[_Term], derived: Expr | None = None) -> None:
         """Find out what T stands for, if it is derived from other sizes and free to be used."""
         self.terms = terms
         own = derived is not None and derived != symbols.T and derived.free_symbols
@@ -111,7 +98,7 @@ class Page:
             found.append(signed(*face.pieces(value.contraction(), coefficient), face.write))
         return found
 
-    def _is_short(self, term: WrittenTerm) -> bool:
+    def _is_short(self, term: _Term) -> bool:
         """Whether a term's value sums up to the T that has a shorthand."""
         return self.shorthand is not None and term.value.T == self.shorthand
 
@@ -171,7 +158,7 @@ class TermTable:
 
     header = ("order", "coefficient", "value", "diagrams")
 
-    def __init__(self, terms: Sequence[WrittenTerm]) -> None:
+    def __init__(self, terms: Sequence[_Term]) -> None:
         """Keep the terms; nothing is drawn before it is shown."""
         self.terms = terms
 
