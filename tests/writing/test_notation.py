@@ -17,10 +17,12 @@ from fractions import Fraction
 
 import pytest
 from matplotlib.mathtext import MathTextParser
+from sympy import Indexed, Sum, Symbol
 
 import taylorsgd as ts
 from taylorsgd.diagrams import Value, forests_of_order, value_of
 from taylorsgd.writing.notation import GREEK, LATEX, TEXT
+from taylorsgd.writing.sympy_form import to_sympy
 
 SIZES = {"G": (1,), "H": (2,), "J": (3,), "C": (1, 1), "S": (1, 1, 1)}
 
@@ -252,3 +254,21 @@ def test_more_indices_than_letters() -> None:
     text = str(value)
     assert "μ1" in text
     assert "μ11" in text
+
+
+@pytest.mark.parametrize("resum", [{}, {"resum": "discrete"}, {"resum": "continuous"}])
+def test_an_observable_may_have_a_tensors_name(resum: dict[str, str]) -> None:
+    """Its derivatives are written as such, never as G, H, J, C or S."""
+    observable = ts.Observable(Symbol("x") ** 2, name="C")
+    formula = ts.derive(observable, ts.SGD(B=1, E=1), 1, **resum)  # type: ignore[arg-type]
+    assert "∇" in str(formula[1])
+    assert r"\nabla" in formula[1].latex()
+    assert {str(tensor.base) for tensor in formula[1].to_sympy().atoms(Indexed)} >= {"C_1", "G"}
+
+
+def test_all_faces_use_the_same_letters() -> None:
+    """What SymPy's form sums over are the letters on the page; up to order 3 there are three."""
+    for value in values_up_to(3):
+        written = to_sympy(value.contraction())
+        summed = {str(index) for total in written.atoms(Sum) for index in total.variables}
+        assert summed == {latex[1:] for latex, plain in GREEK[:3] if plain in str(value)}
