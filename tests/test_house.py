@@ -6,7 +6,8 @@ Checked on the source:
     (3) the symbolic rooms never import JAX; the first room that does is lowering
     (4) `import taylorsgd` loads neither JAX nor networkx, nor anything else that is slow
     (5) every public name exists, and has a docstring
-    (6) no module shares the name of a public function, and no file is longer than 500 lines
+    (6) no module shares the name of a public function or of another module, no file is longer than 500 lines
+    (7) the files import each other without a circle, imports in functions and for type checkers included
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import networkx as nx
 import pytest
 
 import taylorsgd
@@ -76,9 +78,7 @@ def imports(path: Path) -> Iterator[Import]:
                 base = package[: len(package) + 1 - child.level] if child.level else []
                 name = ".".join([*base, *([child.module] if child.module else [])])
                 # `from taylorsgd import symbols` names a module only in the alias
-                yield from (
-                    (f"{name}.{alias.name}" if name == "taylorsgd" else name, inside) for alias in child.names
-                )
+                yield from ((f"{name}.{alias.name}", inside) for alias in child.names)
             elif isinstance(child, ast.Constant) and re.fullmatch(r"taylorsgd(\.\w+)+", str(child.value)):
                 yield str(child.value), inside  # in a table of names that are loaded when first asked for
             yield from visit(child, inside)
@@ -151,8 +151,33 @@ def test_slow_packages_are_imported_inside_functions(path: Path) -> None:
 
 
 def loads_with_the_package(path: Path) -> bool:
-    name = ".".join(["taylorsgd", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
-    return name in loaded_modules("import taylorsgd")
+    return module_name(path) in loaded_modules("import taylorsgd")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(["taylorsgd", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def test_no_file_imports_itself_by_a_detour() -> None:
+    """A room's `__init__` counts where it is named; the package's own is a table of names, and left out."""
+    graph = nx.DiGraph()
+    files = {module_name(path): path for path in FILES}
+    for name, path in files.items():
+        for imported, _ in imports(path):
+            target = imported if imported in files else imported.rpartition(".")[0]
+            if target in files:
+                graph.add_edge(name, target)
+    circles = [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]
+    assert circles == []
+    assert list(nx.selfloop_edges(graph)) == []
+
+
+def test_no_two_modules_share_a_name() -> None:
+    """A room is a module as well: its name is that of its folder."""
+    names: dict[str, list[str]] = {}
+    for path in FILES:
+        names.setdefault(module_name(path).rpartition(".")[2], []).append(shown(path))
+    assert [files for files in names.values() if len(files) > 1] == []
 
 
 def loaded_modules(statement: str) -> set[str]:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 from taylorsgd.diagrams.symmetry import (
     Code,
     best_colouring,
+    blocks_of,
     children_of,
     exchanges,
+    parts_of,
     restricted_growth,
     rooted_code,
+    unfolded,
 )
+
+if TYPE_CHECKING:
+    from networkx import DiGraph
 
 __all__ = ["Diagram"]
 
 
+@dataclass(frozen=True, init=False, repr=False)
 class Diagram:
     """A rooted tree (or forest) with a set partition of its nodes, in canonical form.
 
@@ -43,13 +53,11 @@ class Diagram:
     Source: Tenka, Definition 3 (section B.3).
     """
 
-    __slots__ = ("__dict__", "_hash", "automorphisms", "parents", "parts")
-
     parents: tuple[int, ...]
     """The parent of every node, −1 for a root, numbered in depth-first order."""
     parts: tuple[int, ...]
     """The part of every node, numbered by first appearance."""
-    automorphisms: int
+    automorphisms: int = field(compare=False)
     """|Aut D|, the automorphisms that preserve the partition and fix every root."""
 
     def __init__(self, parents: Sequence[int], parts: Sequence[object] | None = None) -> None:
@@ -78,18 +86,15 @@ class Diagram:
         def code(colours: Sequence[int]) -> tuple[Code, ...]:
             return tuple(rooted_code(children, colours, root) for root in roots)
 
-        best, _, ways = best_colouring(restricted_growth(labels), surroundings, code)
-        self.parents, self.parts = _unfold(best)
-        count = ways
-        for root_code in best:
-            count *= exchanges(root_code)
-        self.automorphisms = count
-        self._hash = hash((self.parents, self.parts))
+        best, ways = best_colouring(restricted_growth(labels), surroundings, code)
+        hung, colours = unfolded(best)
+        count = ways * prod(map(exchanges, best))
+        vars(self).update(parents=hung, parts=parts_of(colours), automorphisms=count)
 
     @property
     def order(self) -> int:
         """The number of edges: the power of η."""
-        return len(self.parents) - len(self.roots)
+        return len(self.inner_nodes)
 
     @cached_property
     def roots(self) -> tuple[int, ...]:
@@ -116,10 +121,7 @@ class Diagram:
     @cached_property
     def blocks(self) -> tuple[tuple[int, ...], ...]:
         """The parts as tuples of nodes, roots included."""
-        blocks: list[list[int]] = [[] for _ in range(max(self.parts) + 1)]
-        for node, part in enumerate(self.parts):
-            blocks[part].append(node)
-        return tuple(map(tuple, blocks))
+        return blocks_of(self.parts)
 
     @cached_property
     def inner_blocks(self) -> tuple[tuple[int, ...], ...]:
@@ -136,33 +138,23 @@ class Diagram:
     def is_linkless(self) -> bool:
         """Whether no non-root node with exactly one child is alone in its part."""
         return not any(
-            parent >= 0 and len(self.children[node]) == 1 and len(self.blocks[self.parts[node]]) == 1
-            for node, parent in enumerate(self.parents)
+            len(self.children[node]) == 1 and len(self.blocks[self.parts[node]]) == 1
+            for node in self.inner_nodes
         )
-
-    def __eq__(self, other: object) -> bool:
-        """Equal when isomorphic."""
-        if not isinstance(other, Diagram):
-            return NotImplemented
-        return self.parents == other.parents and self.parts == other.parts
 
     def __lt__(self, other: Diagram) -> bool:
         """Order by number of edges, then by canonical form."""
-        return (len(self.parents), self.parents, self.parts) < (
-            len(other.parents),
-            other.parents,
-            other.parts,
-        )
+        mine, yours = ((len(one.parents), one.parents, one.parts) for one in (self, other))
+        return mine < yours
 
-    def __hash__(self) -> int:
-        """Hash the canonical form."""
-        return self._hash
+    def to_data(self) -> dict[str, Any]:
+        """What JSON keeps of the diagram; `from_data` reads it."""
+        return {"parents": self.parents, "parts": self.parts}
 
-    def __setattr__(self, name: str, value: object) -> None:
-        """Refuse to change a finished diagram."""
-        if hasattr(self, "_hash"):
-            raise AttributeError(f"a Diagram is frozen: {name} can't be set")
-        super().__setattr__(name, value)
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Diagram:
+        """Read what `to_data` gave."""
+        return cls(data["parents"], data["parts"])
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle through the constructor."""
@@ -196,13 +188,49 @@ class Diagram:
 
         return " | ".join(write(root) for root in self.roots)
 
+    def to_networkx(self) -> DiGraph:
+        """The diagram as a `networkx.DiGraph` whose edges point towards the roots.
+
+        A node has its `part`, its `root` (the position of a root among the roots, else None) and its `layer`, minus
+        its distance from the root: `networkx.multipartite_layout(g, "layer")` draws the root rightmost.
+
+        Example:
+            >>> fork = Diagram((-1, 0, 0), (0, 1, 1)).to_networkx()
+            >>> sorted(fork.edges), dict(fork.nodes(data="part"))
+            ([(1, 0), (2, 0)], {0: 0, 1: 1, 2: 1})
+        """
+        from taylorsgd.diagrams.graphs import rooted_graph
+
+        return rooted_graph(self.parents, self.parts)
+
+    @classmethod
+    def from_networkx(cls, graph: Any) -> Diagram:
+        """Read a directed forest, as `to_networkx` makes it, with nodes of any names.
+
+        Args:
+            graph: a `networkx.DiGraph` whose edges point towards the roots. Nodes with equal `part` are tied, those
+                without one alone; roots are ordered by their `root`, those without one come last, in the graph's order.
+
+        Raises:
+            TypeError: if it is no directed graph without parallel edges.
+            ValueError: if it is no forest.
+
+        Example:
+            >>> import networkx as nx
+            >>> print(Diagram.from_networkx(nx.DiGraph([("leaf", "node"), ("node", "root")])))
+            ((.))
+        """
+        from taylorsgd.diagrams.graphs import forest_of
+
+        return cls(*forest_of(graph))
+
     def _drawing(self):
         from taylorsgd.display import TreeDrawing, layout_tree
 
         ties = tuple(block for block in self.blocks if len(block) > 1)
         return TreeDrawing(
             positions=layout_tree(self.parents, ties),
-            edges=tuple((node, parent) for node, parent in enumerate(self.parents) if parent >= 0),
+            edges=tuple((node, self.parents[node]) for node in self.inner_nodes),
             ties=ties,
             roots=self.roots,
         )
@@ -237,20 +265,3 @@ def _check_forest(parents: tuple[int, ...]) -> None:
                 raise ValueError(
                     f"parents={parents!r} has a cycle through node {node}; a diagram is a forest"
                 )
-
-
-def _unfold(codes: tuple[Code, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Number the nodes of coded trees in depth-first order and their parts by first appearance."""
-    parents: list[int] = []
-    labels: list[object] = []
-
-    def visit(code: Code, parent: int) -> None:
-        node = len(parents)
-        parents.append(parent)
-        labels.append(code[0] or ("alone", node))
-        for child in code[1:]:
-            visit(child, node)
-
-    for code in codes:
-        visit(code, -1)
-    return tuple(parents), restricted_growth(labels)

@@ -11,13 +11,15 @@ number of colourings that reach the smallest code, times the number of ways to e
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, permutations, product
 from math import factorial
 from typing import Any
 
-__all__ = ["Code", "best_colouring", "children_of", "exchanges", "restricted_growth", "rooted_code"]
+__all__ = [
+    "Code", "best_colouring", "blocks_of", "children_of", "exchanges", "neighbours_of", "parts_of",
+    "restricted_growth", "rooted_code", "unfolded",
+]  # fmt: skip
 
 Code = tuple[Any, ...]
 """A coloured subtree: (node key, code of child, code of child, …) with the children sorted, largest first."""
@@ -32,6 +34,17 @@ def children_of(parents: Sequence[int]) -> list[list[int]]:
     return children
 
 
+def neighbours_of(parents: Sequence[int]) -> list[list[int]]:
+    """List the nodes next to every node, its parent first.
+
+    Example:
+        >>> neighbours_of((-1, 0, 1))
+        [[1], [0, 2], [1]]
+    """
+    near = zip(parents, children_of(parents), strict=True)
+    return [[parent, *children] if parent >= 0 else children for parent, children in near]
+
+
 def restricted_growth(labels: Sequence[Any]) -> tuple[int, ...]:
     """Rename labels 0, 1, 2, … in the order of their first appearance.
 
@@ -41,6 +54,29 @@ def restricted_growth(labels: Sequence[Any]) -> tuple[int, ...]:
     """
     names: dict[Any, int] = {}
     return tuple(names.setdefault(label, len(names)) for label in labels)
+
+
+def blocks_of(parts: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """List the nodes of every part, given the part of every node, numbered by first appearance.
+
+    Example:
+        >>> blocks_of((0, 1, 0, 2))
+        ((0, 2), (1,), (3,))
+    """
+    blocks: list[list[int]] = [[] for _ in range(max(parts, default=-1) + 1)]
+    for node, part in enumerate(parts):
+        blocks[part].append(node)
+    return tuple(map(tuple, blocks))
+
+
+def parts_of(colours: Sequence[int]) -> tuple[int, ...]:
+    """The part of every node, given the colour of its tied part; 0 for a node that is alone.
+
+    Example:
+        >>> parts_of((0, 2, 0, 2))
+        (0, 1, 2, 1)
+    """
+    return restricted_growth([colour or ("alone", node) for node, colour in enumerate(colours)])
 
 
 def rooted_code(neighbours: Sequence[Sequence[int]], keys: Sequence[Any], root: int, above: int = -1) -> Code:
@@ -63,43 +99,60 @@ def best_colouring(
     parts: Sequence[int],
     surroundings: Callable[[Sequence[int]], Sequence[Any]],
     code: Callable[[Sequence[int]], Any],
-) -> tuple[Any, list[int], int]:
+) -> tuple[Any, int]:
     """Name the tied parts so that the code of the whole is smallest.
 
     Args:
-        parts: the label of every node's part.
+        parts: the part of every node, numbered by first appearance.
         surroundings: given a first colouring by part size, an isomorphism invariant of every node.
         code: given a colour for every node (0 for the nodes of single parts), the code of the whole.
 
     Returns:
-        The smallest code, the colouring that reaches it, and the number of colourings that do.
+        The smallest code, and the number of colourings that reach it.
     """
-    members: dict[int, list[int]] = defaultdict(list)
-    for node, part in enumerate(parts):
-        members[part].append(node)
-    tied = [nodes for nodes in members.values() if len(nodes) > 1]
-    if not tied:
-        plain = [0] * len(parts)
-        return code(plain), plain, 1
-    sizes = [len(members[part]) - 1 for part in parts]
-    around = surroundings(sizes)
+    tied = [nodes for nodes in blocks_of(parts) if len(nodes) > 1]
+    sizes = [0] * len(parts)
+    for nodes in tied:
+        for node in nodes:
+            sizes[node] = len(nodes) - 1
     best: Any = None
-    best_colours: list[int] = []
     ways = 0
-    for order in _orders(tied, around):
+    for order in _orders(tied, surroundings(sizes) if tied else ()):
         colours = [0] * len(parts)
         for colour, nodes in enumerate(order, start=1):
             for node in nodes:
                 colours[node] = colour
         candidate = code(colours)
         if best is None or candidate < best:
-            best, best_colours, ways = candidate, colours, 1
+            best, ways = candidate, 1
         elif candidate == best:
             ways += 1
-    return best, best_colours, ways
+    return best, ways
 
 
-def _orders(tied: list[list[int]], around: Sequence[Any]) -> Iterator[list[list[int]]]:
+def unfolded(codes: Sequence[Code]) -> tuple[tuple[int, ...], list[Any]]:
+    """Number the nodes of coded trees depth first: the parent of every node, and its key.
+
+    Example:
+        >>> unfolded([("root", ("leaf",)), ("other",)])
+        ((-1, 0, -1), ['root', 'leaf', 'other'])
+    """
+    parents: list[int] = []
+    keys: list[Any] = []
+
+    def visit(code: Code, parent: int) -> None:
+        node = len(parents)
+        parents.append(parent)
+        keys.append(code[0])
+        for child in code[1:]:
+            visit(child, node)
+
+    for code in codes:
+        visit(code, -1)
+    return tuple(parents), keys
+
+
+def _orders(tied: Sequence[Sequence[int]], around: Sequence[Any]) -> Iterator[list[Sequence[int]]]:
     """Every order of the tied parts that respects what surrounds them."""
     signature = [(tuple(sorted(around[node] for node in nodes)), nodes) for nodes in tied]
     signature.sort(key=lambda pair: pair[0])

@@ -8,24 +8,35 @@ Diagrams with isomorphic networks have equal values, and a formula adds up their
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, Any
 
 from taylorsgd.diagrams.diagram import Diagram
-from taylorsgd.diagrams.symmetry import Code, best_colouring, children_of, restricted_growth, rooted_code
+from taylorsgd.diagrams.partitions import components, moebius, set_partitions
+from taylorsgd.diagrams.symmetry import (
+    Code,
+    best_colouring,
+    blocks_of,
+    neighbours_of,
+    parts_of,
+    restricted_growth,
+    rooted_code,
+    unfolded,
+)
+from taylorsgd.diagrams.tensor_network import LOSS, TensorNetwork, is_open, open_index
 
-__all__ = ["LOSS", "Value", "open_index", "side_by_side", "value_of"]
+if TYPE_CHECKING:
+    from networkx import Graph
 
-LOSS = ""
-"""The mark of an ordinary node, which carries derivatives of l_x."""
+    from taylorsgd.writing.notation import Contraction
 
-
-def open_index(position: int) -> str:
-    """The mark of the open index of the observable in the given position (0 or 1)."""
-    return f"@{position}"
+__all__ = ["LOSS", "Value", "is_open", "marks_of", "open_index", "side_by_side", "value_of"]
 
 
-class Value:
+@dataclass(frozen=True, init=False, repr=False)
+class Value(TensorNetwork):
     """A tensor network: trees of derivatives of l_x, contracted along edges, averaged part by part.
 
     Args:
@@ -46,16 +57,11 @@ class Value:
         G_μ H^μ_ν G^ν
     """
 
-    __slots__ = ("__dict__", "_hash", "marks", "moments", "parents", "parts")
-
     parents: tuple[int, ...]
     """The parent of every node when each tree hangs from its centre, numbered depth first."""
     parts: tuple[int, ...]
-    """The part of every node, numbered by first appearance."""
     marks: tuple[str, ...]
-    """What every node carries."""
     moments: bool
-    """Whether parts are moments rather than cumulants."""
 
     def __init__(
         self,
@@ -68,13 +74,9 @@ class Value:
         """Put the network into canonical form."""
         labels = restricted_growth(range(len(parents)) if parts is None else parts)
         names = [LOSS] * len(parents) if marks is None else list(marks)
-        neighbours = children_of(parents)
-        for node, parent in enumerate(parents):
-            if parent >= 0:
-                neighbours[node].append(parent)
+        neighbours = neighbours_of(parents)
         _check_marks(names, labels, neighbours)
-        trees = _components(neighbours)
-        centres = [_centres(tree, neighbours) for tree in trees]
+        centres = _centres(neighbours)
 
         def surroundings(sizes: Sequence[int]) -> list[Code]:
             keys = list(zip(names, sizes, strict=True))
@@ -85,74 +87,97 @@ class Value:
             codes = [min(rooted_code(neighbours, keys, centre) for centre in pair) for pair in centres]
             return tuple(sorted(codes))
 
-        best, _, _ = best_colouring(labels, surroundings, code)
-        self.parents, self.parts, self.marks = _unfold(best)
-        self.moments = moments and len(set(self.parts)) < len(self.parts)  # a single part has one meaning
-        self._hash = hash((self.parents, self.parts, self.marks, self.moments))
+        best, _ = best_colouring(labels, surroundings, code)
+        hung, keys = unfolded(best)
+        own = parts_of([colour for _, colour in keys])
+        tied = len(set(own)) < len(own)  # the moment of a single node is its cumulant
+        marked = tuple(mark for mark, _ in keys)
+        vars(self).update(parents=hung, parts=own, marks=marked, moments=bool(moments and tied))
 
     @property
-    def order(self) -> int:
-        """The number of edges: the power of η that the value holds."""
-        return sum(parent >= 0 for parent in self.parents)
-
-    @cached_property
-    def degrees(self) -> tuple[int, ...]:
-        """The number of edges at every node."""
-        degrees = [0] * len(self.parents)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                degrees[node] += 1
-                degrees[parent] += 1
-        return tuple(degrees)
-
-    @cached_property
-    def edges(self) -> tuple[tuple[int, int], ...]:
-        """The edges as pairs (child, parent)."""
-        return tuple((node, parent) for node, parent in enumerate(self.parents) if parent >= 0)
-
-    @cached_property
-    def blocks(self) -> tuple[tuple[int, ...], ...]:
-        """The parts as tuples of nodes."""
-        blocks: list[list[int]] = [[] for _ in range(max(self.parts) + 1)]
-        for node, part in enumerate(self.parts):
-            blocks[part].append(node)
-        return tuple(map(tuple, blocks))
-
-    @cached_property
-    def open_indices(self) -> tuple[int, ...]:
-        """The nodes with an open index, in the order of the observables that left them open."""
-        return tuple(
-            sorted((n for n, m in enumerate(self.marks) if m.startswith("@")), key=lambda n: self.marks[n])
-        )
-
-    @property
-    def sort_key(self) -> tuple[object, ...]:
+    def sort_key(self) -> tuple[Any, ...]:
         """Powers of η first, then from few ties to many: from the noiseless terms to the noisiest."""
         return (self.order, 0, -len(self.blocks), self.parents, self.parts, self.marks, self.moments)
 
-    def __eq__(self, other: object) -> bool:
-        """Equal when the networks are isomorphic."""
-        if not isinstance(other, Value):
-            return NotImplemented
-        return self._hash == other._hash and self.sort_key == other.sort_key
+    def in_moments(self) -> Iterator[tuple[int, Value]]:
+        """Write the value as integer multiples of values in moments, κ(p) = Σ_π μ(π) Π_{b in π} m(b).
 
-    def __lt__(self, other: Value) -> bool:
-        """Order by `sort_key`."""
-        return self.sort_key < other.sort_key  # type: ignore[operator]
+        The sum runs over the set partitions π of each part, μ(π) = (−1)^{|π|−1} (|π|−1)! (Rota 1964; Tenka,
+        sections A.4 and B.4).
 
-    def __hash__(self) -> int:
-        """Hash the canonical form."""
-        return self._hash
+        Example:
+            >>> for number, value in Value((-1, 0), (0, 0)).in_moments():      # tr C
+            ...     print(number, value)
+            1 E[∇_μ l ∇^μ l]
+            -1 G_μ G^μ
+        """
+        return iter([(1, self)]) if self.moments else self._refined(moments=True)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        """Refuse to change a finished value."""
-        if hasattr(self, "_hash"):
-            raise AttributeError(f"a Value is frozen: {name} can't be set")
-        super().__setattr__(name, value)
+    def in_cumulants(self) -> Iterator[tuple[int, Value]]:
+        """Write the value as integer multiples of values in cumulants, m(p) = Σ_π Π_{b in π} κ(b)."""
+        return self._refined(moments=False) if self.moments else iter([(1, self)])
+
+    def _refined(self, moments: bool) -> Iterator[tuple[int, Value]]:
+        for choice in product(*map(set_partitions, self.blocks)):
+            finer = {node: block for partition in choice for block in partition for node in block}
+            factor = moebius(map(len, choice)) if moments else 1
+            parts = [finer[node] for node in range(len(self.parents))]
+            yield factor, Value(self.parents, parts, self.marks, moments=moments)
+
+    def contraction(self) -> Contraction:
+        """The value as plain data for the page: its parts in the order in which a reader meets them."""
+        from taylorsgd.writing.notation import contracted
+
+        # A tree is numbered depth first: of the two ends of an edge the larger number is the child.
+        edges = [[max(node, other) for other in near] for node, near in enumerate(self.neighbours)]
+        parts = [(self.marks[block[0]], [edges[node] for node in block]) for block in self._reading_order()]
+        return contracted(parts, [edges[node][0] for node in self.open_indices], self.moments)
+
+    def _reading_order(self) -> list[tuple[int, ...]]:
+        """The parts but the open indices, walking each tree from one of its ends."""
+        order: dict[tuple[int, ...], None] = {}
+
+        def visit(node: int, above: int) -> None:
+            if not is_open(self.marks[node]):
+                order[self.blocks[self.parts[node]]] = None
+            for other in sorted(self.neighbours[node], key=lambda n: (self.degrees[n], n)):
+                if other != above:
+                    visit(other, node)
+
+        def end_first(node: int) -> tuple[bool, int, bool, int]:
+            # Start at an open index, else at a leaf, rather a tied one.
+            alone = len(self.blocks[self.parts[node]]) == 1
+            return (not is_open(self.marks[node]), self.degrees[node], alone, node)
+
+        starts = [node for node, parent in enumerate(self.parents) if parent < 0]
+        for start, end in pairwise([*starts, len(self.parents)]):
+            visit(min(range(start, end), key=end_first), -1)
+        return list(order)
+
+    def to_data(self) -> dict[str, Any]:
+        """What JSON keeps of the value; `from_data` reads it."""
+        return {"parents": self.parents, "parts": self.parts, "marks": self.marks, "moments": self.moments}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Value:
+        """Read what `to_data` gave."""
+        return cls(data["parents"], data["parts"], data["marks"], moments=data["moments"])
+
+    def to_networkx(self) -> Graph:
+        """The network as a `networkx.Graph`: nodes with their `part` and `mark`; the graph has `moments`.
+
+        Example:
+            >>> c_h = Value((-1, 0, 0), (0, 1, 1)).to_networkx()
+            >>> sorted(c_h.edges), dict(c_h.nodes(data="part"))
+            ([(0, 1), (0, 2)], {0: 0, 1: 1, 2: 1})
+        """
+        from taylorsgd.diagrams.graphs import network_graph
+
+        return network_graph(self.edges, self.parts, self.marks, self.moments)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle through the constructor."""
-        return _restore, (self.parents, self.parts, self.marks, self.moments)
+        return Value.from_data, (self.to_data(),)
 
     def __repr__(self) -> str:
         """The constructor call."""
@@ -162,21 +187,6 @@ class Value:
         if self.moments:
             arguments.append("moments=True")
         return f"Value({', '.join(arguments)})"
-
-    def __str__(self) -> str:
-        """Index notation in plain text."""
-        from taylorsgd.writing.notation import value_text
-
-        return value_text(self)
-
-    def latex(self) -> str:
-        """Index notation in LaTeX, with the paper's named tensors; η raises indices."""
-        from taylorsgd.writing.notation import value_latex
-
-        return value_latex(self)
-
-    def _repr_latex_(self) -> str:
-        return f"$\\displaystyle {self.latex()}$"
 
 
 def value_of(diagram: Diagram, root_marks: Sequence[str] = (LOSS,), *, moments: bool = False) -> Value:
@@ -190,10 +200,13 @@ def value_of(diagram: Diagram, root_marks: Sequence[str] = (LOSS,), *, moments: 
     Returns:
         The value that the diagram evaluates to.
     """
-    marks = [LOSS] * len(diagram.parents)
-    for root, mark in zip(diagram.roots, root_marks, strict=True):
-        marks[root] = mark
-    return Value(diagram.parents, diagram.parts, marks, moments=moments)
+    return Value(diagram.parents, diagram.parts, marks_of(diagram, root_marks), moments=moments)
+
+
+def marks_of(diagram: Diagram, root_marks: Sequence[str]) -> tuple[str, ...]:
+    """What every node of a diagram carries, given what its roots do; all others carry the loss."""
+    carried = dict(zip(diagram.roots, root_marks, strict=True))
+    return tuple(carried.get(node, LOSS) for node in range(len(diagram.parents)))
 
 
 def side_by_side(left: Value, right: Value) -> Value:
@@ -211,12 +224,6 @@ def side_by_side(left: Value, right: Value) -> Value:
     return Value(parents, parts, [*left.marks, *renamed], moments=left.moments or right.moments)
 
 
-def _restore(
-    parents: tuple[int, ...], parts: tuple[int, ...], marks: tuple[str, ...], moments: bool
-) -> Value:
-    return Value(parents, parts, marks, moments=moments)
-
-
 def _check_marks(marks: Sequence[str], labels: Sequence[int], neighbours: Sequence[Sequence[int]]) -> None:
     for node, mark in enumerate(marks):
         if mark == LOSS:
@@ -225,54 +232,24 @@ def _check_marks(marks: Sequence[str], labels: Sequence[int], neighbours: Sequen
             raise ValueError(
                 f"marks: node {node} carries {mark!r} and can't be tied; only nodes of the loss can"
             )
-        if mark.startswith("@") and len(neighbours[node]) != 1:
+        if is_open(mark) and len(neighbours[node]) != 1:
             raise ValueError(
                 f"marks: the open index {mark!r} needs exactly one edge, not {len(neighbours[node])}"
             )
 
 
-def _components(neighbours: Sequence[Sequence[int]]) -> list[list[int]]:
-    seen: set[int] = set()
-    trees = []
-    for start in range(len(neighbours)):
-        if start not in seen:
-            tree = [start]
-            seen.add(start)
-            for node in tree:  # grows while it is read: a breadth-first walk
-                fresh = [other for other in neighbours[node] if other not in seen]
-                seen.update(fresh)
-                tree.extend(fresh)
-            trees.append(tree)
-    return trees
-
-
-def _centres(tree: Sequence[int], neighbours: Sequence[Sequence[int]]) -> list[int]:
-    """The one or two middle nodes of a tree, found by taking leaves away (Jordan 1869)."""
-    degree = {node: len(neighbours[node]) for node in tree}
-    remaining = set(tree)
-    while len(remaining) > 2:
-        leaves = [node for node in remaining if degree[node] <= 1]
-        remaining.difference_update(leaves)
-        for leaf in leaves:
-            for node in neighbours[leaf]:
-                degree[node] -= 1
-    return sorted(remaining)
-
-
-def _unfold(codes: tuple[Code, ...]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
-    parents: list[int] = []
-    labels: list[object] = []
-    marks: list[str] = []
-
-    def visit(code: Code, parent: int) -> None:
-        node = len(parents)
-        (mark, colour), *below = code
-        parents.append(parent)
-        labels.append(colour or ("alone", node))
-        marks.append(mark)
-        for child in below:
-            visit(child, node)
-
-    for code in codes:
-        visit(code, -1)
-    return tuple(parents), restricted_growth(labels), tuple(marks)
+def _centres(neighbours: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The one or two middle nodes of every tree, found by taking leaves away (Jordan 1869)."""
+    pairs = [(node, other) for node, near in enumerate(neighbours) for other in near]
+    degree = list(map(len, neighbours))
+    found = []
+    for tree in blocks_of(restricted_growth(components(len(neighbours), pairs))):
+        remaining = set(tree)
+        while len(remaining) > 2:
+            leaves = [node for node in remaining if degree[node] <= 1]
+            remaining.difference_update(leaves)
+            for leaf in leaves:
+                for node in neighbours[leaf]:
+                    degree[node] -= 1
+        found.append(sorted(remaining))
+    return found

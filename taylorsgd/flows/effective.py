@@ -12,9 +12,7 @@ from taylorsgd import symbols
 from taylorsgd.diagrams import Value
 from taylorsgd.flows.grafting import diagram_of, grafted, is_vector
 from taylorsgd.flows.splitting import split
-from taylorsgd.formulas.formula import Formula
-from taylorsgd.formulas.resummed_value import ResummedValue
-from taylorsgd.formulas.term import Term
+from taylorsgd.formulas.term import Combination, Term
 
 __all__ = ["EffectiveFlow", "EffectiveLoss", "effective_flow"]
 
@@ -32,8 +30,8 @@ class EffectiveLoss:
         remainder: a `Formula` with one open index: the part of φ that is no gradient.
     """
 
-    loss: Formula
-    remainder: Formula
+    loss: Combination
+    remainder: Combination
 
     @property
     def exists(self) -> bool:
@@ -80,7 +78,7 @@ class EffectiveFlow:
         l + 1/4 G_μ G^μ - (T - 1)/(4*N) C^μ_μ
     """
 
-    field: Formula
+    field: Combination
     T: Expr
 
     @property
@@ -88,7 +86,7 @@ class EffectiveFlow:
         """The highest power of η with a term."""
         return self.field.order
 
-    def __getitem__(self, order: int) -> Formula:
+    def __getitem__(self, order: int) -> Combination:
         """φ_d, the part of one order in η."""
         return self.field[order]
 
@@ -121,7 +119,7 @@ class EffectiveFlow:
             1/18 J^μ_νλ G^ν G^λ - 1/18 H^μ_ν H^ν_λ G^λ
         """
         scalar, rest = split({term.value: -term.coefficient for term in self.field.terms})  # type: ignore[misc]
-        loss = Formula(
+        loss = type(self.field)(
             (Term(coefficient, value, ()) for value, coefficient in scalar.items()),
             self.field.spacetimes,
             {},
@@ -151,7 +149,7 @@ class EffectiveFlow:
         return f"<EffectiveFlow {self}>"
 
 
-def effective_flow(formula: Formula) -> EffectiveFlow:
+def effective_flow(formula: Combination) -> EffectiveFlow:
     """Solve for the field whose time-T flow makes a displacement; see `Formula.effective_flow`.
 
     With χ = Tφ the flow runs for a unit of time: D = Σ_n X_n with X_1 = χ and X_{n+1} = (χ ▷ X_n)/(n+1). At order d
@@ -212,8 +210,8 @@ def _terms(field: Iterable[tuple[Value, Expr]]) -> list[Term]:
 
 
 def _checked_vector(term: Term) -> Value:
-    value = term.value
-    if isinstance(value, ResummedValue):
+    value: Any = term.value
+    if value.is_resummed:
         raise ValueError(
             f"the term {term} is resummed, and its K depends on θ in a way that trees don't have; "
             "derive the displacement without resum"
@@ -225,7 +223,7 @@ def _checked_vector(term: Term) -> Value:
     return value
 
 
-def _checked_time(formula: Formula) -> Expr:
+def _checked_time(formula: Combination) -> Expr:
     if formula.indices != 1:
         raise ValueError(
             f"a formula with {formula.indices} open indices moves nothing; "

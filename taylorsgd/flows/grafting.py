@@ -91,18 +91,16 @@ def diagram_of(vector: Value) -> Diagram:
 def _stem(vector: Value) -> tuple[int, int]:
     """The node that carries the open index, and the open index."""
     (end,) = vector.open_indices
-    ((child, parent),) = (edge for edge in vector.edges if end in edge)
-    return (parent if child == end else child), end
+    (stem,) = vector.neighbours[end]
+    return stem, end
 
 
 def _hung(value: Value, root: int, without: int = -1) -> tuple[list[int], Sequence[int]]:
     """The tree hung from another root, without one of its leaves: parents, and the nodes they had been."""
     nodes, parents = [root], [-1]
     for position, node in enumerate(nodes):  # grows while it is read: a breadth-first walk
-        for edge in value.edges:
-            if node in edge:
-                other = edge[0] + edge[1] - node
-                if other != without and other not in nodes:
-                    nodes.append(other)
-                    parents.append(position)
+        for other in value.neighbours[node]:
+            if other != without and other not in nodes:
+                nodes.append(other)
+                parents.append(position)
     return parents, nodes

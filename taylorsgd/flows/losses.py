@@ -244,12 +244,9 @@ def _signed_by_nodes(tree: Diagram) -> int:
 
 def _halves(value: Value) -> tuple[Shape, Shape] | None:
     """The shapes at the two ends of an edge: equal ones if there are any, else one is a leaf; None for E."""
-    neighbours: list[list[int]] = [[] for _ in value.parents]
-    for child, parent in value.edges:
-        neighbours[child].append(parent)
-        neighbours[parent].append(child)
+    near = value.neighbours
     cuts = [
-        sorted((branch(neighbours, child, parent), branch(neighbours, parent, child)), key=len)
+        sorted((branch(near, child, parent), branch(near, parent, child)), key=len)
         for child, parent in value.edges
     ]
     if not cuts:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from taylorsgd.diagrams import Value
-from taylorsgd.diagrams.values import LOSS
+from taylorsgd.diagrams.tensor_network import LOSS, TensorNetwork
 
 __all__ = ["ASSUMPTIONS", "survives"]
 
 
-def _minimum(value: Value) -> bool:
+def _minimum(value: TensorNetwork) -> bool:
     """G = 0 at θ_0: no node of degree 1 is alone."""
     return not any(
         len(block) == 1 and value.degrees[block[0]] == 1 and value.marks[block[0]] == LOSS
@@ -19,22 +17,22 @@ def _minimum(value: Value) -> bool:
     )
 
 
-def _gaussian(value: Value) -> bool:
+def _gaussian(value: TensorNetwork) -> bool:
     """The losses are jointly Gaussian: no cumulants of three or more."""
     return all(len(block) <= 2 for block in value.blocks)
 
 
-def _noiseless(value: Value) -> bool:
+def _noiseless(value: TensorNetwork) -> bool:
     """Every training point has the expected loss: all parts are single."""
     return all(len(block) == 1 for block in value.blocks)
 
 
-def _quadratic(value: Value) -> bool:
+def _quadratic(value: TensorNetwork) -> bool:
     """Every l_x is quadratic: no node of degree 3 or more. Its Hessian may still fluctuate."""
     return all(degree <= 2 or mark != LOSS for degree, mark in zip(value.degrees, value.marks, strict=True))
 
 
-ASSUMPTIONS: dict[str, Callable[[Value], bool]] = {
+ASSUMPTIONS: dict[str, Callable[[TensorNetwork], bool]] = {
     "minimum": _minimum,
     "gaussian": _gaussian,
     "noiseless": _noiseless,
@@ -43,7 +41,7 @@ ASSUMPTIONS: dict[str, Callable[[Value], bool]] = {
 """For every assumption, whether a value can still be different from 0."""
 
 
-def survives(value: Any, assumption: str) -> bool:
+def survives(value: TensorNetwork, assumption: str) -> bool:
     """Whether a value can be different from 0 under an assumption.
 
     Args:

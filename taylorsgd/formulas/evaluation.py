@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from sympy import Expr, ImmutableMatrix, Integer, Rational, diff, expand, sympify
 
@@ -12,11 +12,8 @@ from taylorsgd import symbols
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_evaluation import Resummation, contract
-from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.formulas.term import Combination
 from taylorsgd.updates.metrics import exact_metric
-
-if TYPE_CHECKING:
-    from taylorsgd.formulas.formula import Formula
 
 __all__ = ["ExactLandscape", "evaluate", "evaluate_value"]
 
@@ -30,7 +27,7 @@ class ExactLandscape(Protocol):
 
 
 def evaluate(
-    formula: Formula, landscape: ExactLandscape, at: Any, eta: Any = None, metric: Any = None
+    formula: Combination, landscape: ExactLandscape, at: Any, eta: Any = None, metric: Any = None
 ) -> Any:
     """Evaluate a formula whose sizes are all numbers; see `Formula.evaluate`."""
     if not callable(getattr(landscape, "cumulant", None)):
@@ -50,7 +47,7 @@ def evaluate(
         total = ImmutableMatrix.zeros(size, size ** (formula.indices - 1))
     resummed = Resummation(tensors, observables, rate, raising)
     for term in formula.terms:
-        if isinstance(term.value, ResummedValue):
+        if term.value.is_resummed:
             try:
                 value = resummed.evaluate(term.value)
             except ValueError as error:

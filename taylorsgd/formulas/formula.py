@@ -9,14 +9,15 @@ from typing import Any
 from sympy import Expr, ImmutableMatrix, Integer, factor, simplify
 
 from taylorsgd import symbols
-from taylorsgd.formulas import cumulants
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.observables import Observable
-from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.formulas.serializing import read_text, written_text
 from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates.metrics import one_metric
+from taylorsgd.writing.page import Page, TermTable
+from taylorsgd.writing.sympy_form import to_sympy
 
 __all__ = ["Formula"]
 
@@ -193,7 +194,7 @@ class Formula:
         solution = self._solve(given)
         spacetimes = [spacetime.substitute(solution) for spacetime in self.spacetimes]
         terms = (
-            Term(substituted(t.coefficient, solution), _substituted(t.value, solution), t.diagrams)
+            Term(substituted(t.coefficient, solution), t.value.substitute(solution), t.diagrams)
             for t in self.terms
         )
         return Formula(terms, spacetimes, self.observables, self.indices, self.metric)
@@ -233,11 +234,11 @@ class Formula:
             >>> print(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2)[2].to_moments())
             T*(T - 1) G_μ H^μ_ν G^ν + T/2 E[∇_μ l ∇_ν l] H^μν    with T = N
         """
-        return self._rewrite(cumulants.in_moments, moments=False)
+        return self._rewritten((term, term.value.in_moments()) for term in self.terms)
 
     def to_cumulants(self) -> Formula:
         """Write a formula in moments in cumulants again: the inverse of `to_moments`."""
-        return self._rewrite(cumulants.in_cumulants, moments=True)
+        return self._rewritten((term, term.value.in_cumulants()) for term in self.terms)
 
     def limit(self) -> Formula:
         """The limit T → ∞ of a resummed formula at a minimum (Theorem 2).
@@ -366,9 +367,8 @@ class Formula:
             >>> ts.derive(ts.TestLoss(), ts.SGD(), order=1).to_sympy()
             l - E*N*eta*Sum(G[mu]**2, (mu, 0, P - 1))/B
         """
-        from taylorsgd.writing.sympy_form import to_sympy
-
-        return to_sympy(self)
+        written = (term.coefficient * to_sympy(term.value.contraction()) for term in self.terms)
+        return sum(written, Integer(0))
 
     def to_json(self) -> str:
         """The formula as JSON text; `Formula.from_json` reads it back without evaluating any string.
@@ -376,9 +376,7 @@ class Formula:
         Raises:
             TypeError: if an observable is a Python function, which JSON can't hold.
         """
-        from taylorsgd.writing.json_form import to_json
-
-        return to_json(self)
+        return written_text(self)
 
     @classmethod
     def from_json(cls, text: str) -> Formula:
@@ -393,9 +391,7 @@ class Formula:
             >>> ts.Formula.from_json(f.to_json()) == f
             True
         """
-        from taylorsgd.writing.json_form import from_json
-
-        return from_json(text)
+        return read_text(text, cls)
 
     def latex(self) -> str:
         r"""The formula in LaTeX, in index notation; η raises indices, so a value of order d holds η^d.
@@ -405,20 +401,14 @@ class Formula:
             >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1).latex())
             l - T G_{\mu} G^{\mu}
         """
-        from taylorsgd.writing.page import formula_latex
-
-        return formula_latex(self)
+        return self._page.latex()
 
     def _repr_latex_(self) -> str:
-        from taylorsgd.writing.page import formula_display
-
-        return formula_display(self)
+        return self._page.display()
 
     def __str__(self) -> str:
         """The formula in plain text."""
-        from taylorsgd.writing.page import formula_text
-
-        return formula_text(self)
+        return self._page.text()
 
     def __repr__(self) -> str:
         """The formula in plain text, so that it reads well at a prompt."""
@@ -435,9 +425,7 @@ class Formula:
                 0  1            l        .
                 1  -N           G_μ G^μ  (.)
         """
-        from taylorsgd.writing.page import TermTable
-
-        return TermTable(self)
+        return TermTable(self.terms)
 
     # -- inside --------------------------------------------------------------------------------------
 
@@ -449,21 +437,18 @@ class Formula:
         """A formula of the same kind with other terms."""
         return Formula(terms, self.spacetimes, self.observables, self.indices, self.metric)
 
-    def _rewrite(self, rule: Any, moments: bool) -> Formula:
-        terms = []
-        for term in self.terms:
-            if isinstance(term.value, ResummedValue):
-                if not moments:
-                    raise ValueError(
-                        "a resummed formula is in cumulants: its K would have to be rewritten as well"
-                    )
-                terms.append(term)
-                continue
-            if term.value.moments != moments and len(set(term.value.parts)) < len(term.value.parts):
-                terms.append(term)  # already on the other side
-                continue
-            terms += [Term(n * term.coefficient, value, term.diagrams) for n, value in rule(term.value)]
-        return self.replaced(Term(factor(term.coefficient), term.value, term.diagrams) for term in terms)
+    @property
+    def _page(self) -> Page:
+        derived = self.spacetimes[0].sizes.get("T") if len(self.spacetimes) == 1 else None
+        return Page(self.terms, derived)
+
+    def _rewritten(self, pairs: Iterable[tuple[Term, Iterable[tuple[int, AnyValue]]]]) -> Formula:
+        """Every term with multiples of other values in place of its own."""
+        return self.replaced(
+            Term(factor(number * term.coefficient), value, term.diagrams)
+            for term, multiples in pairs
+            for number, value in multiples
+        )
 
     def _solve(self, given: Mapping[str, Any]) -> dict[Any, Expr]:
         free = {symbol for term in self.terms for symbol in term.free_symbols}
@@ -473,7 +458,3 @@ class Formula:
                 "eta is part of every value, not a size; give it to evaluate(), or use to_sympy()"
             )
         return solve_sizes([spacetime.sizes for spacetime in self.spacetimes], free, given)  # type: ignore[arg-type]
-
-
-def _substituted(value: AnyValue, solution: Mapping[Any, Expr]) -> AnyValue:
-    return value.substitute(solution) if isinstance(value, ResummedValue) else value

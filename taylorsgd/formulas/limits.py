@@ -7,31 +7,26 @@ flat direction of a valley nothing is damped, and a displacement grows by a cons
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sympy import Dummy, Expr, Integer, Symbol, factor, limit, oo
 
 from taylorsgd import symbols
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.formulas.term import Combination, Term
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import closed_time_sum
-
-if TYPE_CHECKING:
-    from taylorsgd.formulas.formula import Formula
-    from taylorsgd.formulas.term import Term
 
 __all__ = ["formula_drift", "formula_limit"]
 
 
-def formula_limit(formula: Formula) -> Formula:
+def formula_limit(formula: Combination) -> Combination:
     """The limit T → ∞, term by term; see `Formula.limit`."""
     limits = [_at_minimum(term, "limit()").with_T(oo) if term.order else term.value for term in formula.terms]
     pairs = zip(formula.terms, limits, strict=True)
     return formula.replaced([_rescaled(term, value, formula) for term, value in pairs])
 
 
-def formula_drift(formula: Formula) -> Formula:
+def formula_drift(formula: Combination) -> Combination:
     """The growth per update along flat open indices; see `Formula.drift`."""
     if not formula.indices:
         raise ValueError(
@@ -58,7 +53,7 @@ def formula_drift(formula: Formula) -> Formula:
 
 def _at_minimum(term: Term, method: str) -> ResummedValue:
     value = term.value
-    if not isinstance(value, ResummedValue):
+    if not value.is_resummed:
         raise ValueError(
             f"{method}: the term {term} is a polynomial in T, which diverges as T -> oo; "
             "derive the formula with resum='discrete' or resum='continuous'"
@@ -77,7 +72,7 @@ def _at_minimum(term: Term, method: str) -> ResummedValue:
     return value
 
 
-def _rescaled(term: Term, value, formula: Formula) -> Term:
+def _rescaled(term: Term, value, formula: Combination) -> Term:
     """The term with another value; where T is derived from N, as in one epoch, N goes to infinity with it."""
     coefficient = term.coefficient
     for spacetime in formula.spacetimes:

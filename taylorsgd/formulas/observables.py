@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from taylorsgd.diagrams.tensor_network import is_open
+
 __all__ = [
     "AnyObservable",
     "Covariance",
@@ -88,7 +90,7 @@ class Observable:
             )
         if not isinstance(self.name, str):
             raise TypeError(f"name={self.name!r} is not a string; write for example name='s'")
-        if self.name in ("", "l") or self.name.startswith("@"):
+        if self.name in ("", "l") or is_open(self.name):
             raise ValueError(f"name={self.name!r} is taken; call the observable something else, such as 's'")
 
 

@@ -5,33 +5,40 @@ an edge carries K^{t′−t−1} η instead of η, and the sum runs over linkles
 is a power of ηH, and the geometric series of chains is the power of K (Tenka, Theorem 1). In the continuous
 approximation K^{t′−t−1} becomes e^{−(t′−t)ηH} and sums over times become integrals (Remark 1).
 
-With heavy-ball momentum β an influence lives in two updates, and K^{Δ−1} becomes the first block of A^{Δ−1},
-
-    A = [[(1 + β) I − ηH, −β I], [I, 0]],
-
-in an eigenbasis (r₊^Δ − r₋^Δ)/(r₊ − r₋) with r± the roots of r² − (1 + β − ηλ) r + β.
+A rule with memory, z ← A z + b u, carries a state along: K^{Δ−1} becomes c (A − ηH b c)^{Δ−1} b. For the heavy ball
+that is in an eigenbasis (r₊^Δ − r₋^Δ)/(r₊ − r₋) with r± the roots of r² − (1 + β − ηλ) r + β.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
-from sympy import Expr, Symbol, oo
+from sympy import Add, Expr, Integer, Symbol, factor_terms, oo
 
+from taylorsgd import spacetime, symbols, updates
 from taylorsgd.diagrams import Diagram
-from taylorsgd.diagrams.values import LOSS
+from taylorsgd.diagrams.tensor_network import LOSS, TensorNetwork
+from taylorsgd.diagrams.values import marks_of
 from taylorsgd.timesums.cells import CellSum
+from taylorsgd.timesums.closed_forms import chains_of, closed_time_sum
 from taylorsgd.timesums.events import TimeSum
-from taylorsgd.updates import Descent, Update
+from taylorsgd.updates import Descent, HeavyBall, Update
+from taylorsgd.writing.json_form import decoded, decoded_call, encoded, encoded_call
+from taylorsgd.writing.notation import Contraction, Eigenbasis, Tensor
 
 __all__ = ["ResummedValue"]
 
 PLAIN = Descent()
+SPACETIMES = {name: getattr(spacetime, name) for name in spacetime.__all__}
+"""By name what JSON may hold for a run."""
+RULES = {name: getattr(updates, name) for name in updates.__all__}
 
 
-class ResummedValue:
+@dataclass(frozen=True, init=False, repr=False)
+class ResummedValue(TensorNetwork):
     """The value of a linkless diagram, summed over the times of its nodes.
 
     value = Σ_times (tensors of the parts, contracted along edges that carry K^{t′−t−1} η).
@@ -40,25 +47,13 @@ class ResummedValue:
 
     Args:
         diagram: a linkless diagram. Its root matters here: the root sits at T.
-        marks: what each root carries, as in `Value`.
+        root_marks: what each root carries, as in `value_of`.
         times: the sum over times.
         T: the number of updates, or `sympy.oo` for the limit.
         continuous: whether sums are integrals and powers of K exponentials.
         drift: whether the value is the growth per update along a flat open index, instead of the sum.
-        update: the rule, whose memory edges carry besides.
+        update: the rule, whose memory edges carry along.
     """
-
-    __slots__ = (
-        "T",
-        "__dict__",
-        "_hash",
-        "continuous",
-        "diagram",
-        "drift",
-        "root_marks",
-        "times",
-        "update",
-    )
 
     diagram: Diagram
     root_marks: tuple[str, ...]
@@ -68,8 +63,7 @@ class ResummedValue:
     drift: bool
     update: Update
 
-    moments = False
-    """A resummed value is always in cumulants."""
+    is_resummed = True
 
     def __init__(
         self,
@@ -81,60 +75,11 @@ class ResummedValue:
         drift: bool = False,
         update: Update = PLAIN,
     ) -> None:
-        """Keep the parts; the diagram is canonical already."""
-        self.diagram = diagram
-        self.root_marks = tuple(root_marks)
-        self.times = times
-        self.T = T
-        self.continuous = continuous
-        self.drift = drift
-        self.update = update
-        self._hash = hash((diagram, self.root_marks, times, T, continuous, drift, update))
-
-    @property
-    def order(self) -> int:
-        """The number of edges: the power of η in front."""
-        return self.diagram.order
-
-    @property
-    def parents(self) -> tuple[int, ...]:
-        """The parent of every node, −1 for a root."""
-        return self.diagram.parents
-
-    @property
-    def parts(self) -> tuple[int, ...]:
-        """The part of every node."""
-        return self.diagram.parts
-
-    @property
-    def blocks(self) -> tuple[tuple[int, ...], ...]:
-        """The parts as tuples of nodes, roots included."""
-        return self.diagram.blocks
-
-    @cached_property
-    def marks(self) -> tuple[str, ...]:
-        """What every node carries."""
-        marks = [LOSS] * len(self.parents)
-        for root, mark in zip(self.diagram.roots, self.root_marks, strict=True):
-            marks[root] = mark
-        return tuple(marks)
-
-    @cached_property
-    def degrees(self) -> tuple[int, ...]:
-        """The number of edges at every node."""
-        return tuple(map(self.diagram.degree, range(len(self.parents))))
-
-    @cached_property
-    def edges(self) -> tuple[tuple[int, int], ...]:
-        """The edges as pairs (child, parent), in the order in which `times` labels them."""
-        return tuple((node, parent) for node, parent in enumerate(self.parents) if parent >= 0)
-
-    @cached_property
-    def open_indices(self) -> tuple[int, ...]:
-        """The nodes with an open index, in the order of the observables that left them open."""
-        return tuple(
-            root for root, mark in zip(self.diagram.roots, self.root_marks, strict=True) if mark[:1] == "@"
-        )
+        """Keep what it sums; the diagram is canonical already."""
+        marks = marks_of(diagram, root_marks)
+        vars(self).update(diagram=diagram, parents=diagram.parents, parts=diagram.parts, marks=marks)
+        vars(self).update(root_marks=tuple(root_marks), times=times, T=T, continuous=continuous, drift=drift)
+        vars(self).update(update=update)
 
     @property
     def free_symbols(self) -> set[Symbol]:
@@ -155,15 +100,12 @@ class ResummedValue:
 
     def substitute(self, values: Mapping[Any, Any]) -> ResummedValue:
         """The same value with some symbols of T replaced."""
-        if not self.free_symbols & values.keys():
-            return self
-        return self.with_T(self.T.subs(values, simultaneous=True))
+        known = self.free_symbols & values.keys()
+        return self.with_T(self.T.subs(values, simultaneous=True)) if known else self
 
     def with_T(self, T: Expr, drift: bool = False) -> ResummedValue:
         """The same sum up to another T, or its drift."""
-        return ResummedValue(
-            self.diagram, self.root_marks, self.times, T, self.continuous, drift, self.update
-        )
+        return replace(self, T=T, drift=drift)
 
     @property
     def time_sum(self) -> TimeSum:
@@ -172,10 +114,10 @@ class ResummedValue:
         Raises:
             NotImplementedError: on a grid or with memory, where there is none.
         """
-        if not self.update.is_plain:
+        if self.update != PLAIN:
             raise NotImplementedError(
-                "a sum over times with momentum has no closed form in T and the eigenvalues here; evaluate() computes "
-                "it exactly with the companion matrix of the heavy ball"
+                "a sum over times with memory or decay has no closed form in T and the eigenvalues here; evaluate() "
+                "computes it exactly"
             )
         if isinstance(self.times, CellSum):
             raise NotImplementedError(
@@ -184,36 +126,143 @@ class ResummedValue:
             )
         return self.times
 
-    def __eq__(self, other: object) -> bool:
-        """Equal when diagram, sum over times, T and method are."""
-        if not isinstance(other, ResummedValue):
-            return NotImplemented
-        return self._hash == other._hash and self.T == other.T and self.sort_key == other.sort_key
+    def in_moments(self) -> Iterator[tuple[int, Any]]:
+        """Raise: there is no such form.
 
-    def __lt__(self, other: Any) -> bool:
-        """Order by `sort_key`."""
-        return self.sort_key < other.sort_key
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("a resummed formula is in cumulants: its K would have to be rewritten as well")
 
-    def __hash__(self) -> int:
-        """Hash what equality compares."""
-        return self._hash
+    def to_data(self) -> dict[str, Any]:
+        """What JSON keeps of the value; `from_data` reads it."""
+        times = self.times
+        return {
+            "propagated": self.diagram.to_data(),
+            "marks": self.root_marks,
+            "T": "oo" if self.T is oo else encoded(self.T),
+            "continuous": self.continuous,
+            "drift": self.drift,
+            "update": encoded_call(self.update),
+            "run": encoded_call(times.run) if isinstance(times, CellSum) else None,
+            "events": [times.events, times.edges] if isinstance(times, TimeSum) else None,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> ResummedValue:
+        """Read what `to_data` gave."""
+        if "momentum" in data:  # as version 0.1 wrote it
+            momentum, run = (
+                decoded(data["momentum"]),
+                data["cells"] and {"kind": "Grid", "cells": data["cells"]},
+            )
+            update = HeavyBall(momentum) if momentum else PLAIN
+        else:
+            update, run = decoded_call(data["update"], RULES), data["run"]
+        times: TimeSum | CellSum
+        if run is not None:
+            times = CellSum(decoded_call(run, SPACETIMES))
+        else:
+            events, edges = data["events"]
+            times = TimeSum(events, tuple((source, target) for source, target in edges))
+        return cls(
+            Diagram.from_data(data["propagated"]),
+            data["marks"],
+            times,
+            oo if data["T"] == "oo" else decoded(data["T"]),
+            data["continuous"],
+            data["drift"],
+            update,
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle through the constructor."""
+        return ResummedValue, tuple(getattr(self, field.name) for field in fields(self))
 
     def __repr__(self) -> str:
         """What it is, short enough for an error."""
         method = "continuous" if self.continuous else "discrete"
         return f"ResummedValue({self.diagram!r}, {self.root_marks}, T={self.T}, {method})"
 
-    def __str__(self) -> str:
-        """In an eigenbasis of ηH, in plain text."""
-        from taylorsgd.writing.eigenbasis import value_text
+    # -- in an eigenbasis ------------------------------------------------------------------------------
 
-        return value_text(self)
+    def edges_into(self, node: int) -> list[int]:
+        """The edges that end at a node, as they are labelled."""
+        return [e for e, (_, parent) in enumerate(self.edges) if parent == node]
 
-    def latex(self) -> str:
-        """In an eigenbasis of ηH, in LaTeX."""
-        from taylorsgd.writing.eigenbasis import value_latex
+    @cached_property
+    def _open_edges(self) -> list[int]:
+        return [e for node in self.open_indices for e in self.edges_into(node)]
 
-        return value_latex(self)
+    @cached_property
+    def _diagonal(self) -> tuple[list[int], list[int]]:
+        """The roots whose H is used as λ δ, which gives its two edges one index, and a name for every edge's index."""
+        names = list(range(len(self.edges)))
+        roots = []
+        for root in self.diagram.roots:
+            alone = len(self.blocks[self.parts[root]]) == 1 and self.marks[root] == LOSS
+            if alone and self.degrees[root] == 2:
+                first, second = self.edges_into(root)
+                merged = [names[first] if name == names[second] else name for name in names]
+                if self._is_generic(merged):
+                    names = merged
+                    roots.append(root)
+        return roots, names
 
-    def _repr_latex_(self) -> str:
-        return f"$\\displaystyle {self.latex()}$"
+    def _is_generic(self, names: Sequence[int]) -> bool:
+        """Whether the nodes of every chain stay distinct when edges share an index."""
+        if not isinstance(self.times, TimeSum):
+            return False
+        for _, labels, own in self.times.branches:
+            for chain in chains_of(own, self.continuous):
+                nodes = [tuple(sorted(names[labels[e]] for e in interval)) for interval in chain]
+                if len(set(nodes)) < len(nodes):
+                    return False
+        return True
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        """For every edge the number of its index: open indices first, then in the order of the edges."""
+        _, names = self._diagonal
+        number: dict[int, int] = {}
+        for e in [*self._open_edges, *range(len(names))]:
+            # λ is the eigenvalue here, so no index is called λ, which would be number 2.
+            number.setdefault(names[e], len(number) + (len(number) > 1))
+        return [number[name] for name in names]
+
+    def contraction(self) -> Contraction:
+        """The value as plain data for the page: its tensors in an eigenbasis, leaves and noise first."""
+        hidden = {*self.open_indices, *self._diagonal[0]}
+        ends = [[e for e, pair in enumerate(self.edges) if node in pair] for node in range(len(self.parents))]
+        tensors = []
+        for block in self.blocks:
+            if block[0] not in hidden:
+                nodes = sorted(block, key=lambda node: self.degrees[node])
+                indices = tuple(tuple((self._numbers[e], False) for e in ends[node]) for node in nodes)
+                tensors.append(Tensor(self.marks[block[0]], indices))
+        tensors.sort(
+            key=lambda tensor: (max(tensor.degrees), [*zip(tensor.degrees, tensor.nodes, strict=True)])
+        )
+        return Contraction(
+            tuple(tensors),
+            self.order,
+            tuple(sorted(set(self._numbers))),
+            tuple(self._numbers[e] for e in self._open_edges),
+            eigenbasis=Eigenbasis(
+                partial(_scalar, self),
+                ("cells" if isinstance(self.times, CellSum) else "times", str(self.diagram)),
+            ),
+        )
+
+
+@lru_cache(maxsize=4096)
+def _scalar(value: ResummedValue, eigenvalues: tuple[Expr, ...]) -> Expr:
+    """η^d times the sum over times, times λ for a root that was used as a diagonal H."""
+    of = dict(zip(sorted(set(value._numbers)), eigenvalues, strict=True))
+    flat = value._open_edges if value.drift else []
+    rates = [Integer(0) if e in flat else symbols.eta * of[number] for e, number in enumerate(value._numbers)]
+    closed = closed_time_sum(value.time_sum, rates, value.T, continuous=value.continuous, flat=flat)
+    for root in value._diagonal[0]:
+        closed = closed * of[value._numbers[value.edges_into(root)[0]]]
+    scalar = symbols.eta**value.order * closed
+    return factor_terms(scalar) if isinstance(scalar, Add) else scalar

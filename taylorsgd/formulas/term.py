@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from sympy import Expr
+from sympy import Expr, ImmutableMatrix
 
 from taylorsgd.diagrams import Diagram, Value
+from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.spacetime import Spacetime
+from taylorsgd.writing.page import Page
 
-__all__ = ["AnyValue", "Term"]
+__all__ = ["AnyValue", "Combination", "Term"]
 
 AnyValue = Value | ResummedValue
 """What a term multiplies: a plain value, or a resummed one."""
@@ -38,16 +42,51 @@ class Term:
     @property
     def free_symbols(self) -> set[Any]:
         """The sizes that have no number yet."""
-        own = self.value.free_symbols if isinstance(self.value, ResummedValue) else set()
-        return {*self.coefficient.free_symbols, *own}
+        return self.coefficient.free_symbols | self.value.free_symbols
 
     def __str__(self) -> str:
         """The term in plain text."""
-        from taylorsgd.formulas.formula import Formula
-
-        return str(Formula([self], (), {}))
+        return Page([self]).text()
 
     def _repr_latex_(self) -> str:
-        from taylorsgd.formulas.formula import Formula
+        return Page([self]).display()
 
-        return Formula([self], (), {})._repr_latex_()
+
+class Combination(Protocol):
+    """What the algebra of terms asks of a `Formula`, for whatever `Formula` itself is built on."""
+
+    terms: tuple[Term, ...]
+    spacetimes: tuple[Spacetime, ...]
+    observables: dict[str, Observable]
+    indices: int
+    metric: ImmutableMatrix | None
+
+    def __init__(
+        self,
+        terms: Iterable[Term],
+        spacetimes: Iterable[Spacetime],
+        observables: Mapping[str, Observable],
+        indices: int = 0,
+        metric: ImmutableMatrix | None = None,
+    ) -> None:
+        """Merge equal values, drop zeros and sort."""
+
+    @property
+    def order(self) -> int:
+        """The highest power of η with a term."""
+
+    @property
+    def values(self) -> Sequence[AnyValue]:
+        """The values of the terms."""
+
+    def __getitem__(self, order: int) -> Combination:
+        """The part of one order in η."""
+
+    def replaced(self, terms: Iterable[Term]) -> Combination:
+        """A formula of the same kind with other terms."""
+
+    def to_cumulants(self) -> Combination:
+        """The formula in cumulants."""
+
+    def latex(self) -> str:
+        """The formula in LaTeX."""

@@ -25,7 +25,7 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from taylorsgd.formulas.cumulants import set_partitions
+from taylorsgd.diagrams.partitions import set_partitions
 from taylorsgd.landscapes.landscape import Landscape, PointFunction
 from taylorsgd.measuring.storage import read_arrays, write_arrays
 

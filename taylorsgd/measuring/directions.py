@@ -31,7 +31,7 @@ from functools import cached_property
 from itertools import combinations, product
 from math import factorial, prod
 
-from taylorsgd.formulas.cumulants import set_partitions
+from taylorsgd.diagrams.partitions import set_partitions
 from taylorsgd.lowering.networks import DiagramKey
 
 __all__ = ["Message", "Piece", "Share", "Split", "split"]

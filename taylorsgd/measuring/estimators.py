@@ -54,8 +54,8 @@ from math import factorial, perm, prod
 from typing import Protocol
 
 from taylorsgd.diagrams import Value
+from taylorsgd.diagrams.partitions import set_partitions
 from taylorsgd.diagrams.values import LOSS
-from taylorsgd.formulas.cumulants import in_moments, set_partitions
 from taylorsgd.measuring.contraction import Message, Product, Source
 
 __all__ = ["Centred", "Correlators", "Estimator", "Root", "correlator", "neighbours_in"]
@@ -153,7 +153,7 @@ class Correlators:
     def networks(self, value: Value) -> Mapping[Value, Fraction]:
         """The {x}_τ that a value is made of."""
         total: dict[Value, Fraction] = {}
-        for factor, moment in [(1, value)] if value.moments else in_moments(value):
+        for factor, moment in value.in_moments():
             for network, weight in correlator(moment, self.batch).items():
                 total[network] = total.get(network, Fraction(0)) + factor * weight
         return {network: weight for network, weight in total.items() if weight}

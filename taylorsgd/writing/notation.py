@@ -1,4 +1,4 @@
-r"""Index notation for values, in LaTeX and in plain text.
+r"""Index notation for values of every kind, in LaTeX and in plain text.
 
 The paper's named tensors (section 1.2), all at θ_0:
 
@@ -8,20 +8,21 @@ The paper's named tensors (section 1.2), all at θ_0:
 with κ the joint cumulant. A tied pair of a gradient and a Hessian that share an index is a derivative of
 the trace of the covariance, κ(∇_μ l, ∇_ν∇^μ l) = ½ ∇_ν C^μ_μ, and is written so. Every other cumulant is
 written κ(…), a moment E[…]. An edge is an index that occurs twice, raised once by η^{μν}: a value of
-order d holds d powers of η, one for each raised index.
+order d holds d powers of η, one for each raised index. In an eigenbasis of ηH all indices are lower, sums are
+written out, and what the edges carry is a function of eigenvalues λ_μ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from taylorsgd.diagrams.values import Value
+from sympy import Add, Expr, Rational, S, Symbol, latex, sstr
 
-__all__ = ["factored_latex", "factored_text", "value_latex", "value_text"]
+from taylorsgd import symbols
+
+__all__ = ["LATEX", "TEXT", "Contraction", "Eigenbasis", "Face", "Tensor", "contracted", "letter"]
 
 GREEK = (
     (r"\mu", "μ"), (r"\nu", "ν"), (r"\lambda", "λ"), (r"\rho", "ρ"), (r"\sigma", "σ"), (r"\tau", "τ"),
@@ -31,156 +32,197 @@ GREEK = (
 )  # fmt: skip
 NAMED = {(1,): "G", (2,): "H", (3,): "J", (1, 1): "C", (1, 1, 1): "S"}
 
+Index = tuple[int, bool]
+"""The number of an index, which stands for its letter, and whether it is raised."""
+
+
+class Tensor(NamedTuple):
+    """One tensor: what its nodes carry ("" for the loss, else an observable's name), and the indices at each."""
+
+    mark: str
+    nodes: tuple[tuple[Index, ...], ...]
+
+    @property
+    def degrees(self) -> tuple[int, ...]:
+        """How often each node is differentiated."""
+        return tuple(map(len, self.nodes))
+
+    @property
+    def indices(self) -> list[Index]:
+        """The indices at all nodes, by their numbers."""
+        return sorted((index for node in self.nodes for index in node), key=lambda index: index[0])
+
+    @property
+    def trace(self) -> tuple[Index, Index] | None:
+        """The outer and the inner index of a cumulant that is ½ ∇C; None for any other."""
+        if self.mark or sorted(self.degrees) != [1, 2]:
+            return None
+        (inner,), hessian = sorted(self.nodes, key=len)
+        outer = [index for index in hessian if index[0] != inner[0]]
+        return (outer[0], inner) if len(outer) == 1 else None
+
 
 @dataclass(frozen=True)
-class _Index:
-    letter: int
-    raised: bool
+class Eigenbasis:
+    """What a value has besides its tensors in an eigenbasis of ηH.
+
+    Attributes:
+        scalar: given the eigenvalues of all indices, the sum over times with its powers of η. It raises
+            NotImplementedError where there is no closed form.
+        otherwise: what is written then: the name of what the sum is over, and the diagram in plain text.
+    """
+
+    scalar: Callable[[tuple[Expr, ...]], Expr]
+    otherwise: tuple[str, str]
 
 
 @dataclass(frozen=True)
-class _Style:
-    """How one face of the notation writes tensors, derivatives and brackets."""
+class Contraction:
+    """A value as plain data: a product of tensors whose indices are contracted.
 
+    Attributes:
+        tensors: the factors, in the order in which they are written.
+        order: the number of edges.
+        numbers: the numbers of all indices, ascending.
+        free: those of them that are open.
+        moments: whether a tensor of several nodes is their joint moment instead of their joint cumulant.
+        eigenbasis: what else there is in an eigenbasis of ηH; None outside of one.
+    """
+
+    tensors: tuple[Tensor, ...]
+    order: int
+    numbers: tuple[int, ...]
+    free: tuple[int, ...]
+    moments: bool = False
+    eigenbasis: Eigenbasis | None = None
+
+    @property
+    def summed(self) -> tuple[int, ...]:
+        """The indices that are summed over."""
+        return tuple(number for number in self.numbers if number not in self.free)
+
+    def trace(self, tensor: Tensor) -> tuple[Index, Index] | None:
+        """The outer and the inner index of a tensor that is written as ½ ∇C; None for any other."""
+        return None if self.moments or self.eigenbasis else tensor.trace
+
+
+def contracted(
+    parts: Iterable[tuple[str, Sequence[Sequence[int]]]], free: Sequence[int], moments: bool
+) -> Contraction:
+    """Number the edges of a network as they are met, and raise each index where it occurs again.
+
+    Args:
+        parts: for every part its mark, and for each of its nodes the labels of the edges there.
+        free: the labels of the edges that are open, which come first and are raised.
+        moments: whether parts stand for moments.
+    """
+    number = {edge: i for i, edge in enumerate(free)}
+    raised = set(free)
+
+    def index(edge: int) -> Index:
+        found = number.setdefault(edge, len(number)), edge in raised
+        raised.add(edge)
+        return found
+
+    tensors = []
+    for mark, nodes in parts:
+        labels = Tensor(mark, tuple(tuple((edge, False) for edge in node) for node in nodes))
+        if not moments and labels.trace:  # the outer index is met before the inner one
+            number.setdefault(labels.trace[0][0], len(number))
+        tensors.append(Tensor(mark, tuple(tuple(sorted(map(index, node))) for node in nodes)))
+    numbers = tuple(range(len(number)))
+    return Contraction(tuple(tensors), len(number), numbers, numbers[: len(free)], moments)
+
+
+def letter(number: int, face: int) -> str:
+    """The letter of an index, in LaTeX (0) or in plain text (1)."""
+    if number < len(GREEK):
+        return GREEK[number][face]
+    digits = str(number - len(GREEK) + 1)
+    return f"μ{digits}" if face else rf"\mu_{{{digits}}}"
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of the notation: how it writes expressions, tensors, derivatives and brackets."""
+
+    write: Callable[..., str]
     greek: int  # which column of GREEK
     derivative: str
     cumulant: tuple[str, str]
     moment: tuple[str, str]
     braces: bool
 
-    def letter(self, number: int) -> str:
-        if number < len(GREEK):
-            return GREEK[number][self.greek]
-        digits = str(number - len(GREEK) + 1)
-        return rf"\mu_{{{digits}}}" if self.braces else f"μ{digits}"
+    def alone(self, value: Contraction) -> str:
+        """A value by itself."""
+        prefactor, body = self.pieces(value)
+        if prefactor == 1:
+            return body
+        return f"{'½' if prefactor == S.Half and not self.braces else self.write(prefactor)} {body}"
 
-    def script(self, mark: str, indices: Sequence[_Index]) -> str:
+    def pieces(self, value: Contraction, coefficient: Expr = S.One) -> tuple[Expr, str]:
+        """A coefficient times the factor that the notation splits off (½ for each ∇C), and the rest.
+
+        In an eigenbasis the factor is all that holds no eigenvalue.
+        """
+        halves = sum(value.trace(tensor) is not None for tensor in value.tensors)
+        prefactor = coefficient * Rational(1, 2**halves)
+        basis = value.eigenbasis
+        if basis is None:
+            return prefactor, " ".join(self._tensor(tensor, value) for tensor in value.tensors)
+        name = "lambda_{}" if self.braces else "λ_{}"
+        eigenvalues = [Symbol(name.format(letter(i, self.greek).lstrip("\\"))) for i in value.numbers]
+        try:
+            scalar = coefficient * basis.scalar(tuple(eigenvalues))
+        except NotImplementedError:
+            over, drawn = basis.otherwise
+            body = (
+                rf"\Sigma_{{\mathrm{{{over}}}}}\mathrm{{[{drawn}]}}" if self.braces else f"Σ_{over}[{drawn}]"
+            )
+            return coefficient * symbols.eta**value.order, body
+        prefactor, rest = scalar.as_independent(*eigenvalues, as_Add=False)
+        summed = self._script(r"\sum_" if self.braces else "Σ_", [(i, False) for i in value.summed])
+        words = [*filter(None, [summed]), *(self._tensor(tensor, value) for tensor in value.tensors)]
+        if rest != 1:
+            written = self.write(rest, order="old")  # 1 - x rather than -x + 1
+            words.append(self.bracketed(written) if isinstance(rest, Add) else written)
+        return prefactor, " ".join(words) or "1"
+
+    def bracketed(self, written: str) -> str:
+        """An expression in round brackets."""
+        return rf"\left({written}\right)" if self.braces else f"({written})"
+
+    def _tensor(self, tensor: Tensor, value: Contraction) -> str:
+        degrees, trace = tuple(sorted(tensor.degrees)), value.trace(tensor)
+        if not tensor.mark and degrees in NAMED and not (value.moments and len(degrees) > 1):
+            return self._indexed(NAMED[degrees], tensor.indices)
+        if len(tensor.nodes) == 1:
+            return self._derivatives(tensor.mark or "l", tensor.nodes[0])
+        if trace is not None:
+            outer, (inner, _) = trace
+            space = "" if self.braces else " "
+            covariance = self._indexed("C", [(inner, True), (inner, False)])
+            return self._indexed(self.derivative, [outer]) + space + covariance
+        opening, closing = self.moment if value.moments else self.cumulant
+        separator = " " if value.moments else ", "
+        return opening + separator.join(self._derivatives("l", node) for node in tensor.nodes) + closing
+
+    def _script(self, mark: str, indices: Sequence[Index]) -> str:
         if not indices:
             return ""
-        joined = ("" if not self.braces else " ").join(self.letter(index.letter) for index in indices)
-        return f"{mark}{{{joined}}}" if self.braces else f"{mark}{joined}"
+        letters = (" " if self.braces else "").join(letter(number, self.greek) for number, _ in indices)
+        return f"{mark}{{{letters}}}" if self.braces else f"{mark}{letters}"
 
-    def tensor(self, name: str, indices: Sequence[_Index]) -> str:
-        raised = [index for index in indices if index.raised]
-        lowered = [index for index in indices if not index.raised]
-        return name + self.script("^", raised) + self.script("_", lowered)
+    def _indexed(self, name: str, indices: Sequence[Index]) -> str:
+        raised = self._script("^", [index for index in indices if index[1]])
+        return name + raised + self._script("_", [index for index in indices if not index[1]])
 
-    def derivatives(self, name: str, indices: Sequence[_Index]) -> str:
-        nablas = "".join(self.tensor(self.derivative, [index]) for index in indices)
+    def _derivatives(self, name: str, indices: Sequence[Index]) -> str:
+        nablas = "".join(self._indexed(self.derivative, [index]) for index in indices)
         return f"{nablas} {name}" if indices and not self.braces else nablas + name
 
 
-_LATEX = _Style(0, r"\nabla", (r"\kappa\left(", r"\right)"), (r"\mathbb{E}\left[", r"\right]"), True)
-_TEXT = _Style(1, "∇", ("κ(", ")"), ("E[", "]"), False)
-
-
-def value_latex(value: Value) -> str:
-    r"""Write a value in LaTeX.
-
-    Example:
-        >>> from taylorsgd.diagrams import Value
-        >>> print(value_latex(Value((-1, 0, 0), (0, 1, 1))))
-        C_{\mu \nu} H^{\mu \nu}
-    """
-    factor, text = factored_latex(value)
-    return text if factor == 1 else rf"\frac{{{factor.numerator}}}{{{factor.denominator}}} {text}"
-
-
-def value_text(value: Value) -> str:
-    """Write a value in plain text.
-
-    Example:
-        >>> from taylorsgd.diagrams import Value
-        >>> print(value_text(Value((-1, 0, 1), (0, 1, 1))))
-        ½ ∇_μ C^ν_ν G^μ
-    """
-    factor, text = factored_text(value)
-    return text if factor == 1 else f"{'½' if factor == Fraction(1, 2) else factor} {text}"
-
-
-def factored_latex(value: Value) -> tuple[Fraction, str]:
-    """The rational factor that the notation splits off (½ for each ∇C), and the rest in LaTeX."""
-    return _write(value, _LATEX)
-
-
-def factored_text(value: Value) -> tuple[Fraction, str]:
-    """The rational factor that the notation splits off (½ for each ∇C), and the rest in plain text."""
-    return _write(value, _TEXT)
-
-
-def _write(value: Value, style: _Style) -> tuple[Fraction, str]:
-    letters: dict[frozenset[int], int] = {}
-    raised: set[frozenset[int]] = set()
-    neighbours: list[list[int]] = [[] for _ in value.parents]
-    for child, parent in value.edges:
-        neighbours[child].append(parent)
-        neighbours[parent].append(child)
-    for node in value.open_indices:  # free indices come first and are always upper
-        edge = frozenset((node, neighbours[node][0]))
-        letters[edge] = len(letters)
-        raised.add(edge)
-
-    def indices(node: int) -> list[_Index]:
-        found = []
-        for other in neighbours[node]:
-            edge = frozenset((node, other))
-            found.append(_Index(letters.setdefault(edge, len(letters)), edge in raised))
-            raised.add(edge)
-        return sorted(found, key=lambda index: index.letter)
-
-    factor = Fraction(1)
-    factors = []
-    for block in _reading_order(value, neighbours):
-        degrees = tuple(sorted(value.degrees[node] for node in block))
-        mark = value.marks[block[0]]
-        if mark:
-            factors.append(style.derivatives(mark, indices(block[0])))
-        elif degrees == (0,):
-            factors.append("l")
-        elif degrees in NAMED and not (value.moments and len(block) > 1):
-            found = [index for node in block for index in indices(node)]
-            factors.append(style.tensor(NAMED[degrees], sorted(found, key=lambda index: index.letter)))
-        elif len(block) == 1:
-            factors.append(style.derivatives("l", indices(block[0])))
-        elif degrees == (1, 2) and not value.moments and block[0] in neighbours[block[1]]:
-            gradient, hessian = sorted(block, key=lambda node: value.degrees[node])
-            (other,) = [node for node in neighbours[hessian] if node != gradient]
-            edge = frozenset((hessian, other))
-            outer = _Index(letters.setdefault(edge, len(letters)), edge in raised)
-            raised.add(edge)
-            inner = letters.setdefault(frozenset((hessian, gradient)), len(letters))
-            trace = style.tensor("C", [_Index(inner, True), _Index(inner, False)])
-            space = " " if not style.braces else ""
-            factors.append(style.tensor(style.derivative, [outer]) + space + trace)
-            factor /= 2
-        else:
-            opening, closing = style.moment if value.moments else style.cumulant
-            separator = " " if value.moments else ", "
-            inside = separator.join(style.derivatives("l", indices(node)) for node in block)
-            factors.append(f"{opening}{inside}{closing}")
-    return factor, " ".join(factors)
-
-
-def _reading_order(value: Value, neighbours: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    """The parts in the order in which a reader meets them, walking each tree from one of its ends."""
-    order: list[tuple[int, ...]] = []
-
-    def visit(node: int, above: int) -> None:
-        block = value.blocks[value.parts[node]]
-        if not value.marks[node].startswith("@") and block not in order:
-            order.append(block)
-        for other in sorted(neighbours[node], key=lambda n: (value.degrees[n], n)):
-            if other != above:
-                visit(other, node)
-
-    def end_first(node: int) -> tuple[bool, int, bool, int]:
-        # Start at an open index, else at a leaf, rather a tied one.
-        tied = len(value.blocks[value.parts[node]]) > 1
-        return (not value.marks[node].startswith("@"), value.degrees[node], not tied, node)
-
-    tree_of: list[int] = []
-    for parent in value.parents:
-        tree_of.append(tree_of[parent] if parent >= 0 else max(tree_of, default=-1) + 1)
-    for tree in range(max(tree_of) + 1):
-        visit(min((n for n, t in enumerate(tree_of) if t == tree), key=end_first), -1)
-    return order
+LATEX = Face(latex, 0, r"\nabla", (r"\kappa\left(", r"\right)"), (r"\mathbb{E}\left[", r"\right]"), True)
+"""Index notation in LaTeX."""
+TEXT = Face(sstr, 1, "∇", ("κ(", ")"), ("E[", "]"), False)
+"""Index notation in plain text."""

@@ -1,4 +1,4 @@
-r"""Formulas on the page: plain text, LaTeX and tables of diagrams.
+r"""Sums of terms on the page: plain text, LaTeX and tables of diagrams.
 
 Coefficients are stored in the free sizes of the spacetime. On the page a derived T = E·N/B often reads
 better: each coefficient is shown in whichever of the sizes and T makes it shortest.
@@ -6,69 +6,107 @@ better: each coefficient is shown in whichever of the sizes and T makes it short
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
+from typing import Any, Protocol
 
-from sympy import Add, Expr, Rational, Symbol, factor, latex, solve, sstr
+from sympy import Add, Expr, Symbol, factor, latex, solve, sstr
 
 from taylorsgd import symbols
-from taylorsgd.formulas.resummed_value import ResummedValue
-from taylorsgd.writing import eigenbasis, notation
+from taylorsgd.display import Raw, html_table, text_table
+from taylorsgd.writing.notation import LATEX, TEXT, Contraction, Face
 
-if TYPE_CHECKING:
-    from taylorsgd.formulas.formula import Formula
-
-__all__ = [
-    "TermTable",
-    "formula_display",
-    "formula_latex",
-    "formula_text",
-    "joined",
-    "presented",
-    "signed",
-]
+__all__ = ["Page", "TermTable", "joined", "signed"]
 
 _LINE = 4
 """How many terms stand on one line of a displayed formula."""
 
 
-def formula_text(formula: Formula) -> str:
-    """Write a formula in plain text, with T explained where it is a shorthand."""
-    pieces = [
-        signed(*piece, sstr) for piece in _pieces(formula, notation.factored_text, eigenbasis.pieces_text)
-    ]
-    return joined(pieces) + _explanation(formula, sstr, "    with T = {}")
+class _Value(Protocol):
+    @property
+    def T(self) -> Any: ...
+    def with_T(self, T: Any) -> Any: ...
+    def contraction(self) -> Contraction: ...
+    def latex(self) -> str: ...
 
 
-def formula_latex(formula: Formula) -> str:
-    """Write a formula in LaTeX on one line; T is written for E·N/B where that is shorter."""
-    return joined(_latex_pieces(formula))
+class _Drawn(Protocol):
+    def svg(self) -> str: ...
 
 
-def formula_display(formula: Formula) -> str:
-    """Write a formula in LaTeX for display, a few terms a line, with T explained where it is a shorthand."""
-    pieces = _latex_pieces(formula)
-    orders = [term.order for term in formula.terms]
-    explanation = _explanation(formula, latex, r"\qquad\left(T = {}\right)")
-    if len(pieces) <= _LINE:
-        return f"$\\displaystyle {joined(pieces)}{explanation}$"
-    lines: list[str] = []
-    for order in sorted(set(orders)):
-        group = [piece for piece, d in zip(pieces, orders, strict=True) if d == order]
-        for start in range(0, len(group), _LINE):
-            line = joined(group[start : start + _LINE])
-            lines.append("&" + (line if not lines or line.startswith("-") else "+ " + line))
-    body = " \\\\\n".join(lines)
-    return f"$\\displaystyle \\begin{{aligned}}\n{body}{explanation}\n\\end{{aligned}}$"
+class _Term(Protocol):
+    @property
+    def order(self) -> int: ...
+    @property
+    def coefficient(self) -> Expr: ...
+    @property
+    def value(self) -> _Value: ...
+    @property
+    def diagrams(self) -> Sequence[_Drawn]: ...
 
 
-def presented(formula: Formula) -> list[Expr]:
-    """The coefficients as they are shown: with T for E·N/B wherever that is shorter."""
-    coefficients = [term.coefficient for term in formula.terms]
-    shorthand = _shorthand(formula)
-    if shorthand is None:
-        return coefficients
-    return [_shortest(coefficient, shorthand) for coefficient in coefficients]
+class Page:
+    """A sum of terms as it is shown.
+
+    Args:
+        terms: the terms.
+        derived: T in the sizes of the coefficients, if there is one T.
+    """
+
+    def __init__(self, terms: Sequence[_Term], derived: Expr | None = None) -> None:
+        """Find out what T stands for, if it is derived from other sizes and free to be used."""
+        self.terms = terms
+        own = derived is not None and derived != symbols.T and derived.free_symbols
+        used = any(symbols.T in term.coefficient.free_symbols for term in terms)
+        self.shorthand = derived if own and own <= {symbols.N, symbols.B, symbols.E} and not used else None
+
+    def text(self) -> str:
+        """The sum in plain text, with T explained where it is a shorthand."""
+        return joined(self._pieces(TEXT)) + self._explanation(TEXT, "    with T = {}")
+
+    def latex(self) -> str:
+        """The sum in LaTeX on one line; T is written for E·N/B where that is shorter."""
+        return joined(self._pieces(LATEX))
+
+    def display(self) -> str:
+        """The sum in LaTeX for display, a few terms a line, with T explained where it is a shorthand."""
+        pieces = self._pieces(LATEX)
+        orders = [term.order for term in self.terms]
+        explanation = self._explanation(LATEX, r"\qquad\left(T = {}\right)")
+        if len(pieces) <= _LINE:
+            return f"$\\displaystyle {joined(pieces)}{explanation}$"
+        lines: list[str] = []
+        for order in sorted(set(orders)):
+            group = [piece for piece, d in zip(pieces, orders, strict=True) if d == order]
+            for start in range(0, len(group), _LINE):
+                line = joined(group[start : start + _LINE])
+                lines.append("&" + (line if not lines or line.startswith("-") else "+ " + line))
+        body = " \\\\\n".join(lines)
+        return f"$\\displaystyle \\begin{{aligned}}\n{body}{explanation}\n\\end{{aligned}}$"
+
+    @cached_property
+    def coefficients(self) -> list[Expr]:
+        """The coefficients as they are shown: with T for E·N/B wherever that is shorter."""
+        coefficients = [term.coefficient for term in self.terms]
+        return [_shortest(c, self.shorthand) for c in coefficients] if self.shorthand else coefficients
+
+    def _pieces(self, face: Face) -> list[str]:
+        """Every term with its sign."""
+        found = []
+        for coefficient, term in zip(self.coefficients, self.terms, strict=True):
+            value = term.value.with_T(symbols.T) if self._is_short(term) else term.value
+            found.append(signed(*face.pieces(value.contraction(), coefficient), face.write))
+        return found
+
+    def _is_short(self, term: _Term) -> bool:
+        """Whether a term's value sums up to the T that has a shorthand."""
+        return self.shorthand is not None and term.value.T == self.shorthand
+
+    def _explanation(self, face: Face, template: str) -> str:
+        used = any(symbols.T in coefficient.free_symbols for coefficient in self.coefficients)
+        if self.shorthand is None or not (used or any(map(self._is_short, self.terms))):
+            return ""
+        return template.replace("{}", face.write(self.shorthand))
 
 
 @lru_cache(maxsize=4096)  # formulas repeat their coefficients, and are written more than once
@@ -94,51 +132,7 @@ def _length(expression: Expr) -> int:
     return int(expression.count_ops()) + len(expression.free_symbols)
 
 
-def _shorthand(formula: Formula) -> Expr | None:
-    """What T stands for, if it is derived from other sizes and free to be used."""
-    if len(formula.spacetimes) != 1:
-        return None
-    derived = formula.spacetimes[0].sizes.get("T")
-    if derived is None or derived == symbols.T or not derived.free_symbols:
-        return None
-    own = derived.free_symbols <= {symbols.N, symbols.B, symbols.E}
-    used = any(symbols.T in term.coefficient.free_symbols for term in formula.terms)
-    return derived if own and not used else None
-
-
-def _explanation(formula: Formula, write: Any, template: str) -> str:
-    shorthand = _shorthand(formula)
-    used = any(symbols.T in c.free_symbols for c in presented(formula)) or any(
-        isinstance(value, ResummedValue) and value.T == shorthand for value in formula.values
-    )
-    if shorthand is None or not used:
-        return ""
-    return template.replace("{}", write(shorthand))
-
-
-def _latex_pieces(formula: Formula) -> list[str]:
-    return [
-        signed(*piece, latex) for piece in _pieces(formula, notation.factored_latex, eigenbasis.pieces_latex)
-    ]
-
-
-def _pieces(formula: Formula, plain: Any, resummed: Any) -> list[tuple[Expr, str]]:
-    """For every term what stands in front, and its tensors."""
-    shorthand = _shorthand(formula)
-    found = []
-    for coefficient, term in zip(presented(formula), formula.terms, strict=True):
-        value = term.value
-        if isinstance(value, ResummedValue):
-            found.append(
-                resummed(value.with_T(symbols.T, value.drift) if value.T == shorthand else value, coefficient)
-            )
-        else:
-            scale, tensors = plain(value)
-            found.append((coefficient * Rational(scale.numerator, scale.denominator), tensors))
-    return found
-
-
-def signed(coefficient: Expr, tensors: str, write: Any) -> str:
+def signed(coefficient: Expr, tensors: str, write: Callable[..., str]) -> str:
     """A term with its sign in front, as '-' or '+' and a space."""
     sign = "-" if coefficient.could_extract_minus_sign() else "+"
     size = -coefficient if sign == "-" else coefficient
@@ -160,29 +154,25 @@ def joined(pieces: list[str]) -> str:
 
 
 class TermTable:
-    """The terms of a formula with the diagrams behind each; HTML in a notebook, text elsewhere."""
+    """Terms with the diagrams behind each; HTML in a notebook, text elsewhere."""
 
     header = ("order", "coefficient", "value", "diagrams")
 
-    def __init__(self, formula: Formula) -> None:
-        """Keep the formula; nothing is drawn before it is shown."""
-        self.formula = formula
+    def __init__(self, terms: Sequence[_Term]) -> None:
+        """Keep the terms; nothing is drawn before it is shown."""
+        self.terms = terms
 
     def __str__(self) -> str:
         """An aligned table in plain text."""
-        from taylorsgd.display import text_table
-
         rows = [
             (str(t.order), sstr(t.coefficient), str(t.value), "  ".join(map(str, t.diagrams)))
-            for t in self.formula.terms
+            for t in self.terms
         ]
         return text_table(self.header, rows)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from taylorsgd.display import Raw, html_table
-
         rows = [
             (
                 str(t.order),
@@ -190,6 +180,6 @@ class TermTable:
                 f"${t.value.latex()}$",
                 Raw(" ".join(diagram.svg() for diagram in t.diagrams)),
             )
-            for t in self.formula.terms
+            for t in self.terms
         ]
         return html_table(self.header, rows)

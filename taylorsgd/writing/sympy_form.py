@@ -1,85 +1,65 @@
-"""A formula as one SymPy expression: indexed tensors, summed over their indices from 0 to P − 1.
+"""Values as SymPy expressions: indexed tensors, summed over their indices from 0 to P − 1.
 
-G[mu], H[mu, nu], J[mu, nu, lambda] and C, S are as in `diagrams.notation`; a derivative of order k ≥ 4 is
-D4, D5, …; any other cumulant of ∇^a l_x, ∇^b l_x, … is kappa_a_b…[indices of a, indices of b, …], a moment
-m_a_b…; a derivative of order k of an observable s is s_k. The learning rate is the scalar η. Resummed terms
+G[mu], H[mu, nu], J[mu, nu, lambda] and C, S are as in `notation`, with the same letters; a derivative of order
+k ≥ 4 is D4, D5, …; any other cumulant of ∇^a l_x, ∇^b l_x, … is kappa_a_b…[indices of a, indices of b, …], a moment
+m_a_b…; a derivative of order k of an observable s is s_k. The learning rate is the scalar η. Resummed values
 are in an eigenbasis of H, with eigenvalues lambda[mu].
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sympy import Expr, IndexedBase, Integer, Mul, Sum, Symbol
+from sympy import Expr, IndexedBase, Mul, Sum, Symbol
 
 from taylorsgd import symbols
-from taylorsgd.diagrams import Value
-from taylorsgd.formulas.resummed_value import ResummedValue
-from taylorsgd.writing import eigenbasis
-from taylorsgd.writing.notation import GREEK, NAMED
+from taylorsgd.writing.notation import NAMED, Contraction, Tensor, letter
 
-if TYPE_CHECKING:
-    from taylorsgd.formulas.formula import Formula
-
-__all__ = ["to_sympy", "value_to_sympy"]
-
-_P = Symbol("P")
+__all__ = ["to_sympy"]
 
 
-def to_sympy(formula: Formula) -> Expr:
-    """Write a formula as one expression; see `Formula.to_sympy`."""
-    total: Expr = Integer(0)
-    for term in formula.terms:
-        if isinstance(term.value, ResummedValue):
-            total = total + term.coefficient * eigenbasis.value_to_sympy(term.value)
-        else:
-            total = total + term.coefficient * symbols.eta**term.order * value_to_sympy(term.value)
-    return total
-
-
-def value_to_sympy(value: Value) -> Expr:
-    """Write a value, without its powers of η, as a sum of products of indexed tensors.
+def to_sympy(value: Contraction) -> Expr:
+    """Write a value with its powers of η as a sum of products of indexed tensors.
 
     Example:
-        >>> from taylorsgd.diagrams import Value
-        >>> value_to_sympy(Value((-1, 0, 0), (0, 1, 1)))
-        Sum(C[mu, nu]*H[mu, nu], (mu, 0, P - 1), (nu, 0, P - 1))
+        >>> import taylorsgd as ts
+        >>> to_sympy(ts.Value((-1, 0, 0), (0, 1, 1)).contraction())
+        eta**2*Sum(C[mu, nu]*H[mu, nu], (mu, 0, P - 1), (nu, 0, P - 1))
+        >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2, resum="continuous").assume("minimum")
+        >>> to_sympy(f.terms[1].value.contraction())
+        Sum(eta*(1 - exp(-2*N*eta*lambda[mu]))*C[mu, mu]/2, (mu, 0, P - 1))
     """
-    letters: dict[frozenset[int], Symbol] = {}
-    neighbours: list[list[int]] = [[] for _ in value.parents]
-    for child, parent in value.edges:
-        neighbours[child].append(parent)
-        neighbours[parent].append(child)
-
-    def index(node: int, other: int) -> Symbol:
-        edge = frozenset((node, other))
-        number = len(letters)
-        name = GREEK[number][0].lstrip("\\") if number < len(GREEK) else f"mu{number}"
-        return letters.setdefault(edge, Symbol(name, integer=True))
-
-    free = [index(node, neighbours[node][0]) for node in value.open_indices]
-    factors: list[Any] = []
-    for block in value.blocks:
-        if value.marks[block[0]].startswith("@"):
-            continue
-        block = sorted(block, key=lambda node: value.degrees[node])
-        indices = [index(node, other) for node in block for other in neighbours[node]]
-        name = _name(value, block)
-        base: Any = IndexedBase(name)
-        factors.append(base[tuple(indices)] if indices else Symbol(name))
-    dummies = [(letter, 0, _P - 1) for letter in letters.values() if letter not in free]
-    product = Mul(*factors)
-    total: Any = Sum(product, *dummies) if dummies else product
-    return total
+    factors = [_factor(tensor, value.moments) for tensor in value.tensors]
+    outside: Any = symbols.eta**value.order
+    if value.eigenbasis is not None:
+        eigenvalue: Any = IndexedBase("lambda")
+        own = tuple(eigenvalue[_index(number)] for number in value.numbers)
+        factors.append(value.eigenbasis.scalar(own))
+        outside = 1
+    dummies = [(_index(number), 0, Symbol("P") - 1) for number in value.summed]
+    product: Any = Mul(*factors)
+    return outside * (Sum(product, *dummies) if dummies else product)
 
 
-def _name(value: Value, block: list[int]) -> str:
-    degrees = tuple(value.degrees[node] for node in block)
-    mark = value.marks[block[0]]
+def _index(number: int) -> Symbol:
+    plain = letter(number, 0).translate({ord(sign): None for sign in r"\_{}"})
+    return Symbol(plain, integer=True)
+
+
+def _factor(tensor: Tensor, moments: bool) -> Any:
+    nodes = sorted(tensor.nodes, key=len)
+    indices = tuple(_index(number) for node in nodes for number, _ in node)
+    name = _name(tensor.mark, tuple(map(len, nodes)), moments and len(nodes) > 1)
+    base: Any = IndexedBase(name)
+    return base[indices] if indices else Symbol(name)
+
+
+def _name(mark: str, degrees: tuple[int, ...], moment: bool) -> str:
+    written = "_".join(map(str, degrees))
     if mark:
-        return f"{mark}_{degrees[0]}" if degrees[0] else mark
-    if len(block) == 1 and degrees[0] in (0, *range(4, 100)):
-        return f"D{degrees[0]}" if degrees[0] else "l"
-    if value.moments and len(block) > 1:
-        return "m_" + "_".join(map(str, degrees))
-    return NAMED.get(degrees) or "kappa_" + "_".join(map(str, degrees))
+        return f"{mark}_{written}" if degrees[0] else mark
+    if moment:
+        return f"m_{written}"
+    if len(degrees) == 1 and degrees not in NAMED:
+        return f"D{written}" if degrees[0] else "l"
+    return NAMED.get(degrees) or f"kappa_{written}"

@@ -178,7 +178,7 @@ def test_moments_are_not_cumulants() -> None:
 def test_a_value_is_frozen_and_a_good_key() -> None:
     value = Value((-1, 0, 0, 0), (0, 1, 1, 2), ("s", "", "", ""), moments=True)
     for name in ("parents", "parts", "marks", "moments", "colour"):
-        with pytest.raises(AttributeError, match=f"a Value is frozen: {name}"):
+        with pytest.raises(AttributeError, match=f"cannot assign to field '{name}'"):
             setattr(value, name, None)
     assert pickle.loads(pickle.dumps(value)) == value
     assert hash(pickle.loads(pickle.dumps(value))) == hash(value)

@@ -10,10 +10,12 @@ Identities:
     (4) E[a b] = Cov(a, b) + E[a] E[b], evaluated
     (5) f = Σ_d f[d]; order 0 is what stands at θ_0
     (6) a coefficient is (−1)^d Σ_D Z(D) / (B^d |Aut D|) over the term's own diagrams
+    (7) values of both kinds answer alike: symbols, substitution, cumulants, plain data, pickling
 """
 
 from __future__ import annotations
 
+import pickle
 from fractions import Fraction
 from typing import Any
 
@@ -317,3 +319,36 @@ def test_sizes_of_the_loss_do_not_matter_to_the_formula() -> None:
     """E, N and T of the shared table are plain symbols: a formula is written in exactly those."""
     assert {s for t in derive(TEST).terms for s in t.coefficient.free_symbols} == {N, B, E}
     assert {s for t in derive(TEST, ts.GD()).terms for s in t.coefficient.free_symbols} == {N, T}
+
+
+KINDS: list[dict[str, Any]] = [{}, {"resum": "discrete"}, {"resum": "continuous"}]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_kinds_of_value_answer_alike(kind: dict[str, Any]) -> None:
+    formula = ts.derive(TRAIN, ts.GD(), 2, **kind)
+    for value in formula.values:
+        assert value.is_resummed == (bool(kind) and value.order > 0)
+        assert value.free_symbols == ({T} if value.is_resummed else set())
+        assert (value.substitute({T: Integer(7)}) == value) == (not value.is_resummed)
+        assert list(value.in_cumulants()) == [(1, value)]
+        assert type(value).from_data(value.to_data()) == value
+        assert value.degrees == tuple(map(len, value.neighbours))
+        if not value.is_resummed:
+            assert sum(number for number, _ in value.in_moments()) == (len(value.blocks) == len(value.parts))
+    if kind:
+        with pytest.raises(ValueError, match="a resummed formula is in cumulants"):
+            formula.to_moments()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_are_pickled_through_their_constructors(kind: dict[str, Any]) -> None:
+    """Hashes of texts differ from one process to the next: neither a hash nor anything derived is kept."""
+    for value in ts.derive(MOVED, ts.SGD(B=1, E=1), 2, **kind).values:
+        str(value), hash(value), value.degrees
+        again = pickle.loads(pickle.dumps(value))
+        assert again == value
+        assert hash(again) == hash(value)
+        assert "degrees" not in vars(again)
+        with pytest.raises(AttributeError, match="cannot assign to field 'marks'"):
+            again.marks = ()

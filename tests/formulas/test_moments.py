@@ -24,7 +24,7 @@ from sympy import Rational
 
 import taylorsgd as ts
 from taylorsgd.diagrams import Value, value_of
-from taylorsgd.formulas.cumulants import in_cumulants, in_moments, set_partitions
+from taylorsgd.diagrams.partitions import set_partitions
 
 x, y = sympy.symbols("x y")
 BELL = (1, 1, 2, 5, 15, 52, 203)
@@ -61,7 +61,7 @@ def test_partitions_of_n_tied_leaves(size: int) -> None:
     """By the number of leaves in each block: n! / Π (b!) Π (multiplicity!) partitions of a shape."""
     star = Value((-1,) + (0,) * size, (0,) + (1,) * size)
     found: Counter[tuple[int, ...]] = Counter()
-    for coefficient, value in in_moments(star):
+    for coefficient, value in star.in_moments():
         shape = tuple(sorted(len(block) for block in value.blocks if value.degrees[block[0]] == 1))
         if size == 1:
             shape = (1,)
@@ -85,20 +85,20 @@ def test_the_two_are_inverse_on_every_value() -> None:
     for order in range(5):
         for value in {value_of(diagram) for diagram in ts.diagrams_of_order(order)}:
             back: Counter[Value] = Counter()
-            for coefficient, moment in in_moments(value):
-                for number, cumulant in in_cumulants(moment):
+            for coefficient, moment in value.in_moments():
+                for number, cumulant in moment.in_cumulants():
                     back[cumulant] += coefficient * number
             assert {v: c for v, c in back.items() if c} == {value: 1}
 
 
 def test_worked_examples() -> None:
     c_h = Value((-1, 0, 0), (0, 1, 1))
-    assert combined(in_moments(c_h)) == {
+    assert combined(c_h.in_moments()) == {
         Value((-1, 0, 0), (0, 1, 1), moments=True): 1,
         Value((-1, 0, 0)): -1,
     }
     s_j = Value((-1, 0, 0, 0), (0, 1, 1, 1))
-    assert combined(in_moments(s_j)) == {
+    assert combined(s_j.in_moments()) == {
         Value((-1, 0, 0, 0), (0, 1, 1, 1), moments=True): 1,
         Value((-1, 0, 0, 0), (0, 1, 1, 2), moments=True): -3,
         Value((-1, 0, 0, 0)): 2,

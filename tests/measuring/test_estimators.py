@@ -22,7 +22,6 @@ import numpy as np
 import pytest
 
 import taylorsgd as ts
-from taylorsgd.formulas.cumulants import in_moments
 from taylorsgd.landscapes import Landscape, measure
 from taylorsgd.measuring.estimators import Correlators, correlator
 from taylorsgd.measuring.planning import make_plan
@@ -63,7 +62,7 @@ def test_correlators_combine_into_cumulants_of_batch_means(batch: int) -> None:
     for value in (*TREES, *larger):
         scale = batch ** (len(value.parents) - len(value.blocks))
         expected: dict[ts.Value, Fraction] = {}
-        for factor, network in in_moments(value):
+        for factor, network in value.in_moments():
             expected[network] = expected.get(network, Fraction(0)) + scale * factor
         assert Correlators(batch, 5).networks(value) == {n: w for n, w in expected.items() if w}
 

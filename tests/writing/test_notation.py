@@ -17,11 +17,12 @@ from fractions import Fraction
 
 import pytest
 from matplotlib.mathtext import MathTextParser
+from sympy import Indexed, Sum, Symbol
 
 import taylorsgd as ts
 from taylorsgd.diagrams import Value, forests_of_order, value_of
-from taylorsgd.formulas.cumulants import in_moments
-from taylorsgd.writing.notation import GREEK, factored_latex, factored_text
+from taylorsgd.writing.notation import GREEK, LATEX, TEXT
+from taylorsgd.writing.sympy_form import to_sympy
 
 SIZES = {"G": (1,), "H": (2,), "J": (3,), "C": (1, 1), "S": (1, 1, 1)}
 
@@ -47,7 +48,7 @@ def two_observables(order: int) -> list[Value]:
 
 
 def in_moments_up_to(order: int) -> list[Value]:
-    return sorted({value for cumulant in values_up_to(order) for _, value in in_moments(cumulant)})
+    return sorted({value for cumulant in values_up_to(order) for _, value in cumulant.in_moments()})
 
 
 EVERYTHING = [*values_up_to(5), *displacement_values(4), *two_observables(3), *in_moments_up_to(4)]
@@ -192,7 +193,7 @@ def plain(latex: str) -> str:
 def test_latex_says_what_the_text_says() -> None:
     for value in EVERYTHING:
         assert plain(value.latex()) == re.sub(r"\s", "", str(value))
-        assert factored_latex(value)[0] == factored_text(value)[0]
+        assert LATEX.pieces(value.contraction())[0] == TEXT.pieces(value.contraction())[0]
 
 
 @pytest.mark.parametrize("order", range(5))
@@ -228,7 +229,7 @@ def test_named_tensors(value: Value, text: str) -> None:
 def test_two_traces_are_a_quarter() -> None:
     """∇_μ C^ν_ν H^μλ ∇_λ C^ρ_ρ holds two ½."""
     value = Value((-1, 0, 0, 1, 2), (0, 1, 2, 1, 2))
-    factor, text = factored_text(value)
+    factor, text = TEXT.pieces(value.contraction())
     assert factor == Fraction(1, 4)
     assert text.count("∇") == 2
     assert str(value).startswith("1/4 ")
@@ -253,3 +254,21 @@ def test_more_indices_than_letters() -> None:
     text = str(value)
     assert "μ1" in text
     assert "μ11" in text
+
+
+@pytest.mark.parametrize("resum", [{}, {"resum": "discrete"}, {"resum": "continuous"}])
+def test_an_observable_may_have_a_tensors_name(resum: dict[str, str]) -> None:
+    """Its derivatives are written as such, never as G, H, J, C or S."""
+    observable = ts.Observable(Symbol("x") ** 2, name="C")
+    formula = ts.derive(observable, ts.SGD(B=1, E=1), 1, **resum)  # type: ignore[arg-type]
+    assert "∇" in str(formula[1])
+    assert r"\nabla" in formula[1].latex()
+    assert {str(tensor.base) for tensor in formula[1].to_sympy().atoms(Indexed)} >= {"C_1", "G"}
+
+
+def test_all_faces_use_the_same_letters() -> None:
+    """What SymPy's form sums over are the letters on the page; up to order 3 there are three."""
+    for value in values_up_to(3):
+        written = to_sympy(value.contraction())
+        summed = {str(index) for total in written.atoms(Sum) for index in total.variables}
+        assert summed == {latex[1:] for latex, plain in GREEK[:3] if plain in str(value)}

@@ -19,7 +19,7 @@ from sympy import Indexed, Rational, Symbol
 
 import taylorsgd as ts
 from taylorsgd.symbols import B, E, N, T, eta
-from taylorsgd.writing.page import presented
+from taylorsgd.writing.page import Page
 
 x, y = sympy.symbols("x y")
 OBSERVABLES = [
@@ -129,7 +129,7 @@ def test_the_shorthand_is_explained() -> None:
 )
 def test_the_shorthand_gives_the_coefficient_back(spacetime: ts.SGD) -> None:
     formula = ts.derive(ts.TrainLoss(), spacetime, 3)
-    for shown, term in zip(presented(formula), formula.terms, strict=True):
+    for shown, term in zip(Page(formula.terms, spacetime.T).coefficients, formula.terms, strict=True):
         assert sympy.simplify(shown.subs(T, spacetime.T) - term.coefficient) == 0
         assert shown.count_ops() <= term.coefficient.count_ops() + 1
 
@@ -138,7 +138,7 @@ def test_no_shorthand_where_T_is_taken() -> None:
     """A difference of two dynamics, and a formula that has a T of its own."""
     mixed = ts.derive(ts.TestLoss(), ts.SGD(), 1) - ts.derive(ts.TestLoss(), ts.GD(), 1)
     assert "with" not in str(mixed)
-    assert presented(mixed) == [term.coefficient for term in mixed.terms]
+    assert Page(mixed.terms).coefficients == [term.coefficient for term in mixed.terms]
     scaled = T * ts.derive(ts.TestLoss(), ts.SGD(), 1)
     assert str(scaled) == "T l - E*N*T/B G_μ G^μ"
     renamed = ts.derive(ts.TestLoss(), ts.SGD(N=T, B=1, E=1), 1)

@@ -1,0 +1,132 @@
+"""What every kind of value is: a tensor network of trees whose nodes are partitioned and marked."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from taylorsgd.diagrams.symmetry import blocks_of, neighbours_of
+
+if TYPE_CHECKING:
+    from taylorsgd.writing.notation import Contraction
+
+__all__ = ["LOSS", "TensorNetwork", "is_open", "open_index"]
+
+LOSS = ""
+"""The mark of an ordinary node, which carries derivatives of l_x."""
+
+
+def open_index(position: int) -> str:
+    """The mark of the open index of the observable in the given position (0 or 1)."""
+    return f"@{position}"
+
+
+def is_open(mark: str) -> bool:
+    """Whether a mark is that of an open index; no observable's name is."""
+    return mark.startswith("@")
+
+
+class TensorNetwork(ABC):
+    """What every kind of value is: trees whose nodes are partitioned and marked.
+
+    A kind gives `parents`, `parts` and `marks`, and what is abstract here; the rest follows.
+    """
+
+    parents: tuple[int, ...]
+    """The parent of every node, −1 where a tree begins."""
+    parts: tuple[int, ...]
+    """The part of every node, numbered by first appearance."""
+    marks: tuple[str, ...]
+    """What every node carries."""
+    moments: bool = False
+    """Whether parts are moments rather than cumulants."""
+    is_resummed: bool = False
+    """Whether edges carry powers of K, summed over times; else the value is a monomial in η."""
+    T: Any = None
+    """The number of updates that the value sums over, where it does."""
+
+    @property
+    @abstractmethod
+    def sort_key(self) -> tuple[Any, ...]:
+        """Powers of η first, then from few ties to many: from the noiseless terms to the noisiest."""
+
+    @abstractmethod
+    def contraction(self) -> Contraction:
+        """The value as plain data for the page."""
+
+    @abstractmethod
+    def to_data(self) -> dict[str, Any]:
+        """What JSON keeps of the value; the class's `from_data` reads it."""
+
+    @abstractmethod
+    def in_moments(self) -> Iterator[tuple[int, Any]]:
+        """Write the value as integer multiples of values in moments."""
+
+    @property
+    def order(self) -> int:
+        """The number of edges: the power of η that the value holds."""
+        return len(self.edges)
+
+    @cached_property
+    def neighbours(self) -> tuple[tuple[int, ...], ...]:
+        """The nodes next to every node, its parent first."""
+        return tuple(map(tuple, neighbours_of(self.parents)))
+
+    @cached_property
+    def degrees(self) -> tuple[int, ...]:
+        """The number of edges at every node."""
+        return tuple(map(len, self.neighbours))
+
+    @cached_property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """The edges as pairs (child, parent)."""
+        return tuple((node, parent) for node, parent in enumerate(self.parents) if parent >= 0)
+
+    @cached_property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """The parts as tuples of nodes."""
+        return blocks_of(self.parts)
+
+    @cached_property
+    def open_indices(self) -> tuple[int, ...]:
+        """The nodes with an open index, in the order of the observables that left them open."""
+        opened = (node for node, mark in enumerate(self.marks) if is_open(mark))
+        return tuple(sorted(opened, key=lambda node: self.marks[node]))
+
+    @property
+    def free_symbols(self) -> set[Any]:
+        """The symbols of the sizes that the value holds."""
+        return set()
+
+    def substitute(self, values: Mapping[Any, Any]) -> Any:
+        """The same value with some symbols replaced."""
+        return self
+
+    def with_T(self, T: Any) -> Any:
+        """The same value up to another T."""
+        return self
+
+    def in_cumulants(self) -> Iterator[tuple[int, Any]]:
+        """Write the value as integer multiples of values in cumulants."""
+        yield 1, self
+
+    def __lt__(self, other: TensorNetwork) -> bool:
+        """Order by `sort_key`."""
+        return self.sort_key < other.sort_key
+
+    def __str__(self) -> str:
+        """Index notation in plain text."""
+        from taylorsgd.writing.notation import TEXT
+
+        return TEXT.alone(self.contraction())
+
+    def latex(self) -> str:
+        """Index notation in LaTeX, with the paper's named tensors; η raises indices."""
+        from taylorsgd.writing.notation import LATEX
+
+        return LATEX.alone(self.contraction())
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
