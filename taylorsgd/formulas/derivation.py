@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import combinations
 from math import prod
 from typing import Any, cast
@@ -12,18 +11,16 @@ from attrs import evolve
 from sympy import QQ, Add, Expr, Integer, factor
 
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
-from taylorsgd.diagrams.values import LOSS, open_index, side_by_side
+from taylorsgd.diagrams.tensor_network import LOSS
+from taylorsgd.diagrams.values import side_by_side
 from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.observables import (
     AnyObservable,
     Covariance,
-    Displacement,
-    GeneralizationGap,
     Observable,
+    Root,
     SecondMoment,
     SingleObservable,
-    TestLoss,
-    TrainLoss,
 )
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.formulas.term import AnyValue, Term
@@ -32,16 +29,6 @@ from taylorsgd.spacetime.base import INVERSE_BATCH, INVERSE_ROWS, RING, Count, S
 from taylorsgd.updates import Descent, Update
 
 __all__ = ["derive", "generalized_diagrams"]
-
-
-@dataclass(frozen=True)
-class _Root:
-    """What an observable asks of its root."""
-
-    mark: str
-    may_tie: bool = False
-    must_tie: bool = False
-    sign: int = 1
 
 
 def derive(
@@ -167,7 +154,7 @@ def _unresummed(
     spacetime: Spacetime,
     rule: Update,
     times: tuple[Expr, ...] | None,
-    roots: list[_Root],
+    roots: list[Root],
     moments: bool,
     penalty: Observable | None,
 ) -> Summed:
@@ -184,7 +171,7 @@ def _unresummed(
     return summed
 
 
-def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[_Root]) -> Summed:
+def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root]) -> Summed:
     """The sums over time stay in the value, of linkless diagrams alone."""
     marks = [root.mark for root in roots]
     continuous = resum == "continuous"
@@ -347,7 +334,7 @@ def _meets_both_trees(diagram: Diagram) -> bool:
     return any(len({diagram.tree_of[node] for node in block}) > 1 for block in diagram.blocks)
 
 
-def _roots(observable: AnyObservable) -> list[_Root]:
+def _roots(observable: AnyObservable) -> list[Root]:
     if isinstance(observable, (SecondMoment, Covariance)):
         first, second = observable.a, observable.b
         if isinstance(first, Observable) and isinstance(second, Observable) and first != second:
@@ -356,30 +343,16 @@ def _roots(observable: AnyObservable) -> list[_Root]:
                     f"the observables {first!r} and {second!r} share the name {first.name!r}; "
                     "give each its own, as in Observable(s, name='u')"
                 )
-        return [_root(first, 0), _root(second, 1)]
-    return [_root(observable, 0)]
+        return [first.root(0), second.root(1)]
+    if not isinstance(observable, SingleObservable):
+        raise TypeError(
+            f"observable={observable!r} is not an observable; give TestLoss(), TrainLoss(), "
+            "GeneralizationGap(), Displacement(), Observable(s), or a SecondMoment, Covariance or Variance"
+        )
+    return [observable.root(0)]
 
 
-def _root(observable: SingleObservable, position: int) -> _Root:
-    match observable:
-        case TestLoss():
-            return _Root(LOSS)
-        case TrainLoss():
-            return _Root(LOSS, may_tie=True)
-        case GeneralizationGap():
-            return _Root(LOSS, may_tie=True, must_tie=True, sign=-1)
-        case Displacement():
-            return _Root(open_index(position))
-        case Observable():
-            return _Root(observable.name)
-        case _:
-            raise TypeError(
-                f"observable={observable!r} is not an observable; give TestLoss(), TrainLoss(), "
-                "GeneralizationGap(), Displacement(), Observable(s), or a SecondMoment, Covariance or Variance"
-            )
-
-
-def _indices(roots: list[_Root]) -> int:
+def _indices(roots: list[Root]) -> int:
     return sum(root.mark.startswith("@") for root in roots)
 
 

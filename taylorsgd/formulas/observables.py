@@ -13,11 +13,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from taylorsgd.diagrams.tensor_network import is_open
+from taylorsgd.diagrams.tensor_network import LOSS, is_open, open_index
 
 __all__ = [
     "AnyObservable",
@@ -25,6 +26,7 @@ __all__ = [
     "Displacement",
     "GeneralizationGap",
     "Observable",
+    "Root",
     "SecondMoment",
     "SingleObservable",
     "TestLoss",
@@ -33,8 +35,32 @@ __all__ = [
 ]
 
 
+class Root(NamedTuple):
+    """What an observable asks of the root of its diagrams.
+
+    Attributes:
+        mark: what the root carries: `LOSS`, an open index, or an observable's name.
+        may_tie: whether the root may share a row with other nodes, each tie weighing 1/N.
+        must_tie: whether it must.
+        sign: what multiplies every diagram.
+    """
+
+    mark: str
+    may_tie: bool = False
+    must_tie: bool = False
+    sign: int = 1
+
+
+class SingleObservable(ABC):
+    """What one run of descent ends with; a frozen class."""
+
+    @abstractmethod
+    def root(self, position: int) -> Root:
+        """The root of its diagrams, as the first observable of a pair (or alone, 0) or the second (1)."""
+
+
 @dataclass(frozen=True)
-class TestLoss:
+class TestLoss(SingleObservable):
     """The expected test loss E[l(θ_T)], a scalar.
 
     Example:
@@ -45,24 +71,40 @@ class TestLoss:
 
     __test__ = False  # pytest would otherwise collect the class by its name
 
+    def root(self, position: int) -> Root:
+        """A plain node of the loss, alone."""
+        return Root(LOSS)
+
 
 @dataclass(frozen=True)
-class TrainLoss:
+class TrainLoss(SingleObservable):
     """The expected training loss E[(1/N) Σ_n l_n(θ_T)], a scalar."""
 
+    def root(self, position: int) -> Root:
+        """Alone or in a part."""
+        return Root(LOSS, may_tie=True)
+
 
 @dataclass(frozen=True)
-class GeneralizationGap:
+class GeneralizationGap(SingleObservable):
     """The expected test loss minus the expected training loss, a scalar."""
 
+    def root(self, position: int) -> Root:
+        """Those of the training loss's diagrams in which the root is tied, with −1."""
+        return Root(LOSS, may_tie=True, must_tie=True, sign=-1)
+
 
 @dataclass(frozen=True)
-class Displacement:
+class Displacement(SingleObservable):
     """The expected displacement E[θ_T − θ_0], a vector with one upper index."""
 
+    def root(self, position: int) -> Root:
+        """An open index, which ends one edge."""
+        return Root(open_index(position))
+
 
 @dataclass(frozen=True)
-class Observable:
+class Observable(SingleObservable):
     """The expectation of any smooth observable s(θ_T), a scalar.
 
     Args:
@@ -93,10 +135,9 @@ class Observable:
         if self.name in ("", "l") or is_open(self.name):
             raise ValueError(f"name={self.name!r} is taken; call the observable something else, such as 's'")
 
-
-SingleObservable = TestLoss | TrainLoss | GeneralizationGap | Displacement | Observable
-"""What one run of descent ends with."""
-_SINGLE = (TestLoss, TrainLoss, GeneralizationGap, Displacement, Observable)
+    def root(self, position: int) -> Root:
+        """Derivatives of s."""
+        return Root(self.name)
 
 
 @dataclass(frozen=True)
@@ -180,7 +221,7 @@ AnyObservable = SingleObservable | SecondMoment | Covariance
 def _check_pair(pair: SecondMoment | Covariance) -> None:
     for name in ("a", "b"):
         member = getattr(pair, name)
-        if not isinstance(member, _SINGLE):
+        if not isinstance(member, SingleObservable):
             raise TypeError(
                 f"{name}={member!r} is not a single observable; a {type(pair).__name__} takes two of "
                 "TestLoss(), TrainLoss(), GeneralizationGap(), Displacement(), Observable(s)"
