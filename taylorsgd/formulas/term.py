@@ -74,19 +74,25 @@ class Combination(Protocol):
     @property
     def order(self) -> int:
         """The highest power of η with a term."""
+        ...
 
     @property
     def values(self) -> Sequence[AnyValue]:
         """The values of the terms."""
+        ...
 
     def __getitem__(self, order: int) -> Combination:
         """The part of one order in η."""
+        ...
 
     def replaced(self, terms: Iterable[Term]) -> Combination:
         """A formula of the same kind with other terms."""
+        ...
 
     def to_cumulants(self) -> Combination:
         """The formula in cumulants."""
+        ...
 
     def latex(self) -> str:
         """The formula in LaTeX."""
+        ...
