@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from scipy.stats import ttest_1samp
 
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.networks import new_residual_net, residual_net
-from taylorsgd.reproducing.parts import Parts
-from taylorsgd.reproducing.training import Training, seconds_per_epoch, stacked, train_once
-from taylorsgd.reproducing.trends import LEVEL, trend
+from taylorsgd.reproducing.barrett_dherin.architectures import new_residual_net, residual_net
+from taylorsgd.reproducing.barrett_dherin.training import (
+    Training,
+    TrainingSize,
+    seconds_per_epoch,
+    stacked,
+    train_once,
+)
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.labelled_images import Images
+from taylorsgd.reproducing.pictures import panels, shades
+from taylorsgd.reproducing.significance import LEVEL, trend
 
 __all__ = ["EXPERIMENT", "ResidualSize"]
 
@@ -25,38 +31,28 @@ CLAIMED_GAIN = 0.12
 """The paper's gain in test accuracy by explicit regularization."""
 
 
-@dataclass(frozen=True)
-class ResidualSize:
+@dataclass(frozen=True, kw_only=True)
+class ResidualSize(TrainingSize):
     """The settings.
 
     Attributes:
         channels: in each stage of the network.
         blocks: in each stage.
-        rates: learning rates without explicit regularization.
-        rate: the one of them with which explicit regularization is tried.
+        rate: the one of the learning rates with which explicit regularization is tried.
         mus: its regularization rates μ > 0.
-        seeds: how many initializations.
-        points: training images, at most.
-        tested: test images, at most.
-        side: images are averaged down to about so many pixels a side.
-        epochs: of SGD.
-        batch: images in a batch.
-        every: epochs between checkpoints.
         only_cifar10: whether 32 × 32 colour images are asked for.
     """
 
-    channels: tuple[int, ...]
-    blocks: int
-    rates: tuple[float, ...]
-    rate: float
-    mus: tuple[float, ...]
-    seeds: int
-    points: int
-    tested: int
-    side: int
-    epochs: int
-    batch: int
-    every: int
+    channels: tuple[int, ...] = (8, 16)
+    blocks: int = 1
+    rates: tuple[float, ...] = (0.0125, 0.025, 0.05, 0.1)
+    rate: float = 0.05
+    mus: tuple[float, ...] = (0.001, 0.003, 0.01)
+    points: int = 500
+    tested: int = 1000
+    side: int = 8
+    epochs: int = 60
+    batch: int = 50
     only_cifar10: bool = False
 
 
@@ -93,16 +89,14 @@ def _network(size: ResidualSize, images: Images, seed: int) -> Any:
     return stacked([new_residual_net(seed, images.train[0].shape[-1], size.channels, size.blocks)])
 
 
-def _run(size: ResidualSize, images: Images | None, say: Say, parts: Parts) -> Outcome:
-    assert images is not None
-    if size.only_cifar10 and images.train[0].shape[1:] != (32, 32, 3):
+def _run(size: ResidualSize, work: Work) -> Outcome:
+    if size.only_cifar10 and work.images.train[0].shape[1:] != (32, 32, 3):
         raise ValueError(
-            f"--full trains a ResNet-18 on CIFAR-10's 32 × 32 colour images, not on {images}; give their folder by "
-            "--data, or leave out --full"
+            f"--full trains a ResNet-18 on CIFAR-10's 32 × 32 colour images, not on {work.images}; give their folder "
+            "by --data, or leave out --full"
         )
-    images = images.pooled(size.side).subset(size.points, size.tested)
-    say(str(images))
-    plan = [
+    images = size.prepared(work)
+    runs = [
         *((rate, 0.0, seed) for rate in size.rates for seed in range(size.seeds)),
         *((size.rate, mu, seed) for mu in size.mus for seed in range(size.seeds)),
     ]
@@ -112,30 +106,20 @@ def _run(size: ResidualSize, images: Images | None, say: Say, parts: Parts) -> O
             for explicit in (False, True)
         )
         count = len(size.mus) * size.seeds
-        hours = size.epochs * ((len(plan) - count) * plain + count * regularized) / 3600
+        hours = size.epochs * ((len(runs) - count) * plain + count * regularized) / 3600
         device = jax.devices()[0]
-        say(
+        work.say(
             f"On this device ({device.device_kind}) an epoch takes {plain:.3g} s, {regularized:.3g} s with explicit "
-            f"regularization: {len(plan)} networks of {size.epochs} epochs will take about {hours:.3g} hours"
+            f"regularization: {len(runs)} networks of {size.epochs} epochs will take about {hours:.3g} hours"
             + ("; this is meant for a GPU" if device.platform == "cpu" else "")
         )
     trained = []
-    for number, (rate, mu, seed) in enumerate(plan, start=1):
+    for number, (rate, mu, seed) in enumerate(runs, start=1):
         if size.only_cifar10 or seed == 0:
-            say(f"Network {number} of {len(plan)}: learning rate {rate:g}, μ = {mu:g}")
-        training = train_once(
-            parts,
-            f"network {number}",
-            residual_net,
-            _network(size, images, seed),
-            images,
-            [rate],
-            [seed],
-            size.epochs,
-            size.batch,
-            size.every,
-            mu=[mu],
-        )
+            work.say(f"Network {number} of {len(runs)}: learning rate {rate:g}, μ = {mu:g}")
+        plan = (images, [rate], [seed], size.epochs, size.batch, size.every)
+        start = _network(size, images, seed)
+        training = train_once(work, f"network {number}", residual_net, start, *plan, mu=[mu])
         trained.append(One(rate, mu, seed, training))
     rows = [one.row() for one in trained]
     notes = [
@@ -143,11 +127,9 @@ def _run(size: ResidualSize, images: Images | None, say: Say, parts: Parts) -> O
         f"a residual network of {rows[0]['m']} parameters: stages of {size.blocks} blocks with "
         f"{', '.join(map(str, size.channels))} channels, no batch normalization",
     ]
-    ends = [(row["rate"], row["mu"]) for row in rows if not np.isfinite(row["E at end"])]
+    ends = Counter((row["rate"], row["mu"]) for row in rows if not np.isfinite(row["E at end"]))
     if ends:
-        kinds = ", ".join(
-            f"{ends.count(kind)} with h = {kind[0]:g}, μ = {kind[1]:g}" for kind in dict.fromkeys(ends)
-        )
+        kinds = ", ".join(f"{count} with h = {rate:g}, μ = {mu:g}" for (rate, mu), count in ends.items())
         notes.append(f"networks that diverged in the end, and count as they were at their best: {kinds}")
     if not size.only_cifar10:
         notes.append(
@@ -222,70 +204,55 @@ def _gains(size: ResidualSize, rows: Sequence[dict[str, Any]]) -> list[Finding]:
 
 
 def _picture(size: ResidualSize, trained: Sequence[One], rows: Sequence[dict[str, Any]]) -> Figure:
-    figure = Figure(figsize=(12, 7.5), layout="constrained")
-    axes = figure.subplots(2, 3)
-    explicit = {
-        mu: colormaps["plasma"](0.85 * i / max(len(size.mus), 1)) for i, mu in enumerate((0.0, *size.mus))
+    figure, (above, below) = panels(12, 7.5, 2, 3)
+    with_penalty = {
+        mu: [one.training for one in trained if one.mu == mu and one.rate == size.rate]
+        for mu in (0.0, *size.mus)
     }
-    implicit = {
-        rate: colormaps["viridis"](0.9 * i / max(len(size.rates) - 1, 1)) for i, rate in enumerate(size.rates)
+    without = {
+        rate: [one.training for one in trained if one.rate == rate and one.mu == 0] for rate in size.rates
     }
-    for row, (colours, name, label, figures) in enumerate(
-        ((explicit, "mu", "μ", "3c"), (implicit, "rate", "h", "A.6"))
-    ):
-        accuracy, regularizer, last = axes[row]
-        for value, colour in colours.items():
-            chosen = [
-                one.training
-                for one in trained
-                if getattr(one, name) == value and (one.mu == 0 if row else one.rate == size.rate)
-            ]
-            steps = chosen[0].steps
-            tested = np.mean([run.test_accuracy[0] for run in chosen], axis=0)
-            logs = np.mean([np.log(np.maximum(run.regularizer[0], 1e-30)) for run in chosen], axis=0)
-            accuracy.plot(steps, tested, color=colour, label=f"${label} = {value:g}$")
-            regularizer.plot(steps, np.exp(logs), color=colour)
-        accuracy.set(xlabel="steps", ylabel="test accuracy")
-        regularizer.set(xlabel="steps", ylabel="$R_{IG}$", yscale="log")
-        accuracy.legend(fontsize=8)
-        what = f"explicit regularization, $h = {size.rate:g}$" if row == 0 else "learning rates, $μ = 0$"
-        accuracy.set_title(f"({figures}) {what}")
-        regularizer.set_title(f"({'control' if row == 0 else 'A.6b'}) {what}")
-        if row == 0:
-            shown = [each for each in rows if each["rate"] == size.rate]
-            at = dict(
-                zip((0.0, *size.mus), (min(size.mus) / 3, *size.mus), strict=True)
-            )  # 0 has no logarithm
-            last.plot(
-                [at[each["mu"]] for each in shown], [each["test accuracy"] for each in shown], "k.", alpha=0.5
-            )
-            means = [np.mean([each["test accuracy"] for each in shown if each["mu"] == mu]) for mu in at]
-            last.plot(list(at.values()), means, "o-", color="tab:blue", label="mean over initializations")
-            last.set(
-                xscale="log",
-                xlabel="$μ$",
-                ylabel="maximum test accuracy",
-                title="(3c) at maximum test accuracy",
-            )
-            last.minorticks_off()
-            last.set_xticks(list(at.values()), [f"{mu:g}" for mu in at])
-            last.legend(fontsize=8)
-        else:
-            shown = [each for each in rows if each["mu"] == 0]
-            last.scatter(
-                [each["R_IG"] for each in shown],
-                [each["test accuracy"] for each in shown],
-                c=[implicit[each["rate"]] for each in shown],
-                edgecolor="k",
-                lw=0.3,
-            )
-            last.set(
-                xscale="log",
-                xlabel="$R_{IG}$",
-                ylabel="test accuracy",
-                title="(A.7) at maximum test accuracy",
-            )
+    explicit, implicit = shades((0.0, *size.mus), "plasma", 0.85), shades(size.rates)
+    _draw_curves(above[:2], with_penalty, explicit, "μ", f"explicit regularization, $h = {size.rate:g}$")
+    _draw_curves(below[:2], without, implicit, "h", "learning rates, $μ = 0$")
+    for axes, figures in zip((*above, *below), ("3c", "control", "3c", "A.6", "A.6b", "A.7"), strict=True):
+        axes.set_title(f"({figures}) {axes.get_title() or 'at maximum test accuracy'}")
+
+    shown = [each for each in rows if each["rate"] == size.rate]
+    at = dict(zip(with_penalty, (min(size.mus) / 3, *size.mus), strict=True))  # 0 has no logarithm
+    last = above[2]
+    last.plot([at[each["mu"]] for each in shown], [each["test accuracy"] for each in shown], "k.", alpha=0.5)
+    means = [np.mean([each["test accuracy"] for each in shown if each["mu"] == mu]) for mu in at]
+    last.plot(list(at.values()), means, "o-", color="tab:blue", label="mean over initializations")
+    last.set(xscale="log", xlabel="$μ$", ylabel="maximum test accuracy")
+    last.minorticks_off()
+    last.set_xticks(list(at.values()), [f"{mu:g}" for mu in at])
+    last.legend(fontsize=8)
+
+    shown, last = [each for each in rows if each["mu"] == 0], below[2]
+    columns = ([each[name] for each in shown] for name in ("R_IG", "test accuracy"))
+    last.scatter(*columns, c=[implicit[each["rate"]] for each in shown], edgecolor="k", lw=0.3)
+    last.set(xscale="log", xlabel="$R_{IG}$", ylabel="test accuracy")
     return figure
+
+
+def _draw_curves(
+    panels: Any,
+    chosen: Mapping[float, Sequence[Training]],
+    colours: Mapping[float, Any],
+    name: str,
+    title: str,
+) -> None:
+    """Test accuracy and R_IG against steps, averaged over the networks of each value of a rate."""
+    accuracy, regularizer = panels
+    for value, runs in chosen.items():
+        tested = np.mean([run.test_accuracy[0] for run in runs], axis=0)
+        logs = np.mean([np.log(np.maximum(run.regularizer[0], 1e-30)) for run in runs], axis=0)
+        accuracy.plot(runs[0].steps, tested, color=colours[value], label=f"${name} = {value:g}$")
+        regularizer.plot(runs[0].steps, np.exp(logs), color=colours[value])
+    accuracy.set(xlabel="steps", ylabel="test accuracy", title=title)
+    regularizer.set(xlabel="steps", ylabel="$R_{IG}$", yscale="log", title=title)
+    accuracy.legend(fontsize=8)
 
 
 EXPERIMENT = Experiment(
@@ -296,20 +263,7 @@ EXPERIMENT = Experiment(
     judged="for explicit regularization a paired t-test over initializations at the best μ, with Bonferroni's factor "
     "for its choice; for learning rates Kendall's τ within initializations; one-sided, at the level 0.01",
     sizes={
-        "quick": ResidualSize(
-            channels=(8, 16),
-            blocks=1,
-            rates=(0.0125, 0.025, 0.05, 0.1),
-            rate=0.05,
-            mus=(0.001, 0.003, 0.01),
-            seeds=5,
-            points=500,
-            tested=1000,
-            side=8,
-            epochs=60,
-            batch=50,
-            every=2,
-        ),
+        "quick": ResidualSize(),
         "full": ResidualSize(
             channels=(64, 128, 256, 512),
             blocks=2,
@@ -331,7 +285,6 @@ EXPERIMENT = Experiment(
         "full": "a day on a large GPU, out of reach on two cores, and says how long before it starts",
     },
     run=_run,
-    resumes=True,
     data="a small network on scikit-learn's 1797 digits or the images of --data; with --full a ResNet-18 on all the "
     "CIFAR-10 images of --data",
 )

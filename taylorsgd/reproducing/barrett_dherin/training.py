@@ -13,13 +13,27 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from taylorsgd.regularizing.explicit import explicit_gradient_regularization
-from taylorsgd.regularizing.loss_surface import squared_norm
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.networks import accuracy, cross_entropy
-from taylorsgd.reproducing.parts import Parts
+from taylorsgd.descent import explicit_gradient_regularization
+from taylorsgd.reproducing.barrett_dherin.architectures import (
+    accuracy,
+    cross_entropy,
+    new_perceptron,
+    perceptron,
+)
+from taylorsgd.reproducing.experiment import Work
+from taylorsgd.reproducing.labelled_images import Images
 
-__all__ = ["PerceptronSize", "Training", "seconds_per_epoch", "stacked", "train", "train_once"]
+__all__ = [
+    "PerceptronSize",
+    "Perceptrons",
+    "Training",
+    "TrainingSize",
+    "seconds_per_epoch",
+    "stacked",
+    "train",
+    "train_once",
+    "train_perceptrons",
+]
 
 Network = Callable[[Any, jax.Array], jax.Array]
 EVALUATED_AT_ONCE = 1000
@@ -27,14 +41,13 @@ EVALUATED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class PerceptronSize:
-    """What experiments on perceptrons have in common; the values are those of quick runs.
+class TrainingSize:
+    """What all experiments that train networks have in common.
 
     Attributes:
         rates: the learning rates.
         seeds: how many initializations.
-        layers: the layers of a network, the last one included.
-        points: training images.
+        points: training images, at most.
         tested: test images, at most.
         side: images are averaged down to about so many pixels a side.
         epochs: of SGD.
@@ -44,7 +57,6 @@ class PerceptronSize:
 
     rates: tuple[float, ...] = (0.01, 0.02, 0.04, 0.08, 0.16)
     seeds: int = 5
-    layers: int = 5
     points: int = 1000
     tested: int = 2000
     side: int = 14
@@ -52,10 +64,22 @@ class PerceptronSize:
     batch: int = 32
     every: int = 2
 
-    def prepared(self, images: Images | None) -> Images:
-        """The images to train and test on, of an experiment that has been given some."""
-        assert images is not None
-        return images.pooled(self.side).subset(self.points, self.tested)
+    def prepared(self, work: Work) -> Images:
+        """The images to train and test on; says which they are."""
+        images = work.images.pooled(self.side).subset(self.points, self.tested)
+        work.say(str(images))
+        return images
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptronSize(TrainingSize):
+    """What experiments on perceptrons have in common.
+
+    Attributes:
+        layers: the layers of a network, the last one included.
+    """
+
+    layers: int = 5
 
     def none_fits(self) -> ArithmeticError:
         """What to raise if there is nothing to compare."""
@@ -167,12 +191,12 @@ def train(
 
 
 def train_once(
-    parts: Parts, name: str, network: Network, theta: Any, *arguments: Any, **options: Any
+    work: Work, name: str, network: Network, theta: Any, *arguments: Any, **options: Any
 ) -> Training:
     """What `train` returns, or what it returned to a run that was interrupted later.
 
     Args:
-        parts: what the run has finished.
+        work: keeps what the run has finished.
         name: of this training, its own in the run.
         network: as in `train`.
         theta: likewise.
@@ -186,10 +210,50 @@ def train_once(
         leaves = {f"theta {i}": leaf for i, leaf in enumerate(jax.tree.leaves(training.theta))}
         return {key: np.asarray(array) for key, array in (numbers | leaves).items()}
 
-    part: dict[str, Any] = dict(parts(name, compute))
+    part: dict[str, Any] = dict(work.keep(name, compute))
     structure = jax.tree.structure(theta)
     leaves = [part.pop(f"theta {i}") for i in range(structure.num_leaves)]
     return Training(**part | {"theta": structure.unflatten(leaves), "parameters": int(part["parameters"])})
+
+
+@dataclass(frozen=True)
+class Perceptrons:
+    """Trained networks of one width, for all learning rates and seeds.
+
+    Attributes:
+        width: the units in each of the hidden layers.
+        rates: the learning rate of each network, (R,).
+        seeds: the initialization of each network, (R,).
+        training: what became of them.
+    """
+
+    width: int
+    rates: np.ndarray
+    seeds: np.ndarray
+    training: Training
+
+
+def train_perceptrons(
+    work: Work, name: str, images: Images, size: PerceptronSize, width: int, separate: bool = False
+) -> Perceptrons:
+    """Train perceptrons at each rate from each seed; the same initializations at all rates.
+
+    Args:
+        work: as in `train_once`.
+        name: likewise.
+        images: to train and test on.
+        size: the settings.
+        width: the units in each of the hidden layers.
+        separate: whether networks of another width start from other initializations and meet other orders.
+    """
+    rates, seeds = (grid.ravel() for grid in np.meshgrid(size.rates, np.arange(size.seeds), indexing="ij"))
+    inputs = int(np.prod(images.train[0].shape[1:]))
+    starts = [(width, int(seed)) if separate else int(seed) for seed in seeds]
+    theta = stacked([new_perceptron(start, inputs, width, size.layers) for start in starts])
+    orders = 1000 * width * separate + seeds
+    plan = (rates, orders, size.epochs, size.batch, size.every)
+    training = train_once(work, name, perceptron, theta, images, *plan, only_fitted=True)
+    return Perceptrons(width, rates, seeds, training)
 
 
 def seconds_per_epoch(network: Network, theta: Any, images: Images, batch: int, regularized: bool) -> float:
@@ -249,7 +313,7 @@ def _look(network: Network, theta: Any, images: Images) -> np.ndarray:
         )
         for with_slope, (pictures, labels) in ((True, images.train), (False, images.test))
     )
-    squares = jax.vmap(squared_norm)
+    squares = jax.vmap(partial(optax.tree.norm, squared=True))
     return np.array([loss, squares(gradient), right, tested, squares(theta)], dtype=np.float64)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -11,90 +11,75 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import wilcoxon
 
+import taylorsgd as ts
 from taylorsgd.datasets.fashion import fashion_mnist_folder
-from taylorsgd.descent.simulating import simulate
-from taylorsgd.formulas import TestLoss, derive
-from taylorsgd.landscapes import Landscape, measure
-from taylorsgd.reproducing.curves import POINTS, classifiers
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.parts import Parts
-from taylorsgd.reproducing.sgd_test_loss import DATA
-from taylorsgd.reproducing.trends import LEVEL
-from taylorsgd.spacetime import GD, GDC, SGD
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.pictures import HALF, panels
+from taylorsgd.reproducing.significance import LEVEL
+from taylorsgd.reproducing.tenka.classifiers import (
+    CONVOLUTIONAL,
+    DATA,
+    LOGISTIC,
+    POINTS,
+    ClassifierSize,
+    on_classifiers,
+)
 
 __all__ = ["EXPERIMENT", "GdcSize"]
 
 
-@dataclass(frozen=True)
-class GdcSize:
+@dataclass(frozen=True, kw_only=True)
+class GdcSize(ClassifierSize):
     """The settings.
 
     Attributes:
-        images: the population, so many images; test losses are averages over all of it.
-        side: they are averaged over blocks to about this height and width.
-        initializations: of the convolutional net.
         rates: the learning rates η.
-        trials: training sets at each, the same for SGD, GD and GDC.
-        samples: draws for measuring what Corollary 1 needs.
-        seed: of everything.
     """
 
-    images: int
-    side: int
-    initializations: int
-    rates: tuple[float, ...]
-    trials: int
-    samples: int
-    seed: int = 0
+    trials: int = 600
+    rates: tuple[float, ...] = (0.025, 0.05, 0.1)
 
 
-def _run(size: GdcSize, images: Images, say: Say, parts: Parts) -> Outcome:
-    table = []
-    for net, seed, landscape, theta in classifiers(images, size):
-        say(
-            f"{net}, initialization {seed + 1}: {size.trials} trials of SGD, GD and GDC at {len(size.rates)} rates"
-        )
-
-        def compute(seed: int = seed, place: Landscape = landscape, at: Any = theta) -> dict[str, np.ndarray]:
-            return _differences(place, at, size, jax.random.key(size.seed + seed))
-
-        found = parts(f"{net} {seed}", compute)
-        table += [
-            {"net": net, "initialization": seed + 1, "eta": rate}
-            | {name: float(values[i]) for name, values in found.items()}
-            for i, rate in enumerate(size.rates)
-        ]
+def _run(size: GdcSize, work: Work) -> Outcome:
+    what = f"{size.trials} trials of SGD, GD and GDC at {len(size.rates)} rates"
+    table = [
+        {"net": net, "initialization": seed + 1, "eta": rate}
+        | {name: float(values[i]) for name, values in found.items()}
+        for net in (CONVOLUTIONAL, LOGISTIC)
+        for seed, found in on_classifiers(size, work, net, what, _differences)
+        for i, rate in enumerate(size.rates)
+    ]
     return Outcome(
         _picture(table),
         table,
         _findings(table),
         [
-            f"{images}; the population is the first {size.images} of them, pooled to about {size.side} pixels "
-            f"a side; N = T = {POINTS}, batch size 1; the {size.trials} trials of SGD, GD and GDC at a "
-            "point have the same training sets",
+            f"{size.of_population(work.images)}; N = T = {POINTS}, batch size 1; the {size.trials} trials of SGD, GD "
+            "and GDC at a point have the same training sets",
             "every η has training sets of its own, so points are independent; errors are those of paired differences",
         ],
     )
 
 
-def _differences(landscape: Landscape, theta: Any, size: GdcSize, key: jax.Array) -> dict[str, np.ndarray]:
+def _differences(landscape: ts.Landscape, theta: Any, size: GdcSize, key: jax.Array) -> dict[str, np.ndarray]:
     """SGD − GD and SGD − GDC in test loss at all learning rates, and Corollary 1's SGD − GD of order 2."""
     simulating, measuring = jax.random.split(key)
-    chunk = max(1, min(size.trials, 4096 // size.images))
     sgd, gd, gdc = (
-        simulate(landscape, theta, where, size.rates, size.trials, simulating, update=update, chunk=chunk)
+        ts.simulate(
+            landscape, theta, where, size.rates, size.trials, simulating, update=update, chunk=size.chunk
+        )
         for where, update in (
-            (SGD(N=POINTS, B=1, E=1), None),
-            (GD(N=POINTS, T=POINTS), None),
-            (GD(N=POINTS, T=POINTS), GDC(B=1)),
+            (ts.SGD(N=POINTS, B=1, E=1), None),
+            (ts.GD(N=POINTS, T=POINTS), None),
+            (ts.GD(N=POINTS, T=POINTS), ts.GDC(B=1)),
         )
     )
     both = {"GD": (sgd - gd).test_loss, "GDC": (sgd - gdc).test_loss}
     formula = (
-        derive(TestLoss(), SGD(B=1, E=1), 2) - derive(TestLoss(), GD(), 2).subs(T=POINTS, N=POINTS)
+        ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2)
+        - ts.derive(ts.TestLoss(), ts.GD(), 2).subs(T=POINTS, N=POINTS)
     ).simplify()
-    measured = measure(formula, landscape, theta, key=measuring, samples=size.samples)
+    measured = ts.measure(formula, landscape, theta, key=measuring, samples=size.samples)
     predicted = formula.lower()(measured, eta=np.array(size.rates), N=POINTS)
     found = {"Corollary 1": np.asarray(predicted, dtype=float)}
     for name, statistic in both.items():
@@ -111,9 +96,8 @@ def _findings(table: Sequence[Mapping[str, Any]]) -> list[Finding]:
     smaller = int((np.abs(gdc) < np.abs(gd)).sum())
     test: Any = wilcoxon(np.abs(gd), np.abs(gdc), alternative="greater")
     p_value = float(test.pvalue)
-    left = float(
-        np.sum(gdc**2 - gdc_error**2) / np.sum(gd**2 - gd_error**2)
-    )  # without what noise adds to squares
+    # without what noise adds to squares
+    left = float(np.sum(gdc**2 - gdc_error**2) / np.sum(gd**2 - gd_error**2))
     return [
         Finding(
             "GDC matches SGD's test loss better than GD does, over learning rates and initializations (Figure 2)",
@@ -133,28 +117,15 @@ def _findings(table: Sequence[Mapping[str, Any]]) -> list[Finding]:
 
 def _picture(table: Sequence[Mapping[str, Any]]) -> Figure:
     """Differences over η², which is how they grow: of GDC against of GD, and of both against Corollary 1."""
-    figure = Figure(figsize=(12, 5.8), layout="constrained")
-    pairs, predicted = figure.subplots(1, 2)
-    rates = sorted({row["eta"] for row in table})
-    for i, rate in enumerate(rates):
+    figure, (pairs, predicted) = panels(12, 5.8, columns=2)
+    style: dict[str, Any] = {"fmt": "o", "ms": 4, "lw": 0.8, "capsize": 1.5}
+    for i, rate in enumerate(sorted({row["eta"] for row in table})):
         chosen = [row for row in table if row["eta"] == rate]
         x, y, dx, dy = (_over_square(chosen, name) for name in ("SGD - GD", "SGD - GDC", *ERRORS))
-        pairs.errorbar(
-            x,
-            y,
-            1.96 * dy,
-            1.96 * dx,
-            fmt="o",
-            ms=4,
-            color=f"C{i}",
-            lw=0.8,
-            capsize=1.5,
-            label=f"$η = {rate:g}$",
-        )
+        pairs.errorbar(x, y, HALF * dy, HALF * dx, color=f"C{i}", label=f"$η = {rate:g}$", **style)
     for name, error, color in (("SGD - GD", ERRORS[0], "tab:red"), ("SGD - GDC", ERRORS[1], "tab:blue")):
         x, y, dy = (_over_square(table, column) for column in ("Corollary 1", name, error))
-        label = name.replace("-", "−")
-        predicted.errorbar(x, y, 1.96 * dy, fmt="o", ms=4, color=color, lw=0.8, capsize=1.5, label=label)
+        predicted.errorbar(x, y, HALF * dy, color=color, label=name.replace("-", "−"), **style)
     reach = 1.15 * max(
         np.abs(_over_square(table, name)).max() for name in ("SGD - GD", "SGD - GDC", "Corollary 1")
     )
@@ -183,9 +154,6 @@ def _over_square(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     return np.array([row[name] / row["eta"] ** 2 for row in rows])
 
 
-QUICK = GdcSize(images=128, side=14, initializations=6, rates=(0.025, 0.05, 0.1), trials=600, samples=1024)
-"""The settings of a quick run."""
-
 EXPERIMENT = Experiment(
     title="GD with the regularizer of Corollary 1 against GD, as models of SGD",
     shows="Tenka, Section 4.1, Corollary 1 and Appendix C: Figure 2, center",
@@ -194,15 +162,14 @@ EXPERIMENT = Experiment(
     judged="Wilcoxon's signed-rank test of |SGD − GD| against |SGD − GDC| over all initializations and learning rates, "
     f"paired, one-sided, at the level {LEVEL:g}; and the ratio of mean squares",
     sizes={
-        "quick": QUICK,
-        "full": replace(
-            QUICK, images=1000, side=28, trials=20_000, samples=8192, rates=(0.01, 0.02, 0.04, 0.07, 0.1)
+        "quick": GdcSize(),
+        "full": GdcSize(
+            images=1000, side=28, trials=20_000, samples=8192, rates=(0.01, 0.02, 0.04, 0.07, 0.1)
         ),
     },
     lasts={"quick": "about a minute and a half", "full": "about ten hours"},
     run=_run,
     data=DATA,
     usual=fashion_mnist_folder,
-    resumes=True,
 )
 """The experiment."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Parts"]
+__all__ = ["Finished"]
 
 
-class Parts:
+class Finished:
     """A folder of arrays by name, each made once.
 
     A part is only taken from the folder by a run with the same settings and data, whose digest is in its file's
@@ -26,9 +26,9 @@ class Parts:
         >>> import tempfile
         >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     first = Parts(Path(folder), "seed 0")("sum", lambda: {"total": np.array(3)})
-        ...     again = Parts(Path(folder), "seed 0")("sum", lambda: {"total": np.array(4)})
-        ...     other = Parts(Path(folder), "seed 1")("sum", lambda: {"total": np.array(5)})
+        ...     first = Finished(Path(folder), "seed 0")("sum", lambda: {"total": np.array(3)})
+        ...     again = Finished(Path(folder), "seed 0")("sum", lambda: {"total": np.array(4)})
+        ...     other = Finished(Path(folder), "seed 1")("sum", lambda: {"total": np.array(5)})
         >>> int(first["total"]), int(again["total"]), int(other["total"])
         (3, 3, 5)
     """

@@ -7,23 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 from sympy import Rational
 
-from taylorsgd.formulas import Displacement, derive
-from taylorsgd.landscapes import helix
-from taylorsgd.reproducing.agreement import LEAST_P
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.parts import Parts
-from taylorsgd.reproducing.sgd_landscape import descents
-from taylorsgd.spacetime import SGD
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.pictures import bars, panels
+from taylorsgd.reproducing.significance import LEAST_P, chi_square
+from taylorsgd.reproducing.tenka.helix_descents import PERIOD, derived_drift, descents
 
 __all__ = ["EXPERIMENT", "HelixSize"]
 
 SETTLING = 10
 """The first updates, one in so many, are left out of the velocity: there SGD still settles in the valley."""
-PERIOD = 2 * np.pi
 
 
 @dataclass(frozen=True)
@@ -43,25 +38,21 @@ class HelixSize:
     seed: int = 0
 
 
-def _run(size: HelixSize, images: Images | None, say: Say, parts: Parts) -> Outcome:
+def _run(size: HelixSize, work: Work) -> Outcome:
     depths = []
     for i, rate in enumerate(size.rates):
-        say(f"{size.trials} trajectories of {size.updates} updates at η = {rate:g}")
+        work.say(f"{size.trials} trajectories of {size.updates} updates at η = {rate:g}")
 
         def compute(rate: float = rate, seed: int = size.seed + i) -> dict[str, np.ndarray]:
             path = descents(rate, size.updates, size.trials, seed)[..., 2]
             return {"depth": path[:, [size.updates // SETTLING, -1]]}
 
-        depths.append(parts(f"rate {i}", compute)["depth"])
+        depths.append(work.keep(f"rate {i}", compute)["depth"])
     rates, ends = np.array(size.rates), np.array(depths)  # (rates,), (rates, trials, 2)
     velocities = (ends[..., 1] - ends[..., 0]) / (size.updates - size.updates // SETTLING)
     mean = velocities.mean(axis=1)
     error = velocities.std(axis=1, ddof=1) / np.sqrt(size.trials)
-    drift = derive(Displacement(), SGD(B=1, E=1), 3, resum="discrete").assume("minimum").drift()
-    place = helix()
-    exact = np.array(
-        [float(drift.evaluate(place, place.start, eta=Rational(str(rate)))[2]) for rate in rates]
-    )
+    exact = np.array([float(derived_drift(Rational(str(rate)))) for rate in rates])
     turns = ends[..., 1].mean(axis=1) / PERIOD
     table = [
         {
@@ -98,10 +89,10 @@ def _findings(
     coefficient = float((covariance @ design.T @ (weights * mean))[0])
     coefficient_error = float(np.sqrt(covariance[0, 0]))
     p_value = 2 * float(norm.sf(abs(coefficient - 1 / 6) / coefficient_error))
-    statistics = {}
-    for name, predicted in (("paper", rates**2 / 6), ("exact sums", exact)):
-        total = float(np.sum(((mean - predicted) / error) ** 2))
-        statistics[name] = (total, float(chi2.sf(total, len(rates))))
+    lowest, resummed = (
+        chi_square(float(np.sum(((mean - predicted) / error) ** 2)), len(rates))
+        for predicted in (rates**2 / 6, exact)
+    )
     return [
         Finding(
             "SGD travels HELIX's valley in the positive z direction for all small η, where a stationary analysis "
@@ -125,19 +116,16 @@ def _findings(
         ),
         Finding(
             "η²/6 is the velocity at all these learning rates, without higher orders",
-            f"χ² = {statistics['paper'][0]:.1f} for {len(rates)} degrees of freedom, p = {statistics['paper'][1]:.2g}; "
-            f"order 3 with exact sums, η²/(6 − 4η): χ² = {statistics['exact sums'][0]:.1f}, "
-            f"p = {statistics['exact sums'][1]:.2g}",
-            statistics["paper"][1] > LEAST_P,
-            {"p_value": statistics["paper"][1], "p_value of exact sums": statistics["exact sums"][1]},
+            f"{lowest}; order 3 with exact sums, η²/(6 − 4η): χ² = {resummed.chi2:.1f}, p = {resummed.p_value:.2g}",
+            lowest.agrees,
+            {"p_value": lowest.p_value, "p_value of exact sums": resummed.p_value},
             "control",
         ),
     ]
 
 
 def _picture(rates: np.ndarray, mean: np.ndarray, error: np.ndarray, exact: np.ndarray) -> Figure:
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    velocity, scaled = figure.subplots(1, 2)
+    figure, (velocity, scaled) = panels(11, 4.5, columns=2)
     fine = np.linspace(0, rates.max() * 1.05, 200)
     lines: Sequence[tuple[np.ndarray, str, str, str]] = (
         (fine**2 / 6, "tab:blue", "-", "$η^2/6$ (Corollary 4)"),
@@ -147,9 +135,8 @@ def _picture(rates: np.ndarray, mean: np.ndarray, error: np.ndarray, exact: np.n
     for values, color, style, label in lines:
         velocity.plot(fine, 1e3 * values, style, color=color, label=label)
         scaled.plot(fine[1:], (values[1:] / fine[1:] ** 2), style, color=color)
-    bars = {"fmt": "k+", "ms": 8, "capsize": 2}
-    velocity.errorbar(rates, 1e3 * mean, 1.96e3 * error, label="simulated SGD (95%)", **bars)
-    scaled.errorbar(rates, mean / rates**2, 1.96 * error / rates**2, **bars)
+    bars(velocity, rates, 1e3 * mean, 1e3 * error, "simulated SGD (95%)")
+    bars(scaled, rates, mean / rates**2, error / rates**2)
     velocity.set(xlabel="learning rate $η$", ylabel="velocity of $z$ ($10^{-3}$ per update)")
     velocity.set_title("SGD drifts along HELIX's valley of minima")
     velocity.legend(fontsize=8)
@@ -171,6 +158,5 @@ EXPERIMENT = Experiment(
     },
     lasts={"quick": "about 15 s", "full": "about ten minutes"},
     run=_run,
-    resumes=True,
 )
 """The experiment."""

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import norm
 from sympy import Rational
 
+import taylorsgd as ts
 from taylorsgd.datasets.fashion import fashion_mnist_folder
-from taylorsgd.descent.simulating import simulate
-from taylorsgd.formulas import Formula, TestLoss, derive
-from taylorsgd.landscapes import Landscape, measure, predict
-from taylorsgd.reproducing.agreement import LEAST_P, Curve, joint_agreement
-from taylorsgd.reproducing.curves import CONVOLUTIONAL, POINTS, classifiers
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.parts import Parts
-from taylorsgd.reproducing.sgd_test_loss import DATA
-from taylorsgd.reproducing.trends import LEVEL
-from taylorsgd.spacetime import SGD, Descent
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.pictures import HALF, bars, panels
+from taylorsgd.reproducing.significance import LEAST_P, LEVEL, joint_z
+from taylorsgd.reproducing.tenka.classifiers import (
+    CONVOLUTIONAL,
+    DATA,
+    POINTS,
+    ClassifierSize,
+    on_classifiers,
+)
+from taylorsgd.reproducing.tenka.curves import Curve, joint_agreement
 
-__all__ = ["EXPERIMENT", "EpochSize", "more_epochs"]
+__all__ = ["EXPERIMENT", "EpochSize", "more_epochs", "printed"]
 
 ORDER_2, ORDER_3, PRINTED = 1, 2, 3
 """The rows of `Curve.predicted` here."""
@@ -36,34 +36,24 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class EpochSize:
+@dataclass(frozen=True, kw_only=True)
+class EpochSize(ClassifierSize):
     """The settings.
 
     Attributes:
-        images: the population, so many images; test losses are averages over all of it.
-        side: they are averaged over blocks to about this height and width.
-        initializations: of the convolutional net.
         epochs: E of the runs that are compared with one epoch; with the learning rate η/E.
         rates: the learning rates η of one epoch.
-        trials: training sets at each, the same for all E.
-        samples: draws for measuring a value.
-        seed: of everything.
     """
 
-    images: int
-    side: int
-    initializations: int
-    epochs: tuple[int, ...]
-    rates: tuple[float, ...]
-    trials: int
-    samples: int
-    seed: int = 0
+    initializations: int = 3
+    trials: int = 500
+    epochs: tuple[int, ...] = (2, 3, 5, 8)
+    rates: tuple[float, ...] = (0.025, 0.05, 0.1)
 
 
-def more_epochs(epochs: int, order: int) -> Formula:
+def more_epochs(epochs: int, order: int) -> ts.Formula:
     """The test loss of E epochs at η/E less that of one at η, N = 10: its terms of orders 2 to `order`."""
-    loss = derive(TestLoss(), SGD(B=1), order).subs(N=POINTS)
+    loss = ts.derive(ts.TestLoss(), ts.SGD(B=1), order).subs(N=POINTS)
     parts = [
         Rational(1, epochs**power) * loss[power].subs(E=epochs) - loss[power].subs(E=1)
         for power in range(2, order + 1)
@@ -71,68 +61,61 @@ def more_epochs(epochs: int, order: int) -> Formula:
     return sum(parts[1:], start=parts[0]).simplify()  # type: ignore[return-value]
 
 
-def printed(epochs: int) -> Formula:
+def printed(epochs: int) -> ts.Formula:
     """`more_epochs` through order 3, with Corollary 2 and A.1.4 for its order 2: η² (E−1)N/(4E) G·∇C, no G·H·G."""
     right = more_epochs(epochs, 2)
     return (more_epochs(epochs, 3) - right.assume("noiseless")).simplify()
 
 
-def _run(size: EpochSize, images: Images, say: Say, parts: Parts) -> Outcome:
-    curves = []
-    for net, seed, landscape, theta in classifiers(images, size):
-        if net != CONVOLUTIONAL:
-            continue
-        say(f"{net}, initialization {seed + 1}: {size.trials} trials of 1 and {size.epochs} epochs")
-
-        def compute(seed: int = seed, place: Landscape = landscape, at: Any = theta) -> dict[str, np.ndarray]:
-            return _differences(place, at, size, jax.random.key(size.seed + seed))
-
-        found = parts(f"{net} {seed}", compute)
-        for i, epochs in enumerate(size.epochs):
-            numbers = {name: array[i] for name, array in found.items()}
-            curves.append(
-                Curve(
-                    net=f"{epochs} epochs",
-                    seed=seed,
-                    eta=np.array(size.rates),
-                    start=0.0,
-                    resummed=np.zeros((0, len(size.rates))),
-                    resummed_error=np.zeros(len(size.rates)),
-                    **numbers,
-                )
-            )
+def _run(size: EpochSize, work: Work) -> Outcome:
+    what = f"{size.trials} trials of 1 and {size.epochs} epochs"
+    none = np.zeros((0, len(size.rates)))  # resummed predictions
+    curves = [
+        Curve(
+            net=f"{epochs} epochs",
+            seed=seed,
+            eta=np.array(size.rates),
+            start=0.0,
+            resummed=none,
+            resummed_error=none.sum(axis=0),
+            **{name: array[i] for name, array in found.items()},
+        )
+        for seed, found in on_classifiers(size, work, CONVOLUTIONAL, what, _differences)
+        for i, epochs in enumerate(size.epochs)
+    ]
     return Outcome(
         _picture(curves, size),
         _rows(curves),
         _findings(curves),
         [
-            f"{images}; the population is the first {size.images} of them, pooled to about {size.side} pixels "
-            f"a side; N = {POINTS}, batch size 1, no shuffling "
-            "between epochs; E epochs run at η/E; all E have the same training sets in a trial",
+            f"{size.of_population(work.images)}; N = {POINTS}, batch size 1, no shuffling between epochs; E epochs "
+            "run at η/E; all E have the same training sets in a trial",
             "agreement is judged for each E over initializations and learning rates: runs of different E share "
             "training sets, so their χ² do not add",
         ],
     )
 
 
-def _differences(landscape: Landscape, theta: Any, size: EpochSize, key: jax.Array) -> dict[str, np.ndarray]:
+def _differences(
+    landscape: ts.Landscape, theta: Any, size: EpochSize, key: jax.Array
+) -> dict[str, np.ndarray]:
     """For every E the simulated differences with their errors, and the predicted ones with their covariances."""
     simulating, measuring = jax.random.split(key)
-    chunk = max(1, min(size.trials, 4096 // size.images))
 
     def run(epochs: int) -> Any:
-        slower = Descent([Rational(1, epochs)] * (epochs * POINTS))
-        where = SGD(N=POINTS, B=1, E=epochs)
-        return simulate(
-            landscape, theta, where, size.rates, size.trials, simulating, update=slower, chunk=chunk
+        slower = ts.Descent([Rational(1, epochs)] * (epochs * POINTS))
+        where = ts.SGD(N=POINTS, B=1, E=epochs)
+        return ts.simulate(
+            landscape, theta, where, size.rates, size.trials, simulating, update=slower, chunk=size.chunk
         )
 
     once = run(1)
     formulas = [[more_epochs(e, 2), more_epochs(e, 3), printed(e)] for e in size.epochs]
     everything = [formula for row in formulas for formula in row]
-    measured = measure(everything, landscape, theta, key=measuring, samples=size.samples)
+    measured = ts.measure(everything, landscape, theta, key=measuring, samples=size.samples)
     predictions = [
-        [predict(f, landscape, theta, eta=size.rates, measurement=measured) for f in row] for row in formulas
+        [ts.predict(f, landscape, theta, eta=size.rates, measurement=measured) for f in row]
+        for row in formulas
     ]
     statistics = [(run(epochs) - once).test_loss for epochs in size.epochs]
     return {
@@ -150,8 +133,7 @@ def _findings(curves: Sequence[Curve]) -> list[Finding]:
         chosen = [curve for curve in curves if curve.net == name]
         mean = np.concatenate([curve.simulated for curve in chosen])
         error = np.concatenate([curve.error for curve in chosen])
-        score = float(np.sum(mean / error) / np.sqrt(len(mean)))
-        p_value = float(norm.sf(score))
+        score, p_value = joint_z(mean, error)
         findings.append(
             Finding(
                 f"SGD with {name} incurs greater test loss than one-epoch SGD (Figure 10)",
@@ -168,7 +150,7 @@ def _findings(curves: Sequence[Curve]) -> list[Finding]:
                     f"… with {name}, {label} (Figure 10)",
                     f"{NAMES[which]}: through ηT = {most * POINTS:g} jointly {joint}; agrees above {LEAST_P:g}",
                     joint.agrees,
-                    {"chi2": joint.chi2, "degrees": joint.degrees, "p_value": joint.p_value},
+                    asdict(joint),
                 )
             )
     return findings
@@ -200,38 +182,26 @@ COLORS = {PRINTED: "tab:red", ORDER_2: "tab:green", ORDER_3: "tab:blue"}
 
 
 def _picture(curves: Sequence[Curve], size: EpochSize) -> Figure:
-    figure = Figure(figsize=(3.6 * len(size.epochs), 4.3), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(size.epochs), sharey=True))
+    count = len(size.epochs)
+    figure, row = panels(3.6 * count, 4.3, columns=count, sharey=True, squeeze=False)
     first = [curve for curve in curves if curve.seed == 0]
     scale = 1e3
-    for axes, curve in zip(panels, first, strict=True):
+    for axes, curve in zip(row[0], first, strict=True):
         times = np.concatenate([[0], curve.eta * POINTS])
         for which, label in NAMES.items():
             values = np.concatenate([[0], scale * curve.predicted[which - 1]])
             spread = np.sqrt(np.diagonal(curve.covariance[which - 1]))
-            half = np.concatenate([[0], 1.96 * scale * spread])
+            half = np.concatenate([[0], HALF * scale * spread])
             axes.plot(times, values, "--" if which == PRINTED else "-", color=COLORS[which], label=label)
             axes.fill_between(times, values - half, values + half, color=COLORS[which], alpha=0.2, lw=0)
-        mean, error = scale * curve.simulated, 1.96 * scale * curve.error
-        axes.errorbar(times[1:], mean, error, fmt="k+", capsize=2, label="simulated (95%)", zorder=3)
+        bars(axes, times[1:], scale * curve.simulated, scale * curve.error, "simulated (95%)")
         axes.axhline(0, color="0.7", lw=0.8, zorder=0)
         axes.set(xlabel="$ηT$", title=f"{curve.net} less one")
-    panels[0].set_ylabel("difference of test losses ($10^{-3}$ nats)")
-    panels[0].legend(fontsize=8, loc="upper left")
+    figure.axes[0].set_ylabel("difference of test losses ($10^{-3}$ nats)")
+    figure.axes[0].legend(fontsize=8, loc="upper left")
     figure.suptitle(f"The {CONVOLUTIONAL}, initialization 1: $E$ epochs at $η/E$ against one at $η$")
     return figure
 
-
-QUICK = EpochSize(
-    images=128,
-    side=14,
-    initializations=3,
-    epochs=(2, 3, 5, 8),
-    rates=(0.025, 0.05, 0.1),
-    trials=500,
-    samples=1024,
-)
-"""The settings of a quick run."""
 
 EXPERIMENT = Experiment(
     title="SGD of several epochs against SGD of one",
@@ -242,9 +212,8 @@ EXPERIMENT = Experiment(
     f"order 3 with Corollary 2 as printed and in its right form, over initializations and learning rates, "
     f"p > {LEAST_P:g}",
     sizes={
-        "quick": QUICK,
-        "full": replace(
-            QUICK,
+        "quick": EpochSize(),
+        "full": EpochSize(
             images=1000,
             initializations=6,
             trials=20_000,
@@ -256,6 +225,5 @@ EXPERIMENT = Experiment(
     run=_run,
     data=DATA,
     usual=fashion_mnist_folder,
-    resumes=True,
 )
 """The experiment."""

@@ -26,13 +26,12 @@ from sympy import (
     solve,
 )
 
-from taylorsgd.formulas import Formula, TestLoss, derive
-from taylorsgd.landscapes import FiniteLandscape, mean_estimation
-from taylorsgd.reproducing.expectations import Expectations
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.trends import order_of_convergence
-from taylorsgd.spacetime import GD, SGD
+import taylorsgd as ts
+from taylorsgd.landscapes import mean_estimation
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.pictures import panels
+from taylorsgd.reproducing.significance import order_of_convergence
+from taylorsgd.reproducing.tenka.exact_expectations import Expectations
 from taylorsgd.symbols import eta
 
 __all__ = ["EXPERIMENT", "ResponseSize"]
@@ -59,12 +58,12 @@ class ResponseSize:
     points: int = 80
 
 
-def _run(size: ResponseSize, images: Images | None, say: Say) -> Outcome:
-    say("Sharp and flat minima")
+def _run(size: ResponseSize, work: Work) -> Outcome:
+    work.say("Sharp and flat minima")
     sharp = _Sharpness()
-    say("The exchange of limits")
+    work.say("The exchange of limits")
     limits = _Limits(size)
-    say("The estimate of ∇C")
+    work.say("The estimate of ∇C")
     findings = [*sharp.findings(), *limits.findings(), *_estimates()]
     return Outcome(_picture(sharp, limits), [*sharp.rows(), *limits.rows()], findings, NOTES)
 
@@ -105,7 +104,7 @@ class _Sharpness:
             place = expand(place - eta * (a * place + b))
         closed = b**2 / (2 * a) * (1 - (1 - eta * a) ** few) ** 2
         # Corollary 5 with one training point whose b has variance S², in exact sums
-        overfit = derive(TestLoss(), GD(), 2, resum="discrete").assume("minimum")
+        overfit = ts.derive(ts.TestLoss(), ts.GD(), 2, resum="discrete").assume("minimum")
         corollary = overfit.evaluate(mean_estimation(a, b), 0, eta=eta, N=1, T=few)
         same = simplify(corollary - closed) == 0 and simplify(a * place**2 / 2 - closed) == 0
         worst: Any = brentq(lambda y: 2 * y * np.exp(-y) - (1 - np.exp(-y)), 0.5, 3)
@@ -150,18 +149,18 @@ class _Sharpness:
         ]
 
 
-def _single() -> FiniteLandscape:
+def _single() -> ts.FiniteLandscape:
     """One minimum at 0 between convex losses, with skewed noise that depends on θ: G = 0, H = 1, C = 1/2."""
     base = theta**2 / 2 + theta**3 / 6 + theta**4 / 8
     losses = [base + theta + theta**2 / 4, base - theta / 2 - theta**2 / 8]
-    return FiniteLandscape(losses, [Rational(1, 3), Rational(2, 3)], [theta])
+    return ts.FiniteLandscape(losses, [Rational(1, 3), Rational(2, 3)], [theta])
 
 
-def _double() -> FiniteLandscape:
+def _double() -> ts.FiniteLandscape:
     """A minimum at 0, a barrier at 1, a deeper minimum at 5/2, and noise ±3/5 that can cross."""
     slope = theta * (theta - 1) * (theta - Rational(5, 2)) * Rational(2, 5)
     base = integrate(expand(slope), theta)
-    return FiniteLandscape(
+    return ts.FiniteLandscape(
         [base + s * theta for s in (Rational(3, 5), -Rational(3, 5))], [Rational(1, 2)] * 2, [theta]
     )
 
@@ -174,17 +173,17 @@ class _Limits:
         self.single, self.double = _single(), _double()
 
     @cached_property
-    def formulas(self) -> Mapping[int, Formula]:
+    def formulas(self) -> Mapping[int, ts.Formula]:
         """The resummed test loss from a minimum, by order."""
-        spacetime = SGD(B=1, E=1)
+        spacetime = ts.SGD(B=1, E=1)
         orders = [order for order, _ in self.size.complete]
-        return {d: derive(TestLoss(), spacetime, d, resum="discrete").assume("minimum") for d in orders}
+        return {d: ts.derive(ts.TestLoss(), spacetime, d, resum="discrete").assume("minimum") for d in orders}
 
-    def left(self, landscape: FiniteLandscape, order: int, rate: float) -> float:
+    def left(self, landscape: ts.FiniteLandscape, order: int, rate: float) -> float:
         """L_{d,∞}(η) at the minimum 0."""
         return float(self.formulas[order].limit().evaluate(landscape, [0], eta=nsimplify(rate)))
 
-    def exact(self, landscape: FiniteLandscape, rate: float) -> Expectations:
+    def exact(self, landscape: ts.FiniteLandscape, rate: float) -> Expectations:
         """E[l(θ_T)] at any T."""
         interval = (-2.0, 2.0) if landscape is self.single else (-1.0, 3.3)
         return Expectations(landscape, rate, interval, self.size.points)
@@ -247,7 +246,7 @@ class _Limits:
         )
         return found
 
-    def path(self, landscape: FiniteLandscape, rate: float, most: int) -> tuple[np.ndarray, np.ndarray]:
+    def path(self, landscape: ts.FiniteLandscape, rate: float, most: int) -> tuple[np.ndarray, np.ndarray]:
         """E[l(θ_T)] at powers of two."""
         times = 2 ** np.arange(most)
         exact = self.exact(landscape, rate)
@@ -310,8 +309,8 @@ def _estimates() -> list[Finding]:
 
 
 def _picture(sharp: _Sharpness, limits: _Limits) -> Figure:
-    figure = Figure(figsize=(13, 9), layout="constrained")
-    overfit, errors, settled, hopping = figure.subplots(2, 2).flat
+    figure, grid = panels(13, 9, 2, 2)
+    overfit, errors, settled, hopping = grid.flat
     a = sharp.curvatures
     for T in sharp.times:
         overfit.loglog(a, sharp.overfitting(a, T), label=f"$T = {T}$")
@@ -341,7 +340,7 @@ def _picture(sharp: _Sharpness, limits: _Limits) -> Figure:
         ]
         curve += [limits.left(limits.single, order, rate)] * (len(times) - 6)
         settled.semilogx(times, curve, label=f"resummed, $d = {order}$")
-    plain = derive(TestLoss(), SGD(B=1, E=1), 4).assume("minimum")
+    plain = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 4).assume("minimum")
     polynomial = [plain.evaluate(limits.single, [0], N=int(t)).subs(eta, nsimplify(rate)) for t in times]
     settled.semilogx(times, polynomial, ":", color="0.4", label="polynomial in $T$, $d = 4$")
     settled.set(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from math import factorial, prod
 from typing import Any
 
 from sympy import Poly, Rational, binomial, expand, expand_func, factor, latex
 
+import taylorsgd as ts
 from taylorsgd.diagrams import Diagram, Value, diagrams_of_order
 from taylorsgd.display.grids import grid_shapes
 from taylorsgd.display.trees import drawing_shapes
-from taylorsgd.formulas import Term, TestLoss, derive
-from taylorsgd.reproducing.embedding import (
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.tenka.figure_page import Page
+from taylorsgd.reproducing.tenka.single_embeddings import (
     broken_conditions,
     drawn_in_time,
     placed,
@@ -20,10 +23,6 @@ from taylorsgd.reproducing.embedding import (
     with_links,
     without_links,
 )
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.pages import Page
-from taylorsgd.spacetime import SGD, Grid
 from taylorsgd.symbols import B, M, N
 
 __all__ = ["EXPERIMENT", "DiagramSize"]
@@ -52,14 +51,11 @@ class DiagramSize:
     links: int = 3
 
 
-def _run(size: DiagramSize, images: Images | None, say: Say) -> Outcome:
-    page, rows, findings = Page(inches=0.27), [], []
-    for part in (_spacetimes, _legality, _resummation, _table):
-        found, numbers = part(page, size)
-        findings += found
-        rows += numbers
-    found, numbers = _proposition_3()
-    return Outcome(page.figure(), [*rows, *numbers], [*findings, *found], NOTES)
+def _run(size: DiagramSize, work: Work) -> Outcome:
+    page = Page(inches=0.27)
+    parts = [*(part(page, size) for part in (_spacetimes, _legality, _resummation, _table)), _proposition_3()]
+    findings, rows = (list(chain.from_iterable(each)) for each in zip(*parts, strict=True))
+    return Outcome(page.figure(), rows, findings, NOTES)
 
 
 NOTES = (
@@ -71,26 +67,25 @@ NOTES = (
 
 
 def _row(figure: str, thing: str, quantity: str, paper: Any, found: Any) -> dict[str, str]:
-    return {
-        "figure": figure,
-        "object": thing,
-        "quantity": quantity,
-        "paper": str(paper),
-        "found": str(found),
-    }
+    names = ("figure", "object", "quantity", "paper", "found")
+    return dict(zip(names, map(str, (figure, thing, quantity, paper, found)), strict=True))
 
 
-def _spacetimes(page: Page, size: DiagramSize) -> tuple[list[Finding], list[dict[str, str]]]:
+Part = tuple[list[Finding], list[dict[str, str]]]
+"""What is found in some figures: claims, and rows of the table."""
+
+
+def _spacetimes(page: Page, size: DiagramSize) -> Part:
     """Figures 4 to 6: the grids of four kinds of SGD, and the two-edged diagrams on the first two."""
     n, epochs = POINTS, EPOCHS
-    many, one = (SGD(N=n, B=1, E=e).grid() for e in (epochs, 1))
+    many, one = (ts.SGD(N=n, B=1, E=e).grid() for e in (epochs, 1))
     order = [*range(4), 2, 0, 3, 1]  # the second epoch's
-    shuffled = Grid([[row == other for other in order] for row in range(4)])
+    shuffled = ts.Grid([[row == other for other in order] for row in range(4)])
     grids = {
         f"Figure 4, left: {epochs} epochs, B = 1": (many, epochs),
         "Figure 4, right: one epoch": (one, 1),
         "Figure 6, left: 2 epochs, shuffled": (shuffled, 2),
-        "Figure 6, right: 4 epochs, B = 2": (SGD(N=8, B=2, E=4).grid(), 4),
+        "Figure 6, right: 4 epochs, B = 2": (ts.SGD(N=8, B=2, E=4).grid(), 4),
     }
     left, rows, regular = 0.0, [], True
     for title, (grid, passes) in grids.items():
@@ -100,31 +95,18 @@ def _spacetimes(page: Page, size: DiagramSize) -> tuple[list[Finding], list[dict
         regular &= set(filled) == {passes} and grid.T == passes * grid.N // grid.B
         rows.append(_row(title.split(",")[0], title, "B and E", "", f"{grid.B} and {filled[0]}"))
 
-    in_many = [
-        (EDGE, [(0, n)]),
-        (FORK, [(1, n + 1), (2, 2)]),
-        (CHAIN, [(3, n + 3), (2, n + 2)]),
-        (TIED_FORK, [(5, 5), (5, n + 5)]),
-        (TIED_CHAIN, [(6, n + 6), (6, 6)]),
-    ]
-    in_one = [
-        (EDGE, [(0, 0)]),
-        (FORK, [(1, 1), (2, 2)]),
-        (CHAIN, [(4, 4), (3, 3)]),
-        (TIED_FORK, [(6, 6), (6, 6)]),
-    ]
-    placements = [
-        [placed(diagram, dict(enumerate(cells, start=1))) for diagram, cells in trees]
-        for trees in (in_many, in_one)
-    ]
+    in_many = {EDGE: [(0, n)], FORK: [(1, n + 1), (2, 2)], CHAIN: [(3, n + 3), (2, n + 2)]}
+    in_many |= {TIED_FORK: [(5, 5), (5, n + 5)], TIED_CHAIN: [(6, n + 6), (6, 6)]}
+    in_one = {EDGE: [(0, 0)], FORK: [(1, 1), (2, 2)], CHAIN: [(4, 4), (3, 3)], TIED_FORK: [(6, 6), (6, 6)]}
     left = 0.0
-    for side, grid, trees in zip(("left", "right"), (many, one), placements, strict=True):
+    for side, grid, trees in (("left", many, in_many), ("right", one, in_one)):
+        standing = [placed(diagram, dict(enumerate(cells, start=1))) for diagram, cells in trees.items()]
         page.write(f"Figure 5, {side}", (left - 0.4, 10.2), 0.75)
-        left = page.draw(grid_shapes(grid.cells, trees), (left, 11.0))[2] + 4.0
+        left = page.draw(grid_shapes(grid.cells, standing), (left, 11.0))[2] + 4.0
 
     ratios, counts = {}, {}
     for diagram, name in NAMES.items():
-        several, single = (SGD(N=N, B=1, E=e).embeddings(diagram) for e in (M, 1))
+        several, single = (ts.SGD(N=N, B=1, E=e).embeddings(diagram) for e in (M, 1))
         counts[diagram] = (several, single)
         ratios[name] = factor(several / single) if single else None
         rows.append(_row("Figure 5", name, "embeddings, M epochs", "", several))
@@ -160,31 +142,28 @@ def _spacetimes(page: Page, size: DiagramSize) -> tuple[list[Finding], list[dict
     ], rows
 
 
-def _legality(page: Page, size: DiagramSize) -> tuple[list[Finding], list[dict[str, str]]]:
+def _legality(page: Page, size: DiagramSize) -> Part:
     """Figures 7 and 8: what is an embedding, and what is not."""
-    grid = SGD(N=4, B=2, E=2).grid()
+    grid = ts.SGD(N=4, B=2, E=2).grid()
     maps = {
         "left": (CHAIN, {1: (1, 0), 2: (0, 0)}),
         "middle": (CHAIN, {1: (1, 2), 2: (1, 0)}),
         "right": (FORK, {1: (0, 2), 2: (2, 3)}),
     }
     claims = {
-        ("left", "the chain"): (CHAIN, False),
-        ("left", "the tied chain"): (TIED_CHAIN, False),
-        ("middle", "the chain"): (CHAIN, True),
-        ("middle", "the tied chain"): (TIED_CHAIN, True),
-        ("right", "the fork"): (FORK, True),
-        ("right", "the tied fork"): (TIED_FORK, False),
+        "left": {CHAIN: False, TIED_CHAIN: False},
+        "middle": {CHAIN: True, TIED_CHAIN: True},
+        "right": {FORK: True, TIED_FORK: False},
     }
+    claimed = sum(map(len, claims.values()))
     left, rows, right = 0.0, [], 0
     for side, (drawn, cells) in maps.items():
         words = []
-        for (where, name), (diagram, legal) in claims.items():
-            if where == side:
-                broken = broken_conditions(diagram, grid, cells)
-                words.append(f"{name}: {'no, ' + ' and '.join(broken) if broken else 'yes'}")
-                rows.append(_row(f"Figure 7, {side}", name, "legal", legal, not broken))
-                right += legal == (not broken)
+        for diagram, legal in claims[side].items():
+            name, broken = f"the {NAMES[diagram]}", broken_conditions(diagram, grid, cells)
+            words.append(f"{name}: {'no, ' + ' and '.join(broken) if broken else 'yes'}")
+            rows.append(_row(f"Figure 7, {side}", name, "legal", legal, not broken))
+            right += legal == (not broken)
         page.write(f"Figure 7, {side}", (left - 0.4, 21.4), 0.75)
         fill = page.draw(grid_shapes(grid.cells, [placed(drawn, cells)]), (left, 22.2))
         for line, text in enumerate(words):
@@ -192,7 +171,7 @@ def _legality(page: Page, size: DiagramSize) -> tuple[list[Finding], list[dict[s
         left = fill[2] + 7.5
 
     leaf = Diagram((-1, 0, 1, 1, 0), (0, 1, 2, 2, 3))
-    steps = SGD(N=6, B=1, E=1).grid()
+    steps = ts.SGD(N=6, B=1, E=1).grid()
     cells = dict(enumerate([(4, 4), (1, 1), (1, 1), (2, 2)], start=1))
     page.write("Figure 8: four edges", (left - 0.4, 21.4), 0.75)
     page.draw(grid_shapes(steps.cells, [placed(leaf, cells)]), (left, 22.2))
@@ -202,8 +181,8 @@ def _legality(page: Page, size: DiagramSize) -> tuple[list[Finding], list[dict[s
         Finding(
             "of the three maps of Figure 7, the left one embeds neither chain, the middle one both, the right one the "
             "fork but not the tied fork",
-            f"{right} of {len(claims)} as the caption says",
-            right == len(claims),
+            f"{right} of {claimed} as the caption says",
+            right == claimed,
             {"as claimed": right},
         ),
         Finding(
@@ -215,9 +194,9 @@ def _legality(page: Page, size: DiagramSize) -> tuple[list[Finding], list[dict[s
     ], rows
 
 
-def _resummation(page: Page, size: DiagramSize) -> tuple[list[Finding], list[dict[str, str]]]:
+def _resummation(page: Page, size: DiagramSize) -> Part:
     """Figure 9: one resummed embedding, and one of the un-resummed ones that it stands for."""
-    steps, grid = POINTS, SGD(N=POINTS, B=1, E=1).grid()
+    steps, grid = POINTS, ts.SGD(N=POINTS, B=1, E=1).grid()
     cells = {1: (1, 1), 2: (1, 1)}
     _, placement = with_links(TIED_FORK, cells, steps, {1: [3], 2: [steps - 3, steps - 1]})
     left, top = 29.0, 10.2
@@ -256,10 +235,10 @@ WAYS = ((4, 2), (2, 2, 3), (1,))
 """Table 1's caption: the ways to draw the diagrams of its three columns."""
 
 
-def _table(page: Page, size: DiagramSize) -> tuple[list[Finding], list[dict[str, str]]]:
+def _table(page: Page, size: DiagramSize) -> Part:
     """Table 1: the diagrams of order 3 for E = B = 1 by their number of parts, in all orders of time."""
-    terms = derive(TestLoss(), SGD(B=1, E=1), order=3)[3].terms
-    columns: list[list[Term]] = [[], [], []]
+    terms = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=3)[3].terms
+    columns: list[list[ts.Term]] = [[], [], []]
     for term in terms:
         columns[3 - len(term.diagrams[0].inner_blocks)].append(term)
     counted = [[sum(len(time_orders(d)) for d in term.diagrams) for term in column] for column in columns]
@@ -309,14 +288,16 @@ def _table(page: Page, size: DiagramSize) -> tuple[list[Finding], list[dict[str,
     ], rows
 
 
-def _proposition_3() -> tuple[list[Finding], list[dict[str, str]]]:
+def _proposition_3() -> Part:
     """The coefficients that B.6.4 prints for order 2, of M epochs with batches of B."""
     printed = {
         Value((-1, 0, 1)): M * N * (M * N - Rational(1, 2)),
         Value((-1, 0, 0), (0, 1, 1)): M * N * M / 2,
         Value((-1, 0, 0), (0, 0, 1)): M * N * (M - 1 / B) / 2,
     }
-    terms = {term.value: term.coefficient for term in derive(TestLoss(), SGD(E=M * B), order=2)[2].terms}
+    terms = {
+        term.value: term.coefficient for term in ts.derive(ts.TestLoss(), ts.SGD(E=M * B), order=2)[2].terms
+    }
     agree = [value for value, coefficient in printed.items() if expand(terms[value] - coefficient) == 0]
     rows = [
         _row("Proposition 3", str(value), "coefficient of η²", coefficient, terms[value])
@@ -333,7 +314,7 @@ def _proposition_3() -> tuple[list[Finding], list[dict[str, str]]]:
     ], rows
 
 
-def _leading(term: Term) -> bool:
+def _leading(term: ts.Term) -> bool:
     """Whether a derived coefficient begins as Proposition 2's count of orders says."""
     sizes = [len(block) for block in term.diagrams[0].inner_blocks]
     number = Rational(-sum(len(time_orders(diagram)) for diagram in term.diagrams))

@@ -8,14 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from taylorsgd.reproducing.agreement import Curve
-from taylorsgd.reproducing.curves import CONVOLUTIONAL, LOGISTIC, POINTS
+from taylorsgd.reproducing.pictures import HALF, bars, panels
+from taylorsgd.reproducing.tenka.classifiers import CONVOLUTIONAL, LOGISTIC, POINTS
+from taylorsgd.reproducing.tenka.curves import Curve
 
 __all__ = ["curves_figure", "draw_curve"]
 
 COLORS = ("tab:orange", "tab:green", "tab:blue", "tab:purple")
-HALF = 1.96
-"""Standard errors on either side of a 95% interval."""
 
 
 def curves_figure(found: Sequence[Curve], what: str, small: float) -> Figure:
@@ -29,22 +28,21 @@ def curves_figure(found: Sequence[Curve], what: str, small: float) -> Figure:
     nets = [curve for curve in found if curve.net == CONVOLUTIONAL]
     (logistic,) = (curve for curve in found if curve.net == LOGISTIC)
     orders = len(nets[0].predicted)
-    figure = Figure(figsize=(13.5, 8), layout="constrained")
-    panels = figure.subplots(2, 3)
+    figure, grid = panels(13.5, 8, 2, 3)
     largest = nets[0].eta[-1] * POINTS
     for axes, curve, end, title in (
-        (panels[0, 0], nets[0], small, f"{CONVOLUTIONAL}, initialization 1, small $ηT$"),
-        (panels[0, 1], nets[0], largest, f"{CONVOLUTIONAL}, initialization 1, large $ηT$"),
-        (panels[0, 2], logistic, largest, LOGISTIC),
+        (grid[0, 0], nets[0], small, f"{CONVOLUTIONAL}, initialization 1, small $ηT$"),
+        (grid[0, 1], nets[0], largest, f"{CONVOLUTIONAL}, initialization 1, large $ηT$"),
+        (grid[0, 2], logistic, largest, LOGISTIC),
     ):
         draw_curve(axes, curve, end)
         axes.set_title(title[0].upper() + title[1:])
         axes.set_ylabel(what)
-    panels[0, 2].legend(fontsize=8)
+    grid[0, 2].legend(fontsize=8)
     shown = [(order, nets) for order in range(max(1, orders - 1), orders + 1)]
-    for axes, (order, curves) in zip(panels[1], [*shown, (orders, [logistic])], strict=False):
+    for axes, (order, curves) in zip(grid[1], [*shown, (orders, [logistic])], strict=False):
         _draw_deviations(axes, curves, order, small)
-    panels[1, 0].legend(fontsize=8, loc="upper left")
+    grid[1, 0].legend(fontsize=8, loc="upper left")
     return figure
 
 
@@ -59,11 +57,9 @@ def draw_curve(axes: Axes, curve: Curve, largest: float) -> None:
         axes.fill_between(times, change - half, change + half, color=COLORS[k], alpha=0.25, lw=0)
     resummed = np.concatenate([[0.0], (curve.resummed[-1] - curve.start)[inside]])
     axes.plot(times, resummed, "--", color="tab:red", label=f"order {len(curve.resummed)}, resummed")
-    simulated, error = (curve.simulated - curve.start)[inside], HALF * curve.error[inside]
-    axes.errorbar(
-        times[1:], simulated, error, fmt="k+", ms=7, capsize=2, label="simulated SGD (95%)", zorder=3
-    )
-    ends = np.concatenate([simulated - error, simulated + error, [0.0]])
+    simulated, error = (curve.simulated - curve.start)[inside], curve.error[inside]
+    bars(axes, times[1:], simulated, error, "simulated SGD (95%)")
+    ends = np.concatenate([simulated - HALF * error, simulated + HALF * error, [0.0]])
     ends = ends[np.isfinite(ends)]
     margin = 0.4 * (ends.max() - ends.min())
     axes.set_ylim(ends.min() - margin, ends.max() + margin)

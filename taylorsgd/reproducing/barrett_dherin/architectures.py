@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from taylorsgd.reproducing.images import CLASSES
+from taylorsgd.reproducing.labelled_images import CLASSES
 
 __all__ = ["accuracy", "cross_entropy", "new_perceptron", "new_residual_net", "perceptron", "residual_net"]
 

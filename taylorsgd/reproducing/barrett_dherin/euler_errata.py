@@ -12,8 +12,7 @@ from sympy import Add, Expr, Integer, Matrix, Poly, Rational, diff, expand, symb
 from taylorsgd.diagrams import Diagram
 from taylorsgd.flows import modified_flow, modified_loss
 from taylorsgd.reproducing.errata import Erratum, errata_outcome
-from taylorsgd.reproducing.experiment import Experiment, Outcome, Say
-from taylorsgd.reproducing.images import Images
+from taylorsgd.reproducing.experiment import Experiment, Outcome, Work
 from taylorsgd.symbols import h
 
 __all__ = ["EXPERIMENT", "IgrErrataSize", "corrections", "euler_defect"]
@@ -92,7 +91,7 @@ def _coefficient(expression: Expr, power: int) -> Expr:
     return expand(expression).coeff(h, power)
 
 
-def _run(size: IgrErrataSize, images: Images | None, say: Say) -> Outcome:
+def _run(size: IgrErrataSize, work: Work) -> Outcome:
     return errata_outcome(list(_errata(size.order)), NOTES)
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.networks import new_perceptron, perceptron
-from taylorsgd.reproducing.parts import Parts
-from taylorsgd.reproducing.training import PerceptronSize, Training, stacked, train_once
-from taylorsgd.reproducing.trends import trend
+from taylorsgd.reproducing.barrett_dherin.training import Perceptrons, PerceptronSize, train_perceptrons
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.labelled_images import DIGITS
+from taylorsgd.reproducing.pictures import panels, shades
+from taylorsgd.reproducing.significance import trend
 
 __all__ = ["EXPERIMENT", "RateWidthSize"]
 
@@ -41,49 +39,14 @@ class RateWidthSize(PerceptronSize):
         """The middle width."""
         return self.widths[len(self.widths) // 2]
 
-
-@dataclass(frozen=True)
-class Group:
-    """Networks of one width, all rates and seeds."""
-
-    width: int
-    rates: np.ndarray
-    seeds: np.ndarray
-    training: Training
+    def full_batch(self) -> RateWidthSize:
+        """The settings for full-batch descent."""
+        updates = self.full_batch_epochs
+        rates = self.full_batch_rates
+        return replace(self, rates=rates, epochs=updates, batch=self.points, every=updates // 50 or 1)
 
 
-def _group(size: RateWidthSize, images: Images, width: int, parts: Parts, full_batch: bool = False) -> Group:
-    """All networks of one width, by SGD or by full-batch descent."""
-    if full_batch:
-        choices, epochs, batch, every = (
-            size.full_batch_rates,
-            size.full_batch_epochs,
-            size.points,
-            size.full_batch_epochs // 50 or 1,
-        )
-    else:
-        choices, epochs, batch, every = size.rates, size.epochs, size.batch, size.every
-    rates, seeds = (grid.ravel() for grid in np.meshgrid(choices, np.arange(size.seeds), indexing="ij"))
-    inputs = int(np.prod(images.train[0].shape[1:]))
-    # The same initialization at all rates; independent ones at each width and seed.
-    theta = stacked([new_perceptron((width, int(seed)), inputs, width, size.layers) for seed in seeds])
-    training = train_once(
-        parts,
-        f"width {width}{' full batch' * full_batch}",
-        perceptron,
-        theta,
-        images,
-        rates,
-        1000 * width + seeds,
-        epochs,
-        batch,
-        every,
-        only_fitted=True,
-    )
-    return Group(width, rates, seeds, training)
-
-
-def _rows(groups: Sequence[Group], descent: str) -> list[dict[str, Any]]:
+def _rows(groups: Sequence[Perceptrons], descent: str) -> list[dict[str, Any]]:
     """One row for each network: what it was at its best, at the end, and at a fixed physical time."""
     rows = []
     for group in groups:
@@ -196,15 +159,17 @@ def _findings(rows: Sequence[Row], control: Sequence[Row]) -> list[Finding]:
     ]
 
 
-def _run(size: RateWidthSize, images: Images | None, say: Say, parts: Parts) -> Outcome:
-    images = size.prepared(images)
-    say(str(images))
+def _run(size: RateWidthSize, work: Work) -> Outcome:
+    images = size.prepared(work)
     groups = []
     for width in size.widths:
-        say(f"Training {len(size.rates) * size.seeds} networks of width {width}")
-        groups.append(_group(size, images, width, parts))
-    say(f"Training {len(size.full_batch_rates) * size.seeds} networks of width {size.middle} on full batches")
-    full = _group(size, images, size.middle, parts, full_batch=True)
+        work.say(f"Training {len(size.rates) * size.seeds} networks of width {width}")
+        groups.append(train_perceptrons(work, f"width {width}", images, size, width, separate=True))
+    large = size.full_batch()
+    work.say(f"Training {len(large.rates) * size.seeds} networks of width {size.middle} on full batches")
+    full = train_perceptrons(
+        work, f"width {size.middle} full batch", images, large, size.middle, separate=True
+    )
     rows, control = _rows(groups, f"batches of {size.batch}"), _rows([full], "full batch")
     fitted = sum(row["fitted"] for row in rows)
     if not fitted:
@@ -217,12 +182,10 @@ def _run(size: RateWidthSize, images: Images | None, say: Say, parts: Parts) -> 
     return Outcome(_picture(size, groups, rows), [*rows, *control], _findings(rows, control), notes)
 
 
-def _picture(size: RateWidthSize, groups: Sequence[Group], rows: Sequence[Row]) -> Figure:
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    axes = figure.subplots(2, 3)
+def _picture(size: RateWidthSize, groups: Sequence[Perceptrons], rows: Sequence[Row]) -> Figure:
+    figure, axes = panels(12, 8, 2, 3)
     fitted = [row for row in rows if row["fitted"]]
-    ranks = {rate: i / max(len(size.rates) - 1, 1) for i, rate in enumerate(size.rates)}
-    colours = {rate: colormaps["viridis"](0.9 * rank) for rate, rank in ranks.items()}
+    colours = shades(size.rates)
     areas = {width: 14 * (i + 1) ** 1.5 for i, width in enumerate(size.widths)}
     for place, x, y in (
         (axes[0, 0], "lambda", "R_IG"),
@@ -298,7 +261,6 @@ EXPERIMENT = Experiment(
     },
     lasts={"quick": "about a minute", "full": "about an hour"},
     run=_run,
-    resumes=True,
-    data="scikit-learn's 1797 digits, or the images of --data (MNIST's, Fashion-MNIST's or CIFAR-10's files)",
+    data=DIGITS,
 )
 """The experiment."""

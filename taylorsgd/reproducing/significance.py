@@ -1,4 +1,4 @@
-"""The statistics that verdicts rest on: monotone trends within groups, and orders of convergence."""
+"""The statistics that verdicts rest on: monotone trends within groups, χ², joint z-scores, orders of convergence."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LEVEL", "Trend", "order_of_convergence", "trend"]
+__all__ = ["LEAST_P", "LEVEL", "ChiSquare", "Trend", "chi_square", "joint_z", "order_of_convergence", "trend"]
 
 LEVEL = 0.01
-"""The significance level of every verdict, fixed beforehand."""
+"""The significance level of every verdict on a difference, fixed beforehand."""
+LEAST_P = 0.001
+"""Predictions agree with simulations if data this unlikely or likelier are seen."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,56 @@ def _variance(x: np.ndarray, y: np.ndarray) -> float:
     if n > 2:
         variance += triples[0] * triples[1] / (9 * n * (n - 1) * (n - 2))
     return variance
+
+
+@dataclass(frozen=True)
+class ChiSquare:
+    """Whether residuals are as large as their errors.
+
+    Attributes:
+        chi2: Σ (residual/error)², or its like for errors that are not independent.
+        degrees: of freedom.
+        p_value: the probability of a larger one if predictions are right.
+    """
+
+    chi2: float
+    degrees: int
+    p_value: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether predictions are consistent with simulations."""
+        return self.p_value > LEAST_P
+
+    def __str__(self) -> str:
+        """The statistic in one line."""
+        return f"χ² = {self.chi2:.1f} for {self.degrees} degrees of freedom, p = {self.p_value:.2g}"
+
+
+def chi_square(value: float, degrees: int) -> ChiSquare:
+    """The statistic with its p-value.
+
+    Example:
+        >>> print(chi_square(3.0, 2))
+        χ² = 3.0 for 2 degrees of freedom, p = 0.22
+    """
+    from scipy.stats import chi2
+
+    return ChiSquare(value, degrees, float(chi2.sf(value, degrees)))
+
+
+def joint_z(mean: np.ndarray, error: np.ndarray) -> tuple[float, float]:
+    """How far some means are above 0 together: Σ_k z_k/√n, and the one-sided p-value (Stouffer 1949).
+
+    Example:
+        >>> z, p_value = joint_z(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+        >>> round(z, 3), round(p_value, 5)
+        (2.828, 0.00234)
+    """
+    from scipy.stats import norm
+
+    score = float(np.sum(mean / error) / np.sqrt(len(mean)))
+    return score, float(norm.sf(score))
 
 
 def order_of_convergence(steps: Any, errors: Any) -> float:

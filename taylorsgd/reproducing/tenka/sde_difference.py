@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,14 +11,11 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 from sympy import lambdify
 
-from taylorsgd.descent.simulating import simulate
-from taylorsgd.formulas import TestLoss, derive
+import taylorsgd as ts
 from taylorsgd.landscapes import gauss
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.parts import Parts
-from taylorsgd.reproducing.trends import LEVEL
-from taylorsgd.spacetime import SDE, SGD
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.pictures import bars, panels
+from taylorsgd.reproducing.significance import LEVEL, joint_z
 from taylorsgd.symbols import eta as learning_rate
 
 __all__ = ["EXPERIMENT", "SdeSize", "differences"]
@@ -47,34 +45,30 @@ def differences(rates: np.ndarray) -> dict[int, np.ndarray]:
     place = gauss()
     found = {}
     for order in ORDERS:
-        sgd = derive(TestLoss(), SGD(B=1, E=1), order).assume("minimum").evaluate(place, at=place.start, N=1)
-        sde = derive(TestLoss(), SDE(), order).assume("minimum").evaluate(place, at=place.start, T=1, B=1)
-        polynomial = (sgd - sde).expand()
-        found[order] = np.asarray(lambdify(learning_rate, polynomial)(rates), dtype=float) * np.ones_like(
-            rates
+        sgd, sde = (
+            ts.derive(ts.TestLoss(), where, order).assume("minimum").evaluate(place, at=place.start, **sizes)
+            for where, sizes in ((ts.SGD(B=1, E=1), {"N": 1}), (ts.SDE(), {"T": 1, "B": 1}))
         )
+        numbers = lambdify(learning_rate, (sgd - sde).expand())(rates)
+        found[order] = np.asarray(numbers, dtype=float) * np.ones_like(rates)
     return found
 
 
-def _run(size: SdeSize, images: Images | None, say: Say, parts: Parts) -> Outcome:
-    place, rates = gauss(), np.array(size.rates)
-    results = {}
-    for i, (name, spacetime) in enumerate((("SGD", SGD(N=1, B=1, E=1)), ("SDE", SDE(T=1, B=1)))):
-        say(f"{size.trials} trials of {name} at {len(rates)} learning rates")
+def _simulated(size: SdeSize, number: int, spacetime: ts.SGD | ts.SDE) -> dict[str, np.ndarray]:
+    key = jax.random.fold_in(jax.random.key(size.seed), number)
+    refinement = size.refinement if isinstance(spacetime, ts.SDE) else None
+    start = jax.numpy.zeros(1)
+    run = ts.simulate(
+        gauss(), start, spacetime, np.array(size.rates), size.trials, key, refinement=refinement
+    )
+    return {"mean": run.test_loss.mean, "error": run.test_loss.standard_error}
 
-        def compute(spacetime: SGD | SDE = spacetime, i: int = i) -> dict[str, np.ndarray]:
-            run = simulate(
-                place,
-                jax.numpy.zeros(1),
-                spacetime,
-                rates,
-                size.trials,
-                jax.random.fold_in(jax.random.key(size.seed), i),
-                refinement=size.refinement if isinstance(spacetime, SDE) else None,
-            )
-            return {"mean": run.test_loss.mean, "error": run.test_loss.standard_error}
 
-        results[name] = parts(name, compute)
+def _run(size: SdeSize, work: Work) -> Outcome:
+    rates, results = np.array(size.rates), {}
+    for i, (name, where) in enumerate((("SGD", ts.SGD(N=1, B=1, E=1)), ("SDE", ts.SDE(T=1, B=1)))):
+        work.say(f"{size.trials} trials of {name} at {len(rates)} learning rates")
+        results[name] = work.keep(name, partial(_simulated, size, i, where))
     mean = results["SGD"]["mean"] - results["SDE"]["mean"]
     error = np.hypot(results["SGD"]["error"], results["SDE"]["error"])
     fine = np.linspace(0, rates.max() * 1.05, 100)
@@ -97,7 +91,7 @@ def _run(size: SdeSize, images: Images | None, say: Say, parts: Parts) -> Outcom
 
 
 def _findings(mean: np.ndarray, error: np.ndarray, predicted: dict[int, np.ndarray]) -> list[Finding]:
-    score = float(np.sum(mean / error) / np.sqrt(len(mean)))
+    score = joint_z(mean, error)[0]
     p_value = 2 * float(norm.sf(abs(score)))
     third, fourth = predicted[3], predicted[4]
     ratio = float(np.sum(third * mean / error**2) / np.sum(third**2 / error**2))
@@ -127,11 +121,10 @@ def _findings(mean: np.ndarray, error: np.ndarray, predicted: dict[int, np.ndarr
 def _picture(
     rates: np.ndarray, mean: np.ndarray, error: np.ndarray, fine: np.ndarray, lines: dict[int, np.ndarray]
 ) -> Figure:
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = panels(7, 5)
     for (order, values), color in zip(lines.items(), ("tab:blue", "tab:green", "tab:purple"), strict=True):
         axes.plot(fine, 1e3 * values, color=color, label=f"predicted through order {order}")
-    axes.errorbar(rates, 1e3 * mean, 1.96e3 * error, fmt="k+", ms=8, capsize=2, label="simulated (95%)")
+    bars(axes, rates, 1e3 * mean, 1e3 * error, "simulated (95%)")
     axes.axhline(0, color="0.7", lw=0.8, zorder=0)
     axes.set(xlabel="learning rate $η$", ylabel="test loss of SGD − SDE ($10^{-3}$)")
     axes.set_title("GAUSS, one update from the minimum")
@@ -149,6 +142,5 @@ EXPERIMENT = Experiment(
     sizes={"quick": SdeSize(), "full": replace(SdeSize(), trials=4_000_000)},
     lasts={"quick": "about 20 s", "full": "about five minutes"},
     run=_run,
-    resumes=True,
 )
 """The experiment."""

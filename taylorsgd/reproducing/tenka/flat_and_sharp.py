@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import chi2
 
-from taylorsgd.descent.simulating import simulate
-from taylorsgd.formulas import GeneralizationGap, TestLoss, derive
+import taylorsgd as ts
 from taylorsgd.landscapes import mean_estimation
-from taylorsgd.reproducing.agreement import LEAST_P
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.parts import Parts
-from taylorsgd.spacetime import GD
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.pictures import bars, panels
+from taylorsgd.reproducing.significance import LEAST_P, chi_square
 
 __all__ = ["EXPERIMENT", "MeanEstimationSize"]
 
@@ -53,35 +50,33 @@ RESUMMED: dict[str, Literal["continuous", "discrete"] | None] = {
 """The predictions by formulas of order 2."""
 
 
-def _run(size: MeanEstimationSize, images: Images | None, say: Say, parts: Parts) -> Outcome:
-    say(f"{size.trials} training sets for each of {len(size.hessians)} Hessians")
-    simulated = {}
-    for i, hessian in enumerate(size.hessians):
+OBSERVABLES = {"overfitting": ts.TestLoss(), "generalization gap": ts.GeneralizationGap()}
 
-        def compute(hessian: float = hessian, seed: int = size.seed + i) -> dict[str, np.ndarray]:
-            run = simulate(
-                mean_estimation(hessian, size.noise),
-                jax.numpy.zeros(1),
-                GD(N=size.points, T=size.updates),
-                size.rate,
-                size.trials,
-                jax.random.key(seed),
-            )
-            both = [run.statistic(observable) for observable in (TestLoss(), GeneralizationGap())]
-            return {
-                "mean": np.array([one.mean for one in both], dtype=float),
-                "error": np.array([one.standard_error for one in both], dtype=float),
-            }
 
-        simulated[hessian] = parts(f"H {i}", compute)
+def _simulated(size: MeanEstimationSize, hessian: float, seed: int) -> dict[str, np.ndarray]:
+    place, where = mean_estimation(hessian, size.noise), ts.GD(N=size.points, T=size.updates)
+    run = ts.simulate(place, jax.numpy.zeros(1), where, size.rate, size.trials, jax.random.key(seed))
+    both = [run.statistic(observable) for observable in OBSERVABLES.values()]
+    return {
+        "mean": np.array([one.mean for one in both], dtype=float),
+        "error": np.array([one.standard_error for one in both], dtype=float),
+    }
+
+
+def _run(size: MeanEstimationSize, work: Work) -> Outcome:
+    work.say(f"{size.trials} training sets for each of {len(size.hessians)} Hessians")
+    simulated = [
+        work.keep(f"H {i}", partial(_simulated, size, hessian, size.seed + i))
+        for i, hessian in enumerate(size.hessians)
+    ]
     mean, error = (
-        np.stack([simulated[h][name] for h in size.hessians], axis=1) for name in ("mean", "error")
+        np.stack([one[name] for one in simulated], axis=1) for name in ("mean", "error")
     )  # (2, Hessians)
     predicted = _predicted(size)
     table = [
         {"number": name, "H": hessian, "simulated": mean[k, i], "standard error": error[k, i]}
         | {method: values[k, i] for method, values in predicted.items()}
-        for k, name in enumerate(("overfitting", "generalization gap"))
+        for k, name in enumerate(OBSERVABLES)
         for i, hessian in enumerate(size.hessians)
     ]
     return Outcome(
@@ -103,8 +98,8 @@ def _predicted(size: MeanEstimationSize) -> dict[str, np.ndarray]:
     found = {}
     for method, resum in RESUMMED.items():
         formulas = [
-            derive(observable, GD(), 2, resum=resum).assume("minimum")
-            for observable in (TestLoss(), GeneralizationGap())
+            ts.derive(observable, ts.GD(), 2, resum=resum).assume("minimum")
+            for observable in OBSERVABLES.values()
         ]
         found[method] = np.array(
             [[float(f.evaluate(place, at=0, eta=size.rate, **sizes)) for place in places] for f in formulas]
@@ -136,18 +131,19 @@ def _findings(
             {"eta T H": size.hessians[top] * size.rate * size.updates},
         ),
     ]
-    for k, name in enumerate(("overfitting", "generalization gap")):
+    for k, name in enumerate(OBSERVABLES):
         for method in ("resummed, continuous time", "resummed, discrete time"):
-            total = float(np.sum(((predicted[method][k] - mean[k]) / error[k]) ** 2))
-            p_value = float(chi2.sf(total, mean.shape[1]))
+            found = chi_square(
+                float(np.sum(((predicted[method][k] - mean[k]) / error[k]) ** 2)), mean.shape[1]
+            )
             paper = method == "resummed, continuous time"
             findings.append(
                 Finding(
                     f"{'Corollary 5' if paper else 'the formula with exact sums'} predicts the {name} for all H"
                     + (" (Figure 2)" if paper else ""),
-                    f"χ² = {total:.1f} for {mean.shape[1]} degrees of freedom, p = {p_value:.2g}",
-                    p_value > LEAST_P,
-                    {"chi2": total, "p_value": p_value},
+                    str(found),
+                    found.agrees,
+                    {"chi2": found.chi2, "p_value": found.p_value},
                     "paper" if paper else "control",
                 )
             )
@@ -175,18 +171,14 @@ STYLES = {
 def _picture(
     size: MeanEstimationSize, mean: np.ndarray, error: np.ndarray, predicted: dict[str, np.ndarray]
 ) -> Figure:
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure, both = panels(11, 4.5, columns=2)
     hessians = np.array(size.hessians)
-    for k, (axes, name) in enumerate(
-        zip(figure.subplots(1, 2), ("overfitting", "generalization gap"), strict=True)
-    ):
+    for k, (axes, name) in enumerate(zip(both, OBSERVABLES, strict=True)):
         for method, (color, style, width) in STYLES.items():
             axes.plot(
                 hessians, predicted[method][k], style, color=color, lw=width, label=LABELS.get(method, method)
             )
-        axes.errorbar(
-            hessians, mean[k], 1.96 * error[k], fmt="k+", ms=7, capsize=2, label="simulated GD (95%)"
-        )
+        bars(axes, hessians, mean[k], error[k], "simulated GD (95%)")
         top = float(mean[k].max())
         axes.set(
             xscale="log",
@@ -216,6 +208,5 @@ EXPERIMENT = Experiment(
     },
     lasts={"quick": "about 20 s", "full": "about three minutes"},
     run=_run,
-    resumes=True,
 )
 """The experiment."""

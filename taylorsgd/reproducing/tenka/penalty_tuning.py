@@ -14,40 +14,27 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from taylorsgd.descent import gap_estimate
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.trends import LEVEL
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.pictures import bars, panels
+from taylorsgd.reproducing.significance import LEVEL
+from taylorsgd.reproducing.tenka.flat_and_sharp import MeanEstimationSize
 
 __all__ = ["EXPERIMENT", "TuningSize", "tuned"]
 
 
 @dataclass(frozen=True)
-class TuningSize:
-    """The settings.
+class TuningSize(MeanEstimationSize):
+    """The settings; all H share training sets.
 
     Attributes:
-        hessians: H of each landscape, in rising order.
-        noise: S, the square root of the covariance C of gradients.
         distance: from θ_0 = 0 to the true minimum.
-        rate: the learning rate η of the weight.
-        updates: T.
-        points: N.
         tuning: the learning rate of the penalty's coefficient λ.
         rounds: updates of λ.
-        trials: training sets for each H.
-        seed: of the training sets, which all H share.
     """
 
-    hessians: tuple[float, ...] = (1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.3, 2.5, 4.0)
-    noise: float = 10.0
     distance: float = 10.0
-    rate: float = 0.05
-    updates: int = 100
-    points: int = 10
     tuning: float = 0.01
     rounds: int = 100
-    trials: int = 1000
-    seed: int = 0
 
 
 def tuned(hessian: float, x: Any, size: TuningSize) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -97,8 +84,8 @@ def tuned(hessian: float, x: Any, size: TuningSize) -> tuple[jax.Array, jax.Arra
     return penalty, reached(penalty), reached(jnp.zeros(()))
 
 
-def _run(size: TuningSize, images: Images | None, say: Say) -> Outcome:
-    say(f"{size.trials} training sets for each of {len(size.hessians)} Hessians")
+def _run(size: TuningSize, work: Work) -> Outcome:
+    work.say(f"{size.trials} training sets for each of {len(size.hessians)} Hessians")
     points = np.random.default_rng(size.seed).standard_normal((size.trials, size.points)).astype(np.float32)
     run = jax.jit(jax.vmap(lambda hessian, x: tuned(hessian, x, size), in_axes=(None, 0)))
     table = []
@@ -147,14 +134,11 @@ def _findings(table: Sequence[Mapping[str, Any]]) -> list[Finding]:
 
 
 def _picture(table: Sequence[Mapping[str, Any]]) -> Figure:
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(11, 4.2, columns=2)
     hessians, plain = (np.array([row[name] for row in table]) for name in ("H", "GD"))
     better, error = (np.array([row[name] for row in table]) for name in ("STIC - GD", "standard error"))
     left.axhline(0, color="k", lw=1.5, label="plain GD")
-    left.errorbar(
-        hessians, better / plain, 1.96 * error / plain, fmt="o", ms=4, capsize=3, label="STIC (95%)"
-    )
+    bars(left, hessians, better / plain, error / plain, "STIC (95%)", fmt="o", ms=4)
     left.set(xscale="log", xlabel="$H$", ylabel="excess test loss, relative to GD's")
     left.set_title("Below the line STIC outperforms GD")
     left.legend()

@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 from sympy import Matrix, Symbol, cos, hessian, simplify, sin
 
-from taylorsgd.formulas import Displacement, derive
 from taylorsgd.landscapes import helix
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.spacetime import SGD
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.tenka.helix_descents import PERIOD, derived_drift, descents
 
-__all__ = ["EXPERIMENT", "LandscapeSize", "descents"]
+__all__ = ["EXPERIMENT", "LandscapeSize"]
 
 LEAST_Z_SCORE = 5.0
 """How many standard errors every stretch of the drift must be above zero."""
@@ -42,34 +39,13 @@ class LandscapeSize:
     seed: int = 3
 
 
-def descents(rate: float, updates: int, trials: int, seed: int) -> np.ndarray:
-    """SGD on HELIX from the valley, one fresh point an update.
-
-    Returns:
-        θ = (u, v, z) after every update, the beginning included, an array (trials, updates + 1, 3).
-    """
-    loss = helix().as_landscape().point_loss
-
-    def step(theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        theta = theta - rate * jax.grad(loss)(theta, x)
-        return theta, theta
-
-    def trial(noise: jax.Array) -> jax.Array:
-        return jax.lax.scan(step, jax.numpy.zeros(3), noise)[1]
-
-    noise = jax.random.normal(jax.random.key(seed), (trials, updates))
-    path = np.asarray(jax.jit(jax.vmap(trial))(noise), dtype=float)
-    return np.concatenate([np.zeros((trials, 1, 3)), path], axis=1)
-
-
-def _run(size: LandscapeSize, images: Images | None, say: Say) -> Outcome:
-    say(f"{size.trials} trajectories of {size.updates} updates at η = {size.rate:g}")
+def _run(size: LandscapeSize, work: Work) -> Outcome:
+    work.say(f"{size.trials} trajectories of {size.updates} updates at η = {size.rate:g}")
     paths = descents(size.rate, size.updates, size.trials, size.seed)
     stretches = np.diff(paths[:, :: size.updates // 4, 2], axis=1)[:, :4]
     mean = stretches.mean(axis=0)
     error = stretches.std(axis=0, ddof=1) / np.sqrt(size.trials)
-    drift = derive(Displacement(), SGD(B=1, E=1), 3, resum="discrete").assume("minimum").drift()
-    velocity = float(drift.evaluate(helix(), helix().start, eta=size.rate)[2])
+    velocity = float(derived_drift(size.rate))
     rows = [
         {"stretch": i + 1, "mean of z": m, "standard error": e, "predicted": velocity * (size.updates // 4)}
         for i, (m, e) in enumerate(zip(mean, error, strict=True))
@@ -123,7 +99,7 @@ def _of_the_landscape() -> list[Finding]:
 
 def _of_the_trajectories(mean: np.ndarray, error: np.ndarray, ends: np.ndarray) -> list[Finding]:
     scores = mean / error
-    turns = ends.mean() / (2 * np.pi)
+    turns = ends.mean() / PERIOD
     return [
         Finding(
             "HELIX induces SGD to move into the page, and it goes on for all time (Figure 3)",
@@ -163,8 +139,8 @@ def _draw_drift(axes: Axes, depths: np.ndarray, shown: int = 40) -> None:
     times = np.unique(np.linspace(0, depths.shape[1] - 1, 501).astype(int))
     axes.plot(times, depths[:shown, times].T, color="tab:green", lw=0.4, alpha=0.5)
     axes.plot(times, depths[:, times].mean(axis=0), color="black", lw=2, label=f"mean of {len(depths)}")
-    for period in range(int(depths.mean(axis=0)[-1] / (2 * np.pi)) + 2):
-        axes.axhline(2 * np.pi * period, color="0.8", lw=0.8, zorder=0)
+    for period in range(int(depths.mean(axis=0)[-1] / PERIOD) + 2):
+        axes.axhline(PERIOD * period, color="0.8", lw=0.8, zorder=0)
     axes.set(
         xlabel="updates", ylabel="$z$", title="Depth; a gray line is a period of the landscape", xmargin=0
     )

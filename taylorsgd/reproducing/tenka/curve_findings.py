@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
-from taylorsgd.reproducing.agreement import LEAST_P, Curve, breaking_point, joint_agreement
-from taylorsgd.reproducing.curves import CONVOLUTIONAL, LOGISTIC, POINTS, CurveSize
 from taylorsgd.reproducing.experiment import Finding
-from taylorsgd.reproducing.images import Images
+from taylorsgd.reproducing.labelled_images import Images
+from taylorsgd.reproducing.significance import LEAST_P
+from taylorsgd.reproducing.tenka.classifiers import CONVOLUTIONAL, LOGISTIC, POINTS
+from taylorsgd.reproducing.tenka.curves import Curve, CurveSize, breaking_point, joint_agreement
 
 __all__ = ["notes", "of_large_times", "of_resumming", "of_small_times"]
 
@@ -38,14 +40,14 @@ def of_small_times(found: Sequence[Curve], order: int, most: float, figure: str)
             f"simulation through ηT ≈ {most:g} ({figure})",
             f"jointly {last}; alone p = {', '.join(f'{p:.2g}' for p in each)}",
             last.agrees,
-            {"chi2": last.chi2, "degrees": last.degrees, "p_value": last.p_value},
+            asdict(last),
         ),
         *(
             Finding(
                 f"the order {k} prediction, with as many trials, does not: the simulation tells orders apart",
                 f"jointly {lower}",
                 not lower.agrees,
-                {"chi2": lower.chi2, "degrees": lower.degrees, "p_value": lower.p_value},
+                asdict(lower),
                 "control",
             )
             for k, lower in joint.items()

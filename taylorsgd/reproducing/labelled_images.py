@@ -12,10 +12,12 @@ import numpy as np
 from taylorsgd.datasets.cifar10 import WHERE, read_cifar10
 from taylorsgd.datasets.idx import has_idx_files, read_idx_images
 
-__all__ = ["CLASSES", "Images", "load_images"]
+__all__ = ["CLASSES", "DIGITS", "Images", "load_images"]
 
 CLASSES = 10
 """Every set here has ten."""
+DIGITS = "scikit-learn's 1797 digits, or the images of --data (MNIST's, Fashion-MNIST's or CIFAR-10's files)"
+"""What experiments take that are not about particular images."""
 
 
 @dataclass(frozen=True)

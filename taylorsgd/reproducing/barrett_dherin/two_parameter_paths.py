@@ -1,9 +1,4 @@
-"""The model E(a, b) = (y − abx)²/2, whose paths of descent can be seen: Figures 1a, 1b and A.1, Table A.1.
-
-With r² = a² + b² the paper's regularizer is R_IG = |∇E|²/2 = x² r² E, so that every loss here is
-E (1 + c x² r²): c = 0 the original one, c = λ = h/2 the modified one, and c = μ the explicitly regularized one
-of equation A.31. Equation 8 would give 2μ there: Table A.1's μ multiplies R_IG, not |∇E|².
-"""
+"""Paths of descent and flows on E(a, b) = (y − abx)²/2, which can be seen: Figures 1a, 1b and A.1, Table A.1."""
 
 from __future__ import annotations
 
@@ -15,17 +10,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.integrate import solve_ivp
 
-from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Say
-from taylorsgd.reproducing.images import Images
-from taylorsgd.reproducing.trends import order_of_convergence, trend
+from taylorsgd.reproducing.barrett_dherin.two_parameter_model import LEAST_NORM, X, Y, descend, flow, slopes
+from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
+from taylorsgd.reproducing.pictures import panels
+from taylorsgd.reproducing.significance import order_of_convergence, trend
 
-__all__ = ["EXPERIMENT", "Start", "TwoParameterSize", "descend", "flow", "slopes"]
+__all__ = ["EXPERIMENT", "Start", "TwoParameterSize"]
 
-X, Y = 1.0, 0.6
-LEAST_NORM = sqrt(2 * Y / X)
-"""|θ| at the minimum a = b = √(y/x), the flattest one."""
 ORDER_BAND = 0.05
 """How far a fitted order may be from the claimed one."""
 NEAR = 0.05
@@ -75,55 +67,6 @@ class TwoParameterSize:
     steps: tuple[float, ...] = tuple(2.0**-k for k in range(6, 12))
     settled: float = 1e-4
     most: int = 20_000_000
-
-
-def slopes(a: float, b: float, c: float = 0.0) -> tuple[float, float]:
-    """The gradient of E (1 + c x²(a² + b²)), equation A.28."""
-    residual = Y - a * b * X
-    factor = -X * residual * (1 + c * X**2 * (a * a + b * b))
-    central = c * X**2 * residual**2
-    return factor * b + central * a, factor * a + central * b
-
-
-def descend(at: tuple[float, float], h: float, c: float, settled: float, most: int) -> np.ndarray:
-    """Gradient descent on E (1 + c x²r²) until the residual is below `settled`.
-
-    Returns:
-        The points, an array (steps + 1, 2).
-
-    Raises:
-        ArithmeticError: if it diverges, or has not settled after `most` steps.
-    """
-    a, b = at
-    path = [at]
-    while abs(Y - a * b * X) > settled:
-        da, db = slopes(a, b, c)
-        a, b = a - h * da, b - h * db
-        path.append((a, b))
-        if not abs(a) + abs(b) < 1e100 or len(path) > most:
-            raise ArithmeticError(
-                f"descent from {at} with h={h:g} and c={c:g} is at {(a, b)} after {len(path) - 1} steps"
-            )
-    return np.array(path)
-
-
-def flow(at: tuple[float, float], c: float, times: Any) -> np.ndarray:
-    """The flow of E (1 + c x²r²) from a point, at increasing times from 0, to a relative error of 1e-12 a step.
-
-    Returns:
-        The points, an array (times, 2).
-    """
-    times = np.asarray(times, dtype=float)
-    solution = solve_ivp(
-        lambda _, point: -np.array(slopes(point[0], point[1], c)),
-        (0.0, times[-1]),
-        at,
-        method="DOP853",
-        t_eval=times,
-        rtol=1e-12,
-        atol=1e-14 * hypot(*at),
-    )
-    return solution.y.T
 
 
 @dataclass(frozen=True)
@@ -178,21 +121,17 @@ def _local_errors(start: Start, size: TwoParameterSize) -> dict[str, np.ndarray]
     """|θ_1 − θ(h)| after one step, against the flow of E and against the modified one."""
     at, direction = np.array(start.at), np.array(slopes(*start.at))
     steps = start.moderate * np.array(size.steps)
-    return {
-        "h": steps,
-        "original": np.array(
-            [np.linalg.norm(at - h * direction - flow(start.at, 0, [0, h])[1]) for h in steps]
-        ),
-        "modified": np.array(
-            [np.linalg.norm(at - h * direction - flow(start.at, h / 2, [0, h])[1]) for h in steps]
-        ),
+    errors = {
+        kind: np.array([np.linalg.norm(at - h * direction - flow(start.at, c * h, [0, h])[1]) for h in steps])
+        for kind, c in (("original", 0.0), ("modified", 0.5))
     }
+    return {"h": steps} | errors
 
 
-def _run(size: TwoParameterSize, images: Images | None, say: Say) -> Outcome:
+def _run(size: TwoParameterSize, work: Work) -> Outcome:
     everything = []
     for start in size.starts:
-        say(f"Paths from point {start.label}, {start.at}")
+        work.say(f"Paths from point {start.label}, {start.at}")
         everything.append(_paths(start, size))
     errors = [_local_errors(start, size) for start in size.starts]
     first = size.starts[0]
@@ -213,41 +152,31 @@ def _run(size: TwoParameterSize, images: Images | None, say: Say) -> Outcome:
         _of_ricochet(ricochet, size.large),
     ]
     table = [
-        {"series": f"{name} from {paths.start.label}", "h": "", "time": time * i, "a": a, "b": b, "value": ""}
+        _row(f"{name} from {paths.start.label}", time=time * i, a=a, b=b)
         for paths in everything
         for name, (points, time) in paths.named.items()
         for i, (a, b) in _thinned(points)
     ]
     table += [
-        {
-            "series": "descent, h_L from I",
-            "h": size.large,
-            "time": size.large * i,
-            "a": a,
-            "b": b,
-            "value": "",
-        }
+        _row("descent, h_L from I", h=size.large, time=size.large * i, a=a, b=b)
         for i, (a, b) in enumerate(ricochet)
     ]
     table += [
-        {"series": "R_IG/E after descent", "h": h, "time": "", "a": a, "b": b, "value": ratio}
+        _row("R_IG/E after descent", h=h, a=a, b=b, value=ratio)
         for h, (a, b), ratio in zip(size.rates, ends, ratios, strict=True)
     ]
     table += [
-        {
-            "series": f"local error, {kind} flow from {start.label}",
-            "h": h,
-            "time": "",
-            "a": "",
-            "b": "",
-            "value": e,
-        }
+        _row(f"local error, {kind} flow from {start.label}", h=h, value=e)
         for start, each in zip(size.starts, errors, strict=True)
         for kind in ("original", "modified")
         for h, e in zip(each["h"], each[kind], strict=True)
     ]
     figure = _picture(everything, errors, ricochet, size, ratios)
     return Outcome(figure, table, findings, _notes(everything))
+
+
+def _row(series: str, **numbers: float) -> dict[str, Any]:
+    return {"series": series} | {name: numbers.get(name, "") for name in ("h", "time", "a", "b", "value")}
 
 
 def _thinned(points: np.ndarray, most: int = 400) -> list[tuple[int, np.ndarray]]:
@@ -364,8 +293,8 @@ def _picture(
     size: TwoParameterSize,
     ratios: Sequence[float],
 ) -> Figure:
-    figure = Figure(figsize=(12, 10), layout="constrained")
-    plane, ratio, jumps, local = figure.subplots(2, 2).flat
+    figure, grid = panels(12, 10, 2, 2)
+    plane, ratio, jumps, local = grid.flat
     _draw_surface(plane, 0.0, VIEW)
     for paths in everything:
         for name, (points, _) in paths.named.items():
