@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["HALF", "bars", "panels", "shades"]
+__all__ = ["HALF", "band", "bars", "panels", "shades"]
 
 HALF = 1.96
 """Standard errors on either side of a 95% interval."""
@@ -43,3 +44,10 @@ def bars(axes: Axes, x: Any, mean: Any, error: Any, label: str | None = None, **
     """Simulated numbers with 95% bars; black crosses unless `options` of Matplotlib's `errorbar` say otherwise."""
     style = {"fmt": "k+", "ms": 7, "capsize": 2, "zorder": 3} | options
     axes.errorbar(x, mean, HALF * error, label=label, **style)
+
+
+def band(axes: Axes, x: Any, mean: Any, error: Any, label: str, color: str, style: str = "-") -> None:
+    """A predicted number that starts at 0, with the 95% band of its standard error, which does too."""
+    mean, half = (np.concatenate([[0.0], values]) for values in (mean, HALF * error))
+    axes.plot(x, mean, style, color=color, label=label)
+    axes.fill_between(x, mean - half, mean + half, color=color, alpha=0.2, lw=0)

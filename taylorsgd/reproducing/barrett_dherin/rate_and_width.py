@@ -46,15 +46,23 @@ class RateWidthSize(PerceptronSize):
         return replace(self, rates=rates, epochs=updates, batch=self.points, every=updates // 50 or 1)
 
 
-def _rows(groups: Sequence[Perceptrons], descent: str) -> list[dict[str, Any]]:
+Row = dict[str, Any]
+Read = Callable[[Row], float]
+
+
+def _rows(groups: Sequence[Perceptrons], descent: str) -> list[Row]:
     """One row for each network: what it was at its best, at the end, and at a fixed physical time."""
-    rows = []
+    rows: list[Row] = []
     for group in groups:
         run = group.training
         reached = run.steps[-1] * group.rates.min()  # physical time: steps · rate, what the slowest one lives
         late = np.searchsorted(run.steps, reached / group.rates - 0.5).clip(max=len(run.steps) - 1)
         each = np.arange(len(group.rates))
         columns = {
+            "rate": group.rates,
+            "lambda": group.rates * run.parameters / 4,
+            "seed": group.seeds,
+            "fitted": run.fitted.tolist(),
             "R_IG": run.at_best(run.regularizer),
             "E": run.at_best(run.loss),
             "squared slope": run.at_best(run.squared_slope),
@@ -66,97 +74,50 @@ def _rows(groups: Sequence[Perceptrons], descent: str) -> list[dict[str, Any]]:
             "R_IG at fixed physical time": run.regularizer[each, late],
             "E at fixed physical time": run.loss[each, late],
         }
-        for i in each:
-            rows.append(
-                {
-                    "descent": descent,
-                    "width": group.width,
-                    "m": run.parameters,
-                    "rate": group.rates[i],
-                    "lambda": group.rates[i] * run.parameters / 4,
-                    "seed": group.seeds[i],
-                    "fitted": bool(run.fitted[i]),
-                    **{name: values[i] for name, values in columns.items()},
-                }
-            )
+        same = {"descent": descent, "width": group.width, "m": run.parameters}
+        rows += [same | {name: values[i] for name, values in columns.items()} for i in each]
     return rows
 
 
-Row = dict[str, Any]
-Read = Callable[[Row], float]
-
-
-def _trend(
-    rows: Sequence[Row],
-    claim: str,
-    x: str,
-    y: str | Read,
-    expected: int,
-    within: Sequence[str],
-    source: str = "paper",
-) -> Finding:
-    """A trend of a column, or of a function of a row, among rows that share the columns `within`."""
-    read = itemgetter(y) if isinstance(y, str) else y
-    points = [(row[x], read(row), tuple(row[name] for name in within)) for row in rows]
-    # A network that diverged after its best has no ratio at the end.
-    columns = list(zip(*(point for point in points if np.isfinite(point[:2]).all()), strict=True)) or [
-        (),
-        (),
-        (),
-    ]
-    found = trend(columns[0], columns[1], expected, columns[2])
-    return Finding.of_trend(claim, found, source)
-
-
 def _findings(rows: Sequence[Row], control: Sequence[Row]) -> list[Finding]:
-    fitted = [row for row in rows if row["fitted"]]
-    full = [row for row in control if row["fitted"]]
+    """Trends of a column, or of a function of a row, among the rows of networks that fit and share some columns."""
 
     def ratio(moment: str) -> Read:
         return lambda row: row[f"R_IG{moment}"] / row[f"E{moment}"]
 
-    by_width, by_rate = ["width", "seed"], ["rate", "seed"]
-    R, accuracy = "R_IG", "test accuracy"
-    return [
-        _trend(fitted, "R_IG falls with λ = hm/4 (Figure 2a)", "lambda", R, -1, ["seed"]),
-        _trend(fitted, "R_IG falls with h, width by width (Figure A.5)", "rate", R, -1, by_width),
-        _trend(fitted, "R_IG falls with m, rate by rate (Figure A.5)", "m", R, -1, by_rate),
-        _trend(fitted, "test accuracy rises with λ (Figure 2b)", "lambda", accuracy, 1, ["seed"]),
-        _trend(
-            fitted, "test accuracy rises with h, width by width (Figure A.5)", "rate", accuracy, 1, by_width
-        ),
-        _trend(fitted, "test accuracy rises with m, rate by rate (Figure A.5)", "m", accuracy, 1, by_rate),
-        _trend(fitted, "test accuracy falls with R_IG (Figure A.5)", R, accuracy, -1, ["seed"]),
-        _trend(
-            fitted,
-            "R_IG/E falls with h after equal steps (Figures A.2, A.3)",
-            "rate",
-            ratio(" at end"),
-            -1,
-            by_width,
-        ),
-        _trend(
-            fitted,
+    by_seed, by_width, by_rate = ("seed",), ("width", "seed"), ("rate", "seed")
+    R, accuracy, slope = map(itemgetter, ("R_IG", "test accuracy", "squared slope"))
+    late = ratio(" at fixed physical time")
+    claims: list[tuple[str, str, Read, int, tuple[str, ...]]] = [
+        ("R_IG falls with λ = hm/4 (Figure 2a)", "lambda", R, -1, by_seed),
+        ("R_IG falls with h, width by width (Figure A.5)", "rate", R, -1, by_width),
+        ("R_IG falls with m, rate by rate (Figure A.5)", "m", R, -1, by_rate),
+        ("test accuracy rises with λ (Figure 2b)", "lambda", accuracy, 1, by_seed),
+        ("test accuracy rises with h, width by width (Figure A.5)", "rate", accuracy, 1, by_width),
+        ("test accuracy rises with m, rate by rate (Figure A.5)", "m", accuracy, 1, by_rate),
+        ("test accuracy falls with R_IG (Figure A.5)", "R_IG", accuracy, -1, by_seed),
+        ("R_IG/E falls with h after equal steps (Figures A.2, A.3)", "rate", ratio(" at end"), -1, by_width),
+        (
             "R_IG/E falls with h after equal physical time, that of the slowest (Figure A.4)",
             "rate",
-            ratio(" at fixed physical time"),
+            late,
             -1,
             by_width,
         ),
-        _trend(full, "R_IG falls with h in full-batch descent (Figure A.5)", "rate", R, -1, ["seed"]),
-        _trend(
-            fitted, "R_IG/E falls with h as well, width by width", "rate", ratio(""), -1, by_width, "control"
-        ),
-        _trend(
-            fitted,
-            "|∇E|² = m R_IG falls with m, rate by rate: not only by the 1/m in R_IG",
-            "m",
-            "squared slope",
-            -1,
-            by_rate,
-            "control",
-        ),
+        ("R_IG falls with h in full-batch descent (Figure A.5)", "rate", R, -1, by_seed),
+        ("R_IG/E falls with h as well, width by width", "rate", ratio(""), -1, by_width),
+        ("|∇E|² = m R_IG falls with m, rate by rate: not only by the 1/m in R_IG", "m", slope, -1, by_rate),
     ]
+    found = []
+    for claim, x, y, expected, within in claims:
+        fitted = [row for row in (control if "full-batch" in claim else rows) if row["fitted"]]
+        points = [(row[x], y(row), tuple(row[name] for name in within)) for row in fitted]
+        # A network that diverged after its best has no ratio at the end.
+        finite = [point for point in points if np.isfinite(point[:2]).all()]
+        xs, ys, groups = zip(*finite, strict=True) if finite else ((), (), ())
+        source = "paper" if "Figure" in claim else "control"
+        found.append(Finding.of_trend(claim, trend(xs, ys, expected, groups), source))
+    return found
 
 
 def _run(size: RateWidthSize, work: Work) -> Outcome:
@@ -192,15 +153,9 @@ def _picture(size: RateWidthSize, groups: Sequence[Perceptrons], rows: Sequence[
         (axes[0, 1], "lambda", "test accuracy"),
         (axes[0, 2], "R_IG", "test accuracy"),
     ):
-        place.scatter(
-            [row[x] for row in fitted],
-            [row[y] for row in fitted],
-            c=[colours[row["rate"]] for row in fitted],
-            s=[areas[row["width"]] for row in fitted],
-            alpha=0.75,
-            lw=0.3,
-            edgecolor="k",
-        )
+        style = {"c": [colours[row["rate"]] for row in fitted], "s": [areas[row["width"]] for row in fitted]}
+        columns = ([row[name] for row in fitted] for name in (x, y))
+        place.scatter(*columns, **style, alpha=0.75, lw=0.3, edgecolor="k")
         place.set_xscale("log")
     axes[0, 0].set(
         yscale="log", xlabel="$λ = hm/4$", ylabel="$R_{IG}$", title="(2a) at maximum test accuracy"

@@ -69,47 +69,30 @@ class TwoParameterSize:
     most: int = 20_000_000
 
 
-@dataclass(frozen=True)
-class Paths:
-    """What starts at one initial point.
+SMALL, MODERATE, FLOW, MODIFIED, EXPLICIT = STYLES = {
+    "descent, h_S": ("descent, $h_S$", "tab:green", "-", 2.0),
+    "descent, h_M": ("descent, $h_M$", "tab:red", "-", 1.6),
+    "flow": ("flow of $E$", "0.25", ":", 1.5),
+    "modified flow of h_M": ("flow of the modified loss, $λ = h_M/2$", "tab:orange", "--", 1.8),
+    "descent on E_mu": ("descent on $E_μ$", "tab:blue", "--", 1.5),
+}
+"""The paths from a point by name, each with its label and how it is drawn."""
 
-    Attributes:
-        start: the point and its rates.
-        small: descent with h_S.
-        moderate: descent with h_M.
-        original: the flow of E at the times of `moderate`.
-        modified: the flow of the modified loss of h_M, at the same times.
-        explicit: descent on E_μ with h_Euler.
-    """
-
-    start: Start
-    small: np.ndarray
-    moderate: np.ndarray
-    original: np.ndarray
-    modified: np.ndarray
-    explicit: np.ndarray
-
-    @property
-    def named(self) -> dict[str, tuple[np.ndarray, float]]:
-        """The paths by name, each with the time between its points."""
-        start = self.start
-        return {
-            "descent, h_S": (self.small, start.small),
-            "descent, h_M": (self.moderate, start.moderate),
-            "flow": (self.original, start.moderate),
-            "modified flow of h_M": (self.modified, start.moderate),
-            "descent on E_mu": (self.explicit, start.euler),
-        }
+Paths = dict[str, tuple[np.ndarray, float]]
+"""By name the points of each path, and the time between them."""
 
 
 def _paths(start: Start, size: TwoParameterSize) -> Paths:
+    """Flows are at the times of descent with h_M; the modified one is that of h_M."""
     small, moderate, explicit = (
         descend(start.at, h, c, size.settled, size.most)
         for h, c in ((start.small, 0.0), (start.moderate, 0.0), (start.euler, start.mu))
     )
     times = start.moderate * np.arange(len(moderate))
     original, modified = (flow(start.at, c, times) for c in (0.0, start.moderate / 2))
-    return Paths(start, small, moderate, original, modified, explicit)
+    points = (small, moderate, original, modified, explicit)
+    steps = (start.small, start.moderate, start.moderate, start.moderate, start.euler)
+    return dict(zip(STYLES, zip(points, steps, strict=True), strict=True))
 
 
 def _distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -129,17 +112,17 @@ def _local_errors(start: Start, size: TwoParameterSize) -> dict[str, np.ndarray]
 
 
 def _run(size: TwoParameterSize, work: Work) -> Outcome:
-    everything = []
+    everything = {}
     for start in size.starts:
         work.say(f"Paths from point {start.label}, {start.at}")
-        everything.append(_paths(start, size))
+        everything[start] = _paths(start, size)
     errors = [_local_errors(start, size) for start in size.starts]
     first = size.starts[0]
     ends = [descend(first.at, h, 0.0, size.settled, size.most)[-1] for h in size.rates]
     ratios = [X**2 * float(end @ end) for end in ends]
     ricochet = descend(first.at, size.large, 0.0, size.settled, size.most)
     findings = [
-        *(finding for paths in everything for finding in _of_paths(paths)),
+        *(finding for start, paths in everything.items() for finding in _of_paths(start, paths)),
         *(
             finding
             for start, each in zip(size.starts, errors, strict=True)
@@ -152,9 +135,9 @@ def _run(size: TwoParameterSize, work: Work) -> Outcome:
         _of_ricochet(ricochet, size.large),
     ]
     table = [
-        _row(f"{name} from {paths.start.label}", time=time * i, a=a, b=b)
-        for paths in everything
-        for name, (points, time) in paths.named.items()
+        _row(f"{name} from {start.label}", time=time * i, a=a, b=b)
+        for start, paths in everything.items()
+        for name, (points, time) in paths.items()
         for i, (a, b) in _thinned(points)
     ]
     table += [
@@ -193,13 +176,13 @@ def _thinned(points: np.ndarray, most: int = 400) -> list[tuple[int, np.ndarray]
     return [(int(i), points[i]) for i in chosen]
 
 
-def _of_paths(paths: Paths) -> list[Finding]:
-    start = paths.start
-    exact, modified = _distance(paths.moderate, paths.original), _distance(paths.moderate, paths.modified)
-    flow_small = flow(start.at, 0.0, start.small * np.arange(len(paths.small)))
-    small = _distance(paths.small, flow_small) / hypot(*start.at)
-    norms = {name: float(np.hypot(*points[-1])) for name, (points, _) in paths.named.items()}
-    explicit, moderate = norms["descent on E_mu"], norms["descent, h_M"]
+def _of_paths(start: Start, paths: Paths) -> list[Finding]:
+    points = {name: points for name, (points, _) in paths.items()}
+    exact, modified = (_distance(points[MODERATE], points[name]) for name in (FLOW, MODIFIED))
+    flow_small = flow(start.at, 0.0, start.small * np.arange(len(points[SMALL])))
+    small = _distance(points[SMALL], flow_small) / hypot(*start.at)
+    norms = {name: float(np.hypot(*each[-1])) for name, each in points.items()}
+    explicit, moderate = norms[EXPLICIT], norms[MODERATE]
     return [
         Finding(
             f"from {start.label}, descent with h_S = {start.small:g} follows the flow (Figure 1a)",
@@ -215,7 +198,7 @@ def _of_paths(paths: Paths) -> list[Finding]:
         ),
         Finding(
             f"from {start.label}, descent on E_μ ends at a smaller norm than descent with h_M (Figure 1a)",
-            f"|θ| = {explicit:.4g}; with h_M {moderate:.4g}, with h_S {norms['descent, h_S']:.4g}",
+            f"|θ| = {explicit:.4g}; with h_M {moderate:.4g}, with h_S {norms[SMALL]:.4g}",
             explicit < moderate,
             norms,
         ),
@@ -253,11 +236,10 @@ def _of_ricochet(path: np.ndarray, h: float) -> Finding:
     )
 
 
-def _notes(everything: Sequence[Paths]) -> list[str]:
+def _notes(everything: dict[Start, Paths]) -> list[str]:
     notes = ["Table A.1's μ is read as equation A.31 has it, E_μ = E + μ R_IG; equation 8 would call it μ/2"]
-    for paths in everything:
-        start = paths.start
-        step = paths.explicit[1]
+    for start, paths in everything.items():
+        step = paths[EXPLICIT][0][1]
         if step @ np.array(start.at) < 0:
             followed = flow(start.at, start.mu, [0, start.euler])[1]
             notes.append(
@@ -270,38 +252,23 @@ def _notes(everything: Sequence[Paths]) -> list[str]:
 
 VIEW = 4.2
 """How far from the origin the pictures reach."""
-COLORS = {
-    "descent, h_S": ("tab:green", "-", 2.0),
-    "descent, h_M": ("tab:red", "-", 1.6),
-    "flow": ("0.25", ":", 1.5),
-    "modified flow of h_M": ("tab:orange", "--", 1.8),
-    "descent on E_mu": ("tab:blue", "--", 1.5),
-}
-LABELS = {
-    "descent, h_S": "descent, $h_S$",
-    "descent, h_M": "descent, $h_M$",
-    "flow": "flow of $E$",
-    "modified flow of h_M": "flow of the modified loss, $λ = h_M/2$",
-    "descent on E_mu": "descent on $E_μ$",
-}
 
 
 def _picture(
-    everything: Sequence[Paths],
+    everything: dict[Start, Paths],
     errors: Sequence[dict[str, np.ndarray]],
     ricochet: np.ndarray,
     size: TwoParameterSize,
     ratios: Sequence[float],
 ) -> Figure:
     figure, grid = panels(12, 10, 2, 2)
-    plane, ratio, jumps, local = grid.flat
+    (plane, ratio, jumps, local), first = grid.flat, size.starts[0]
     _draw_surface(plane, 0.0, VIEW)
-    for paths in everything:
-        for name, (points, _) in paths.named.items():
-            color, style, width = COLORS[name]
-            label = LABELS[name] if paths is everything[0] else None
+    for start, paths in everything.items():
+        for name, (points, _) in paths.items():
+            label, color, style, width = STYLES[name]
             a, b = np.array([point for _, point in _thinned(points, 4000)]).T
-            plane.plot(a, b, color=color, ls=style, lw=width, label=label)
+            plane.plot(a, b, color=color, ls=style, lw=width, label=label if start is first else None)
     for start in size.starts:
         if max(start.at) < VIEW:
             plane.plot(*start.at, "ko", ms=5)
@@ -313,23 +280,21 @@ def _picture(
 
     ratio.plot(size.rates, ratios, "o-", color="tab:red")
     ratio.set(xlabel="learning rate $h$", ylabel="$R_{IG}/E$ after descent, $= x^2 |θ|^2$", xscale="log")
-    ratio.set_title(f"(1b) From point {size.starts[0].label}")
+    ratio.set_title(f"(1b) From point {first.label}")
 
     _draw_surface(jumps, -VIEW, VIEW)
-    small = everything[0].small
-    jumps.plot(*small.T, color="tab:green", lw=2, label=f"$h_S = {size.starts[0].small:g}$")
+    small = everything[first][SMALL][0]
+    jumps.plot(*small.T, color="tab:green", lw=2, label=f"$h_S = {first.small:g}$")
     jumps.plot(*ricochet.T, "o-", color="tab:red", ms=4, lw=1, label=f"$h_L = {size.large:g}$")
-    jumps.plot(*size.starts[0].at, "ko", ms=5)
+    jumps.plot(*first.at, "ko", ms=5)
     jumps.set_title("(A.1) A large learning rate")
     jumps.legend(loc="lower right", fontsize=8, framealpha=1)
 
     for start, each, marker in zip(size.starts, errors, "os^v", strict=False):
         for kind, color, order in (("original", "0.25", 2), ("modified", "tab:orange", 3)):
-            fitted = order_of_convergence(each["h"], each[kind])
+            label = f"{kind} flow, {start.label}: order {order_of_convergence(each['h'], each[kind]):.2f}"
             h = each["h"] / start.moderate
-            local.loglog(
-                h, each[kind], marker, color=color, label=f"{kind} flow, {start.label}: order {fitted:.2f}"
-            )
+            local.loglog(h, each[kind], marker, color=color, label=label)
             local.loglog(h, each[kind][0] * (h / h[0]) ** order, "-", color=color, lw=0.8)
     local.set(xlabel="step $h/h_M$", ylabel="error after one step, $|θ_1 - θ(h)|$")
     local.set_title("(Theorem 3.1) Lines of slope 2 and 3")

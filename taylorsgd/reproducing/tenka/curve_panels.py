@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from taylorsgd.reproducing.pictures import HALF, bars, panels
+from taylorsgd.reproducing.pictures import HALF, band, bars, panels
 from taylorsgd.reproducing.tenka.classifiers import CONVOLUTIONAL, LOGISTIC, POINTS
 from taylorsgd.reproducing.tenka.curves import Curve
 
@@ -51,10 +51,8 @@ def draw_curve(axes: Axes, curve: Curve, largest: float) -> None:
     inside = curve.eta * POINTS <= largest * (1 + 1e-9)
     times = np.concatenate([[0.0], curve.eta[inside] * POINTS])
     for k, (values, covariance) in enumerate(zip(curve.predicted, curve.covariance, strict=True)):
-        change = np.concatenate([[0.0], (values - curve.start)[inside]])
-        half = np.concatenate([[0.0], HALF * np.sqrt(np.diag(covariance))[inside]])
-        axes.plot(times, change, color=COLORS[k], label=f"order {k + 1}, un-resummed")
-        axes.fill_between(times, change - half, change + half, color=COLORS[k], alpha=0.25, lw=0)
+        change, error = (values - curve.start)[inside], np.sqrt(np.diag(covariance))[inside]
+        band(axes, times, change, error, f"order {k + 1}, un-resummed", COLORS[k])
     resummed = np.concatenate([[0.0], (curve.resummed[-1] - curve.start)[inside]])
     axes.plot(times, resummed, "--", color="tab:red", label=f"order {len(curve.resummed)}, resummed")
     simulated, error = (curve.simulated - curve.start)[inside], curve.error[inside]

@@ -79,6 +79,24 @@ class Curve:
         variance = np.diag(self.covariance[order - 1]) + self.error**2
         return (self.predicted[order - 1] - self.simulated) / np.sqrt(variance)
 
+    def simulation(self, i: int) -> dict[str, Any]:
+        """What was simulated at the i-th learning rate, as columns of a table."""
+        initialization, eta = self.seed + 1, self.eta[i]
+        simulated, error = self.simulated[i], self.error[i]
+        return {
+            "initialization": initialization,
+            "eta": eta,
+            "simulated": simulated,
+            "simulated error": error,
+        }
+
+    def predictions(self, i: int, labels: Sequence[str]) -> dict[str, Any]:
+        """What was predicted at the i-th learning rate, with errors, as columns of a table."""
+        columns: dict[str, Any] = {}
+        for label, values, covariance in zip(labels, self.predicted, self.covariance, strict=True):
+            columns |= {label: values[i], f"error of {label}": np.sqrt(covariance[i, i])}
+        return columns
+
 
 def loss_curves(size: CurveSize, work: Work, observable: Any) -> list[Curve]:
     """Measure, predict and simulate an observable of one epoch of SGD, batch size 1, for all classifiers.
@@ -216,24 +234,12 @@ def breaking_point(curves: Sequence[Curve], order: int) -> tuple[float | None, f
 def rows(found: Sequence[Curve]) -> list[dict[str, Any]]:
     """The numbers behind some curves, one row for each learning rate."""
     return [
-        {
-            "net": curve.net,
-            "initialization": curve.seed + 1,
-            "eta": curve.eta[i],
-            "simulated": curve.simulated[i],
-            "simulated error": curve.error[i],
-            "at the start": curve.start,
-            **{
-                name: value
-                for k, values in enumerate(curve.predicted)
-                for name, value in (
-                    (f"order {k + 1}", values[i]),
-                    (f"error of order {k + 1}", np.sqrt(curve.covariance[k, i, i])),
-                )
-            },
-            **{f"resummed order {k + 1}": values[i] for k, values in enumerate(curve.resummed)},
-            "error of resummed": curve.resummed_error[i],
-        }
+        {"net": curve.net}
+        | curve.simulation(i)
+        | {"at the start": curve.start}
+        | curve.predictions(i, [f"order {k + 1}" for k in range(len(curve.predicted))])
+        | {f"resummed order {k + 1}": values[i] for k, values in enumerate(curve.resummed)}
+        | {"error of resummed": curve.resummed_error[i]}
         for curve in found
         for i in range(len(curve.eta))
     ]

@@ -42,14 +42,13 @@ class MeanEstimationSize:
     seed: int = 0
 
 
+CONTINUOUS, DISCRETE = "resummed, continuous time", "resummed, discrete time"
 RESUMMED: dict[str, Literal["continuous", "discrete"] | None] = {
-    "resummed, continuous time": "continuous",
-    "resummed, discrete time": "discrete",
+    CONTINUOUS: "continuous",
+    DISCRETE: "discrete",
     "un-resummed, order 2": None,
 }
 """The predictions by formulas of order 2."""
-
-
 OBSERVABLES = {"overfitting": ts.TestLoss(), "generalization gap": ts.GeneralizationGap()}
 
 
@@ -69,9 +68,8 @@ def _run(size: MeanEstimationSize, work: Work) -> Outcome:
         work.keep(f"H {i}", partial(_simulated, size, hessian, size.seed + i))
         for i, hessian in enumerate(size.hessians)
     ]
-    mean, error = (
-        np.stack([one[name] for one in simulated], axis=1) for name in ("mean", "error")
-    )  # (2, Hessians)
+    # (2, Hessians)
+    mean, error = (np.stack([one[name] for one in simulated], axis=1) for name in ("mean", "error"))
     predicted = _predicted(size)
     table = [
         {"number": name, "H": hessian, "simulated": mean[k, i], "standard error": error[k, i]}
@@ -113,9 +111,8 @@ def _findings(
 ) -> list[Finding]:
     overfitting, its_error = mean[0], error[0]
     top = int(overfitting.argmax())
-    scores = [
-        (overfitting[top] - overfitting[end]) / np.hypot(its_error[top], its_error[end]) for end in (0, -1)
-    ]
+    scores = [(overfitting[top] - overfitting[i]) / np.hypot(its_error[top], its_error[i]) for i in (0, -1)]
+    time = size.hessians[top] * size.rate * size.updates
     findings = [
         Finding(
             "overfitting after fixed-T GD is smallest for very sharp and for very flat H (Figure 2)",
@@ -126,28 +123,22 @@ def _findings(
         ),
         Finding(
             "overfitting is largest for medium minima, H ~ 1/(ηT) (Section 3.4)",
-            f"ηTH = {size.hessians[top] * size.rate * size.updates:.2g} at the largest; agrees if between 1/3 and 3",
-            1 / 3 < size.hessians[top] * size.rate * size.updates < 3,
-            {"eta T H": size.hessians[top] * size.rate * size.updates},
+            f"ηTH = {time:.2g} at the largest; agrees if between 1/3 and 3",
+            1 / 3 < time < 3,
+            {"eta T H": time},
         ),
     ]
     for k, name in enumerate(OBSERVABLES):
-        for method in ("resummed, continuous time", "resummed, discrete time"):
-            found = chi_square(
-                float(np.sum(((predicted[method][k] - mean[k]) / error[k]) ** 2)), mean.shape[1]
-            )
-            paper = method == "resummed, continuous time"
-            findings.append(
-                Finding(
-                    f"{'Corollary 5' if paper else 'the formula with exact sums'} predicts the {name} for all H"
-                    + (" (Figure 2)" if paper else ""),
-                    str(found),
-                    found.agrees,
-                    {"chi2": found.chi2, "p_value": found.p_value},
-                    "paper" if paper else "control",
-                )
-            )
-        ours, tic = (abs(predicted[m][k, 0] - mean[k, 0]) for m in ("resummed, continuous time", "TIC"))
+        for method, who, figure, source in (
+            (CONTINUOUS, "Corollary 5", " (Figure 2)", "paper"),
+            (DISCRETE, "the formula with exact sums", "", "control"),
+        ):
+            total = float(np.sum(((predicted[method][k] - mean[k]) / error[k]) ** 2))
+            found = chi_square(total, mean.shape[1])
+            numbers = {"chi2": found.chi2, "p_value": found.p_value}
+            claim = f"{who} predicts the {name} for all H{figure}"
+            findings.append(Finding(claim, str(found), found.agrees, numbers, source))
+        ours, tic = (abs(predicted[m][k, 0] - mean[k, 0]) for m in (CONTINUOUS, "TIC"))
         findings.append(
             Finding(
                 f"near H = 0, Corollary 5's {name} improves on TIC's (Figure 2)",
@@ -159,12 +150,11 @@ def _findings(
     return findings
 
 
-LABELS = {"resummed, continuous time": "Corollary 5", "resummed, discrete time": "resummed, exact sums"}
 STYLES = {
-    "resummed, continuous time": ("tab:blue", "-", 2.5),
-    "resummed, discrete time": ("tab:green", "--", 1.5),
-    "un-resummed, order 2": ("tab:orange", ":", 1.8),
-    "TIC": ("tab:red", "-.", 1.5),
+    CONTINUOUS: ("Corollary 5", "tab:blue", "-", 2.5),
+    DISCRETE: ("resummed, exact sums", "tab:green", "--", 1.5),
+    "un-resummed, order 2": ("un-resummed, order 2", "tab:orange", ":", 1.8),
+    "TIC": ("TIC", "tab:red", "-.", 1.5),
 }
 
 
@@ -174,18 +164,12 @@ def _picture(
     figure, both = panels(11, 4.5, columns=2)
     hessians = np.array(size.hessians)
     for k, (axes, name) in enumerate(zip(both, OBSERVABLES, strict=True)):
-        for method, (color, style, width) in STYLES.items():
-            axes.plot(
-                hessians, predicted[method][k], style, color=color, lw=width, label=LABELS.get(method, method)
-            )
+        for method, (label, color, style, width) in STYLES.items():
+            axes.plot(hessians, predicted[method][k], style, color=color, lw=width, label=label)
         bars(axes, hessians, mean[k], error[k], "simulated GD (95%)")
         top = float(mean[k].max())
-        axes.set(
-            xscale="log",
-            xlabel="Hessian $H$",
-            ylabel=f"{name} (units of loss)",
-            ylim=(-0.05 * top, 1.5 * top),
-        )
+        axes.set(xscale="log", xlabel="Hessian $H$", ylim=(-0.05 * top, 1.5 * top))
+        axes.set_ylabel(f"{name} (units of loss)")
         axes.axvline(1 / (size.rate * size.updates), color="0.7", lw=0.8, zorder=0)
         axes.text(1 / (size.rate * size.updates), 1.42 * top, " $H=1/(ηT)$", color="0.4", fontsize=8)
         axes.set_title(f"MEAN ESTIMATION, GD with $T = {size.updates}$")

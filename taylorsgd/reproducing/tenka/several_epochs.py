@@ -14,7 +14,7 @@ from sympy import Rational
 import taylorsgd as ts
 from taylorsgd.datasets.fashion import fashion_mnist_folder
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
-from taylorsgd.reproducing.pictures import HALF, bars, panels
+from taylorsgd.reproducing.pictures import band, bars, panels
 from taylorsgd.reproducing.significance import LEAST_P, LEVEL, joint_z
 from taylorsgd.reproducing.tenka.classifiers import (
     CONVOLUTIONAL,
@@ -29,7 +29,7 @@ __all__ = ["EXPERIMENT", "EpochSize", "more_epochs", "printed"]
 
 ORDER_2, ORDER_3, PRINTED = 1, 2, 3
 """The rows of `Curve.predicted` here."""
-NAMES = {
+NAMES = {  # in the order of these rows
     ORDER_2: "order 2, the right form of Corollary 2",
     ORDER_3: "order 3, the right form of Corollary 2",
     PRINTED: "order 3, Corollary 2 as printed",
@@ -85,7 +85,15 @@ def _run(size: EpochSize, work: Work) -> Outcome:
     ]
     return Outcome(
         _picture(curves, size),
-        _rows(curves),
+        [
+            {
+                "epochs": curve.net.split()[0],
+                **curve.simulation(i),
+                **curve.predictions(i, tuple(NAMES.values())),
+            }
+            for curve in curves
+            for i in range(len(curve.eta))
+        ],
         _findings(curves),
         [
             f"{size.of_population(work.images)}; N = {POINTS}, batch size 1, no shuffling between epochs; E epochs "
@@ -156,28 +164,6 @@ def _findings(curves: Sequence[Curve]) -> list[Finding]:
     return findings
 
 
-def _rows(curves: Sequence[Curve]) -> list[dict[str, Any]]:
-    return [
-        {
-            "epochs": curve.net.split()[0],
-            "initialization": curve.seed + 1,
-            "eta": rate,
-            "simulated": curve.simulated[i],
-            "simulated error": curve.error[i],
-        }
-        | {
-            name: value
-            for which, label in NAMES.items()
-            for name, value in (
-                (label, curve.predicted[which - 1, i]),
-                (f"error of {label}", np.sqrt(curve.covariance[which - 1, i, i])),
-            )
-        }
-        for curve in curves
-        for i, rate in enumerate(curve.eta)
-    ]
-
-
 COLORS = {PRINTED: "tab:red", ORDER_2: "tab:green", ORDER_3: "tab:blue"}
 
 
@@ -189,11 +175,9 @@ def _picture(curves: Sequence[Curve], size: EpochSize) -> Figure:
     for axes, curve in zip(row[0], first, strict=True):
         times = np.concatenate([[0], curve.eta * POINTS])
         for which, label in NAMES.items():
-            values = np.concatenate([[0], scale * curve.predicted[which - 1]])
-            spread = np.sqrt(np.diagonal(curve.covariance[which - 1]))
-            half = np.concatenate([[0], HALF * scale * spread])
-            axes.plot(times, values, "--" if which == PRINTED else "-", color=COLORS[which], label=label)
-            axes.fill_between(times, values - half, values + half, color=COLORS[which], alpha=0.2, lw=0)
+            values, spread = curve.predicted[which - 1], np.sqrt(np.diagonal(curve.covariance[which - 1]))
+            style = "--" if which == PRINTED else "-"
+            band(axes, times, scale * values, scale * spread, label, COLORS[which], style)
         bars(axes, times[1:], scale * curve.simulated, scale * curve.error, "simulated (95%)")
         axes.axhline(0, color="0.7", lw=0.8, zorder=0)
         axes.set(xlabel="$ηT$", title=f"{curve.net} less one")

@@ -1,4 +1,4 @@
-"""Single maps into a spacetime: their conditions against the counts, orders against Proposition 2, links, pages."""
+"""Single maps into a spacetime: their conditions against the counts, orders against Proposition 2, links."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from itertools import product
 import pytest
 
 import taylorsgd as ts
-from taylorsgd.display.canvas import Box, Dot, Label, Stroke
-from taylorsgd.reproducing.embedding import (
+from taylorsgd.reproducing.tenka.single_embeddings import (
     broken_conditions,
     drawn_in_time,
     placed,
@@ -16,7 +15,6 @@ from taylorsgd.reproducing.embedding import (
     with_links,
     without_links,
 )
-from taylorsgd.reproducing.pages import Page
 
 SMALL = [diagram for order in range(4) for diagram in ts.diagrams_of_order(order)]
 
@@ -77,23 +75,3 @@ def test_links_come_and_go() -> None:
         with pytest.raises(ValueError, match=r"links\[1\]=.* must rise between 0 and 5"):
             with_links(fork, cells, 5, {1: times})
     assert placed(fork, cells).edges == ((1, 0), (2, 0))
-
-
-def test_a_page_holds_what_is_put_on_it() -> None:
-    page = Page(inches=0.5)
-    curve = ((0.0, 0.0), (1.0, 1.0), (2.0, 1.0), (3.0, 0.0))
-    shapes = [
-        Box((0.0, 0.0), (2.0, 1.0), "blue"),
-        Stroke(curve, 0.1, dash=(0.2, 0.4), arrow=True),
-        Dot((1.0, 1.0), 0.25, "white", outline=0.1),
-        Label((0.0, 2.0), "n", 0.6, italic=True),
-    ]
-    left, top, right, bottom = page.draw(shapes, at=(10.0, 20.0))
-    assert 9.5 < left < 10 and 19.9 < top < 20 and right > 13 and bottom > 22
-    (axes,) = page.figure(margin=1.0).axes
-    box, stroke, dot = axes.patches
-    assert box.get_extents().width > 0 and dot.get_linewidth() == pytest.approx(0.1 * 0.5 * 72)
-    assert stroke.get_linestyle() == (0, (2.0, 4.0)), "in line widths"
-    (text,) = axes.texts
-    assert text.get_text() == "n" and text.get_position() == (10.0, 22.0)
-    assert axes.get_ylim()[0] > axes.get_ylim()[1], "y grows downwards"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from taylorsgd.reproducing.sgd_l2_tuning import TuningSize, tuned
+from taylorsgd.reproducing.tenka.penalty_tuning import TuningSize, tuned
 
 SIZE = TuningSize(rounds=30)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from taylorsgd.landscapes import explicitly_regularized, implicitly_regularized
-from taylorsgd.reproducing.igr_two_parameters import X, Y, descend, flow, slopes
+from taylorsgd.reproducing.barrett_dherin.two_parameter_model import X, Y, descend, flow, slopes
 
 
 def loss(theta: jax.Array) -> jax.Array:

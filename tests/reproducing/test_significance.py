@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from taylorsgd.reproducing.trends import order_of_convergence, trend
+from taylorsgd.reproducing.significance import LEAST_P, chi_square, joint_z, order_of_convergence, trend
 
 
 @pytest.mark.parametrize("levels", [30, 4])
@@ -85,3 +85,12 @@ def test_orders_of_convergence() -> None:
     steps = np.geomspace(1e-3, 1e-2, 5)
     assert order_of_convergence(steps, 7 * steps**3) == pytest.approx(3)
     assert order_of_convergence(steps, steps**2 * (1 + steps)) == pytest.approx(2, abs=0.01)
+
+
+def test_chi_square_and_joint_z_are_scipys() -> None:
+    found = chi_square(17.3, 6)
+    assert found.p_value == pytest.approx(1 - scipy.stats.chi2.cdf(17.3, 6)) and found.agrees
+    assert not chi_square(scipy.stats.chi2.isf(0.9 * LEAST_P, 6), 6).agrees
+    mean, error = np.array([0.2, 0.5, -0.1]), np.array([0.1, 0.4, 0.2])
+    combined = scipy.stats.combine_pvalues(scipy.stats.norm.sf(mean / error), method="stouffer")
+    assert joint_z(mean, error) == pytest.approx((combined.statistic, combined.pvalue))
