@@ -19,11 +19,12 @@ from taylorsgd.reproducing.barrett_dherin.training import (
     seconds_per_epoch,
     stacked,
     train_once,
+    trend_among,
 )
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.labelled_images import Images
 from taylorsgd.reproducing.pictures import panels, shades
-from taylorsgd.reproducing.significance import LEVEL, trend
+from taylorsgd.reproducing.significance import LEVEL
 
 __all__ = ["EXPERIMENT", "ResidualSize"]
 
@@ -56,33 +57,26 @@ class ResidualSize(TrainingSize):
     only_cifar10: bool = False
 
 
-@dataclass(frozen=True)
-class One:
-    """One trained network."""
+Run = tuple[float, float, int]
+"""The learning rate, μ and the seed of a network."""
 
-    rate: float
-    mu: float
-    seed: int
-    training: Training
 
-    def row(self) -> dict[str, Any]:
-        """What it was at maximum test accuracy, and at the end."""
-        run = self.training
-        return {
-            "rate": self.rate,
-            "mu": self.mu,
-            "seed": self.seed,
-            "m": run.parameters,
-            "R_IG": run.at_best(run.regularizer)[0],
-            "E": run.at_best(run.loss)[0],
-            "test accuracy": run.at_best(run.test_accuracy)[0],
-            "train accuracy": run.at_best(run.train_accuracy)[0],
-            "|theta|^2": run.at_best(run.squared_norm)[0],
-            "steps at best": run.steps[run.best[0]],
-            "R_IG at end": run.regularizer[0, -1],
-            "E at end": run.loss[0, -1],
-            "test accuracy at end": run.test_accuracy[0, -1],
-        }
+def _row(run: Run, training: Training) -> dict[str, Any]:
+    """What a network was at maximum test accuracy, and at the end."""
+    records = {
+        "R_IG": training.regularizer,
+        "E": training.loss,
+        "test accuracy": training.test_accuracy,
+        "train accuracy": training.train_accuracy,
+        "|theta|^2": training.squared_norm,
+    }
+    return {
+        **dict(zip(("rate", "mu", "seed"), run, strict=True)),
+        "m": training.parameters,
+        **{name: training.at_best(record)[0] for name, record in records.items()},
+        "steps at best": training.steps[training.best[0]],
+        **{f"{name} at end": records[name][0, -1] for name in ("R_IG", "E", "test accuracy")},
+    }
 
 
 def _network(size: ResidualSize, images: Images, seed: int) -> Any:
@@ -96,10 +90,8 @@ def _run(size: ResidualSize, work: Work) -> Outcome:
             "by --data, or leave out --full"
         )
     images = size.prepared(work)
-    runs = [
-        *((rate, 0.0, seed) for rate in size.rates for seed in range(size.seeds)),
-        *((size.rate, mu, seed) for mu in size.mus for seed in range(size.seeds)),
-    ]
+    rates = [*((rate, 0.0) for rate in size.rates), *((size.rate, mu) for mu in size.mus)]
+    runs = [(*both, seed) for both in rates for seed in range(size.seeds)]
     if size.only_cifar10:
         plain, regularized = (
             seconds_per_epoch(residual_net, _network(size, images, 0), images, size.batch, explicit)
@@ -113,15 +105,14 @@ def _run(size: ResidualSize, work: Work) -> Outcome:
             f"regularization: {len(runs)} networks of {size.epochs} epochs will take about {hours:.3g} hours"
             + ("; this is meant for a GPU" if device.platform == "cpu" else "")
         )
-    trained = []
+    trained: dict[Run, Training] = {}
     for number, (rate, mu, seed) in enumerate(runs, start=1):
         if size.only_cifar10 or seed == 0:
             work.say(f"Network {number} of {len(runs)}: learning rate {rate:g}, μ = {mu:g}")
         plan = (images, [rate], [seed], size.epochs, size.batch, size.every)
         start = _network(size, images, seed)
-        training = train_once(work, f"network {number}", residual_net, start, *plan, mu=[mu])
-        trained.append(One(rate, mu, seed, training))
-    rows = [one.row() for one in trained]
+        trained[rate, mu, seed] = train_once(work, f"network {number}", residual_net, start, *plan, mu=[mu])
+    rows = [_row(run, training) for run, training in trained.items()]
     notes = [
         str(images),
         f"a residual network of {rows[0]['m']} parameters: stages of {size.blocks} blocks with "
@@ -142,31 +133,15 @@ def _findings(size: ResidualSize, rows: Sequence[dict[str, Any]]) -> list[Findin
     finite = [row for row in rows if np.isfinite(row["R_IG"])]
     plain = [row for row in finite if row["mu"] == 0]
     compared = [row for row in finite if row["rate"] == size.rate]
-    R, accuracy = "R_IG", "test accuracy"
-
-    def column(chosen: Sequence[dict[str, Any]], name: str) -> list[Any]:
-        return [row[name] for row in chosen]
-
-    seeds = column(plain, "seed")
+    R, accuracy, without = "R_IG", "test accuracy", "without explicit regularization,"
+    falls = f"{without} R_IG falls with the learning rate (Figures A.6b, A.7)"
+    rises = f"{without} test accuracy rises with the learning rate (Figures A.6a, A.7)"
     return [
         *_gains(size, rows),
-        Finding.of_trend(
-            "without explicit regularization, R_IG falls with the learning rate (Figures A.6b, A.7)",
-            trend(column(plain, "rate"), column(plain, R), -1, seeds),
-        ),
-        Finding.of_trend(
-            "without explicit regularization, test accuracy rises with the learning rate (Figures A.6a, A.7)",
-            trend(column(plain, "rate"), column(plain, accuracy), 1, seeds),
-        ),
-        Finding.of_trend(
-            "test accuracy falls with R_IG (Figure A.7)",
-            trend(column(plain, R), column(plain, accuracy), -1, seeds),
-        ),
-        Finding.of_trend(
-            "R_IG falls with μ",
-            trend(column(compared, "mu"), column(compared, R), -1, column(compared, "seed")),
-            "control",
-        ),
+        trend_among(plain, falls, "rate", R, -1),
+        trend_among(plain, rises, "rate", accuracy, 1),
+        trend_among(plain, "test accuracy falls with R_IG (Figure A.7)", R, accuracy, -1),
+        trend_among(compared, "R_IG falls with μ", "mu", R, -1, source="control"),
     ]
 
 
@@ -179,9 +154,8 @@ def _gains(size: ResidualSize, rows: Sequence[dict[str, Any]]) -> list[Finding]:
     }
     mu = max(gains, key=lambda mu: gains[mu].mean())
     gain = float(gains[mu].mean())
-    single = float(
-        gain <= 0
-    )  # gains without a spread, as of one network, have no t; their sign is all there is
+    # gains without a spread, as of one network, have no t; their sign is all there is
+    single = float(gain <= 0)
     if gains[mu].std() > 0:
         test: Any = ttest_1samp(gains[mu], 0.0, alternative="greater")
         single = float(test.pvalue)
@@ -203,15 +177,11 @@ def _gains(size: ResidualSize, rows: Sequence[dict[str, Any]]) -> list[Finding]:
     ]
 
 
-def _picture(size: ResidualSize, trained: Sequence[One], rows: Sequence[dict[str, Any]]) -> Figure:
+def _picture(size: ResidualSize, trained: Mapping[Run, Training], rows: Sequence[dict[str, Any]]) -> Figure:
     figure, (above, below) = panels(12, 7.5, 2, 3)
-    with_penalty = {
-        mu: [one.training for one in trained if one.mu == mu and one.rate == size.rate]
-        for mu in (0.0, *size.mus)
-    }
-    without = {
-        rate: [one.training for one in trained if one.rate == rate and one.mu == 0] for rate in size.rates
-    }
+    seeds = range(size.seeds)
+    with_penalty = {mu: [trained[size.rate, mu, seed] for seed in seeds] for mu in (0.0, *size.mus)}
+    without = {rate: [trained[rate, 0.0, seed] for seed in seeds] for rate in size.rates}
     explicit, implicit = shades((0.0, *size.mus), "plasma", 0.85), shades(size.rates)
     _draw_curves(above[:2], with_penalty, explicit, "μ", f"explicit regularization, $h = {size.rate:g}$")
     _draw_curves(below[:2], without, implicit, "h", "learning rates, $μ = 0$")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from taylorsgd.reproducing.barrett_dherin.training import Perceptrons, PerceptronSize, train_perceptrons
+from taylorsgd.reproducing.barrett_dherin.training import (
+    Perceptrons,
+    PerceptronSize,
+    Row,
+    train_perceptrons,
+    trend_among,
+)
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.labelled_images import DIGITS
 from taylorsgd.reproducing.pictures import panels, shades
-from taylorsgd.reproducing.significance import trend
 
 __all__ = ["EXPERIMENT", "RateWidthSize"]
 
@@ -44,10 +47,6 @@ class RateWidthSize(PerceptronSize):
         updates = self.full_batch_epochs
         rates = self.full_batch_rates
         return replace(self, rates=rates, epochs=updates, batch=self.points, every=updates // 50 or 1)
-
-
-Row = dict[str, Any]
-Read = Callable[[Row], float]
 
 
 def _rows(groups: Sequence[Perceptrons], descent: str) -> list[Row]:
@@ -80,44 +79,34 @@ def _rows(groups: Sequence[Perceptrons], descent: str) -> list[Row]:
 
 
 def _findings(rows: Sequence[Row], control: Sequence[Row]) -> list[Finding]:
-    """Trends of a column, or of a function of a row, among the rows of networks that fit and share some columns."""
+    fitted, full = ([row for row in each if row["fitted"]] for each in (rows, control))
 
-    def ratio(moment: str) -> Read:
+    def ratio(moment: str) -> Callable[[Row], float]:
         return lambda row: row[f"R_IG{moment}"] / row[f"E{moment}"]
 
-    by_seed, by_width, by_rate = ("seed",), ("width", "seed"), ("rate", "seed")
-    R, accuracy, slope = map(itemgetter, ("R_IG", "test accuracy", "squared slope"))
-    late = ratio(" at fixed physical time")
-    claims: list[tuple[str, str, Read, int, tuple[str, ...]]] = [
-        ("R_IG falls with λ = hm/4 (Figure 2a)", "lambda", R, -1, by_seed),
-        ("R_IG falls with h, width by width (Figure A.5)", "rate", R, -1, by_width),
-        ("R_IG falls with m, rate by rate (Figure A.5)", "m", R, -1, by_rate),
-        ("test accuracy rises with λ (Figure 2b)", "lambda", accuracy, 1, by_seed),
-        ("test accuracy rises with h, width by width (Figure A.5)", "rate", accuracy, 1, by_width),
-        ("test accuracy rises with m, rate by rate (Figure A.5)", "m", accuracy, 1, by_rate),
-        ("test accuracy falls with R_IG (Figure A.5)", "R_IG", accuracy, -1, by_seed),
-        ("R_IG/E falls with h after equal steps (Figures A.2, A.3)", "rate", ratio(" at end"), -1, by_width),
-        (
-            "R_IG/E falls with h after equal physical time, that of the slowest (Figure A.4)",
-            "rate",
-            late,
-            -1,
-            by_width,
+    by_width, by_rate = ("width", "seed"), ("rate", "seed")
+    R, accuracy = "R_IG", "test accuracy"
+    later = "R_IG/E falls with h after equal physical time, that of the slowest (Figure A.4)"
+    slope = "|∇E|² = m R_IG falls with m, rate by rate: not only by the 1/m in R_IG"
+    equal = "R_IG/E falls with h after equal steps (Figures A.2, A.3)"
+    rises = "test accuracy rises with h, width by width (Figure A.5)"
+    always = "R_IG/E falls with h as well, width by width"
+    return [
+        trend_among(fitted, "R_IG falls with λ = hm/4 (Figure 2a)", "lambda", R, -1),
+        trend_among(fitted, "R_IG falls with h, width by width (Figure A.5)", "rate", R, -1, by_width),
+        trend_among(fitted, "R_IG falls with m, rate by rate (Figure A.5)", "m", R, -1, by_rate),
+        trend_among(fitted, "test accuracy rises with λ (Figure 2b)", "lambda", accuracy, 1),
+        trend_among(fitted, rises, "rate", accuracy, 1, by_width),
+        trend_among(
+            fitted, "test accuracy rises with m, rate by rate (Figure A.5)", "m", accuracy, 1, by_rate
         ),
-        ("R_IG falls with h in full-batch descent (Figure A.5)", "rate", R, -1, by_seed),
-        ("R_IG/E falls with h as well, width by width", "rate", ratio(""), -1, by_width),
-        ("|∇E|² = m R_IG falls with m, rate by rate: not only by the 1/m in R_IG", "m", slope, -1, by_rate),
+        trend_among(fitted, "test accuracy falls with R_IG (Figure A.5)", R, accuracy, -1),
+        trend_among(fitted, equal, "rate", ratio(" at end"), -1, by_width),
+        trend_among(fitted, later, "rate", ratio(" at fixed physical time"), -1, by_width),
+        trend_among(full, "R_IG falls with h in full-batch descent (Figure A.5)", "rate", R, -1),
+        trend_among(fitted, always, "rate", ratio(""), -1, by_width, "control"),
+        trend_among(fitted, slope, "m", "squared slope", -1, by_rate, "control"),
     ]
-    found = []
-    for claim, x, y, expected, within in claims:
-        fitted = [row for row in (control if "full-batch" in claim else rows) if row["fitted"]]
-        points = [(row[x], y(row), tuple(row[name] for name in within)) for row in fitted]
-        # A network that diverged after its best has no ratio at the end.
-        finite = [point for point in points if np.isfinite(point[:2]).all()]
-        xs, ys, groups = zip(*finite, strict=True) if finite else ((), (), ())
-        source = "paper" if "Figure" in claim else "control"
-        found.append(Finding.of_trend(claim, trend(xs, ys, expected, groups), source))
-    return found
 
 
 def _run(size: RateWidthSize, work: Work) -> Outcome:

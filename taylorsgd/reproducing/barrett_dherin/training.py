@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from operator import itemgetter
 from time import perf_counter
 from typing import Any
 
@@ -20,12 +21,14 @@ from taylorsgd.reproducing.barrett_dherin.architectures import (
     new_perceptron,
     perceptron,
 )
-from taylorsgd.reproducing.experiment import Work
+from taylorsgd.reproducing.experiment import Finding, Work
 from taylorsgd.reproducing.labelled_images import Images
+from taylorsgd.reproducing.significance import trend
 
 __all__ = [
     "PerceptronSize",
     "Perceptrons",
+    "Row",
     "Training",
     "TrainingSize",
     "seconds_per_epoch",
@@ -33,9 +36,12 @@ __all__ = [
     "train",
     "train_once",
     "train_perceptrons",
+    "trend_among",
 ]
 
 Network = Callable[[Any, jax.Array], jax.Array]
+Row = dict[str, Any]
+"""What a table says of one network."""
 EVALUATED_AT_ONCE = 1000
 """The most images whose gradient is taken at once."""
 
@@ -254,6 +260,24 @@ def train_perceptrons(
     plan = (rates, orders, size.epochs, size.batch, size.every)
     training = train_once(work, name, perceptron, theta, images, *plan, only_fitted=True)
     return Perceptrons(width, rates, seeds, training)
+
+
+def trend_among(
+    rows: Sequence[Row],
+    claim: str,
+    x: str,
+    y: str | Callable[[Row], float],
+    expected: int,
+    within: Sequence[str] = ("seed",),
+    source: str = "paper",
+) -> Finding:
+    """A trend of a column, or of a function of a row, with another column, among rows that share some."""
+    read = itemgetter(y) if isinstance(y, str) else y
+    points = [(row[x], read(row), tuple(row[name] for name in within)) for row in rows]
+    # A network that diverged after its best has no ratio at the end.
+    finite = [point for point in points if np.isfinite(point[:2]).all()]
+    xs, ys, groups = zip(*finite, strict=True) if finite else ((), (), ())
+    return Finding.of_trend(claim, trend(xs, ys, expected, groups), source)
 
 
 def seconds_per_epoch(network: Network, theta: Any, images: Images, batch: int, regularized: bool) -> float:
