@@ -10,8 +10,8 @@ import numpy as np
 from taylorsgd.reproducing.experiment import Finding
 from taylorsgd.reproducing.labelled_images import Images
 from taylorsgd.reproducing.significance import LEAST_P
-from taylorsgd.reproducing.tenka.classifiers import CONVOLUTIONAL, LOGISTIC, POINTS
 from taylorsgd.reproducing.tenka.curves import Curve, CurveSize, breaking_point, joint_agreement
+from taylorsgd.reproducing.tenka.image_classifiers import CONVOLUTIONAL, LOGISTIC, POINTS
 
 __all__ = ["notes", "of_large_times", "of_resumming", "of_small_times"]
 

@@ -19,7 +19,7 @@ import numpy as np
 import taylorsgd as ts
 from taylorsgd.reproducing.experiment import Work
 from taylorsgd.reproducing.significance import ChiSquare, chi_square
-from taylorsgd.reproducing.tenka.classifiers import (
+from taylorsgd.reproducing.tenka.image_classifiers import (
     CONVOLUTIONAL,
     LOGISTIC,
     POINTS,

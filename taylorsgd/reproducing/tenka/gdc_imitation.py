@@ -16,7 +16,7 @@ from taylorsgd.datasets.fashion import fashion_mnist_folder
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.pictures import HALF, panels
 from taylorsgd.reproducing.significance import LEVEL
-from taylorsgd.reproducing.tenka.classifiers import (
+from taylorsgd.reproducing.tenka.image_classifiers import (
     CONVOLUTIONAL,
     DATA,
     LOGISTIC,

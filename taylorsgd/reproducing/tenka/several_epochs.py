@@ -16,14 +16,14 @@ from taylorsgd.datasets.fashion import fashion_mnist_folder
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.pictures import band, bars, panels
 from taylorsgd.reproducing.significance import LEAST_P, LEVEL, joint_z
-from taylorsgd.reproducing.tenka.classifiers import (
+from taylorsgd.reproducing.tenka.curves import Curve, joint_agreement
+from taylorsgd.reproducing.tenka.image_classifiers import (
     CONVOLUTIONAL,
     DATA,
     POINTS,
     ClassifierSize,
     on_classifiers,
 )
-from taylorsgd.reproducing.tenka.curves import Curve, joint_agreement
 
 __all__ = ["EXPERIMENT", "EpochSize", "more_epochs", "printed"]
 

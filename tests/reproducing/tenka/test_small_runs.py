@@ -16,8 +16,8 @@ from sympy import Rational, symbols
 import taylorsgd as ts
 from taylorsgd.reproducing import Outcome, load_experiment
 from taylorsgd.reproducing.labelled_images import load_images
-from taylorsgd.reproducing.tenka import EXPERIMENTS, classifiers
-from taylorsgd.reproducing.tenka.classifiers import CONVOLUTIONAL, LOGISTIC, population
+from taylorsgd.reproducing.tenka import EXPERIMENTS, image_classifiers
+from taylorsgd.reproducing.tenka.image_classifiers import CONVOLUTIONAL, LOGISTIC, population
 from taylorsgd.reproducing.tenka.sde_difference import differences
 from taylorsgd.reproducing.tenka.several_epochs import more_epochs, printed
 from taylorsgd.symbols import eta
@@ -75,7 +75,7 @@ def small_nets(monkeypatch: pytest.MonkeyPatch) -> None:
             theta = {"in": jax.random.normal(inward, (1, 2)), "out": jax.random.normal(outward, (2, 3))}
             yield net, seed, place, theta
 
-    monkeypatch.setattr(classifiers, "classifiers", small)
+    monkeypatch.setattr(image_classifiers, "classifiers", small)
 
 
 def test_every_experiment_is_run_here_or_among_the_errata() -> None:
@@ -97,7 +97,7 @@ def test_an_experiment_leaves_its_files_and_its_verdict(
 
 def test_the_papers_nets_on_both_kinds_of_images(cifar10: Path, fashion: Path) -> None:
     size = replace(load_experiment("sgd-test-loss").sizes["quick"], **{**CURVE, "images": 130})
-    nets = list(classifiers.classifiers(load_images(cifar10), size))
+    nets = list(image_classifiers.classifiers(load_images(cifar10), size))
     assert [(net, seed) for net, seed, *_ in nets] == [(CONVOLUTIONAL, 0), (CONVOLUTIONAL, 1), (LOGISTIC, 0)]
     assert all(place.size == 120 for *_, place, _ in nets)  # all that there are
     assert nets[0][3]["convolution 1"].shape == (5, 5, 3, 10) and nets[2][3]["dense"].shape == (
