@@ -76,7 +76,8 @@ def echo(monkeypatch: pytest.MonkeyPatch, fashion: Path) -> Callable[..., list[A
             work.keep("a part", dict)
             return Outcome(Figure(), [{"x": 1}], [Finding("it is run", "it was", True, {})])
 
-        experiment = replace(load_experiment("sgd-test-loss"), run=look, usual=lambda: fashion, **changes)
+        changes = {"run": look, "usual": lambda: fashion} | changes
+        experiment = replace(load_experiment("sgd-test-loss"), **changes)
         monkeypatch.setattr(registry, "load_experiment", lambda name: experiment)
         outcome = run_experiment("sgd-test-loss", output=output, say=given.append)
         assert outcome.agrees and not (output / "sgd-test-loss.parts").exists()
