@@ -10,7 +10,8 @@ the level 0.01, one-sided (`trend`); one of the form "the error is O(h^p)" by th
 
 `run_all` runs them all, and `write_report` makes one page of their verdicts, REPRODUCTION.md.
 
-Each file `igr_….py` or `sgd_….py` of this room is one experiment, found by its name: it defines EXPERIMENT.
+Each paper has a folder: its `__init__` holds the paper's TITLE, and in EXPERIMENTS where there is an `Experiment` of
+which name. What stands beside the folders serves both.
 """
 
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from taylorsgd._lazy import loader
 
 if TYPE_CHECKING:
-    from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome
+    from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
     from taylorsgd.reproducing.registry import experiment_names, load_experiment, run_experiment
     from taylorsgd.reproducing.report import run_all, write_report
 
@@ -26,6 +27,7 @@ __all__ = [
     "Experiment",
     "Finding",
     "Outcome",
+    "Work",
     "experiment_names",
     "load_experiment",
     "run_all",
@@ -33,16 +35,11 @@ __all__ = [
     "write_report",
 ]
 
+_WHERE = {
+    "experiment": ("Experiment", "Finding", "Outcome", "Work"),
+    "registry": ("experiment_names", "load_experiment", "run_experiment"),
+    "report": ("run_all", "write_report"),
+}
 __getattr__ = loader(
-    __name__,
-    {
-        "Experiment": "taylorsgd.reproducing.experiment",
-        "Finding": "taylorsgd.reproducing.experiment",
-        "Outcome": "taylorsgd.reproducing.experiment",
-        "experiment_names": "taylorsgd.reproducing.registry",
-        "load_experiment": "taylorsgd.reproducing.registry",
-        "run_all": "taylorsgd.reproducing.report",
-        "run_experiment": "taylorsgd.reproducing.registry",
-        "write_report": "taylorsgd.reproducing.report",
-    },
+    __name__, {name: f"{__name__}.{file}" for file, names in _WHERE.items() for name in names}
 )

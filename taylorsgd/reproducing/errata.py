@@ -14,6 +14,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from taylorsgd.reproducing.experiment import Finding, Outcome
+from taylorsgd.reproducing.pictures import panels
 
 __all__ = ["Erratum", "errata_outcome"]
 
@@ -97,15 +98,13 @@ REACH = 3.0
 
 def _picture(errata: Sequence[Erratum]) -> Figure:
     """The printed and the derived number of each erratum, over the judge's."""
-    figure = Figure(figsize=(11, 0.42 * len(errata) + 1.6), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = panels(11, 0.42 * len(errata) + 1.6)
     axes.axvline(1, color="0.75", lw=6, zorder=0)
     for row, erratum in enumerate(errata):
-        for number, style in (
-            (erratum.derived, ("o", "tab:green", 9)),
-            (erratum.printed, ("X", "tab:red", 7)),
+        for number, marker, color, size in (
+            (erratum.derived, "o", "tab:green", 9),
+            (erratum.printed, "X", "tab:red", 7),
         ):
-            marker, color, size = style
             ratio = float(number) / float(erratum.direct) if erratum.direct else 1 + float(number)
             shown = max(-REACH, min(REACH, ratio))
             axes.plot(shown, row, marker, color=color, ms=size, mec="white")

@@ -1,4 +1,4 @@
-"""What an experiment is, what it finds, and the files that it leaves."""
+"""What an experiment is, what its run is given, what it finds, and the files that it leaves."""
 
 from __future__ import annotations
 
@@ -10,16 +10,31 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from taylorsgd.reproducing.trends import Trend
+from taylorsgd.reproducing.resuming import Finished
+from taylorsgd.reproducing.significance import Trend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-__all__ = ["Experiment", "Finding", "Outcome", "write_files"]
+__all__ = ["Experiment", "Finding", "Outcome", "Work", "write_files"]
 
 Say = Callable[[str], None]
 """Tells the user how far an experiment has come."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run is given besides its settings.
+
+    Attributes:
+        say: tells the user how far it has come.
+        keep: keeps finished parts of a long run, so that it can be interrupted and goes on with the others.
+        images: `Images`, for an experiment that names `data`; None for others.
+    """
+
+    say: Say
+    keep: Finished
+    images: Any = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +102,9 @@ class Experiment:
         judged: the criterion, fixed before anything is run.
         sizes: by name, "quick" and "full": the settings, a frozen dataclass of the experiment's own.
         lasts: by the same names, about how long each takes.
-        run: a function of settings, images (None unless `data` is set) and `Say` that returns an `Outcome`; of
-            `Parts` too if `resumes` is set.
+        run: a function of settings and `Work` that returns an `Outcome`.
         data: for an experiment on images, which ones it takes; None if it needs none.
         usual: finds the folder of images that is taken if the user names none; None for scikit-learn's digits.
-        resumes: whether an interrupted run goes on with the parts that it has finished.
     """
 
     title: str
@@ -103,7 +116,16 @@ class Experiment:
     run: Callable[..., Outcome]
     data: str | None = field(default=None)
     usual: Callable[[], Path] | None = None
-    resumes: bool = False
+
+    def settings(self, size: str) -> Any:
+        """The settings of a size.
+
+        Raises:
+            ValueError: if there is no such size.
+        """
+        if size not in self.sizes:
+            raise ValueError(f"size={size!r} must be one of {', '.join(self.sizes)}")
+        return self.sizes[size]
 
     def describe(self, name: str) -> str:
         """Some lines that say what the experiment is about."""

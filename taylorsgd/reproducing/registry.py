@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import pkgutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import taylorsgd.reproducing as room
-from taylorsgd.reproducing.experiment import Experiment, Outcome, Say, write_files
-from taylorsgd.reproducing.parts import Parts
+import taylorsgd.reproducing.barrett_dherin as barrett_dherin
+import taylorsgd.reproducing.tenka as tenka
+from taylorsgd.reproducing.experiment import Experiment, Outcome, Say, Work, write_files
+from taylorsgd.reproducing.resuming import Finished
 
-__all__ = ["experiment_names", "load_experiment", "run_experiment"]
+__all__ = ["PAPERS", "experiment_names", "load_experiment", "run_experiment"]
 
-PAPERS = {"igr": "Implicit Gradient Regularization", "sgd": "SGD at Small Learning Rates"}
-"""The papers by the first word of their experiments' names."""
+PAPERS = (tenka, barrett_dherin)
+"""The papers' folders, each with its TITLE and its EXPERIMENTS."""
 
 
 def experiment_names() -> tuple[str, ...]:
-    """The names of all experiments: the files of this room that begin with a paper's word.
+    """The names of all experiments.
 
     Example:
         >>> "igr-two-parameters" in experiment_names()
         True
     """
-    found = (module.name for module in pkgutil.iter_modules(room.__path__))
-    return tuple(sorted(name.replace("_", "-") for name in found if name.partition("_")[0] in PAPERS))
+    return tuple(sorted(name for paper in PAPERS for name in paper.EXPERIMENTS))
 
 
 def load_experiment(name: str) -> Experiment:
@@ -34,9 +33,11 @@ def load_experiment(name: str) -> Experiment:
     Raises:
         ValueError: if there is none.
     """
-    if name not in experiment_names():
-        raise ValueError(f"name={name!r} is no experiment; there are {', '.join(experiment_names())}")
-    return import_module(f"{room.__name__}.{name.replace('-', '_')}").EXPERIMENT
+    for paper in PAPERS:
+        if name in paper.EXPERIMENTS:
+            module, _, constant = paper.EXPERIMENTS[name].partition(":")
+            return getattr(import_module(f"{paper.__name__}.{module}"), constant or "EXPERIMENT")
+    raise ValueError(f"name={name!r} is no experiment; there are {', '.join(experiment_names())}")
 
 
 def run_experiment(
@@ -65,13 +66,10 @@ def run_experiment(
         OSError: if the data are missing, or files can't be written.
     """
     experiment = load_experiment(name)
-    if size not in experiment.sizes:
-        raise ValueError(f"size={size!r} must be one of {', '.join(experiment.sizes)}")
-    if settings is None:
-        settings = experiment.sizes[size]
+    settings = experiment.settings(size) if settings is None else settings
     images = None
     if experiment.data is not None:
-        from taylorsgd.reproducing.images import load_images
+        from taylorsgd.reproducing.labelled_images import load_images
 
         images = load_images(experiment.usual() if data is None and experiment.usual else data)
     elif data is not None:
@@ -80,11 +78,11 @@ def run_experiment(
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{name}.json").touch()  # complain before the work rather than after it
     say(experiment.describe(name))
-    parts = Parts(output / f"{name}.parts", f"{settings!r}\n{images and images.digest}")
-    outcome = experiment.run(settings, images, say, *([parts] if experiment.resumes else []))
+    finished = Finished(output / f"{name}.parts", f"{settings!r}\n{images and images.digest}")
+    outcome = experiment.run(settings, Work(say, finished, images))
     for line in (*map(str, outcome.findings), *(f"Note: {note}" for note in outcome.notes)):
         say(line)
     for path in write_files(name, experiment, settings, outcome, output):
         say(f"Written: {path}")
-    parts.clear()
+    finished.clear()
     return outcome

@@ -50,8 +50,7 @@ def run_all(
     output.mkdir(parents=True, exist_ok=True)
     for name in experiment_names():
         experiment = load_experiment(name)
-        if size not in experiment.sizes:
-            raise ValueError(f"size={size!r} must be one of {', '.join(experiment.sizes)}")
+        experiment.settings(size)  # complain of a wrong one before anything runs
         content = _verdict(name, output)
         if content is not None and _size(experiment, content) == size:
             say(f"{name}: its verdict is in {output} already")
@@ -103,17 +102,19 @@ def write_report(folder: Path | str) -> Path:
     ]
     if missing:
         lines += [f"Not run here: {', '.join(f'`{name}`' for name in missing)}.", ""]
-    for word, paper in sorted(PAPERS.items(), reverse=True):
-        of_paper = [name for name in verdicts if name.partition("-")[0] == word and not _is_errata(name)]
+    errata = []
+    for paper in PAPERS:
+        mine = [name for name in verdicts if name in paper.EXPERIMENTS]
+        errata += [(name, paper.TITLE) for name in mine if _is_errata(name)]
+        of_paper = [name for name in mine if not _is_errata(name)]
         if of_paper:
-            lines += [f"## *{paper}*", ""]
+            lines += [f"## *{paper.TITLE}*", ""]
         for name in of_paper:
             lines += _section(name, verdicts[name])
-    errata = [name for name in verdicts if _is_errata(name)]
     if errata:
         lines += ["## Errata", ""]
-    for name in sorted(errata, reverse=True):
-        lines += _errata(name, verdicts[name], folder)
+    for name, title in errata:
+        lines += _errata(name, title, verdicts[name], folder)
     page = folder / PAGE
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return page
@@ -174,42 +175,35 @@ def _section(name: str, content: dict[str, Any]) -> list[str]:
         f"{_command(name, content)}. Judged by {content['judged by']}.",
         "",
         *_table(("figure", "claim", "found", "agrees"), rows),
-        "",
-        *(f"- {note}" for note in content["notes"]),
-        *([""] if content["notes"] else []),
+        *_notes(content),
     ]
 
 
-def _errata(name: str, content: dict[str, Any], folder: Path) -> list[str]:
+def _errata(name: str, title: str, content: dict[str, Any], folder: Path) -> list[str]:
     """The mistakes of a paper: what is printed, what is right, and the numbers that show it."""
     with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
-    wanted = (
-        "where",
-        "printed",
-        "right",
-        "value as printed",
-        "value as derived",
-        "value by the judge",
-        "judge",
-    )
+    values = ("value as printed", "value as derived", "value by the judge")
+    wanted = ("where", "printed", "right", *values, "judge")
     rows = [
         (
-            *(row[column] if not column.startswith("value") else _number(row[column]) for column in wanted),
+            *(_number(row[column]) if column in values else row[column] for column in wanted),
             _mark(row["the printed one is right"] == "True"),
         )
         for row in table
     ]
     return [
-        f"### *{PAPERS[name.partition('-')[0]]}*",
+        f"### *{title}*",
         "",
         f"Each is shown by {_command(name, content)}.",
         "",
         *_table((*wanted, "printed is right"), rows),
-        "",
-        *(f"- {note}" for note in content["notes"]),
-        *([""] if content["notes"] else []),
+        *_notes(content),
     ]
+
+
+def _notes(content: dict[str, Any]) -> list[str]:
+    return ["", *(f"- {note}" for note in content["notes"]), *([""] if content["notes"] else [])]
 
 
 def _number(text: str) -> str:

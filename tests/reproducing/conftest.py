@@ -1,12 +1,20 @@
-"""Tiny folders of images in the formats of CIFAR-10 and MNIST."""
+"""Tiny folders of images in the formats of CIFAR-10 and MNIST, and experiments run at a size of one's own."""
 
 from __future__ import annotations
 
+import csv
 import gzip
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from taylorsgd.reproducing import Outcome, load_experiment, run_experiment
 
 
 def records(count: int, side: int = 32) -> bytes:
@@ -45,3 +53,54 @@ def fashion(tmp_path: Path) -> Path:
         (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images), mtime=0))
         (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(idx(np.arange(count) % 10))
     return folder
+
+
+def run(name: str, output: Path, data: Path | None = None, **changes: Any) -> tuple[Outcome, list[str]]:
+    settings = replace(load_experiment(name).sizes["quick"], **changes)
+    said: list[str] = []
+    return run_experiment(name, output=output, data=data, settings=settings, say=said.append), said
+
+
+@pytest.fixture(scope="session")
+def run_small() -> Callable[..., tuple[Outcome, list[str]]]:
+    """A function of an experiment, a folder and what differs from its quick settings: outcome, and what it said."""
+    return run
+
+
+def left_files(name: str, folder: Path, outcome: Outcome) -> dict[str, Any]:
+    assert {path.name for path in folder.iterdir()} == {
+        f"{name}{end}" for end in (".csv", ".json", ".png", ".svg")
+    }
+    assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    ElementTree.parse(folder / f"{name}.svg")
+    with (folder / f"{name}.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == len(outcome.table) > 0
+    content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    assert content["agrees"] == outcome.agrees
+    assert [finding["agrees"] for finding in content["findings"]] == [f.agrees for f in outcome.findings]
+    assert set(content["settings"]) == {field.name for field in fields(load_experiment(name).sizes["quick"])}
+    return content
+
+
+@pytest.fixture(scope="session")
+def check_files() -> Callable[..., dict[str, Any]]:
+    """A function that checks the four files of an outcome in a folder, and returns the verdict."""
+    return left_files
+
+
+def errata_shown(name: str, output: Path, wrong: set[str], right: set[str], **changes: Any) -> None:
+    outcome, _ = run(name, output, **changes)
+    with (output / f"{name}.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    verdicts = {row["where"]: row["the printed one is right"] for row in rows}
+    assert {where for where, verdict in verdicts.items() if verdict == "False"} == wrong
+    assert {where for where, verdict in verdicts.items() if verdict == "True"} == right
+    *printed, derived = outcome.findings
+    assert derived.source == "control" and derived.agrees, derived.found
+    assert len(printed) == len(rows) and not outcome.agrees
+
+
+@pytest.fixture(scope="session")
+def check_errata() -> Callable[..., None]:
+    """A function that runs an experiment on mistakes, and checks which of them it finds."""
+    return errata_shown

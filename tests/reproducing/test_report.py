@@ -10,16 +10,11 @@ from typing import Any
 import pytest
 
 from taylorsgd.cli import main
-from taylorsgd.reproducing import (
-    igr_errata,
-    load_experiment,
-    report,
-    run_experiment,
-    sgd_diagrams,
-    write_report,
-)
-from taylorsgd.reproducing.igr_errata import IgrErrataSize
-from taylorsgd.reproducing.sgd_diagrams import DiagramSize
+from taylorsgd.reproducing import load_experiment, report, run_experiment, write_report
+from taylorsgd.reproducing.barrett_dherin import euler_errata
+from taylorsgd.reproducing.barrett_dherin.euler_errata import IgrErrataSize
+from taylorsgd.reproducing.tenka import diagram_figures
+from taylorsgd.reproducing.tenka.diagram_figures import DiagramSize
 
 SMALL: dict[str, Any] = {"sgd-diagrams": DiagramSize(links=0), "igr-errata": IgrErrataSize(order=1)}
 
@@ -103,10 +98,10 @@ def test_all_of_them_run_once_and_what_fails_is_named(
         raise FileNotFoundError("no images here")
 
     monkeypatch.setattr(report, "experiment_names", lambda: ("igr-egr", *SMALL))
-    for module, settings in ((sgd_diagrams, SMALL["sgd-diagrams"]), (igr_errata, SMALL["igr-errata"])):
+    for module, settings in ((diagram_figures, SMALL["sgd-diagrams"]), (euler_errata, SMALL["igr-errata"])):
         sizes = {"quick": settings, "full": settings}
         monkeypatch.setattr(module, "EXPERIMENT", replace(module.EXPERIMENT, sizes=sizes))
-    monkeypatch.setattr("taylorsgd.reproducing.images.load_images", missing)
+    monkeypatch.setattr("taylorsgd.reproducing.labelled_images.load_images", missing)
     assert main(["reproduce", "--all", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "igr-egr is left out: no images here" in printed and not (tmp_path / "igr-egr.json").exists()

@@ -1,0 +1,68 @@
+"""Finished parts of a long run, kept in its folder until the run is over: so it can be interrupted and resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["Finished"]
+
+
+class Finished:
+    """A folder of arrays by name, each made once.
+
+    A part is only taken from the folder by a run with the same settings and data, whose digest is in its file's
+    name. A file appears there whole or not at all.
+
+    Args:
+        folder: where the files are; made with the first of them.
+        same: what determines the numbers: a text that two runs share only if their parts are equal.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first = Finished(Path(folder), "seed 0")("sum", lambda: {"total": np.array(3)})
+        ...     again = Finished(Path(folder), "seed 0")("sum", lambda: {"total": np.array(4)})
+        ...     other = Finished(Path(folder), "seed 1")("sum", lambda: {"total": np.array(5)})
+        >>> int(first["total"]), int(again["total"]), int(other["total"])
+        (3, 3, 5)
+    """
+
+    def __init__(self, folder: Path, same: str) -> None:
+        """Nothing is read or written yet."""
+        self.folder = folder
+        self.same = same
+
+    def __call__(
+        self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]
+    ) -> Mapping[str, np.ndarray]:
+        """The part of that name, computed if no run has finished it.
+
+        Args:
+            name: the part's name.
+            compute: makes it, arrays by name.
+
+        Raises:
+            OSError: if a file can't be read or written.
+        """
+        digest = hashlib.sha256(f"{self.same}\n{name}".encode()).hexdigest()[:16]
+        path = self.folder / f"{name.replace(' ', '-')}-{digest}.npz"
+        if path.exists():
+            with np.load(path) as file:
+                return dict(file)
+        part = compute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".unfinished")
+        with unfinished.open("wb") as file:
+            np.savez(file, **part)  # type: ignore[arg-type]
+        unfinished.replace(path)
+        return part
+
+    def clear(self) -> None:
+        """Remove the folder, once the run is over."""
+        shutil.rmtree(self.folder, ignore_errors=True)

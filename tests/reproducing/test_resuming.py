@@ -1,0 +1,27 @@
+"""Finished parts of a run: kept under its settings, whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from taylorsgd.reproducing.resuming import Finished
+
+
+def test_parts_of_other_settings_are_not_taken(tmp_path: Path) -> None:
+    one = Finished(tmp_path, "trials=1")("a part", lambda: {"x": np.arange(3)})
+    other = Finished(tmp_path, "trials=2")("a part", lambda: {"x": np.arange(4)})
+    assert len(one["x"]) == 3 and len(other["x"]) == 4
+    assert len(Finished(tmp_path, "trials=1")("a part", dict)["x"]) == 3
+
+
+def test_a_part_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="no space"):
+        Finished(tmp_path, "one")("a part", lambda: {"x": np.arange(3)})
+    assert not list(tmp_path.glob("*.npz"))
