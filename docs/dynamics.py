@@ -4,7 +4,8 @@
     python docs/dynamics.py --check    # exit with 1 if the page is not what the tests say
 
 The page is collected from the tests, not typed: a test that shows a formula right says so itself, by
-`@pytest.mark.shows(dynamics, observables, resum)`. A cell without such a test reads "not yet".
+`@pytest.mark.shows(dynamics, observables, resum)`. A cell without such a test reads "not yet", or "impossible" where
+there is nothing to derive, and why (`IMPOSSIBLE`; tests/test_docs.py checks that these raise a ValueError).
 """
 
 from __future__ import annotations
@@ -48,6 +49,23 @@ RESUMMED = {
     "discrete": 'Resummed in powers of 1 − ηH: `derive(..., resum="discrete")`',
     "continuous": 'Resummed in exponentials: `derive(..., resum="continuous")`',
 }
+NO_SET, NO_UPDATES = "it has no training set", "time flows: there are no updates"
+NO_VOLUME = "nodes of one update have no volume in an integral over times"
+IMPOSSIBLE = {
+    **{
+        (resum, flow, observable): NO_SET
+        for resum in ("none", "continuous")
+        for flow in ("ODE", "SDE")
+        for observable in ("training loss", "gap")
+    },
+    **{("discrete", flow, observable): NO_UPDATES for flow in ("ODE", "SDE") for observable in OBSERVABLES},
+    **{
+        ("continuous", rule, observable): NO_VOLUME
+        for rule in ("SecondOrder", "ImplicitStep", "GDC")
+        for observable in OBSERVABLES
+    },
+}
+"""Cells that there is nothing to derive for, by (resum, dynamics, observable), and why."""
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "dynamics.md"
 
@@ -96,8 +114,8 @@ def written(shown: Shown) -> str:
         "",
         "This page is written by `python docs/dynamics.py` from the marks of the tests. A test named here compares",
         "the formula with direct perturbation (`ts.perturb`), with a closed form, or with an exact solution.",
-        "Where several tests do, one is named. Cells that read “not yet” have none; what is not supported raises",
-        "`NotImplementedError`.",
+        "Where several tests do, one is named. Cells that read “not yet” have none, and what is not supported raises",
+        "`NotImplementedError`; those that read “impossible” have nothing to derive, and raise `ValueError`.",
     ]
     for resum, title in RESUMMED.items():
         lines += [
@@ -108,12 +126,15 @@ def written(shown: Shown) -> str:
             "|---" * (len(OBSERVABLES) + 1) + "|",
         ]
         for dynamics in DYNAMICS:
-            cells = [_cell(shown.get((resum, dynamics, observable), set())) for observable in OBSERVABLES]
+            keys = [(resum, dynamics, observable) for observable in OBSERVABLES]
+            cells = [_cell(shown.get(key, set()), IMPOSSIBLE.get(key)) for key in keys]
             lines.append(f"| {dynamics} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(tests: set[str]) -> str:
+def _cell(tests: set[str], impossible: str | None) -> str:
+    if impossible is not None:
+        return f"impossible: {impossible}"
     if not tests:
         return "not yet"
     path, _, name = min(tests).partition("::")

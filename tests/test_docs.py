@@ -2,6 +2,7 @@
 
 (1) docs/dynamics.md is collected from the marks of the tests: it is up to date
 (2) a cell names a test if and only if one says that it shows it, and a mark that fits no cell is refused
+(3) what a cell calls impossible raises a ValueError, and no test says that it shows it
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+import taylorsgd as ts
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,6 +48,24 @@ def test_a_cell_names_the_tests_that_show_it(dynamics: ModuleType) -> None:
         f"| GD {others}{others}| [test_two](../tests/b.py) {others}{others}|",
         f"| GD {others * 5}|",
     ]
+
+
+def test_what_is_impossible_raises(dynamics: ModuleType) -> None:
+    observables = {
+        "test loss": ts.TestLoss(),
+        "training loss": ts.TrainLoss(),
+        "gap": ts.GeneralizationGap(),
+        "displacement": ts.Displacement(),
+        "variance": ts.Variance(ts.TestLoss()),
+    }
+    flows = {"ODE": ts.ODE(), "SDE": ts.SDE()}
+    rules = {"SecondOrder": ts.SecondOrder(1), "ImplicitStep": ts.ImplicitStep(), "GDC": ts.GDC(1)}
+    for resum, name, observable in dynamics.IMPOSSIBLE:
+        spacetime, update = flows.get(name, ts.GD()), rules.get(name)
+        method = None if resum == "none" else resum
+        with pytest.raises(ValueError):
+            ts.derive(observables[observable], spacetime, 2, resum=method, update=update)
+    assert not dynamics.IMPOSSIBLE.keys() & dynamics.collected().keys()
 
 
 @pytest.mark.parametrize("mark", [("gd", "gap"), ("GD", "loss"), ("GD", "gap", "yes")])

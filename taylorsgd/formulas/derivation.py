@@ -189,6 +189,7 @@ def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[_Root]
     marks = [root.mark for root in roots]
     continuous = resum == "continuous"
     T = spacetime.sizes["T"]
+    plain = Descent() if rule.is_plain else rule
 
     def summed(diagram: Diagram) -> Iterator[tuple[Count, Expr, AnyValue]]:
         if not diagram.is_linkless:
@@ -202,7 +203,7 @@ def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[_Root]
             if times.possible:
                 value: AnyValue = value_of(diagram, marks)
                 if diagram.order:  # without edges nothing depends on T
-                    value = ResummedValue(diagram, marks, times, T, continuous, update=rule)
+                    value = ResummedValue(diagram, marks, times, T, continuous, update=plain)
                 yield count, Integer(1), value
 
     return summed
@@ -215,14 +216,20 @@ def _check_resummed(spacetime: Spacetime, rule: Update, resum: str) -> None:
     )
     if spacetime.is_flow and resum == "discrete":
         raise ValueError(f"resum='discrete': {spacetime} runs in continuous time; use resum='continuous'")
+    if rule.has_instant_edges and resum == "continuous":
+        raise ValueError(
+            f"resum='continuous' with update={rule!r}: nodes of one update have no volume in an integral over times; "
+            "leave out resum"
+        )
     placeable = spacetime.placements(Diagram((-1, 0))) is not None
     if not placeable and (resum == "continuous" or spacetime.random or spacetime.cell_sum() is None):
         raise NotImplementedError(f"{spacetime} has no {resum} resummation; supported are {supported}")
-    steady = rule.rates is None and not rule.has_instant_edges
+    known = rule.rates is None or spacetime.sizes["T"].is_number
+    steady = known and not rule.has_instant_edges
     if not rule.is_plain and not (resum == "discrete" and steady):
         raise NotImplementedError(
             f"resum={resum!r} with update={rule!r} is not derived; supported are plain descent, and with "
-            "resum='discrete' rules with memory or decay at constant rates"
+            "resum='discrete' rules with memory or decay, at constant rates or with numbers for sizes"
         )
 
 

@@ -132,11 +132,10 @@ class Resummation:
                 continue
             radius = _spectral_radius(value.update.memory(Integer(1)), float(self.eta) * eigenvalue)
             if radius is not None and radius >= 1:
-                plain = f", beyond 2/eta = {2 / float(self.eta):.6g}" if value.update.is_plain else ""
-                raise ValueError(
-                    f"T -> oo diverges: H has the eigenvalue {eigenvalue:.6g}{plain}, and there an influence "
-                    f"grows by {radius:.6g} in an update"
-                )
+                edge = f"at or beyond 2/eta = {2 / float(self.eta):.6g}"
+                if not value.update.is_plain:
+                    edge = f"where under {value.update!r} an influence grows by {radius:.6g} in an update"
+                raise ValueError(f"T -> oo diverges: H has the eigenvalue {eigenvalue:.6g}, {edge}")
 
     def _in_eigenbasis(self, value: ResummedValue, parts: Sequence[tuple[Any, tuple[int, ...]]]) -> Any:
         """Σ over eigendirections of the closed form: exponentials have no polynomial in K."""

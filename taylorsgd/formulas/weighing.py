@@ -131,8 +131,8 @@ class _Closed:
             raise NotImplementedError(
                 f"update={update!r} on {spacetime!r} at times={times or 'the end'} has no closed form here; supported "
                 "are SGD with E=1 and GD at constant rates (at two times for rules without memory), descent there with "
-                "LinearWarmup() or Cosine(), two times of ODE and SDE, and SGD, GD, Replacement and Grid with numbers for "
-                "all sizes and times"
+                "LinearWarmup() or Cosine(), two times of ODE and SDE, and SGD, GD, Replacement and Grid with numbers "
+                "for all sizes and times"
             )
         self.modes = {root: update.modes(root) for root in (False, True)} if remembers else None
 

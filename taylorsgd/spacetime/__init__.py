@@ -12,20 +12,20 @@ The expectation over training sets is
 
     E[s(θ_T)] = Σ_D  (−1)^|D| / (B^|D| |Aut D|) · Z_S(D) · value(D).
 
-What Z is, by dynamics, with Ω(P; m) the strict order polynomial of a poset P:
+Each spacetime says how a diagram may be placed in it, in the symbols of its sizes (`placements`) or where these
+are numbers (`ways`); the sums over times are those of `timesums`. With Ω(P; m) the strict order polynomial of a
+poset P, Z is
 
-    many epochs        Σ over batches of the parts, then epochs of the nodes (`epochs`)
     one epoch          B^#parts · Ω(poset of the parts; T), 0 if that has a cycle
     GD                 N^#parts · Ω(tree order of the nodes; T)
+    many epochs        Σ over batches of the parts, then epochs of the nodes (`epochs`)
     a grid             counted cell by cell
     reshuffling        Z averaged over the orders of every epoch (`shuffling`)
     replacement        Z averaged over the batches (`replacement`)
-    … with weights     of an update rule on the edges (`updates`): time by time (`chances`)
     ODE                all parts single, linear extensions of the tree · T^d / d!
     SDE                parts of at most 2 nodes, which share one time; linear extensions · T^k / k!
 
-Inside, a count is an exact polynomial over QQ in n = N/B, e = E, b = 1/B and c = 1/N (`RING`), or
-a quotient of two.
+Inside, a count is an exact polynomial over QQ in n = N/B, e = E, b = 1/B and c = 1/N (`RING`), or a quotient of two.
 """
 
 from taylorsgd.spacetime.base import Spacetime

@@ -69,9 +69,12 @@ class Grid(Spacetime):
 
     def weight(self, diagram: Diagram) -> PolyElement:
         """Z(D) / B^|D| as an element of `RING`: a number."""
+        return RING(self.count(diagram)) / self.B**diagram.order
+
+    def count(self, diagram: Diagram) -> int:
+        """Z(D) as an integer."""
         ends, system = [self.T] * diagram.order, plain_system(self.T)
-        total = sum(way.count * scan(way, system, ends) for way in self.ways(diagram))
-        return RING(int(total)) / self.B**diagram.order
+        return int(sum(way.count * scan(way, system, ends) for way in self.ways(diagram)))
 
     def ways(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Way]:
         """Every tied part chooses a row; equal rows count together."""

@@ -140,33 +140,26 @@ def scan(way: Way, system: System, ends: Sequence[int]) -> Any:
 def sum_over_cells(way: Way, system: System, ends: Sequence[int]) -> Any:
     """The sum over all cells of a way, without its count; arguments as for `scan`."""
     updates = len(system.carry)
-    if way.slots is None:
+    leaving = [source for source, target in way.times.edges if source != target]
+    if way.slots is None and len(set(leaving)) == len(leaving):
         return scan(way, system, ends)
     # A root before the end is an event of its own, with one cell.
-    times, cells, taken = way.times, list(way.cells), list(way.taken)
-    early = {
-        end: times.events + i
-        for i, end in enumerate(
-            sorted(
-                {
-                    end
-                    for end, (_, target) in zip(ends, times.edges, strict=True)
-                    if target == ROOT and end < updates
-                }
-            )
-        )
-    }
-    for end in early:
-        cells.append(tuple(int(t == end) for t in range(updates)))
-        taken.append(0)
+    first = way.times.events
+    into_roots = [
+        target == ROOT and end < updates for end, (_, target) in zip(ends, way.times.edges, strict=True)
+    ]
+    moments = sorted({end for end, early in zip(ends, into_roots, strict=True) if early})
     edges = tuple(
-        (source, early.get(end, ROOT) if target == ROOT else target)
-        for end, (source, target) in zip(ends, times.edges, strict=True)
+        (source, first + moments.index(end) if early else target)
+        for end, early, (source, target) in zip(ends, into_roots, way.times.edges, strict=True)
     )
+    cells = tuple(tuple(int(t == end) for t in range(updates)) for end in moments)
     whole = way._replace(
-        times=TimeSum(times.events + len(early), edges), cells=tuple(cells), taken=tuple(taken)
+        times=TimeSum(first + len(moments), edges),
+        cells=way.cells + cells,
+        taken=way.taken and way.taken + (0,) * len(moments),
     )
-    return walk(Numbers(whole.times, system, times.events), updates, whole.choices)
+    return walk(Numbers(whole.times, system, first), updates, whole.choices)
 
 
 class Numbers:

@@ -49,6 +49,8 @@ class HeavyBall(Update):
     def memory(self, rate: Expr) -> Memory:
         """The state is (θ − θ_0, v), with v in the units of θ, or with the rate outside in those of −ηg."""
         one, zero = Integer(1), Integer(0)
+        if self.beta == 0:  # nothing is remembered
+            return Memory(((1 - self.decay,),), (rate,), (one,), (one,))
         if self.convention == "torch":
             return Memory(((one, rate * self.beta), (zero, self.beta)), (rate, one), (one, zero), (one, zero))
         kept = 1 - self.decay

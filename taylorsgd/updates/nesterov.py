@@ -32,6 +32,8 @@ class Nesterov(Update):
     def memory(self, rate: Expr) -> Memory:
         """The state is (θ − θ_0, v), and Sutskever's gradients are taken at θ + βv."""
         one, zero, beta = Integer(1), Integer(0), self.beta
+        if beta == 0:  # nothing is remembered
+            return Memory(((one,),), (rate,), (one,), (one,))
         if self.convention == "torch":
             carry = ((one, rate * beta**2), (zero, beta))
             return Memory(carry, (rate * (1 + beta), one), (one, zero), (one, zero))

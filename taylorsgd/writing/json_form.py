@@ -215,7 +215,9 @@ def _encode_parts(made: Any) -> dict[str, Any]:
 
 def _decode_parts(data: dict[str, Any], kinds: Mapping[str, Callable[..., Any]]) -> Any:
     arguments = {
-        name: value if value is None or name in ("cells", "shuffle", "data", "convention") else _decode(value)
+        name: value
+        if name in ("cells", "shuffle", "data", "convention") or value is None and name in ("rates", "metric")
+        else _decode(value)
         for name, value in data.items()
         if name != "kind"
     }

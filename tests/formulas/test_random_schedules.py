@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 import taylorsgd as ts
 from taylorsgd.diagrams import diagrams_of_order
 from taylorsgd.spacetime import Spacetime
+from taylorsgd.spacetime.base import INVERSE_BATCH
 from taylorsgd.spacetime.epochs import epoch_count
 from taylorsgd.spacetime.shuffling import reshuffled_count
 from taylorsgd.symbols import B, N
@@ -149,9 +150,7 @@ def test_shuffling_first_matters_at_fourth_order() -> None:
 
 
 def _batch(diagram: Any) -> Any:
-    from taylorsgd.spacetime.base import inverse_batch
-
-    return inverse_batch(diagram.order - len(diagram.inner_blocks))
+    return INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks))
 
 
 def test_one_epoch_of_fresh_data_needs_no_shuffling() -> None:
@@ -214,11 +213,11 @@ def test_errors(arguments: dict[str, Any], error: type[Exception], message: str)
 
 def test_errors_of_use() -> None:
     shuffled = ts.SGD(N=2, B=1, E=2, shuffle=True)
-    with pytest.raises(NotImplementedError, match="has no resummation"):
+    with pytest.raises(NotImplementedError, match="has no discrete resummation"):
         ts.derive(ts.TestLoss(), shuffled, 1, resum="discrete")
     with pytest.raises(ValueError, match="is no single grid"):
         shuffled.grid()
-    with pytest.raises(NotImplementedError, match="has no resumm"):
+    with pytest.raises(NotImplementedError, match="has no discrete resumm"):
         ts.derive(ts.TestLoss(), ts.Replacement(), 1, resum="discrete")
     coin = ts.FiniteLandscape([x, x**2], [sympy.Rational(1, 3), sympy.Rational(2, 3)], [x])
     with pytest.raises(ValueError, match="the landscape is the training set"):

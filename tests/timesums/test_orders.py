@@ -12,6 +12,7 @@ Identities, for a poset P of n elements and Ω(P; m) the number of strict order-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations, product
 from math import comb, factorial, prod
 
@@ -23,7 +24,8 @@ import taylorsgd as ts
 from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import RING, binomial_polynomial
 from taylorsgd.spacetime.epochs import epoch_count
-from taylorsgd.timesums.orders import levels_of_parts, levels_of_tree, surjections, weak_orderings
+from taylorsgd.timesums.events import sum_of_events
+from taylorsgd.timesums.orders import compositions, split_surjections, surjections, weak_orderings
 
 FUBINI = (1, 1, 3, 13, 75, 541)
 DIAGRAMS = [diagram for order in range(5) for diagram in ts.diagrams_of_order(order)]
@@ -53,6 +55,11 @@ def relations_of_parts(diagram: Diagram) -> tuple[int, ...]:
         sum(1 << i for i, lower in enumerate(blocks) if any(diagram.parents[v] in upper for v in lower))
         for upper in blocks
     )
+
+
+def levels(diagram: Diagram, together: Sequence[tuple[int, ...]] = ()) -> tuple[int, ...] | None:
+    times = sum_of_events(diagram, together)
+    return None if times is None else surjections(times.lattice.below)
 
 
 def check(levels: tuple[int, ...] | None, below: tuple[int, ...]) -> None:
@@ -86,8 +93,8 @@ def test_posets_of_five(masks: list[int]) -> None:
 
 def test_orders_of_every_diagram() -> None:
     for diagram in DIAGRAMS:
-        check(levels_of_tree(diagram), relations_of_tree(diagram))
-        check(levels_of_parts(diagram), relations_of_parts(diagram))
+        check(levels(diagram), relations_of_tree(diagram))
+        check(levels(diagram, diagram.inner_blocks), relations_of_parts(diagram))
 
 
 @pytest.mark.parametrize("order", range(7))
@@ -98,7 +105,27 @@ def test_hook_length_formula(order: int) -> None:
         sizes = [1] * (order + 1)
         for node in range(order, 0, -1):
             sizes[diagram.parents[node]] += sizes[node]
-        assert levels_of_tree(diagram)[order] == factorial(order) // prod(sizes[1:])
+        assert levels(diagram)[order] == factorial(order) // prod(sizes[1:])
+
+
+@given(
+    st.lists(st.integers(0, 15), min_size=4, max_size=4), st.lists(st.integers(1, 3), min_size=4, max_size=4)
+)
+def test_compositions_and_moments(masks: list[int], sizes: list[int]) -> None:
+    """By what levels hold, and before or after a moment: sums of the counts by the number of levels."""
+    below = tuple(mask & ((1 << i) - 1) for i, mask in enumerate(masks))
+    counts = surjections(below)
+    assert counts is not None
+    held = compositions(below, tuple(sizes))
+    assert all(sum(composition) == sum(sizes) for composition in held)
+    assert [sum(n for c, n in held.items() if len(c) == k) for k in range(5)] == list(counts)
+    early = masks[0] & 15
+    for first, second in ((0, 3), (2, 2), (1, 4)):
+        split = sum(
+            n * comb(first, j) * comb(second, k) for (j, k), n in split_surjections(below, early).items()
+        )
+        images = strict_maps(below, first + second)
+        assert split == sum(all(i[e] < first for e in range(4) if early >> e & 1) for i in images)
 
 
 def test_antichains_and_chains() -> None:
@@ -147,7 +174,7 @@ def test_epochs(batches: int, epochs: int) -> None:
 def test_binomials_are_polynomials() -> None:
     for generator in range(2):
         for k in range(6):
-            polynomial = binomial_polynomial(generator, k)
+            polynomial = binomial_polynomial(RING.gens[generator], k)
             for x in range(8):
                 values = [0, 0, 0, 0]
                 values[generator] = x

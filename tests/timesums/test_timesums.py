@@ -15,9 +15,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taylorsgd.diagrams import Diagram, diagrams_of_order
-from taylorsgd.timesums.closed_forms import closed_time_sum, divided_difference
-from taylorsgd.timesums.events import ROOT, TimeSum, homogeneous, times_of_nodes, times_of_parts
-from taylorsgd.timesums.orders import levels_of_parts, levels_of_tree
+from taylorsgd.timesums.closed_forms import (
+    chains_of,
+    closed_time_sum,
+    divided_difference,
+    exact_time_sum,
+    homogeneous,
+)
+from taylorsgd.timesums.events import ROOT, TimeSum, sum_of_events
+from taylorsgd.timesums.orders import surjections
+
+
+def times_of_nodes(diagram: Diagram) -> TimeSum | None:
+    return sum_of_events(diagram)
+
+
+def times_of_parts(diagram: Diagram) -> TimeSum | None:
+    return sum_of_events(diagram, diagram.inner_blocks)
+
+
+def possible(times: TimeSum | None) -> bool:
+    return times is not None and times.possible
 
 
 def plain_sum(times, decays, T):
@@ -39,26 +57,30 @@ def test_closed_form_is_the_plain_sum(make, T):
     for order in (1, 2, 3, 4) if T < 4 else (1, 2, 3):
         for diagram in diagrams_of_order(order):
             times = make(diagram)
-            if times.possible:
-                assert times.discrete(decays[:order], T) == plain_sum(times, decays[:order], T), diagram
+            if possible(times):
+                assert exact_time_sum(times, decays[:order], T) == plain_sum(times, decays[:order], T), (
+                    diagram
+                )
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)
 @given(
     st.lists(st.fractions(min_value=-2, max_value=2, max_denominator=5), min_size=3, max_size=3),
     st.integers(0, 6),
-    st.sampled_from([d for d in diagrams_of_order(3) if times_of_parts(d).possible]),
+    st.sampled_from([d for d in diagrams_of_order(3) if possible(times_of_parts(d))]),
 )
 def test_sympy_form_is_the_recurrence(rates, T, diagram):
     rates = [sp.Rational(rate.numerator, rate.denominator) for rate in rates]
     closed = closed_time_sum(times_of_parts(diagram), rates, sp.Integer(T), continuous=False)
-    assert sp.simplify(closed - times_of_parts(diagram).discrete([1 - rate for rate in rates], T)) == 0
+    assert sp.simplify(closed - exact_time_sum(times_of_parts(diagram), [1 - rate for rate in rates], T)) == 0
 
 
 def test_impossible_orders_are_recognized():
     tied_chain = Diagram((-1, 0, 1), (0, 1, 1))
-    assert not times_of_parts(tied_chain).possible
-    assert times_of_nodes(tied_chain).possible
+    assert times_of_parts(tied_chain) is None
+    assert possible(times_of_nodes(tied_chain))
+    crossed = Diagram((-1, 0, 1, 0, 3), (0, 1, 2, 2, 1))
+    assert times_of_parts(crossed) is not None and not possible(times_of_parts(crossed))
 
 
 @pytest.mark.parametrize(
@@ -123,17 +145,15 @@ def test_growth_is_the_difference_of_late_sums():
 def test_strict_chains_are_linear_extensions():
     for order in (1, 2, 3, 4):
         for diagram in diagrams_of_order(order):
-            for times, levels in (
-                (times_of_nodes(diagram), levels_of_tree(diagram)),
-                (times_of_parts(diagram), levels_of_parts(diagram)),
-            ):
+            for times in (times_of_nodes(diagram), times_of_parts(diagram)):
+                levels = None if times is None else surjections(times.lattice.below)
                 if levels is None:
                     continue
                 # Branches are shuffled together in a multinomial number of ways.
                 count, used = 1, 0
-                for branch in times.branches:
-                    used += branch.events
-                    count *= len(branch.strict_chains) * sp.binomial(used, branch.events)
+                for _, _, own in times.branches:
+                    used += own.events
+                    count *= len(chains_of(own, continuous=True)) * sp.binomial(used, own.events)
                 assert count == levels[-1]
 
 

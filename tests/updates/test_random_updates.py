@@ -8,6 +8,7 @@ Identities:
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from sympy import Rational
 
 import taylorsgd as ts
 from taylorsgd.diagrams import diagrams_of_order
-from taylorsgd.spacetime.chances import weighted_chance
+from taylorsgd.timesums.walking import plain_system, sum_over_cells
 
 x = sympy.Symbol("x")
 LOSSES = [x**4 - x + x**2, x**2 / 2 + x**5, x**3 - x, 2 * x + x**2]
@@ -67,8 +68,14 @@ def test_every_rule_on_every_schedule(spacetime: Any, update: Any) -> None:
         assert sympy.Matrix([found - truth]).applyfunc(sympy.expand).is_zero_matrix, observable
 
 
-def test_the_closed_forms() -> None:
+def test_every_count_is_a_sum_over_the_times_of_events() -> None:
+    """Cell by cell, of whatever is placed, with 1 on every edge: also in several epochs, shuffled, with replacement."""
     for spacetime in (
+        ts.SGD(N=4, B=2, E=3),
+        ts.SGD(N=3, B=1, E=2),
+        ts.SGD(N=6, B=2, E=1),
+        ts.SGD(N=2, B=2, E=3),
+        ts.GD(N=3, T=4),
         ts.SGD(N=4, B=2, E=3, shuffle=True),
         ts.SGD(N=3, B=1, E=2, shuffle=True, data="fixed"),
         ts.Replacement(N=3, B=2, T=3),
@@ -77,7 +84,11 @@ def test_the_closed_forms() -> None:
         for order in range(4):
             for diagram in diagrams_of_order(order):
                 closed = spacetime.expression(spacetime.weight(diagram))
-                assert weighted_chance(spacetime, diagram, ts.Descent()) == closed, (spacetime, diagram)
+                updates = int(spacetime.sizes["T"])
+                system, ends = plain_system(updates), [updates] * order
+                ways = (way.count * sum_over_cells(way, system, ends) for way in spacetime.ways(diagram))
+                total = Fraction(sum(ways), int(spacetime.sizes["B"]) ** order)
+                assert Rational(total.numerator, total.denominator) == closed, (spacetime, diagram)
 
 
 def test_symbols_need_numbers() -> None:

@@ -11,6 +11,7 @@ Identities:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -144,6 +145,14 @@ def test_second_order_updates_and_implicit_steps_part_at_third_order() -> None:
     )
 
 
+def green(update: ts.Descent, start: int, end: int, rates: Sequence[sympy.Expr]) -> sympy.Expr:
+    """What an edge into the root carries: r A_{end−1} … A_{start+1} b_start."""
+    state = sympy.Matrix(update.memory(rates[start]).enter)
+    for t in range(start + 1, end):
+        state = sympy.Matrix(update.memory(rates[t]).carry) * state
+    return (sympy.Matrix(update.memory(rates[start]).read_by_root).T * state)[0]
+
+
 def test_an_edge_is_what_one_gradient_moves() -> None:
     """On slopes without curvature θ_T − θ_0 is linear in the gradients: the edges into the root."""
     rates = sympy.symbols("r0:3")
@@ -151,7 +160,7 @@ def test_an_edge_is_what_one_gradient_moves() -> None:
     for kind in MEMORY:
         update = rule(kind, beta, decay, rates)
         moved = ts.perturb(ts.Displacement(), ts.GD(N=1, T=3), slope, 0, 1, update=update)
-        edges = sum(update.edge(t, 3, True, rates) for t in range(3))
+        edges = sum(green(update, t, 3, rates) for t in range(3))
         assert sympy.expand(moved[0] + ts.symbols.eta * edges) == 0
 
 
@@ -182,7 +191,7 @@ def test_errors() -> None:
         ),
         (lambda: ts.derive(test, ts.GD(), 1, update=ts.HeavyBall(1)), ValueError, "coincide"),
         (
-            lambda: ts.derive(test, sgd, 1, update=ts.Nesterov(beta), resum="discrete"),
+            lambda: ts.derive(test, sgd, 1, update=ts.Nesterov(beta), resum="continuous"),
             NotImplementedError,
             "supported are plain descent",
         ),
