@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from taylorsgd.lowering.edge_memory import PLAIN, EdgeMemory, applied
+from taylorsgd.lowering.edge_memory import PLAIN, EdgeMemory, Floats, applied, in_floats
 from taylorsgd.timesums.cells import Way
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.updates import Memory
@@ -23,7 +23,7 @@ States: TypeAlias = dict[int, Float[Array, "..."]]
 
 
 def sum_of_ways(
-    ways: Sequence[Way], edges: int, rates: Float[Array, " P"], memory: Memory = PLAIN
+    ways: Sequence[Way], edges: int, rates: Float[Array, " P"], memories: Sequence[Memory] = (PLAIN,)
 ) -> Float[Array, ...]:
     """The sum over all ways, and over the cells of each, of the product of what the edges carry.
 
@@ -31,7 +31,7 @@ def sum_of_ways(
         ways: in how many cells each event can be at each update; those with equal events and edges are done at once.
         edges: the number of edges.
         rates: ηλ for every eigendirection.
-        memory: the rule's linear system.
+        memories: the rule's linear system at every update, or one for all.
 
     Returns:
         An array with one axis of length P for every edge.
@@ -61,25 +61,34 @@ def sum_of_ways(
             steps = sorted({step for after in times.lattice.steps.values() for step in after})
             alone = [way._replace(cells=((1,),) * times.events) for way in group]
             drawn = {step: jnp.array([way.choices(step, 0) for way in alone], rates.dtype) for step in steps}
-        sums = jax.vmap(partial(_scanned, EdgeMemory(times, memory, spread), rates.size))(cells, drawn)
+        sums = jax.vmap(partial(_scanned, times, memories, spread))(cells, drawn)
         counts = jnp.array([float(way.count) for way in group], rates.dtype)
         total = total + jnp.tensordot(counts, sums, 1, precision="highest")
     return total
 
 
 def _scanned(
-    carried: EdgeMemory, size: int, cells: Float[Array, "T events"], drawn: dict[int, Float[Array, ""]]
+    times: TimeSum,
+    memories: Sequence[Memory],
+    rates: Sequence[Float[Array, ...]],
+    cells: Float[Array, "T events"],
+    drawn: dict[int, Float[Array, ""]],
 ) -> Float[Array, ...]:
     """The sum over the cells of one way: a walk through the lattice of down-sets, an update at a time."""
-    times = carried.times
-    lattice = times.lattice
+    lattice, steady = times.lattice, EdgeMemory(times, memories[-1], rates)
+    changing = None
+    if len(memories) > 1:
+        floats = [in_floats(memory, cells.dtype) for memory in memories]
+        changing = jax.tree.map(lambda *parts: jnp.stack(parts), *floats)
 
     def empty(done: int) -> Float[Array, ...]:
         born = times.born(done)
-        axes = (size if e in born else 1 for e in range(len(times.edges)))
-        return jnp.zeros((*axes, carried.size ** len(times.alive(done))), cells.dtype)
+        axes = (rate.size if e in born else 1 for e, rate in enumerate(rates))
+        return jnp.zeros((*axes, steady.size ** len(times.alive(done))), cells.dtype)
 
-    def update(states: States, free: Float[Array, " events"]) -> tuple[States, None]:
+    def update(states: States, now: tuple[Float[Array, " events"], Floats | None]) -> tuple[States, None]:
+        free, memory = now
+        carried = steady if memory is None else EdgeMemory(times, memory, rates)
         following = {done: applied(state, carried.factors(done, 0)) for done, state in states.items()}
         for done, state in states.items():
             for step in lattice.steps[done]:
@@ -89,5 +98,5 @@ def _scanned(
         return following, None
 
     start = {done: empty(done) for done in lattice.states}
-    final, _ = lax.scan(update, start | {0: start[0] + 1}, cells)
-    return applied(final[lattice.full], carried.roots())[..., 0]
+    final, _ = lax.scan(update, start | {0: start[0] + 1}, (cells, changing))
+    return applied(final[lattice.full], steady.roots())[..., 0]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,10 +23,19 @@ from sympy import Integer
 from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.updates import Descent, Memory
 
-__all__ = ["PLAIN", "EdgeMemory", "applied", "spectral_radius"]
+__all__ = ["PLAIN", "EdgeMemory", "Floats", "applied", "in_floats", "spectral_radius"]
 
 PLAIN = Descent().memory(Integer(1))
 """The memory of plain descent."""
+
+
+class Floats(NamedTuple):
+    """A `Memory` of arrays."""
+
+    carry: Float[Array, "m m"]
+    enter: Float[Array, " m"]
+    read: Float[Array, " m"]
+    read_by_root: Float[Array, " m"]
 
 
 class EdgeMemory:
@@ -33,7 +43,7 @@ class EdgeMemory:
 
     Args:
         times: the events and edges.
-        memory: the rule's linear system, with numbers only.
+        memory: the rule's linear system: exact numbers, or arrays.
         rates: s_e = ηλ_e for every edge; arrays that broadcast.
 
     Attributes:
@@ -41,11 +51,12 @@ class EdgeMemory:
         dtype: that of the rates.
     """
 
-    def __init__(self, times: TimeSum, memory: Memory, rates: Sequence[Float[Array, ...]]) -> None:
+    def __init__(self, times: TimeSum, memory: Memory | Floats, rates: Sequence[Float[Array, ...]]) -> None:
         """Make the factors of each edge."""
         self.dtype = jnp.result_type(*rates) if rates else jnp.result_type(float)
-        carry, enter, read, by_root = (jnp.asarray(np.array(part, float), self.dtype) for part in memory)
-        self.times, self.size, self._plain = times, len(enter), memory == PLAIN
+        self._plain = isinstance(memory, Memory) and memory == PLAIN
+        carry, enter, read, by_root = in_floats(memory, self.dtype) if isinstance(memory, Memory) else memory
+        self.times, self.size = times, len(enter)
         self._carry = [carry.T - rate[..., None, None] * jnp.outer(read, enter) for rate in rates]
         self._enter = enter[None, :]
         self._read = [(by_root if target == ROOT else read)[:, None] for _, target in times.edges]
@@ -70,6 +81,11 @@ class EdgeMemory:
     def root_block(self) -> Float[Array, "alive 1"]:
         """All of them as one matrix."""
         return reduce(_kronecker, self.roots(), jnp.ones((1, 1), self.dtype))
+
+
+def in_floats(memory: Memory, dtype: Any) -> Floats:
+    """The same system with arrays for its parts."""
+    return Floats(*(jnp.asarray(np.array(part, float), dtype) for part in memory))
 
 
 def applied(

@@ -16,14 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
-from sympy import Integer, oo
+from sympy import Integer, Tuple, oo
 
+from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.lowering.block_sums import remembering_limit, remembering_sum
 from taylorsgd.lowering.cell_scan import sum_of_ways
 from taylorsgd.lowering.edge_memory import PLAIN
@@ -39,6 +41,7 @@ __all__ = [
     "PartKey",
     "contract",
     "make_network",
+    "memories_of",
     "part_keys",
     "sums_along_edges",
     "turned",
@@ -98,7 +101,7 @@ class Network:
             for a plain value, whose edges carry η alone.
         continuous: integrals of exponentials instead of sums of powers.
         limit: T → ∞.
-        memory: the rule's linear system.
+        memories: the rule's linear system, one for all updates, or in the cells of a run one for each.
     """
 
     parts: tuple[tuple[int, tuple[Axis, ...]], ...]
@@ -107,7 +110,7 @@ class Network:
     times: TimeSum | tuple[Way, ...] | None = None
     continuous: bool = False
     limit: bool = False
-    memory: Memory = PLAIN
+    memories: tuple[Memory, ...] = (PLAIN,)
 
     def linked(self, edge: int, position: int) -> Network:
         """The network with one more link on an edge, which carries the tensor at `position`."""
@@ -164,12 +167,35 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
     network = Network(tuple(parts), ends, len(value.edges))
     if not is_resummed(value):
         return network
-    memory = value.update.memory(Integer(1))
-    if isinstance(value.times, CellSum):
-        return replace(network, times=value.times.ways(value.diagram), memory=memory)
-    return replace(
-        network, times=value.times, continuous=value.continuous, limit=value.T is oo, memory=memory
-    )
+    memories, times = memories_of(value), value.times
+    if isinstance(times, CellSum):
+        return replace(network, times=times.ways(value.diagram), memories=memories)
+    if value.update.rates is not None:  # whatever changes with time is summed update by update
+        cells = ((1,) * int(value.T),) * times.events
+        return replace(network, times=(Way(Fraction(1), times, cells),), memories=memories)
+    return replace(network, times=times, continuous=value.continuous, limit=value.T is oo, memories=memories)
+
+
+def memories_of(value: ResummedValue) -> tuple[Memory, ...]:
+    """What edges carry, at every update or at all of them.
+
+    Raises:
+        NotImplementedError: for a drift, symbols, or instant edges.
+    """
+    update = value.update
+    if value.drift:
+        raise NotImplementedError(
+            "a drift is not lowered: which directions are flat is no smooth function of H; "
+            "evaluate() computes it exactly, and the lowered displacement at two late T gives it in numbers"
+        )
+    rates = (Integer(1),) if update.rates is None else update.rates_of(int(value.T))
+    memories = tuple(map(update.memory, rates or (Integer(1),)))
+    if update.has_instant_edges or Tuple(*memories).free_symbols:
+        raise NotImplementedError(
+            f"a resummed formula with update={update!r} is not lowered: only rules without instant edges, with numbers "
+            "for their parameters, are; evaluate() computes it exactly"
+        )
+    return memories
 
 
 def turned(tensor: jax.Array, matrix: jax.Array) -> jax.Array:
@@ -257,21 +283,21 @@ def sums_along_edges(
     network: Network, rates: jax.Array, T: jax.Array
 ) -> list[tuple[jax.Array, Sequence[int]]]:
     """The sum over times as factors: arrays with one axis for each of the edges that are named beside them."""
-    times, memory = network.times, network.memory
+    times, memories = network.times, network.memories
     if times is None:
         return []
     if not isinstance(times, TimeSum):
-        return [(sum_of_ways(times, network.edges, rates, memory), range(network.edges))]
+        return [(sum_of_ways(times, network.edges, rates, memories), range(network.edges))]
     axes = [labels for _, labels, _ in times.branches]
     spread = [rates] * network.edges
     for labels in axes:
         for axis, e in enumerate(labels):
             spread[e] = rates.reshape(*(-1 if i == axis else 1 for i in range(len(labels))))
-    if memory != PLAIN:
+    if memories != (PLAIN,):
         sums = [
-            remembering_limit(own, memory, [spread[e] for e in labels])
+            remembering_limit(own, memories[0], [spread[e] for e in labels])
             if network.limit
-            else remembering_sum(own, memory, [spread[e] for e in labels], T.astype(jnp.uint32))
+            else remembering_sum(own, memories[0], [spread[e] for e in labels], T.astype(jnp.uint32))
             for _, labels, own in times.branches
         ]
     elif network.limit:

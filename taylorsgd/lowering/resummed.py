@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from sympy import Expr, Integer, MatrixBase, Tuple, oo
+from sympy import Expr, Integer, MatrixBase, oo
 
 from taylorsgd.lowering.edge_memory import PLAIN, spectral_radius
 from taylorsgd.lowering.lowerable import LowerableFormula, is_resummed
@@ -30,6 +30,7 @@ from taylorsgd.lowering.networks import (
     contract,
     diagram_key,
     make_network,
+    memories_of,
     part_keys,
     turned,
 )
@@ -72,18 +73,7 @@ class LoweredResummed:
     def __init__(self, formula: LowerableFormula) -> None:
         """Keep the formula; programs are made for each set of size names when first used."""
         for value in filter(is_resummed, formula.values):
-            update = value.update
-            symbols = Tuple(*update.memory(Integer(1))).free_symbols
-            if symbols or update.rates is not None or update.has_instant_edges:
-                raise NotImplementedError(
-                    f"a resummed formula with update={update!r} is not lowered: only rules at one rate, with numbers "
-                    "for parameters, are; evaluate() computes it exactly"
-                )
-            if value.drift:
-                raise NotImplementedError(
-                    "a drift is not lowered: which directions are flat is no smooth function of H; "
-                    "evaluate() computes it exactly, and the lowered displacement at two late T gives it in numbers"
-                )
+            memories_of(value)  # refuses what is not lowered
         self.formula = formula
         self.parts = part_keys(formula)
         self.orders = tuple(term.order for term in formula.terms)
@@ -224,9 +214,9 @@ def _resummed(formula: LowerableFormula, names: Sequence[str]) -> _Resummed:
         keys.index(HESSIAN),
         tuple(
             {
-                network.memory: None
+                network.memories[0]: None
                 for network in networks
-                if network.times is not None and not network.continuous
+                if network.times is not None and not network.continuous and len(network.memories) == 1
             }
         ),
     )
