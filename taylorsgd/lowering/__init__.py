@@ -16,28 +16,29 @@ Shapes: η and the sizes broadcast to one shape …; there are n values.
 
 A resummed formula is no polynomial: its edges carry powers of K = I − ηH, summed over times. It takes the
 dense cumulants of the parts instead, and is evaluated in an eigenbasis of ηH (`lowering.networks`), where the
-sums over times are divided differences (`lowering.timesums`, `lowering.divided`). Where H is known in a few
-directions only, it takes contractions along these (`lowering.projected`).
+sums over times are divided differences (`lowering.eigenbasis_sums`, `lowering.divided`), with memory powers of a
+block triangular matrix (`lowering.block_sums`), and over the cells of a run a scan (`lowering.cell_scan`): all of
+them over one lattice of down-sets. Where H is known in a few directions only, it takes contractions along these
+(`lowering.projected`).
 """
 
-from taylorsgd.formulas import Formula
-from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.lowering.lowerable import LowerableFormula, is_resummed
 from taylorsgd.lowering.lowered import Lowered
 from taylorsgd.lowering.resummed import LoweredResummed
 
 __all__ = ["Lowered", "LoweredResummed", "lower"]
 
 
-def lower(formula: Formula) -> Lowered | LoweredResummed:
+def lower(formula: LowerableFormula) -> Lowered | LoweredResummed:
     """Compile a formula to a JAX function of measured tensors; see `Formula.lower`.
 
     Raises:
         TypeError: if `formula` is no formula.
         NotImplementedError: for a drift, or a matrix learning rate unless the formula is resummed.
     """
-    if not isinstance(formula, Formula):
+    if not isinstance(formula, LowerableFormula):
         raise TypeError(f"formula={formula!r} is not a Formula; derive() makes one")
-    if any(isinstance(value, ResummedValue) for value in formula.values):
+    if any(map(is_resummed, formula.values)):
         return LoweredResummed(formula)
     if formula.metric is not None:
         raise NotImplementedError(

@@ -16,21 +16,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
-from sympy import oo
+from sympy import Integer, Tuple, oo
 
-from taylorsgd.diagrams import Value
-from taylorsgd.formulas import Formula
 from taylorsgd.formulas.resummed_value import ResummedValue
-from taylorsgd.lowering.gridsums import Schedules, grid_sum
-from taylorsgd.lowering.timesums import branch_sums, time_sum_limit
-from taylorsgd.timesums.cells import CellSum
+from taylorsgd.lowering.block_sums import remembering_limit, remembering_sum
+from taylorsgd.lowering.cell_scan import sum_of_ways
+from taylorsgd.lowering.edge_memory import PLAIN
+from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
+from taylorsgd.lowering.lowerable import AnyValue, LowerableFormula, is_resummed
+from taylorsgd.timesums.cells import CellSum, Way
 from taylorsgd.timesums.events import TimeSum
+from taylorsgd.updates import Memory
 
 __all__ = [
     "HESSIAN",
@@ -38,6 +41,7 @@ __all__ = [
     "PartKey",
     "contract",
     "make_network",
+    "memories_of",
     "part_keys",
     "sums_along_edges",
     "turned",
@@ -53,12 +57,12 @@ DiagramKey = tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]
 """A diagram with what its nodes carry, whatever its sum over times: parents, parts and marks of the nodes."""
 
 
-def diagram_key(value: Value | ResummedValue) -> DiagramKey:
+def diagram_key(value: AnyValue) -> DiagramKey:
     """The key of a value's diagram; its edges are those of the nodes with a parent, in their order."""
     return value.parents, value.parts, value.marks
 
 
-def part_keys(formula: Formula) -> tuple[PartKey, ...]:
+def part_keys(formula: LowerableFormula) -> tuple[PartKey, ...]:
     """The tensors that a formula needs, H always among them.
 
     Example:
@@ -75,7 +79,7 @@ def part_keys(formula: Formula) -> tuple[PartKey, ...]:
     return tuple(sorted(keys, key=lambda key: (len(key), str(key))))
 
 
-def _key(value: Value | ResummedValue, block: Sequence[int]) -> PartKey:
+def _key(value: AnyValue, block: Sequence[int]) -> PartKey:
     mark = value.marks[block[0]]
     degrees = tuple(sorted(value.degrees[node] for node in block))
     return (mark, *degrees) if mark else degrees
@@ -93,19 +97,20 @@ class Network:
         parts: for every part the position of its tensor, and its axes.
         open: the edges that end at open indices.
         edges: the number of edges.
-        times: the events and edges of the sum over times; None for a plain value, whose edges carry η alone.
-        schedules: on a grid, for every choice of rows its multiplicity and the cells of each event by time.
+        times: the events and edges of the sum over times, or the ways to place them in the cells of a run; None
+            for a plain value, whose edges carry η alone.
         continuous: integrals of exponentials instead of sums of powers.
         limit: T → ∞.
+        memories: the rule's linear system, one for all updates, or in the cells of a run one for each.
     """
 
     parts: tuple[tuple[int, tuple[Axis, ...]], ...]
     open: tuple[int, ...]
     edges: int
-    times: TimeSum | None = None
-    schedules: Schedules | None = None
+    times: TimeSum | tuple[Way, ...] | None = None
     continuous: bool = False
     limit: bool = False
+    memories: tuple[Memory, ...] = (PLAIN,)
 
     def linked(self, edge: int, position: int) -> Network:
         """The network with one more link on an edge, which carries the tensor at `position`."""
@@ -117,25 +122,34 @@ class Network:
 
         parts = [(tensor, tuple(map(moved, axes))) for tensor, axes in self.parts]
         parts.append((position, ((edge, True), (new, False))))
-        link = self.times.events
-        ends = list(self.times.edges)
-        source, target = ends[edge]
-        ends[edge] = (source, link)
-        ends.append((link, target))
-        schedules = self.schedules
-        if schedules is not None:  # a single node: in any of B cells, each with weight 1/B
-            schedules = tuple((count, (*when, (1,) * len(when[0]))) for count, when in schedules)
+        if isinstance(self.times, TimeSum):
+            times: Any = _linked(self.times, edge)
+        else:  # a single node: in any of B cells, each with weight 1/B, and in none of the slots of others
+            times = tuple(
+                way._replace(
+                    times=_linked(way.times, edge),
+                    cells=(*way.cells, (1,) * len(way.cells[0])),
+                    taken=way.taken and (*way.taken, 0),
+                )
+                for way in self.times
+            )
         return replace(
             self,
             parts=tuple(parts),
             open=tuple(new if e == edge else e for e in self.open),
             edges=new + 1,
-            times=TimeSum(link + 1, tuple(ends)),
-            schedules=schedules,
+            times=times,
         )
 
 
-def make_network(value: Value | ResummedValue, keys: Sequence[PartKey]) -> Network:
+def _linked(times: TimeSum, edge: int) -> TimeSum:
+    """One more event, in the middle of an edge."""
+    link, (source, target) = times.events, times.edges[edge]
+    edges = (*times.edges[:edge], (source, link), *times.edges[edge + 1 :], (link, target))
+    return TimeSum(link + 1, edges)
+
+
+def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
     """The network of a value, whose tensors stand in the order of their keys."""
     parts = []
     for block in value.blocks:
@@ -151,13 +165,37 @@ def make_network(value: Value | ResummedValue, keys: Sequence[PartKey]) -> Netwo
         parts.append((keys.index(_key(value, block)), axes))
     ends = tuple(e for node in value.open_indices for e, pair in enumerate(value.edges) if node in pair)
     network = Network(tuple(parts), ends, len(value.edges))
-    if isinstance(value, Value):
+    if not is_resummed(value):
         return network
-    if isinstance(value.times, CellSum):
-        ways = value.times.ways(value.diagram)
-        schedules = tuple((int(way.count), way.cells) for way in ways)
-        return replace(network, times=ways[0].times, schedules=schedules)
-    return replace(network, times=value.times, continuous=value.continuous, limit=value.T is oo)
+    memories, times = memories_of(value), value.times
+    if isinstance(times, CellSum):
+        return replace(network, times=times.ways(value.diagram), memories=memories)
+    if value.update.rates is not None:  # whatever changes with time is summed update by update
+        cells = ((1,) * int(value.T),) * times.events
+        return replace(network, times=(Way(Fraction(1), times, cells),), memories=memories)
+    return replace(network, times=times, continuous=value.continuous, limit=value.T is oo, memories=memories)
+
+
+def memories_of(value: ResummedValue) -> tuple[Memory, ...]:
+    """What edges carry, at every update or at all of them.
+
+    Raises:
+        NotImplementedError: for a drift, symbols, or instant edges.
+    """
+    update = value.update
+    if value.drift:
+        raise NotImplementedError(
+            "a drift is not lowered: which directions are flat is no smooth function of H; "
+            "evaluate() computes it exactly, and the lowered displacement at two late T gives it in numbers"
+        )
+    rates = (Integer(1),) if update.rates is None else update.rates_of(int(value.T))
+    memories = tuple(map(update.memory, rates or (Integer(1),)))
+    if update.has_instant_edges or Tuple(*memories).free_symbols:
+        raise NotImplementedError(
+            f"a resummed formula with update={update!r} is not lowered: only rules without instant edges, with numbers "
+            "for their parameters, are; evaluate() computes it exactly"
+        )
+    return memories
 
 
 def turned(tensor: jax.Array, matrix: jax.Array) -> jax.Array:
@@ -245,21 +283,25 @@ def sums_along_edges(
     network: Network, rates: jax.Array, T: jax.Array
 ) -> list[tuple[jax.Array, Sequence[int]]]:
     """The sum over times as factors: arrays with one axis for each of the edges that are named beside them."""
-    if network.times is None:
+    times, memories = network.times, network.memories
+    if times is None:
         return []
-    if network.schedules is not None:
-        return [(grid_sum(network.times, network.schedules, rates), range(network.edges))]
-    if network.limit:
-        spread = [_along(rates, e, network.edges) for e in range(network.edges)]
-        return [(time_sum_limit(network.times, spread, continuous=network.continuous), range(network.edges))]
-    axes = [labels for _, labels, _ in network.times.branches]
+    if not isinstance(times, TimeSum):
+        return [(sum_of_ways(times, network.edges, rates, memories), range(network.edges))]
+    axes = [labels for _, labels, _ in times.branches]
     spread = [rates] * network.edges
     for labels in axes:
         for axis, e in enumerate(labels):
-            spread[e] = _along(rates, axis, len(labels))
-    sums = branch_sums(network.times, spread, T, continuous=network.continuous)
+            spread[e] = rates.reshape(*(-1 if i == axis else 1 for i in range(len(labels))))
+    if memories != (PLAIN,):
+        sums = [
+            remembering_limit(own, memories[0], [spread[e] for e in labels])
+            if network.limit
+            else remembering_sum(own, memories[0], [spread[e] for e in labels], T.astype(jnp.uint32))
+            for _, labels, own in times.branches
+        ]
+    elif network.limit:
+        sums = branch_limits(times, spread, continuous=network.continuous)
+    else:
+        sums = branch_sums(times, spread, T, continuous=network.continuous)
     return list(zip(sums, axes, strict=True))
-
-
-def _along(rates: jax.Array, axis: int, count: int) -> jax.Array:
-    return rates.reshape(*(-1 if i == axis else 1 for i in range(count)))

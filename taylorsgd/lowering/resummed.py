@@ -20,8 +20,8 @@ from jax import lax
 from jax.core import Tracer
 from sympy import Expr, Integer, MatrixBase, oo
 
-from taylorsgd.formulas import Formula
-from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.lowering.edge_memory import PLAIN, spectral_radius
+from taylorsgd.lowering.lowerable import LowerableFormula, is_resummed
 from taylorsgd.lowering.networks import (
     HESSIAN,
     DiagramKey,
@@ -30,11 +30,13 @@ from taylorsgd.lowering.networks import (
     contract,
     diagram_key,
     make_network,
+    memories_of,
     part_keys,
     turned,
 )
 from taylorsgd.lowering.programs import Program, make_program, refuse_no_numbers
 from taylorsgd.lowering.projected import ProjectedTensors, Uncertainty, changed_terms, projected_terms
+from taylorsgd.updates import Memory
 from taylorsgd.updates.metrics import one_metric
 
 __all__ = ["LoweredResummed"]
@@ -68,18 +70,10 @@ class LoweredResummed:
     Source: Tenka, Theorems 1 and 2.
     """
 
-    def __init__(self, formula: Formula) -> None:
+    def __init__(self, formula: LowerableFormula) -> None:
         """Keep the formula; programs are made for each set of size names when first used."""
-        for term in formula.terms:
-            if isinstance(term.value, ResummedValue) and not term.value.update.is_plain:
-                raise NotImplementedError(
-                    "a resummed formula with momentum or decay is not lowered; evaluate() computes it exactly"
-                )
-            if isinstance(term.value, ResummedValue) and term.value.drift:
-                raise NotImplementedError(
-                    "a drift is not lowered: which directions are flat is no smooth function of H; "
-                    "evaluate() computes it exactly, and the lowered displacement at two late T gives it in numbers"
-                )
+        for value in filter(is_resummed, formula.values):
+            memories_of(value)  # refuses what is not lowered
         self.formula = formula
         self.parts = part_keys(formula)
         self.orders = tuple(term.order for term in formula.terms)
@@ -106,8 +100,9 @@ class LoweredResummed:
             NotImplementedError: for a metric with a `SpectralMeasurement`.
 
         Warns:
-            RuntimeWarning: if an eigenvalue of H is at or beyond 2/η, where descent diverges; or if eigenvalues
-                that a `SpectralMeasurement` neglects are not small, ηT|λ| > 0.1. Only where the numbers are concrete.
+            RuntimeWarning: if an eigenvalue of H is at or beyond 2/η (with memory, where an influence grows), where
+                descent diverges; or if eigenvalues that a `SpectralMeasurement` neglects are not small, ηT|λ| > 0.1.
+                Only where the numbers are concrete.
         """
         return self._evaluated(tensors, eta, metric, sizes, whole=True)
 
@@ -201,15 +196,14 @@ class _Resummed:
     keys: tuple[DiagramKey, ...]
     orders: tuple[int, ...]
     hessian: int
-    discrete: bool
+    memories: tuple[Memory, ...]
 
 
-def _resummed(formula: Formula, names: Sequence[str]) -> _Resummed:
+def _resummed(formula: LowerableFormula, names: Sequence[str]) -> _Resummed:
     keys = part_keys(formula)
     coefficients = [term.coefficient for term in formula.terms]
     updates: list[Expr] = [
-        value.T if isinstance(value, ResummedValue) and value.T is not oo else Integer(0)
-        for value in formula.values
+        value.T if is_resummed(value) and value.T is not oo else Integer(0) for value in formula.values
     ]
     networks = tuple(make_network(value, keys) for value in formula.values)
     return _Resummed(
@@ -218,7 +212,13 @@ def _resummed(formula: Formula, names: Sequence[str]) -> _Resummed:
         tuple(map(diagram_key, formula.values)),
         tuple(term.order for term in formula.terms),
         keys.index(HESSIAN),
-        any(network.times is not None and not network.continuous for network in networks),
+        tuple(
+            {
+                network.memories[0]: None
+                for network in networks
+                if network.times is not None and not network.continuous and len(network.memories) == 1
+            }
+        ),
     )
 
 
@@ -391,8 +391,16 @@ def _check_stability(program: _Resummed, extremes: jax.Array, eta: jax.Array, si
                 f"the limit T -> oo does not exist: H has the eigenvalue {smallest:.6g}, a {kind}; lower the formula "
                 "at finite T, or use drift()"
             )
-    if program.discrete and rate * largest >= 2:
-        message = f"H has the eigenvalue {largest:.6g}, at or beyond 2/eta = {2 / rate:.6g}"
+    for memory in program.memories:
+        grows = spectral_radius(memory, rate * largest)
+        if memory == PLAIN and rate * largest >= 2:
+            message = f"H has the eigenvalue {largest:.6g}, at or beyond 2/eta = {2 / rate:.6g}"
+        elif memory != PLAIN and rate * largest > 1e-6 and grows > 1 - 1e-12:
+            message = (
+                f"H has the eigenvalue {largest:.6g}, where an influence grows by {grows:.6g} in an update"
+            )
+        else:
+            continue
         if any(network.limit and not network.continuous for network in program.networks):
             raise ValueError(f"the limit T -> oo does not exist: {message}")
         warnings.warn(

@@ -15,13 +15,15 @@ and where what M holds is positive, so are all terms. Only entries that some way
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from itertools import combinations
 
 import jax.numpy as jnp
 from jax import Array
+
+from taylorsgd.timesums.lattice import Lattice
 
 __all__ = [
     "Entry",
@@ -59,6 +61,23 @@ class Triangle:
 
     size: int
     moves: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of_lattice(cls, lattice: Lattice, *, ties: bool = True) -> Triangle:
+        """That of the steps between down-sets, in the order of `lattice.states`; without ties those of one event.
+
+        Example:
+            >>> Triangle.of_lattice(Lattice((0, 0)), ties=False)
+            Triangle(size=4, moves=((0, 1), (0, 2), (1, 3), (2, 3)))
+        """
+        place = {state: i for i, state in enumerate(lattice.states)}
+        moves = [
+            (i, place[state | step])
+            for state, i in place.items()
+            for step in lattice.steps[state]
+            if ties or step.bit_count() == 1
+        ]
+        return cls(len(place), tuple(sorted(moves)))
 
     @classmethod
     def chain(cls, length: int) -> Triangle:
@@ -146,7 +165,11 @@ def entries_below(triangle: Triangle, wanted: Iterable[Entry]) -> tuple[Entry, .
 
 
 def product(
-    triangle: Triangle, entry: Entry, first: Mapping[Entry, Array], second: Mapping[Entry, Array]
+    triangle: Triangle,
+    entry: Entry,
+    first: Mapping[Entry, Array],
+    second: Mapping[Entry, Array],
+    times: Callable[[Array, Array], Array] = jnp.multiply,
 ) -> Array:
     """An entry (i, j; D) of the product AB.
 
@@ -155,11 +178,12 @@ def product(
         entry: which one.
         first: the coefficients of A, those of its diagonal too.
         second: the coefficients of B.
+        times: the product of two coefficients, which may be matrices.
 
     Returns:
         Σ over states and splits of D, of the broadcast shape.
     """
-    return reduce(jnp.add, [first[a] * second[b] for a, b in _factors(triangle, entry)])
+    return reduce(jnp.add, [times(first[a], second[b]) for a, b in _factors(triangle, entry)])
 
 
 def times_matrix(

@@ -17,6 +17,7 @@ compiling, so float32, derivatives and limits are tried on some structures only.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -31,7 +32,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
 
-from taylorsgd.lowering.timesums import branch_sums, time_sum, time_sum_limit
+from taylorsgd.lowering.eigenbasis_sums import branch_sums, time_sum, time_sum_limit
+from taylorsgd.timesums.closed_forms import chains_of, exact_time_sum
 from taylorsgd.timesums.events import ROOT, TimeSum
 
 STRUCTURES = {
@@ -89,22 +91,25 @@ def exact(structure: TimeSum, rates: Sequence[Any], T: Any, continuous: bool, ab
         return T**k * mp.exp(T * y) / mp.factorial(k)
 
     total = mp.mpf(1)
-    for branch in structure.branches:
+    for _, labels, own in structure.branches:
         value = mp.mpf(0)
-        for chain in branch.strict_chains if continuous else branch.chains:
+        s = [rates[e] for e in labels]
+        for chain in chains_of(own, continuous):
             if continuous:
                 value += difference(
-                    [mp.mpf(0), *(-mp.fsum(rates[e] for e in interval) for interval in chain.alive)],
-                    exponential,
+                    [mp.mpf(0), *(-mp.fsum(s[e] for e in interval) for interval in chain)], exponential
                 )
                 continue
-            decays = [abs(1 - rate) if absolute else 1 - rate for rate in rates]
-            nodes = [mp.fprod(decays[e] for e in interval) for interval in chain.alive]
-            value += mp.fprod(decays[e] ** n for e, n in chain.spanned) * difference(
-                [mp.mpf(1), *nodes], power
-            )
+            decays = [abs(1 - rate) if absolute else 1 - rate for rate in s]
+            nodes = [mp.fprod(decays[e] for e in interval) for interval in chain]
+            value += spanned(chain, decays) * difference([mp.mpf(1), *nodes], power)
         total *= value
     return total
+
+
+def spanned(chain: Sequence[Sequence[int]], decays: Sequence[Any]) -> Any:
+    spans = Counter(e for interval in chain for e in interval)
+    return mp.fprod(decays[e] ** (span - 1) for e, span in spans.items())
 
 
 def numbers(row: Iterable[Any]) -> list[Any]:
@@ -147,7 +152,7 @@ def check(result: Any, value: Any, bound: Any, dtype: str, what: object) -> floa
 def test_oracle_is_the_exact_sum(name: str, T: int) -> None:
     structure = STRUCTURES[name]
     for row in grid(len(structure.edges), T, "float64", 5, seed=1):
-        exactly = structure.discrete([1 - Fraction(float(s)) for s in row], T)
+        exactly = exact_time_sum(structure, [1 - Fraction(float(s)) for s in row], T)
         with mp.workdps(400):
             value = exact(structure, numbers(row), T, False)
             assert abs(value - mp.mpf(exactly.numerator) / exactly.denominator) <= 1e-100 * (1 + abs(value))
@@ -220,11 +225,11 @@ def time_sums(draw: st.DrawFn) -> TimeSum:
     return TimeSum(events, tuple(edges))
 
 
-@settings(max_examples=12)
+@settings(max_examples=25)
 @given(time_sums(), st.integers(0, 9), st.integers(0, 2**32 - 1))
 def test_any_structure_is_the_exact_sum(structure: TimeSum, T: int, seed: int) -> None:
     decays = np.random.default_rng(seed).integers(0, 5, len(structure.edges))
-    value = structure.discrete([Fraction(int(k), 4) for k in decays], T)
+    value = exact_time_sum(structure, [Fraction(int(k), 4) for k in decays], T)
     with jax.enable_x64(True):
         result = time_sum(structure, list(1 - decays / 4), T, continuous=False)
     assert float(result) == pytest.approx(float(value), rel=1e-13)
@@ -366,13 +371,14 @@ def test_limits(name: str, dtype: str, continuous: bool) -> None:
         for row, result in zip(rates, results, strict=True):
             value = bound = mp.mpf(1)
             s = numbers(row)
-            for branch in structure.branches:
+            for _, labels, own in structure.branches:
                 terms = []
-                for chain in branch.strict_chains if continuous else branch.chains:
-                    term = mp.mpf(1) if continuous else mp.fprod((1 - s[e]) ** n for e, n in chain.spanned)
-                    for interval in chain.alive:
-                        decay = mp.fprod(1 - s[e] for e in interval)
-                        term /= mp.fsum(s[e] for e in interval) if continuous else 1 - decay
+                rest = [1 - s[e] for e in labels]
+                for chain in chains_of(own, continuous):
+                    term = mp.mpf(1) if continuous else spanned(chain, rest)
+                    for interval in chain:
+                        decay = mp.fprod(rest[e] for e in interval)
+                        term /= mp.fsum(s[labels[e]] for e in interval) if continuous else 1 - decay
                     terms.append(term)
                 value, bound = value * mp.fsum(terms), bound * mp.fsum(map(abs, terms))
             assert abs(mp.mpf(float(result)) - value) <= 50 * eps * bound, (row, result, value)

@@ -1,44 +1,41 @@
 r"""Sums over the times of a diagram's nodes as JAX arrays: accurate wherever the eigenvalues lie.
 
-The numeric face of `spacetime.timesums.TimeSum`. With s_e = ηλ_e for the edge e, a chain of events has nodes
+The numeric face of `timesums.closed_forms`: a branch is a sum of divided differences over chains of down-sets.
+These are not evaluated one by one, for they are the ways through one triangular matrix M. Its states are the
+down-sets of the lattice; with s_e = ηλ_e for the edge e the diagonal entry of a state is
 
-    x_i = Π_e (1 − s_e)    or    y_i = −Σ_e s_e    over the edges alive in the interval i,
+    x = Π_e (1 − s_e)    or    y = −Σ_e s_e    over the edges alive after it,
 
-and contributes Π_e (1 − s_e)^{extra_e} · [x^T; 1, x_1, …, x_m], resp. [e^{Ty}; 0, y_1, …, y_m]. A branch is
-the sum over its chains (over those without ties, in an integral), the whole the product over branches. As
-T → ∞ the divided differences tend to Π 1/(1 − x_i), resp. Π 1/(−y_i).
-
-The chains of a branch are not evaluated one by one: they are the ways through one triangular matrix. Its
-states are the sets of events that may lie in the past, from none to all; the diagonal entry of a set is x (or
-y) of the edges alive after it, and in one update a set may grow by events whose edges all start in the past,
-which costs 1 − s_e for every edge that is alive before and after. So for a branch of m events that do not
+and a step costs 1 − s_e for every edge that is alive before and after it. So for a branch of m events that do not
 depend on each other before the last there are 2^{m−1} + 1 states instead of all weak orderings. The sum is
-the last entry in the first row of M^T, the integral that of exp(T·M) (`lowering.divided`).
+the last entry in the first row of M^T, the integral that of exp(T·M) (`lowering.divided`), in which steps of more
+than one event have no volume. As T → ∞ they tend to that of 1/(1 − M), resp. −1/M.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial, reduce
+from functools import partial, reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from taylorsgd.lowering.divided import triangular_exponential, triangular_power
 from taylorsgd.lowering.nodes import complement_of_decays, product_of_decays, total_rate
 from taylorsgd.lowering.triangular import Triangle
 from taylorsgd.timesums.events import TimeSum
 
-__all__ = ["branch_sums", "time_sum", "time_sum_limit"]
+__all__ = ["branch_limits", "branch_sums", "time_sum", "time_sum_limit"]
 
 
-def time_sum(structure: TimeSum, rates: Sequence[ArrayLike], T: ArrayLike, *, continuous: bool) -> Array:
+def time_sum(
+    times: TimeSum, rates: Sequence[ArrayLike], T: ArrayLike, *, continuous: bool
+) -> Float[Array, ...]:
     """The sum over times, or the integral, for given rates and T.
 
     Without division, so equal, nearly equal and vanishing rates are nothing special. Where no 1 − s_e is
@@ -49,7 +46,7 @@ def time_sum(structure: TimeSum, rates: Sequence[ArrayLike], T: ArrayLike, *, co
     and in T if continuous, are as accurate as the value.
 
     Args:
-        structure: the events, and the edges between them.
+        times: the events, and the edges between them.
         rates: s_e = ηλ_e for every edge, of any sign, dimensionless; arrays that broadcast. Give every edge
             its own axis: then only the last step works on the whole array.
         T: the number of updates, an integer from 0 to 2³¹ (a float may hold it), or the time in units of one
@@ -71,23 +68,23 @@ def time_sum(structure: TimeSum, rates: Sequence[ArrayLike], T: ArrayLike, *, co
         [[1000.    0.]
          [   1.    1.]]
     """
-    sums = branch_sums(structure, rates, T, continuous=continuous)
+    sums = branch_sums(times, rates, T, continuous=continuous)
     return reduce(_times, sums) if sums else jnp.ones(())
 
 
 def branch_sums(
-    structure: TimeSum, rates: Sequence[ArrayLike], T: ArrayLike, *, continuous: bool
-) -> tuple[Array, ...]:
+    times: TimeSum, rates: Sequence[ArrayLike], T: ArrayLike, *, continuous: bool
+) -> tuple[Float[Array, ...], ...]:
     """The independent factors of the sum over times, each of the broadcast shape of its own edges' rates.
 
     Args:
-        structure: the events, and the edges between them.
+        times: the events, and the edges between them.
         rates: as in `time_sum`.
         T: as in `time_sum`.
         continuous: as in `time_sum`.
 
     Returns:
-        One array for each of `structure.branches`.
+        One array for each of `times.branches`.
 
     Raises:
         ValueError: as in `time_sum`.
@@ -101,22 +98,22 @@ def branch_sums(
     """
     if continuous:
         T = jnp.asarray(T)
-        dtype = _dtype(structure, rates, *([T] if jnp.issubdtype(T.dtype, jnp.floating) else []))
+        dtype = _dtype(times, rates, *([T] if jnp.issubdtype(T.dtype, jnp.floating) else []))
         T = T.astype(dtype)
     else:
-        dtype = _dtype(structure, rates)
+        dtype = _dtype(times, rates)
         T = jnp.asarray(T if isinstance(T, Tracer) else _checked(np.asarray(T))).astype(jnp.uint32)
-    return _branch_sums(structure, tuple(jnp.asarray(rate, dtype) for rate in rates), T, continuous)
+    return _branch_sums(times, tuple(jnp.asarray(rate, dtype) for rate in rates), T, continuous)
 
 
-def time_sum_limit(structure: TimeSum, rates: Sequence[ArrayLike], *, continuous: bool) -> Array:
+def time_sum_limit(times: TimeSum, rates: Sequence[ArrayLike], *, continuous: bool) -> Float[Array, ...]:
     """The limit of the sum over times as T → ∞.
 
     It is infinite, or without a meaning, unless every |x_i| < 1 (every Σ s_e > 0 if continuous): along a flat
     direction the sum grows for ever.
 
     Args:
-        structure: the events, and the edges between them.
+        times: the events, and the edges between them.
         rates: s_e = ηλ_e for every edge, dimensionless; arrays that broadcast.
         continuous: integrals of exponentials instead of sums of powers.
 
@@ -136,22 +133,26 @@ def time_sum_limit(structure: TimeSum, rates: Sequence[ArrayLike], *, continuous
         >>> print(time_sum_limit(fork, [0.5, 0.5], continuous=True))
         1.0
     """
-    dtype = _dtype(structure, rates)
-    arrays = tuple(jnp.asarray(rate, dtype) for rate in rates)
-    limits = [
+    limits = branch_limits(times, rates, continuous=continuous)
+    return reduce(jnp.multiply, limits, jnp.ones((), _dtype(times, rates)))
+
+
+def branch_limits(
+    times: TimeSum, rates: Sequence[ArrayLike], *, continuous: bool
+) -> tuple[Float[Array, ...], ...]:
+    """The independent factors of the limit, as `branch_sums` of the sum; arguments as in `time_sum_limit`."""
+    dtype = _dtype(times, rates)
+    arrays = [jnp.asarray(rate, dtype) for rate in rates]
+    return tuple(
         _branch_limit(own, tuple(arrays[e] for e in labels), dtype, continuous)
-        for _, labels, own in structure.branches
-    ]
-    return reduce(jnp.multiply, limits, jnp.ones((), dtype))
+        for _, labels, own in times.branches
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 3))
-def _branch_sums(
-    structure: TimeSum, rates: tuple[Array, ...], T: Array, continuous: bool
-) -> tuple[Array, ...]:
+def _branch_sums(times: TimeSum, rates: tuple[Array, ...], T: Array, continuous: bool) -> tuple[Array, ...]:
     return tuple(
-        _branch_sum(own, tuple(rates[e] for e in labels), T, continuous)
-        for _, labels, own in structure.branches
+        _branch_sum(own, tuple(rates[e] for e in labels), T, continuous) for _, labels, own in times.branches
     )
 
 
@@ -160,70 +161,40 @@ def _branch_sum(own: TimeSum, rates: tuple[Array, ...], T: Array, continuous: bo
         return jnp.zeros(
             jnp.broadcast_shapes(T.shape, *(rate.shape for rate in rates)), jnp.result_type(*rates)
         )
-    steps = _steps(own, continuous)
-    alive = [tuple(rates[e] for e in edges) for edges in steps.alive]
+    triangle, alive, couplings = _matrix(own, rates, continuous)
     if continuous:
-        return triangular_exponential(steps.triangle, [-total_rate(interval) for interval in alive], T)
-    nodes = [product_of_decays(interval) for interval in alive]
-    return triangular_power(steps.triangle, nodes, _couplings(steps, rates), T)
+        return triangular_exponential(triangle, [-total_rate(interval) for interval in alive], T)
+    return triangular_power(triangle, [product_of_decays(interval) for interval in alive], couplings, T)
 
 
 def _branch_limit(own: TimeSum, rates: tuple[Array, ...], dtype: Any, continuous: bool) -> Array:
     """The same for 1/(1 − M), or −1/M: each state once, the last first."""
     if not own.possible:
         return jnp.zeros((), dtype)
-    steps = _steps(own, continuous)
+    triangle, alive, couplings = _matrix(own, rates, continuous)
     lost = total_rate if continuous else complement_of_decays
-    limits = {steps.triangle.size - 1: jnp.ones((), dtype)}
-    couplings = dict(zip(steps.triangle.moves, _couplings(steps, rates), strict=True))
-    for state in reversed(range(steps.triangle.size)):
-        for (before, after), coupling in couplings.items():
+    limits = {triangle.size - 1: jnp.ones((), dtype)}
+    for state in reversed(range(triangle.size)):
+        for (before, after), coupling in zip(triangle.moves, couplings, strict=True):
             if before == state:
                 term = limits[after] if coupling is None else coupling * limits[after]
                 limits[state] = limits.get(state, jnp.zeros((), dtype)) + term
         if state > 0:
-            limits[state] = limits[state] / lost(tuple(rates[e] for e in steps.alive[state - 1]))
+            limits[state] = limits[state] / lost(alive[state - 1])
     return limits[0]
 
 
-@dataclass(frozen=True)
-class _Steps:
-    """How the events of a branch come to lie in the past, a set of them after the other.
-
-    Attributes:
-        triangle: the down-sets and the steps between them.
-        alive: for every down-set but the empty one the edges alive after it.
-        kept: for every step the edges alive before and after it; there are none if continuous.
-    """
-
-    triangle: Triangle
-    alive: tuple[tuple[int, ...], ...]
-    kept: tuple[tuple[int, ...], ...]
-
-
-@lru_cache(maxsize=1024)
-def _steps(own: TimeSum, continuous: bool) -> _Steps:
-    states = own.lattice.states
-    place = {state: i for i, state in enumerate(states)}
-    moves = [
-        (state, state | step)
-        for state in states
-        for step in own.lattice.steps[state]
-        if step.bit_count() == 1 or not continuous
+def _matrix(
+    own: TimeSum, rates: Sequence[Array], continuous: bool
+) -> tuple[Triangle, list[tuple[Array, ...]], list[Array | None]]:
+    """The entries of M, the rates alive after each down-set but the first, and Π (1 − s_e) for every step."""
+    triangle = Triangle.of_lattice(own.lattice, ties=not continuous)
+    alive = [own.alive(state) for state in own.lattice.states]
+    kept = [
+        () if continuous else [1 - rates[e] for e in alive[i] if e in alive[j]] for i, j in triangle.moves
     ]
-    moves.sort(key=lambda move: (place[move[0]], place[move[1]]))
-    alive = {state: own.alive(state) for state in states}
-    kept = [() if continuous else tuple(sorted({*alive[a]} & {*alive[b]})) for a, b in moves]
-    return _Steps(
-        Triangle(len(states), tuple((place[a], place[b]) for a, b in moves)),
-        tuple(alive[state] for state in states[1:]),
-        tuple(kept),
-    )
-
-
-def _couplings(steps: _Steps, rates: Sequence[Array]) -> list[Array | None]:
-    """Π (1 − s_e) over the edges that stay alive in a step."""
-    return [reduce(jnp.multiply, [1 - rates[e] for e in edges]) if edges else None for edges in steps.kept]
+    couplings = [reduce(jnp.multiply, decays) if decays else None for decays in kept]
+    return triangle, [tuple(rates[e] for e in edges) for edges in alive[1:]], couplings
 
 
 def _times(a: Array, b: Array) -> Array:
@@ -231,9 +202,9 @@ def _times(a: Array, b: Array) -> Array:
     return jnp.where((b == 0) & jnp.isinf(a), 0, a) * jnp.where((a == 0) & jnp.isinf(b), 0, b)
 
 
-def _dtype(structure: TimeSum, rates: Sequence[ArrayLike], *more: ArrayLike) -> Any:
-    if len(rates) != len(structure.edges):
-        raise ValueError(f"{len(rates)} rates for {len(structure.edges)} edges: every edge needs its own")
+def _dtype(times: TimeSum, rates: Sequence[ArrayLike], *more: ArrayLike) -> Any:
+    if len(rates) != len(times.edges):
+        raise ValueError(f"{len(rates)} rates for {len(times.edges)} edges: every edge needs its own")
     return jnp.promote_types(jnp.result_type(float, *map(jnp.asarray, rates), *more), jnp.float32)
 
 
