@@ -169,7 +169,8 @@ class Spacetime(ABC):
         """
         placements = self.placements(diagram)
         if placements is not None:
-            return sum((count * self.orders(times) for count, times in placements), RING.zero)
+            counts: Any = (count * self.orders(times) for count, times in placements)
+            return sum(counts, RING.zero)
         updates, batch = (int(self.sizes[name]) for name in ("T", "B"))
         ends, system = [updates] * diagram.order, plain_system(updates)
         total = sum(

@@ -50,6 +50,7 @@ class Batch(Protocol):
 
     def noise_slope(self, theta: Any) -> tuple[Any, Any]:
         """The slope, and η²Λ∇ tr Ĉ, with Ĉ the unbiased covariance of the gradients of the batch's rows."""
+        ...
 
     def solve(self, function: Callable[[Any], Any]) -> Any:
         """The vector s = f(s), for f = O(η)."""
