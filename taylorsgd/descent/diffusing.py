@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from taylorsgd.descent.recording import Record, refuse_open_sizes
+from taylorsgd.descent.recording import Record
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     Landscape,
@@ -34,18 +34,23 @@ from taylorsgd.landscapes.landscape import (
     weighted_loss,
 )
 from taylorsgd.measuring.devices import spread
-from taylorsgd.spacetime import ODE, SDE
+from taylorsgd.spacetime import Spacetime
 
-__all__ = ["diffuse"]
+__all__ = ["diffuse", "has_noise"]
 
 POINTS = 16
 """The most points whose gradients make up one step of the SDE."""
 
 
+def has_noise(spacetime: Spacetime) -> bool:
+    """Whether a spacetime is a flow with noise, the SDE."""
+    return spacetime.is_flow and spacetime.largest_part != 1
+
+
 def diffuse(
     landscape: Landscape,
     theta: Any,
-    spacetime: ODE | SDE,
+    spacetime: Spacetime,
     rates: np.ndarray,
     trials: int,
     key: jax.Array,
@@ -61,7 +66,7 @@ def diffuse(
     Args:
         landscape: the loss and its data. A sampler for the SDE must be made of JAX operations.
         theta: the parameters θ_0, checked.
-        spacetime: with numbers for its sizes.
+        spacetime: the ODE or SDE, with numbers for its sizes.
         rates: the learning rates.
         trials: the number of paths for each; those of the ODE are all the same.
         key: a JAX random key.
@@ -75,13 +80,12 @@ def diffuse(
         One record for each learning rate, its scalars being the test loss and the observables.
 
     Raises:
-        ValueError: if a size is a symbol, the ODE is asked of a sampler whose expected loss is not known, or
+        ValueError: if the ODE is asked of a sampler whose expected loss is not known, or
             the steps are so long that the m points of one make more noise than the SDE has.
     """
-    refuse_open_sizes(spacetime)
     records = [Record() for _ in range(rates.size)]
-    time = float(spacetime.T)
-    if isinstance(spacetime, ODE):
+    time = float(spacetime.sizes["T"])
+    if not has_noise(spacetime):
         if landscape.size is None and landscape.expected is None:
             raise ValueError(
                 f"the ODE flows down the expected loss, and {landscape!r} is a sampler that does not know it; "
@@ -105,11 +109,12 @@ def diffuse(
     points = min(POINTS, landscape.size or POINTS)
     whole = landscape.size is not None and landscape.size <= POINTS
     step = time / max(steps, 1)
-    strength = step / float(spacetime.B) - (0 if whole else step**2 / points)
+    batch = float(spacetime.sizes["B"])
+    strength = step / batch - (0 if whole else step**2 / points)
     if strength < 0:
         raise ValueError(
             f"refinement={refinement} makes steps whose {points} points are noisier than the SDE with "
-            f"B={spacetime.B}; take at least {int(np.ceil(float(spacetime.B) / points))}"
+            f"B={batch:g}; take at least {int(np.ceil(batch / points))}"
         )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(theta))
     point, arising = floats_per_point(landscape, theta)

@@ -53,8 +53,8 @@ class LocalExpansion:
         at: the point θ_0.
         order: the degree at which everything is truncated.
         members: the observables to average, one or two.
-        sizes: further expressions to compute with, as indeterminates: whatever they are, the domain stays
-            one of polynomials in them.
+        sizes: further expressions to compute with. Those that are no rationals are indeterminates: whatever
+            they are, the domain stays one of polynomials in them.
         penalty: what descent minimizes beside the losses.
         metric: Λ, which turns gradients into directions; None for the identity.
     """
@@ -89,13 +89,13 @@ class LocalExpansion:
         # with 1/2 among them the domain holds every rational: N, B and factorials are divided by
         numbers = [Rational(1, 2), *landscape.weights, *(metric or ()), *coefficients]
         self.domain, elements = construct_domain(numbers, extension=True)
-        self._meaning = {Dummy(): size for size in sizes}
-        self.sizes = []
-        if sizes:
+        unknown = {size: Dummy() for size in sizes if not size.is_Rational}
+        self._meaning = {dummy: size for size, dummy in unknown.items()}
+        if unknown:
             self.domain = self.domain.poly_ring(*self._meaning)
-            self.sizes = list(self.domain.gens)
             # convert() refuses what is a polynomial itself
             elements = [self.domain.ring.ground_new(element) for element in elements]
+        self.sizes = [self.domain.from_sympy(unknown.get(size, size)) for size in sizes]
         stream = iter(elements[1:])
         self.weights = [next(stream) for _ in landscape.weights]
         self.ring = PolyRing([Dummy() for _ in variables], self.domain)

@@ -1,9 +1,10 @@
 """Direct perturbation: descent with θ a truncated power series in η, on every training set there is.
 
-The slow and plain way to the expansion of E[s(θ_T)], and therefore the one to check the others with. With
+The slow and plain way to the expansion of E[s(θ_T)], and therefore the one to check the others with: it asks a
+spacetime for its `histories` and a rule for its `step`, and for nothing that formulas are made of. With
 δ = θ_T − θ_0 = O(η), every function of θ may be replaced by its Taylor polynomial in δ of degree `order`.
 
-    descent   for each of the K^N training sets, T updates of δ as a series in η; the weighted mean of s(δ)
+    descent   for each of the K^N training sets and each history, T steps of δ as a series in η; the mean of s(δ)
     flows     E[s(δ)] = Σ_k T^k/k! L^k s at δ = 0,    L = −η G·∇ + η²/(2B) C:∇∇
 
 where G(δ) and C(δ) are the mean and the covariance of the gradients as functions of δ; the generator L has
@@ -12,18 +13,19 @@ its second term for the SDE only (Itô), not for the ODE. All numbers are elemen
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from fractions import Fraction
-from itertools import chain, permutations, product, starmap
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import chain, product, starmap
 from math import prod
-from operator import index, sub
+from operator import sub
 from typing import Any, overload
 
-from sympy import Expr, ImmutableMatrix
+from attrs import fields
+from sympy import Expr, ImmutableMatrix, Integer
 from sympy.polys.rings import PolyElement
 
 from taylorsgd.descent.local_expansion import LocalExpansion, Rows, Series
-from taylorsgd.descent.stepping import descend, numbers_of
+from taylorsgd.descent.series_arithmetic import descents
 from taylorsgd.formulas.observables import (
     AnyObservable,
     Covariance,
@@ -36,14 +38,14 @@ from taylorsgd.formulas.observables import (
     TrainLoss,
 )
 from taylorsgd.landscapes import FiniteLandscape
-from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
-from taylorsgd.updates import GDC, Update
+from taylorsgd.spacetime import Spacetime
+from taylorsgd.updates import Descent, RateSchedule, Update
 from taylorsgd.updates.metrics import exact_metric, one_metric
 
 __all__ = ["perturb"]
 
-Schedule = tuple[Rows, ...]
-"""The rows in the batch of every update."""
+Run = tuple[Rows, tuple[Rows, ...]]
+"""Which losses a training set holds, and which every batch: all that a run depends on, in ascending order."""
 
 
 @overload
@@ -93,12 +95,14 @@ def perturb(
 
         E[s(θ_T)] = Σ_{x_1 … x_N} w_{x_1} ⋯ w_{x_N} s(θ_T(x_1, …, x_N))  +  O(η^(order+1))
 
-    The work grows as K^N · T for K losses and N rows: nothing is counted, merged or resummed.
+    The work grows as K^N · T for K losses and N rows: nothing is counted or resummed, and of runs that see the same
+    losses in every batch one is made.
 
     Args:
         observable: what to average.
-        spacetime: SGD, GD, Replacement or Grid, with concrete integer sizes: all orders of all epochs, or all
-            draws of all batches, are gone through as well. Or ODE or SDE, whose T and B may be symbolic.
+        spacetime: SGD, GD, Replacement or Grid, or whatever has `histories`, with concrete integer sizes: all orders
+            of all epochs, or all draws of all batches, are gone through as well. Or ODE or SDE, whose T and B may
+            be symbolic.
         landscape: the finite population that the rows are drawn from.
         at: the initial point θ_0, in any form that `landscape.point` takes.
         order: the highest power of η, an int of at least 0.
@@ -141,28 +145,31 @@ def perturb(
     metric = one_metric(metric, getattr(update, "metric", None))
     if metric is not None:
         metric = exact_metric(metric, landscape.dimension)
-    if isinstance(spacetime, (ODE, SDE)):
+    if not isinstance(spacetime, Spacetime):
+        raise TypeError(f"spacetime={spacetime!r} must be an SGD, GD, Replacement, Grid, ODE or SDE")
+    if spacetime.is_flow:
         _refuse_training_loss(members, spacetime)
         if update is not None:
             raise ValueError(f"update={update!r}: {spacetime!r} makes no updates; leave it out")
-        first, second = getattr(observable, "times", None) or (spacetime.T, None)
-        last = spacetime.T if second is None else second
-        if (last - spacetime.T).is_positive or (first - spacetime.T).is_positive:
+        time = spacetime.sizes["T"]
+        first, second = getattr(observable, "times", None) or (time, None)
+        last = time if second is None else second
+        if (last - time).is_positive or (first - time).is_positive:
             raise ValueError(f"{observable!r} is taken after the end of {spacetime!r}")
-        sizes = [first, last - first]
-        sizes += [1 / spacetime.B] if isinstance(spacetime, SDE) else []
-        local = LocalExpansion(landscape, at, order, members, sizes, penalty, metric)
+        noise = [] if spacetime.largest_part == 1 else [1 / spacetime.sizes["B"]]
+        local = LocalExpansion(landscape, at, order, members, [first, last - first, *noise], penalty, metric)
         means = _mean_under_flow(local)
     else:
-        if isinstance(update, GDC):
-            update.rows(spacetime)
-        size, schedules = _schedules(spacetime)
-        updates = len(next(iter(schedules)))
-        numbers = numbers_of(update, updates)
-        local = LocalExpansion(landscape, at, order, members, numbers, penalty, metric)
-        training_sets = _training_sets(spacetime, local, landscape, size)
-        times = _times(observable, updates)
-        means = _mean_over_training_sets(local, training_sets, schedules, update, times)
+        _refuse_symbols(spacetime)
+        rule = Descent() if update is None else update
+        if not isinstance(rule, Update):
+            raise TypeError(f"update={update!r} must be an update rule, such as HeavyBall(beta) or Descent()")
+        updates = int(spacetime.sizes["T"])
+        numbers = rule.numbers(spacetime)
+        sizes = [*numbers.values(), *_rates(rule, updates)]
+        local = LocalExpansion(landscape, at, order, members, sizes, penalty, metric)
+        runs = _runs(spacetime, local, landscape)
+        means = _mean_over_runs(local, runs, rule, list(numbers), _times(observable, updates))
 
     vectors = [isinstance(member, Displacement) for member in members]
     if len(members) == 2:
@@ -178,37 +185,52 @@ def perturb(
     return ImmutableMatrix(local.dimension, len(entries) // local.dimension, entries)
 
 
-def _mean_over_training_sets(
-    local: LocalExpansion,
-    training_sets: Iterable[tuple[Rows, Any]],
-    schedules: Mapping[Schedule, Fraction],
-    update: Update | None,
-    times: tuple[int, ...],
+def _mean_over_runs(
+    local: LocalExpansion, runs: dict[Run, Any], update: Update, names: list[str], times: tuple[int, ...]
 ) -> list[Series]:
-    """The targets during descent, averaged over training sets and schedules of known probabilities."""
+    """The targets during descent, averaged over runs of known probabilities."""
     totals: list[Series] = []
-    for (rows, drawn), (batches, chance) in product(training_sets, schedules.items()):
-        passed = descend(local, rows, batches, update)
-        probability = drawn * local.rational(chance.numerator, chance.denominator)
+    in_order = sorted(runs, key=lambda run: run[1])  # so that runs that begin alike are neighbours
+    numbers, rates = dict(zip(names, local.sizes, strict=False)), local.sizes[len(names) :]
+    paths = descents(local, update, numbers, rates, (batches for _, batches in in_order))
+    for run, passed in zip(in_order, paths, strict=True):
         taken = []
-        for time, components in zip(times, local.components(rows), strict=True):
+        for time, components in zip(times, local.components(run[0]), strict=True):
             monomials = local.monomials(passed[time])
             taken.append([local.value(component, monomials) for component in components])
         # of two observables the products come last
         values = [*chain(*taken), *(starmap(local.times, product(*taken)) if len(taken) == 2 else ())]
         totals = totals or [local.constant(local.domain.zero) for _ in values]
         totals = [
-            [total + probability * x for total, x in zip(*pair, strict=True)]
+            [total + runs[run] * x for total, x in zip(*pair, strict=True)]
             for pair in zip(totals, values, strict=True)
         ]
     return totals
 
 
+def _runs(spacetime: Spacetime, local: LocalExpansion, landscape: FiniteLandscape) -> dict[Run, Any]:
+    """The probabilities of all runs: of every training set with every history of batches."""
+    histories = [
+        (local.rational(chance.numerator, chance.denominator), batches)
+        for chance, batches in spacetime.histories()
+    ]
+    found: dict[Run, Any] = defaultdict(lambda: local.domain.zero)
+    for rows, drawn in _training_sets(spacetime, local, landscape):
+        losses = {
+            batch: tuple(sorted(rows[n] for n in batch)) for _, batches in histories for batch in batches
+        }
+        held = tuple(sorted(rows))
+        for chance, batches in histories:
+            found[held, tuple(losses[batch] for batch in batches)] += drawn * chance
+    return found
+
+
 def _training_sets(
-    spacetime: Any, local: LocalExpansion, landscape: FiniteLandscape, size: int
+    spacetime: Spacetime, local: LocalExpansion, landscape: FiniteLandscape
 ) -> Iterator[tuple[Rows, Any]]:
     """Every choice of losses for the rows; of fixed data the only one, each loss in a row of its own."""
-    if getattr(spacetime, "data", "fresh") == "fresh":
+    size = int(spacetime.sizes["N"])
+    if spacetime.data == "fresh":
         for rows in product(range(len(local.losses)), repeat=size):
             yield rows, prod((local.weights[row] for row in rows), start=local.domain.one)
         return
@@ -271,47 +293,27 @@ def _mean_under_flow(local: LocalExpansion) -> list[Series]:
     return means
 
 
-def _schedules(spacetime: Any) -> tuple[int, dict[Schedule, Fraction]]:
-    """The number of rows, and the probability of every way to fill the batches of all updates."""
-    if isinstance(spacetime, Grid):
-        columns = list(zip(*spacetime.cells, strict=True))
-        batches = tuple(tuple(n for n, cell in enumerate(column) if cell) for column in columns)
-        return len(spacetime.cells), {batches: Fraction(1)}
-    if isinstance(spacetime, GD):
-        size, updates = _integer(spacetime, "N"), _integer(spacetime, "T")
-        return size, {(tuple(range(size)),) * updates: Fraction(1)}
-    if isinstance(spacetime, SGD):
-        size, batch, epochs = (_integer(spacetime, name) for name in ("N", "B", "E"))
-        if spacetime.shuffle:
-            orders = {
-                tuple(tuple(sorted(order[i : i + batch])) for i in range(0, size, batch))
-                for order in permutations(range(size))
-            }
-            return size, _independent(orders, epochs)
-        epoch = tuple(tuple(range(first, first + batch)) for first in range(0, size, batch))
-        return size, {epoch * epochs: Fraction(1)}
-    if isinstance(spacetime, Replacement):
-        size, batch, updates = (_integer(spacetime, name) for name in ("N", "B", "T"))
-        return size, _independent([(rows,) for rows in product(range(size), repeat=batch)], updates)
-    raise TypeError(f"spacetime={spacetime!r} must be an SGD, GD, Replacement, Grid, ODE or SDE")
+def _rates(update: Update, updates: int) -> Sequence[Expr]:
+    """r_t of every update.
+
+    Raises:
+        ValueError: if there are not as many as updates.
+    """
+    given = update.rates
+    rates = given.rates(updates) if isinstance(given, RateSchedule) else given or (Integer(1),) * updates
+    if len(rates) != updates:
+        raise ValueError(f"rates has {len(rates)} entries for {updates} updates; give one for each")
+    return rates
 
 
-def _independent(choices: Collection[Schedule], times: int) -> dict[Schedule, Fraction]:
-    """Pieces of a schedule, drawn independently and uniformly one after the other."""
-    return {
-        tuple(batch for piece in pieces for batch in piece): Fraction(1, len(choices) ** times)
-        for pieces in product(choices, repeat=times)
-    }
-
-
-def _integer(spacetime: Any, name: str) -> int:
-    try:
-        return index(getattr(spacetime, name))
-    except TypeError as error:
-        raise ValueError(
-            f"{name}={getattr(spacetime, name)} of {type(spacetime).__name__} is symbolic, but running "
-            f"descent needs a concrete integer, for example {name}=2"
-        ) from error
+def _refuse_symbols(spacetime: Spacetime) -> None:
+    for field in fields(type(spacetime)):
+        name, size = field.name, getattr(spacetime, field.name)
+        if getattr(size, "free_symbols", None):
+            raise ValueError(
+                f"{name}={size} of {type(spacetime).__name__} is symbolic, but running descent needs a concrete "
+                f"integer, for example {name}=2"
+            )
 
 
 def _times(observable: AnyObservable, updates: int) -> tuple[int, ...]:

@@ -11,10 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from taylorsgd.descent.batches import drawn_batches, draws_orders, is_fixed, schedule
-from taylorsgd.descent.diffusing import diffuse
-from taylorsgd.descent.recording import Record, assembled, observable_functions, warn_of_divergence
-from taylorsgd.descent.rules import AnyUpdate, form_of, numbers_of, update_rule
+from taylorsgd.descent.diffusing import diffuse, has_noise
+from taylorsgd.descent.pytree_arithmetic import AnyUpdate, form_of, numbers_of, stepping
+from taylorsgd.descent.recording import (
+    Record,
+    assembled,
+    observable_functions,
+    refuse_open_sizes,
+    warn_of_divergence,
+)
 from taylorsgd.descent.runs import Simulation, TrainingSets
 from taylorsgd.formulas import Observable
 from taylorsgd.landscapes.landscape import (
@@ -32,8 +37,8 @@ from taylorsgd.landscapes.landscape import (
     weighted_loss,
 )
 from taylorsgd.measuring.devices import spread
-from taylorsgd.spacetime import ODE, SDE, Spacetime
-from taylorsgd.updates import GDC, Descent
+from taylorsgd.spacetime import Spacetime
+from taylorsgd.updates import Descent
 
 __all__ = ["simulate"]
 
@@ -129,9 +134,12 @@ def simulate(
     functions = observable_functions(observables)
     if place.size is None and place.expected is None and test_points is None:
         test_points = 256
-    if refinement is not None and not isinstance(spacetime, SDE):
+    if not isinstance(spacetime, Spacetime):
+        raise TypeError(f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...) or Grid(cells)")
+    if refinement is not None and not has_noise(spacetime):
         raise ValueError(f"refinement={refinement} is for the SDE; {spacetime!r} has steps of its own")
-    if isinstance(spacetime, (ODE, SDE)):
+    refuse_open_sizes(spacetime)
+    if spacetime.is_flow:
         if update is not None:
             raise NotImplementedError(
                 f"update={update!r} is a rule for updates, and {spacetime!r} has none; supported are SGD, GD, "
@@ -144,13 +152,13 @@ def simulate(
             tracked=partial(_tracked, progress=progress),
         )  # fmt: skip
     else:
-        count, batches = schedule(spacetime)
-        fixed = is_fixed(spacetime)
+        count, updates = int(spacetime.sizes["N"]), int(spacetime.sizes["T"])
+        fixed = spacetime.data == "fixed"
         if fixed:
             _refuse_other_points(place, spacetime, test_points)
         rule = Descent() if update is None else update
-        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, spacetime, len(batches)))
-        at_once = min(trials, chunk or _trials_at_once(place, theta, count, batches, rule))
+        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, spacetime, updates))
+        at_once = min(trials, chunk or _trials_at_once(place, theta, spacetime, rule))
         seen = TrainingSets.seen_by(key, "fixed" if fixed else count, trials, None if place.size else at_once)
         run = partial(
             _trials,
@@ -164,19 +172,26 @@ def simulate(
             chunk=population_chunk(place, theta, copies=4 * at_once),
         )
         records = [Record() for _ in range(rates.size)]
+        batches = jnp.asarray(spacetime.draw(jax.random.split(key, 1)))
         for i, train, test, keys in _tracked(
             _points(place, key, rates.size, trials, at_once, (None if fixed else count, test_points)),
             rates.size * -(-trials // at_once),
             progress,
         ):
-            orders = (
-                spread(drawn_batches(spacetime, keys)) if draws_orders(spacetime) else jnp.asarray(batches)
-            )
+            if batches.ndim == 3:  # every trial has its own
+                batches = spread(_drawn(spacetime, keys))
             train, test = (place.data, None) if fixed else spread((train, test))
-            records[i].add(run(jnp.asarray(rates.flat[i]), orders, train, test, fixed=fixed), at_once, trials)
+            records[i].add(
+                run(jnp.asarray(rates.flat[i]), batches, train, test, fixed=fixed), at_once, trials
+            )
     warn_of_divergence(rates, records, trials)
     names = [observable.name for observable in observables]
     return assembled(spacetime, rates, trials, records, names, theta, seen)
+
+
+@partial(jax.jit, static_argnums=0)
+def _drawn(spacetime: Spacetime, keys: jax.Array) -> jax.Array:
+    return spacetime.draw(keys)
 
 
 def _refuse_other_points(landscape: Landscape, spacetime: Spacetime, test_points: int | None) -> None:
@@ -194,13 +209,13 @@ def _refuse_other_points(landscape: Landscape, spacetime: Spacetime, test_points
         )
 
 
-def _trials_at_once(landscape: Landscape, theta: Any, rows: int, batches: np.ndarray, rule: AnyUpdate) -> int:
+def _trials_at_once(landscape: Landscape, theta: Any, spacetime: Spacetime, rule: AnyUpdate) -> int:
     """How many trials fit the budget. A sampler's must not depend on the batches: they share its points."""
     parameters = sum(leaf.size for leaf in jax.tree.leaves(theta))
     point, arising = floats_per_point(landscape, theta)
-    width = rows if landscape.size is None else batches.shape[1]
-    steps = 0 if landscape.size is None else batches.size
-    vectors = 8 + (4 * rows if isinstance(rule, GDC) else 0)  # as long as θ; GDC has some for every point
+    rows, updates, batch = (int(spacetime.sizes[name]) for name in ("N", "T", "B"))
+    width, steps = (rows, 0) if landscape.size is None else (batch, updates * batch)
+    vectors = 8 + 4 * rows * getattr(rule, "needs_rows", False)  # as long as θ; some for every point
     return max(1, min(1024, BUDGET // (vectors * parameters + rows * point + 4 * width * arising + steps)))
 
 
@@ -266,13 +281,14 @@ def _trials(
     """
 
     def one(batches: jax.Array, points: Any, fresh: Any) -> tuple[jax.Array, Any]:
-        state, step = update_rule(rule, loss, theta, eta, numbers)
+        state, step = stepping(rule, loss, theta, eta, numbers)
 
         def update(state: Any, now: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
             batch, rate = now
             return step(state, jax.tree.map(lambda leaf: leaf[batch], points), rate), None
 
-        (final, *_), _ = lax.scan(update, state, (batches, numbers["rates"]))
+        state, _ = lax.scan(update, state, (batches, numbers["rates"]))
+        final = state[0].value
         mean = partial(
             population_mean, lambda batch, weights: weighted_loss(loss, final, batch, weights), chunk=chunk
         )

@@ -11,7 +11,7 @@ from math import factorial, prod
 from typing import Any, ClassVar, NamedTuple, Self, SupportsIndex
 
 from attrs import evolve, fields
-from sympy import QQ, Expr, Integer, Rational, Symbol, factor, sympify
+from sympy import QQ, Expr, Integer, Rational, Symbol, cancel, factor, sympify
 from sympy.polys.fields import FracElement
 from sympy.polys.rings import PolyElement, ring
 
@@ -19,6 +19,7 @@ from taylorsgd.diagrams import Diagram
 from taylorsgd.timesums.cells import CellSum, Way
 from taylorsgd.timesums.events import TimeSum, sum_of_events
 from taylorsgd.timesums.orders import surjections
+from taylorsgd.timesums.walking import plain_system, sum_over_cells
 
 __all__ = [
     "BATCHES",
@@ -88,7 +89,7 @@ class Spacetime(ABC):
     has_training_set: ClassVar[bool] = True
     """Whether there are training points to take a training loss on."""
     is_flow: ClassVar[bool] = False
-    """Whether time flows, and sums over it are integrals."""
+    """Whether time flows, and sums over it are integrals; without noise if no part has two nodes."""
     clock: ClassVar[PolyElement] = BATCHES
     """The generator of `RING` that stands for T in placements."""
 
@@ -132,14 +133,50 @@ class Spacetime(ABC):
             f"{type(self).__name__} has no batches; supported are SGD, GD, Replacement and Grid"
         )
 
+    def draw(self, keys: Any) -> Any:
+        """Draw the batches of some trials.
+
+        Args:
+            keys: a JAX random key for every trial.
+
+        Returns:
+            The rows in every batch, integers (trials, T, B); or (T, B) where there is but one history.
+
+        Raises:
+            NotImplementedError: for dynamics without batches.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> ts.SGD(N=4, B=2, E=1).draw(None).tolist()
+            [[0, 1], [2, 3]]
+        """
+        import numpy as np
+
+        chances, batches = zip(*self.histories(), strict=True)
+        shape = [int(self.sizes[name]) for name in ("T", "B")]
+        rows = np.array(batches, dtype=int).reshape(len(chances), *shape)
+        if len(chances) == 1:
+            return rows[0]
+        import jax
+
+        p = np.array(chances, dtype=float)
+        return jax.numpy.asarray(rows)[jax.vmap(lambda key: jax.random.choice(key, len(p), p=p))(keys)]
+
     def weight(self, diagram: Diagram) -> Count:
-        """Z(D) / B^|D| as an element of `RING` or its field.
+        """Z(D) / B^|D| as an element of `RING` or its field; without placements, a number.
 
         With fixed data, what multiplies the product of the parts' empirical moments instead.
         """
         placements = self.placements(diagram)
-        assert placements is not None
-        return sum((count * self.orders(times) for count, times in placements), RING.zero)
+        if placements is not None:
+            counts: Any = (count * self.orders(times) for count, times in placements)
+            return sum(counts, RING.zero)
+        updates, batch = (int(self.sizes[name]) for name in ("T", "B"))
+        ends, system = [updates] * diagram.order, plain_system(updates)
+        total = sum(
+            (way.count * sum_over_cells(way, system, ends) for way in self.ways(diagram)), Fraction(0)
+        )
+        return RING(total) / batch**diagram.order
 
     def orders(self, times: TimeSum) -> PolyElement:
         """In how many ways events can be put at times, or the volume of those in a flow."""
@@ -160,9 +197,10 @@ class Spacetime(ABC):
     def sizes(self) -> dict[str, Expr]:
         """The sizes that the user may name, the derived ones included, in the free symbols."""
 
-    @abstractmethod
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         """What the generators of `RING` stand for here."""
+        sizes = self.sizes
+        return cancel(sizes["N"] / sizes["B"]), sizes.get("E", Integer(1)), 1 / sizes["B"], 1 / sizes["N"]
 
     @property
     def free_symbols(self) -> tuple[Symbol, ...]:

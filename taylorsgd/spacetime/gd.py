@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from attrs import field, frozen
-from sympy import Expr, Integer
+from sympy import Expr
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
@@ -54,6 +54,3 @@ class GD(Spacetime):
     def histories(self) -> Iterator[tuple[Fraction, Batches]]:
         """All rows, T times."""
         yield Fraction(1), (tuple(range(int(self.N))),) * int(self.T)
-
-    def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
-        return Integer(1), self.T, 1 / self.N, 1 / self.N

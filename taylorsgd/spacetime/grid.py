@@ -9,11 +9,9 @@ from typing import Any
 
 from attrs import field, frozen
 from sympy import Expr, Integer, Rational
-from sympy.polys.rings import PolyElement
 
 from taylorsgd.diagrams import Diagram
-from taylorsgd.spacetime.base import RING, Batches, Spacetime, Way, row_ways
-from taylorsgd.timesums.walking import plain_system, scan
+from taylorsgd.spacetime.base import Batches, Spacetime, Way, row_ways
 
 __all__ = ["Grid"]
 
@@ -67,14 +65,9 @@ class Grid(Spacetime):
             "M": Rational(self.T, self.N),
         }
 
-    def weight(self, diagram: Diagram) -> PolyElement:
-        """Z(D) / B^|D| as an element of `RING`: a number."""
-        return RING(self.count(diagram)) / self.B**diagram.order
-
     def count(self, diagram: Diagram) -> int:
         """Z(D) as an integer."""
-        ends, system = [self.T] * diagram.order, plain_system(self.T)
-        return int(sum(way.count * scan(way, system, ends) for way in self.ways(diagram)))
+        return int(self.embeddings(diagram))
 
     def ways(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Way]:
         """Every tied part chooses a row; equal rows count together."""
@@ -83,10 +76,6 @@ class Grid(Spacetime):
     def histories(self) -> Iterator[tuple[Fraction, Batches]]:
         """The rows of every column."""
         yield Fraction(1), tuple(tuple(n for n in range(self.N) if self.cells[n][t]) for t in range(self.T))
-
-    def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
-        # A count on a grid is a number: only 1/B (for Z itself) and 1/N (for tied roots) are asked for.
-        return Integer(1), Integer(1), Rational(1, self.B), Rational(1, self.N)
 
     def __str__(self) -> str:
         """The grid as filled and empty squares."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
+from typing import Any
 
 from attrs import field, frozen
 from sympy import Expr, Integer
@@ -109,6 +110,13 @@ class Replacement(Spacetime):
         rows, width, updates = int(self.N), int(self.B), int(self.T)
         for drawn in product(product(range(rows), repeat=width), repeat=updates):
             yield Fraction(1, rows ** (width * updates)), drawn
+
+    def draw(self, keys: Any) -> Any:
+        """Any rows, in a line that is cut into batches."""
+        import jax
+
+        shape = (int(self.T), int(self.B))
+        return jax.vmap(lambda key: jax.random.randint(key, shape, 0, int(self.N)))(keys)
 
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         return self.T, Integer(1), 1 / self.B, 1 / self.N

@@ -176,6 +176,19 @@ class SGD(Spacetime):
                 chance *= Fraction(orders[epoch], factorial(count))
             yield chance, tuple(chain(*epochs))
 
+    def draw(self, keys: Any) -> Any:
+        """A uniform order of each epoch, cut into batches: equal keys give equal orders whatever the batch size is."""
+        if not self.shuffle:
+            return super().draw(keys)
+        import jax
+
+        count, epochs = int(self.N), int(self.E)
+
+        def order(key: Any) -> Any:
+            return jax.vmap(lambda key: jax.random.permutation(key, count))(jax.random.split(key, epochs))
+
+        return jax.vmap(order)(keys).reshape(len(keys), int(self.T), int(self.B))
+
     def grid(self) -> Grid:
         """The same spacetime as an explicit grid of cells.
 
@@ -196,6 +209,3 @@ class SGD(Spacetime):
             raise ValueError(f"{self} draws its order anew every epoch, and is no single grid")
         batch = [n // int(self.B) for n in range(int(self.N))]
         return Grid([[t % int(self.batches) == b for t in range(int(self.T))] for b in batch])
-
-    def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
-        return self.batches, self.E, 1 / self.B, 1 / self.N

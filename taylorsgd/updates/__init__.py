@@ -32,10 +32,11 @@ from taylorsgd.updates.heavy_ball import HeavyBall
 from taylorsgd.updates.nesterov import Nesterov
 from taylorsgd.updates.plain_descent import Descent
 from taylorsgd.updates.rates import Cosine, LinearWarmup, RateSchedule
-from taylorsgd.updates.rule import Memory, Memoryless, Update
+from taylorsgd.updates.rule import Batch, Memory, Memoryless, Update
 
 __all__ = [
     "GDC",
+    "Batch",
     "Cosine",
     "Descent",
     "HeavyBall",

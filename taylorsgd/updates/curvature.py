@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from attrs import field, frozen
 from sympy import Expr, Integer
 
-from taylorsgd.updates.rule import Memoryless, exact
+from taylorsgd.updates.rule import Batch, Memoryless, exact
 
 __all__ = ["ImplicitStep", "SecondOrder"]
 
@@ -31,6 +34,14 @@ class SecondOrder(Memoryless):
 
     lam: Expr = field(default=Integer(1), converter=exact("lam"))
 
+    def step(
+        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
+    ) -> tuple[Any, ...]:
+        """S = −η(g + λH s)."""
+        (x,) = state
+        slope = batch.slope(x)
+        return (x + batch.solve_linear(lambda s: -(slope + numbers["lam"] * batch.curved(x, s))),)
+
     @property
     def instant(self) -> Expr:  # type: ignore[override]
         """λ."""
@@ -53,6 +64,13 @@ class ImplicitStep(Memoryless):
     """
 
     lam: Expr = field(default=Integer(1), converter=exact("lam"))
+
+    def step(
+        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
+    ) -> tuple[Any, ...]:
+        """S = −η∇l(θ + λs)."""
+        (x,) = state
+        return (x + batch.solve(lambda s: -batch.slope(x + numbers["lam"] * s)),)
 
     @property
     def instant(self) -> Expr:  # type: ignore[override]

@@ -12,8 +12,10 @@ joins no third node, and weighs N² times −2s/N · W_nm where free choices of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 from math import prod
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 from sympy import Expr, Integer, factor
@@ -23,7 +25,7 @@ from taylorsgd.diagrams import Diagram
 from taylorsgd.diagrams.partitions import components
 from taylorsgd.spacetime.base import Spacetime, size
 from taylorsgd.spacetime.gd import GD
-from taylorsgd.updates.rule import Memoryless
+from taylorsgd.updates.rule import Batch, Memoryless
 
 __all__ = ["GDC"]
 
@@ -58,6 +60,24 @@ class GDC(Memoryless):
     """
 
     B: Expr = field(default=None, converter=size("B", symbols.B, 1))
+
+    needs_rows: ClassVar[bool] = True
+
+    def step(
+        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
+    ) -> tuple[Any, ...]:
+        """The rule, with s = (1/B − 1/N)/4."""
+        (x,) = state
+        slope, of_noise = batch.noise_slope(x)
+        return (x - slope - numbers["s"] * of_noise,)
+
+    def numbers(self, spacetime: Spacetime) -> dict[str, Expr]:
+        """S = (1/B − 1/N)/4.
+
+        Raises:
+            ValueError: if the spacetime is no GD, or B exceeds its N.
+        """
+        return {"s": (1 / self.B - 1 / self.rows(spacetime)) / 4}
 
     def rows(self, spacetime: Spacetime) -> Expr:
         """N of the spacetime.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from attrs import field, frozen
 from sympy import Expr, Integer
 
-from taylorsgd.updates.rule import Memory, Rates, Update, checked_rates, exact, one_of
+from taylorsgd.updates.rule import Batch, Memory, Rates, Update, checked_rates, exact, one_of
 
 __all__ = ["HeavyBall"]
 
@@ -45,6 +48,22 @@ class HeavyBall(Update):
             raise NotImplementedError(
                 f"decay={self.decay} with convention='torch' is not derived; supported is convention='polyak'"
             )
+
+    def start(self, origin: Any) -> tuple[Any, ...]:
+        """θ, and v = 0: in the units of θ, also with the rate outside, where η is kept inside."""
+        return origin, 0 * origin
+
+    def step(
+        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
+    ) -> tuple[Any, ...]:
+        """The rule."""
+        x, v = state
+        beta = numbers["beta"]
+        if self.convention == "torch":
+            v = beta * v + batch.slope(x)
+            return x - rate * v, v
+        v = beta * v - rate * batch.slope(x)
+        return x + v - numbers["decay"] * (x - batch.origin), v
 
     def memory(self, rate: Expr) -> Memory:
         """The state is (θ − θ_0, v), with v in the units of θ, or with the rate outside in those of −ηg."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from attrs import field, frozen
 from sympy import Expr, Integer
 
-from taylorsgd.updates.rule import Memory, Rates, Update, checked_rates, exact, one_of
+from taylorsgd.updates.rule import Batch, Memory, Rates, Update, checked_rates, exact, one_of
 
 __all__ = ["Nesterov"]
 
@@ -28,6 +31,23 @@ class Nesterov(Update):
     beta: Expr = field(converter=exact("beta"))
     rates: Rates = field(default=None, converter=checked_rates)
     convention: str = field(default="torch", validator=one_of("torch", "sutskever"))
+
+    def start(self, origin: Any) -> tuple[Any, ...]:
+        """θ, and v = 0."""
+        return origin, 0 * origin
+
+    def step(
+        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
+    ) -> tuple[Any, ...]:
+        """The rule."""
+        x, v = state
+        beta = numbers["beta"]
+        if self.convention == "torch":
+            slope = batch.slope(x)
+            v = beta * v + slope
+            return x - rate * (slope + beta * v), v
+        v = beta * v - rate * batch.slope(x + beta * v)
+        return x + v, v
 
     def memory(self, rate: Expr) -> Memory:
         """The state is (θ − θ_0, v), and Sutskever's gradients are taken at θ + βv."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from attrs import field, frozen
 from attrs.converters import optional
 from sympy import Expr, ImmutableMatrix, Integer
 
 from taylorsgd.updates.metrics import exact_metric
-from taylorsgd.updates.rule import Memory, Rates, Update, checked_rates, exact
+from taylorsgd.updates.rule import Batch, Memory, Rates, Update, checked_rates, exact
 
 __all__ = ["Descent"]
 
@@ -40,6 +43,13 @@ class Descent(Update):
     rates: Rates = field(default=None, converter=checked_rates)
     decay: Expr = field(default=Integer(0), converter=exact("decay"))
     metric: ImmutableMatrix | None = field(default=None, converter=optional(exact_metric))
+
+    def step(
+        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
+    ) -> tuple[Any, ...]:
+        """The rule."""
+        (x,) = state
+        return (x - rate * batch.slope(x) - numbers["decay"] * (x - batch.origin),)
 
     def memory(self, rate: Expr) -> Memory:
         """An edge carries r_t (1 − w)^{Δ−1}."""

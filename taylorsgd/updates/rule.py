@@ -3,9 +3,9 @@ r"""What every update rule says of itself: how it remembers gradients, and which
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from attrs import asdict, frozen
 from sympy import Expr, Float, Integer, Matrix, sympify
@@ -14,7 +14,7 @@ from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import Spacetime
 from taylorsgd.updates.rates import RateSchedule
 
-__all__ = ["Memory", "Memoryless", "Update", "checked_rates", "exact", "one_of"]
+__all__ = ["Batch", "Memory", "Memoryless", "Update", "checked_rates", "exact", "one_of"]
 
 Rates = tuple[Expr, ...] | RateSchedule | None
 
@@ -35,8 +35,35 @@ class Memory(NamedTuple):
     read_by_root: tuple[Expr, ...]
 
 
+class Batch(Protocol):
+    """What a step asks of the batch at hand, in JAX or in series; vectors know +, − and products with numbers."""
+
+    @property
+    def origin(self) -> Any:
+        """θ_0, where the run began."""
+
+    def slope(self, theta: Any) -> Any:
+        """ηΛ∇l(θ), with l the mean loss of the batch."""
+
+    def curved(self, theta: Any, along: Any) -> Any:
+        """The derivative of the slope along a vector, ηΛ∇∇l(θ) times it."""
+
+    def noise_slope(self, theta: Any) -> tuple[Any, Any]:
+        """The slope, and η²Λ∇ tr Ĉ, with Ĉ the unbiased covariance of the gradients of the batch's rows."""
+        ...
+
+    def solve(self, function: Callable[[Any], Any]) -> Any:
+        """The vector s = f(s), for f = O(η)."""
+
+    def solve_linear(self, function: Callable[[Any], Any]) -> Any:
+        """The vector s = f(s), for a linear f = O(η): linear up to a constant."""
+
+
 class Update(ABC):
     """How gradients move θ; a frozen class of its parameters, all exact.
+
+    A rule says what it does twice: in `step`, as it is written, which simulations and direct perturbation run; and
+    in `memory`, what becomes of one gradient, which formulas sum. Each is tested against the other.
 
     An edge from t to t′ carries its rule's Green's function, c A^{t′−t−1} b, and K = A − ηH b c for A if it is
     resummed; an edge to the root has r for c.
@@ -46,6 +73,34 @@ class Update(ABC):
     """r_0, r_1, …: factors of η, one for every update; a schedule of them for any number; None for 1."""
     instant: Expr = Integer(0)
     """λ, what an instant edge carries."""
+    needs_rows: ClassVar[bool] = False
+    """Whether a step takes the gradients of a batch's rows one by one."""
+
+    def start(self, origin: Any) -> tuple[Any, ...]:
+        """The state before the first update; its first entry is always θ."""
+        return (origin,)
+
+    @abstractmethod
+    def step(
+        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
+    ) -> tuple[Any, ...]:
+        """One update, from state to state.
+
+        Args:
+            numbers: what `numbers` names, as traced floats or as exact numbers.
+            state: as `start` gives it.
+            batch: the loss of the batch at hand.
+            rate: r_t.
+        """
+
+    def numbers(self, spacetime: Spacetime) -> dict[str, Expr]:
+        """The exact numbers that a step computes with, by name: the parameters that are expressions.
+
+        Raises:
+            ValueError: if the spacetime does not fit the rule.
+        """
+        given = self.parameters().items()
+        return {name: value for name, value in given if isinstance(value, Expr) and name != "metric"}
 
     @abstractmethod
     def memory(self, rate: Expr) -> Memory:

@@ -15,7 +15,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sympy import (
     Function,
@@ -338,7 +338,6 @@ def test_gap_is_test_minus_training_loss():
     assert simplify(gap.coeff(eta, 1) - Rational(4, 2) * trace) == 0
 
 
-@settings(max_examples=12, deadline=None)
 @given(st.permutations(range(3)), st.integers(0, 10**6))
 def test_rows_are_exchangeable(order_of_rows, seed):
     cells = np.random.default_rng(seed).permuted(np.repeat([[True], [False], [False]], 3, axis=1), axis=0)

@@ -18,7 +18,6 @@ from scipy.optimize import fsolve
 from sympy import Rational, Symbol
 
 import taylorsgd as ts
-from taylorsgd.descent.batches import drawn_batches, schedule
 
 POINTS = np.array([[0.5, -1.0], [-0.25, 0.75], [1.0, 0.5]])
 START = np.array([0.5, -0.75])
@@ -79,7 +78,7 @@ def written(update: Any, batches: Any) -> np.ndarray:
 
 def orders(spacetime: Any) -> list[Any]:
     """All equally likely sequences of batches of rows."""
-    count, batches = schedule(spacetime)
+    count, batches = int(spacetime.N), np.array(next(spacetime.histories())[1])
     if isinstance(spacetime, ts.Replacement):
         return [np.reshape(rows, batches.shape) for rows in product(range(count), repeat=batches.size)]
     if not getattr(spacetime, "shuffle", False):
@@ -181,9 +180,7 @@ def test_random_batches(spacetime: Any) -> None:
 
 
 def test_all_orders_are_drawn_equally_often() -> None:
-    drawn = np.asarray(
-        drawn_batches(ts.SGD(N=3, B=1, E=2, shuffle=True), jax.random.split(jax.random.key(0), 7200))
-    )
+    drawn = np.asarray(ts.SGD(N=3, B=1, E=2, shuffle=True).draw(jax.random.split(jax.random.key(0), 7200)))
     _, counts = np.unique(drawn.reshape(-1, 6), axis=0, return_counts=True)
     assert len(counts) == 36 and ((counts - 200) ** 2 / 200).sum() < 66  # χ² of 35 degrees at 0.1 %
 
@@ -194,7 +191,7 @@ def test_the_same_key_gives_the_same_training_sets_and_orders() -> None:
     np.testing.assert_allclose(shuffled.train_loss.trials, replaced.train_loss.trials)
     one, two = (ts.SGD(N=4, B=B, E=2, shuffle=True) for B in (1, 2))
     keys = jax.random.split(jax.random.key(1), 5)
-    np.testing.assert_array_equal(drawn_batches(one, keys).reshape(5, 4, 2), drawn_batches(two, keys))
+    np.testing.assert_array_equal(one.draw(keys).reshape(5, 4, 2), two.draw(keys))
     # and a difference knows whether they are
     first, second = simulated(one, 60), simulated(two, 60)
     difference = first - second

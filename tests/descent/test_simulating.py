@@ -17,7 +17,6 @@ import pytest
 import sympy
 
 import taylorsgd as ts
-from taylorsgd.descent.batches import schedule
 from taylorsgd.descent.runs import Simulation
 from taylorsgd.descent.simulating import simulate
 from taylorsgd.landscapes import Landscape
@@ -54,7 +53,7 @@ def theta() -> dict[str, Any]:
 
 def every_training_set(spacetime: Any, eta: float) -> dict[str, np.ndarray]:
     """Test loss, training loss and θ_T for each of the K^N training sets."""
-    count, batches = schedule(spacetime)
+    count, batches = int(spacetime.N), next(spacetime.histories())[1]
     results: dict[str, list[Any]] = {"test": [], "train": [], "moved": []}
     for rows in product(range(len(POINTS)), repeat=count):
         at = START.copy()
@@ -149,10 +148,10 @@ def test_a_grid_is_the_spacetime_that_it_draws(landscape: Landscape, theta: Any)
 
 
 def test_schedules() -> None:
-    assert schedule(ts.SGD(N=6, B=2, E=2))[1].tolist() == [[0, 1], [2, 3], [4, 5]] * 2
-    assert schedule(ts.GD(N=2, T=3))[1].tolist() == [[0, 1]] * 3
-    assert schedule(ts.Grid([[1, 0], [0, 1], [1, 1]]))[1].tolist() == [[0, 2], [1, 2]]
-    assert schedule(ts.GD(N=2, T=0))[1].shape == (0, 2)
+    assert ts.SGD(N=6, B=2, E=2).draw(None).tolist() == [[0, 1], [2, 3], [4, 5]] * 2
+    assert ts.GD(N=2, T=3).draw(None).tolist() == [[0, 1]] * 3
+    assert ts.Grid([[1, 0], [0, 1], [1, 1]]).draw(None).tolist() == [[0, 2], [1, 2]]
+    assert ts.GD(N=2, T=0).draw(None).shape == (0, 2)
 
 
 def test_a_sampler_has_fresh_test_points(theta: Any) -> None:
