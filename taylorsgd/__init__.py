@@ -51,7 +51,8 @@ from taylorsgd.spacetime import (
 
 if TYPE_CHECKING:
     from taylorsgd.descent import compare, simulate
-    from taylorsgd.landscapes import Landscape, measure, plan, predict, tensors
+    from taylorsgd.landscapes.landscape import Landscape
+    from taylorsgd.measuring import Dense, MatrixFree, TopEigenpairs, measure, plan, predict, tensors
 
 __all__ = [
     "GD",
@@ -61,6 +62,7 @@ __all__ = [
     "SGD",
     "Cosine",
     "Covariance",
+    "Dense",
     "Descent",
     "Diagram",
     "Displacement",
@@ -72,6 +74,7 @@ __all__ = [
     "ImplicitStep",
     "Landscape",
     "LinearWarmup",
+    "MatrixFree",
     "ModifiedFlow",
     "ModifiedLoss",
     "Nesterov",
@@ -82,6 +85,7 @@ __all__ = [
     "SecondOrder",
     "Term",
     "TestLoss",
+    "TopEigenpairs",
     "TrainLoss",
     "Value",
     "Variance",
@@ -104,12 +108,15 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
+        "Dense": "taylorsgd.measuring",
         "Landscape": "taylorsgd.landscapes.landscape",
+        "MatrixFree": "taylorsgd.measuring",
+        "TopEigenpairs": "taylorsgd.measuring",
         "compare": "taylorsgd.descent.comparing",
-        "measure": "taylorsgd.measuring.front",
-        "plan": "taylorsgd.measuring.front",
-        "predict": "taylorsgd.measuring.predicting",
+        "measure": "taylorsgd.measuring",
+        "plan": "taylorsgd.measuring",
+        "predict": "taylorsgd.measuring",
         "simulate": "taylorsgd.descent.simulating",
-        "tensors": "taylorsgd.measuring.cumulant_tensors",
+        "tensors": "taylorsgd.measuring",
     },
 )

@@ -1,7 +1,8 @@
-"""Measured values with their standard errors and covariances."""
+"""What measuring returns: what all of it has in common, and values with their standard errors and covariances."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +23,39 @@ from taylorsgd.measuring.storage import (
     write_arrays,
 )
 
-__all__ = ["DrawMoments", "Measurement"]
+__all__ = ["DrawMoments", "Measured", "Measurement"]
+
+
+class Measured(ABC):
+    """What a formula takes of a landscape at θ_0: to hand to `Formula.lower`, to look at, to save and to load.
+
+    `Measurement` holds values, `DenseMeasurement` tensors, `SpectralMeasurement` contractions along eigenvectors. Each
+    has `exact`, whether nothing was sampled.
+    """
+
+    @abstractmethod
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The header and the rows of a table."""
+
+    @abstractmethod
+    def save(self, path: str | Path) -> None:
+        """Write it to a file: NumPy's npz with a JSON header. `load`, of its class, reads it."""
+
+    def __str__(self) -> str:
+        """The table in plain text."""
+        from taylorsgd.display import text_table
+
+        return text_table(*self.table())
+
+    def _repr_html_(self) -> str:
+        from taylorsgd.display import html_table
+
+        return html_table(*self.table())
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Measurement:
+@dataclass(frozen=True, repr=False)
+class Measurement(Measured):
     """The values of a formula at one θ_0 on one landscape, as `measure` estimates them.
 
     With n values, every leaf below is an array with n as its leading axis: for scalar values one array (n,),
@@ -45,7 +73,7 @@ class Measurement:
         >>> import jax, taylorsgd as ts
         >>> coin = ts.Landscape(lambda theta, x: theta**2 / 2 + x * theta, jax.numpy.array([-1.0, 1.0]))
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=2).assume("quadratic")
-        >>> measured = ts.measure(f, coin, 1.0, key=jax.random.key(0), samples=64, batch=1)
+        >>> measured = ts.measure(f, coin, 1.0, key=jax.random.key(0), samples=64, method=ts.MatrixFree(batch=1))
         >>> print(measured)
         value            mean  standard error
         ───────────────  ────  ──────────────
@@ -70,7 +98,7 @@ class Measurement:
             >>> import jax.numpy as jnp, tempfile, taylorsgd as ts
             >>> points = ts.Landscape(lambda theta, x: (theta - x) ** 2, jnp.array([-1.0, 1.0]))
             >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=2)
-            >>> measured = ts.measure(f, points, 0.5, estimator="exact")
+            >>> measured = ts.measure(f, points, 0.5, method=ts.MatrixFree("exact"))
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     measured.save(f"{folder}/measured.npz")
             ...     again = ts.landscapes.Measurement.load(f"{folder}/measured.npz")
@@ -128,6 +156,11 @@ class Measurement:
             raise ValueError(f"{path} can't be read as a measurement: {error}") from error
 
     @property
+    def exact(self) -> bool:
+        """Whether no value was sampled."""
+        return not self.sampled
+
+    @property
     def covariance(self) -> Any:
         """The covariance of all n estimates, leaves of shape (n, n, *leaf); 0 where a value is exact."""
         n, chosen = len(self.values), np.array(self.sampled, dtype=int)
@@ -174,12 +207,6 @@ class Measurement:
             for i, (value, mean, error) in enumerate(zip(self.values, means, errors, strict=True))
         ]
         return header, rows
-
-    def __str__(self) -> str:
-        """The table in plain text."""
-        from taylorsgd.display import text_table
-
-        return text_table(*self.table())
 
     def __repr__(self) -> str:
         """The table under a line that says what it is."""

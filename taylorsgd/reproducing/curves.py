@@ -13,6 +13,7 @@ import numpy as np
 from taylorsgd.descent.simulating import simulate
 from taylorsgd.formulas import TestLoss, derive
 from taylorsgd.landscapes import Landscape, convolutional_net, logistic_regression, measure, predict
+from taylorsgd.measuring import TopEigenpairs
 from taylorsgd.reproducing.agreement import Curve
 from taylorsgd.reproducing.experiment import Say
 from taylorsgd.reproducing.images import Images
@@ -165,7 +166,7 @@ def _resummed(
         theta,
         key=key,
         samples=size.samples,
-        eigenpairs=min(eigenpairs, _parameters(theta)),
+        method=TopEigenpairs(min(eigenpairs, _parameters(theta))),
     )
     lowered = formula.lower()
     with warnings.catch_warnings():  # what is neglected is said in the notes
