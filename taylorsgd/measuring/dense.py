@@ -104,11 +104,11 @@ class DenseMeasurement(Measured):
         exact: whether these were the whole population.
     """
 
-    tensors: Mapping[tuple[Any, ...], jax.Array]
+    tensors: Mapping[tuple[Any, ...], Float[Array, ...]]
     points: int
     exact: bool
 
-    def __getitem__(self, key: tuple[Any, ...]) -> jax.Array:
+    def __getitem__(self, key: tuple[Any, ...]) -> Float[Array, ...]:
         """The tensor of a part."""
         return self.tensors[key]
 
@@ -193,7 +193,7 @@ def measure_dense(
     orders = sorted({degree for parts_ in degrees for degree in parts_})
     subsets = sorted({s for d in degrees for r in range(2, len(d) + 1) for s in combinations(d, r)})
     means, moments = _moments(landscape.point_loss, tuple(orders), tuple(subsets), theta, data, chunk)
-    tensors: dict[tuple[Any, ...], jax.Array] = {}
+    tensors: dict[tuple[Any, ...], Float[Array, ...]] = {}
     for part in parts:
         if isinstance(part[0], str):
             name, degree = part
@@ -212,7 +212,7 @@ def measure_dense(
     return DenseMeasurement(tensors, points, landscape.size is not None)
 
 
-def _check_memory(parts: Sequence[tuple[Any, ...]], flat: jax.Array) -> None:
+def _check_memory(parts: Sequence[tuple[Any, ...]], flat: Float[Array, " P"]) -> None:
     def size(part: tuple[Any, ...]) -> int:
         return flat.size ** sum(degree for degree in part if isinstance(degree, int)) * flat.dtype.itemsize
 
@@ -239,11 +239,11 @@ def _moments(
     theta: Any,
     data: Any,
     chunk: int,
-) -> tuple[dict[int, jax.Array], dict[Degrees, jax.Array]]:
+) -> tuple[dict[int, Float[Array, ...]], dict[Degrees, Float[Array, ...]]]:
     """Means of the derivatives, and central moments of products of them, in two passes over the points."""
     flat, unravel = ravel_pytree(theta)
 
-    def loss(parameters: jax.Array, x: Any) -> jax.Array:
+    def loss(parameters: Float[Array, " P"], x: Any) -> Float[Array, ""]:
         return point_loss(unravel(parameters), x)
 
     def derivatives(x: Any) -> dict[int, jax.Array]:
@@ -290,14 +290,14 @@ def _outer(arrays: Sequence[Float[Array, ...]], labels: Sequence[Sequence[int]])
 
 
 def _blocks(
-    part: Degrees, partition: Sequence[Sequence[int]], moments: Mapping[Degrees, jax.Array]
-) -> jax.Array:
+    part: Degrees, partition: Sequence[Sequence[int]], moments: Mapping[Degrees, Float[Array, ...]]
+) -> Float[Array, ...]:
     labels = _consecutive(part)
     arrays = [moments[tuple(part[i] for i in block)] for block in partition]
     return _outer(arrays, [[label for i in block for label in labels[i]] for block in partition])
 
 
-def _cumulant(part: Degrees, moments: Mapping[Degrees, jax.Array]) -> jax.Array:
+def _cumulant(part: Degrees, moments: Mapping[Degrees, Float[Array, ...]]) -> Float[Array, ...]:
     """Σ over set partitions into blocks of two and more of (−1)^{k−1} (k−1)! Π central moments."""
     total: Any = sum(
         moebius([len(partition)]) * _blocks(part, partition, moments)
@@ -306,7 +306,7 @@ def _cumulant(part: Degrees, moments: Mapping[Degrees, jax.Array]) -> jax.Array:
     return total
 
 
-def _unbiased(part: Degrees, moments: Mapping[Degrees, jax.Array], n: int) -> jax.Array:
+def _unbiased(part: Degrees, moments: Mapping[Degrees, Float[Array, ...]], n: int) -> Float[Array, ...]:
     whole = _blocks(part, [range(len(part))], moments)
     if len(part) == 2:
         return whole * (n / (n - 1))

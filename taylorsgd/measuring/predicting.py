@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float
 
 from taylorsgd.formulas import Formula
 from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape
@@ -158,7 +159,7 @@ def _resummed_prediction(
     formula: Formula,
     lowered: LoweredResummed,
     measurement: Any,
-    rates: np.ndarray,
+    rates: Float[np.ndarray, "*k"],
     tolerance: float,
     sizes: Mapping[str, Any],
 ) -> Prediction:
@@ -220,7 +221,7 @@ class Prediction:
     """
 
     formula: Formula
-    eta: np.ndarray
+    eta: Float[np.ndarray, "*k"]
     mean: Any
     covariance: Any
     contributions: Any
@@ -241,7 +242,7 @@ class Prediction:
         return jax.tree.map(np.subtract, self.mean, half), jax.tree.map(np.add, self.mean, half)
 
     @property
-    def truncation(self) -> np.ndarray:
+    def truncation(self) -> Float[np.ndarray, "*k"]:
         """The highest order over the lowest (after the constant), in absolute value or norm, (k,).
 
         NaN where there is nothing to compare: the formula has one order only, or both vanish.
@@ -254,7 +255,7 @@ class Prediction:
             return sizes[orders[-1]] / sizes[orders[0]]
 
     @property
-    def range_ok(self) -> np.ndarray:
+    def range_ok(self) -> Bool[np.ndarray, "*k"]:
         """Whether the highest order is small, |order d| ≤ tolerance · |lowest order|, (k,) booleans.
 
         A formula of one order says nothing about its range: then all True.
@@ -300,7 +301,9 @@ def _wide(leaf: Any) -> np.ndarray:
     return np.asarray(leaf, dtype=np.float64)
 
 
-def _propagated(weights: np.ndarray, covariance: Any) -> np.ndarray:
+def _propagated(
+    weights: Float[np.ndarray, "*k s"], covariance: Float[np.ndarray, "s s ..."]
+) -> Float[np.ndarray, "*k *k ..."]:
     """The covariance w Cov wᵀ, (…, …, *leaf), of linear combinations w (…, s) with Cov (s, s, *leaf)."""
     once = np.tensordot(weights, covariance, axes=(-1, 0))  # (…, s, *leaf)
     return np.tensordot(weights, once, axes=(-1, weights.ndim - 1))

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas.term import AnyValue
@@ -240,7 +241,7 @@ class DrawMoments:
         self.mean: list[np.ndarray] = []
         self._comoment: list[np.ndarray] = []
 
-    def add(self, leaves: Sequence[np.ndarray]) -> None:
+    def add(self, leaves: Sequence[Float[np.ndarray, "draws s ..."]]) -> None:
         """Add the draws of one chunk."""
         new = len(leaves[0])
         wide = [np.asarray(leaf, dtype=np.float64) for leaf in leaves]
@@ -273,12 +274,12 @@ class DrawMoments:
         moments._comoment = [arrays[f"comoment {i}"] for i in range(leaves)]
         return moments
 
-    def covariance_of_mean(self) -> list[np.ndarray]:
+    def covariance_of_mean(self) -> list[Float[np.ndarray, "s s ..."]]:
         """The unbiased covariance of the means, leaves (s, s, *leaf); needs two draws."""
         return [leaf / (self.count * (self.count - 1)) for leaf in self._comoment]
 
 
-def _norms(tree: Any, count: int) -> np.ndarray:
+def _norms(tree: Any, count: int) -> Float[np.ndarray, " values"]:
     """Per value the number itself, or the Euclidean norm over all leaves."""
     leaves = [np.asarray(leaf, dtype=np.float64).reshape(count, -1) for leaf in jax.tree.leaves(tree)]
     flat = np.concatenate(leaves, axis=1)

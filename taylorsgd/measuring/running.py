@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from taylorsgd.landscapes.landscape import (
     BUDGET,
@@ -40,7 +40,7 @@ __all__ = ["Points", "Runner", "finite_columns", "spans"]
 
 Points = dict[tuple[str, int], Any]
 """By group, the points that some draws read: pytrees with axes (draws, width)."""
-Rows = dict[tuple[str, int], np.ndarray]
+Rows = dict[tuple[str, int], Int[np.ndarray, "draws width"]]
 """By group, the indices of such points."""
 
 
@@ -341,7 +341,7 @@ class Runner:
             axis = -1 if message.scalar else -2
             yield found[0] if len(found) == 1 else jnp.concatenate(found, axis)
 
-    def _weights(self, source: Source) -> jax.Array:
+    def _weights(self, source: Source) -> Float[Array, " width"]:
         """One weight for each point that a source reads: means over x, or over b, less that over y."""
         weights: list[float] = []
         for group in source.groups:
@@ -415,7 +415,9 @@ def _product(item: Product, results: Mapping[Message, Any]) -> Any:
     return per_draw(multiplied, [message.sampled for message in item.messages])(*factors)
 
 
-def finite_columns(leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
+def finite_columns(
+    leaves: Sequence[Float[np.ndarray, "draws values ..."]],
+) -> list[Bool[np.ndarray, " draws"]]:
     """For each value, in which draws it is finite: leaves have the shape (draws, values, *leaf)."""
     finite = [np.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(2) for leaf in leaves]
     return list(np.all(finite, axis=0).T)
