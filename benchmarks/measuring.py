@@ -38,8 +38,8 @@ import numpy as np
 
 import taylorsgd as ts
 from taylorsgd.landscapes.landscape import weighted_loss
+from taylorsgd.measuring import MatrixFree, plan
 from taylorsgd.measuring.estimators import Correlators
-from taylorsgd.measuring.front import plan
 from taylorsgd.measuring.running import Runner
 
 ETA, N = 0.01, 10  # T = N = 10 updates, as in the paper (C.3.2)
@@ -114,7 +114,7 @@ def mean_loss(landscape: ts.Landscape, theta: Any, batch: Any) -> jax.Array:
 
 def one_draw(given: Setting) -> Iterator[dict[str, Any]]:
     """Yield the cost of a draw in gradients."""
-    made = plan(TEST_LOSS, given.landscape, batch=given.batch)
+    made = plan(TEST_LOSS, given.landscape, method=MatrixFree(batch=given.batch))
     runner = Runner(made, given.landscape, given.theta, {})
     at_once = min(given.samples, runner.draws_at_once)
     points = next(runner.draws(given.key, at_once, at_once))
@@ -175,7 +175,7 @@ def along(function: Callable[[Any], jax.Array], vector: Any, theta: Any) -> jax.
 
 def all_statistics(given: Setting) -> Iterator[dict[str, Any]]:
     """Yield how much faster the 24 statistics are measured together than one by one."""
-    made = plan(STATISTICS, given.landscape, batch=given.batch)
+    made = plan(STATISTICS, given.landscape, method=MatrixFree(batch=given.batch))
     runner = Runner(made, given.landscape, given.theta, {})
     at_once = min(given.samples, runner.draws_at_once)
     points = next(runner.draws(given.key, at_once, at_once))
@@ -226,7 +226,7 @@ def simulated(given: Setting) -> Iterator[dict[str, Any]]:
     def predicted(key: jax.Array) -> ts.Prediction:
         return ts.predict(
             DIFFERENCE, given.landscape, given.theta, eta=ETA, key=key, samples=given.samples,
-            batch=given.batch,
+            method=MatrixFree(batch=given.batch),
         )  # fmt: skip
 
     predicted(given.key)
@@ -272,7 +272,12 @@ def from_scratch(given: Setting) -> Iterator[dict[str, Any]]:
     jax.clear_caches()
     start = time.perf_counter()
     measured = ts.measure(
-        TEST_LOSS, given.landscape, given.theta, key=given.key, samples=given.samples, batch=given.batch
+        TEST_LOSS,
+        given.landscape,
+        given.theta,
+        key=given.key,
+        samples=given.samples,
+        method=MatrixFree(batch=given.batch),
     )
     spent = time.perf_counter() - start
 

@@ -46,7 +46,8 @@ from taylorsgd.updates import (
 
 if TYPE_CHECKING:
     from taylorsgd.descent import compare, simulate
-    from taylorsgd.landscapes import Landscape, measure, plan, predict, tensors
+    from taylorsgd.landscapes.landscape import Landscape
+    from taylorsgd.measuring import Dense, MatrixFree, TopEigenpairs, measure, plan, predict, tensors
 
 __all__ = [
     "GD",
@@ -56,6 +57,7 @@ __all__ = [
     "SGD",
     "Cosine",
     "Covariance",
+    "Dense",
     "Descent",
     "Diagram",
     "Displacement",
@@ -67,6 +69,7 @@ __all__ = [
     "ImplicitStep",
     "Landscape",
     "LinearWarmup",
+    "MatrixFree",
     "ModifiedFlow",
     "ModifiedLoss",
     "Nesterov",
@@ -77,6 +80,7 @@ __all__ = [
     "SecondOrder",
     "Term",
     "TestLoss",
+    "TopEigenpairs",
     "TrainLoss",
     "Value",
     "Variance",
@@ -99,12 +103,15 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
+        "Dense": "taylorsgd.measuring",
         "Landscape": "taylorsgd.landscapes.landscape",
+        "MatrixFree": "taylorsgd.measuring",
+        "TopEigenpairs": "taylorsgd.measuring",
         "compare": "taylorsgd.descent.comparing",
-        "measure": "taylorsgd.measuring.front",
-        "plan": "taylorsgd.measuring.front",
-        "predict": "taylorsgd.measuring.predicting",
+        "measure": "taylorsgd.measuring",
+        "plan": "taylorsgd.measuring",
+        "predict": "taylorsgd.measuring",
         "simulate": "taylorsgd.descent.simulating",
-        "tensors": "taylorsgd.measuring.cumulant_tensors",
+        "tensors": "taylorsgd.measuring",
     },
 )

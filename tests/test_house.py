@@ -53,8 +53,15 @@ COMMON = {"symbols", "_lazy"}
 REACHING_DOWN = {
     ("formulas/formula.py", "effective_flow", "flows"),
     ("formulas/formula.py", "lower", "lowering"),
+} | {
+    ("landscapes/__init__.py", how, room)
+    for how in (None, "TYPE_CHECKING")
+    for room in ("measuring", "regularizing", "datasets")
 }
-"""(file, function, room): the conveniences that import a room further down."""
+"""(file, function, room): the conveniences that import a room further down, and names that were landscapes' once.
+
+These stand in a table of names that are loaded when first asked for, and no file of a room below asks the package
+`taylorsgd.landscapes` for anything."""
 WITHOUT_JAX = ("display", "diagrams", "spacetime", "formulas", "flows")
 ROOT = Path(taylorsgd.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -1,1 +1,41 @@
-"""Real data and small models."""
+r"""Data and small nets to measure on: image sets from their own files, and classifiers of them. Nothing is downloaded.
+
+A classifier of images x with labels y has the losses of a landscape, whose population the images are,
+
+    l_{(x, y)}(θ) = −log softmax(scores(x; θ))_y.
+
+`digits()` is a tanh network on scikit-learn's digits, always at hand; `logistic_regression` and `convolutional_net`
+are the paper's (Tenka, C.2.1), for arrays such as those of `fashion_mnist`, `read_idx_images` or `read_cifar10`.
+"""
+
+from typing import TYPE_CHECKING
+
+from taylorsgd._lazy import loader
+
+if TYPE_CHECKING:
+    from taylorsgd.datasets.cifar10 import read_cifar10
+    from taylorsgd.datasets.fashion import fashion_mnist
+    from taylorsgd.datasets.handwriting import digits
+    from taylorsgd.datasets.idx import read_idx_images
+    from taylorsgd.datasets.nets import convolutional_net, logistic_regression
+
+__all__ = [
+    "convolutional_net",
+    "digits",
+    "fashion_mnist",
+    "logistic_regression",
+    "read_cifar10",
+    "read_idx_images",
+]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "convolutional_net": "taylorsgd.datasets.nets",
+        "digits": "taylorsgd.datasets.handwriting",
+        "fashion_mnist": "taylorsgd.datasets.fashion",
+        "logistic_regression": "taylorsgd.datasets.nets",
+        "read_cifar10": "taylorsgd.datasets.cifar10",
+        "read_idx_images": "taylorsgd.datasets.idx",
+    },
+)

@@ -1,4 +1,4 @@
-"""Where numbers come from: a loss, its data, and the cumulants of its derivatives.
+r"""What a loss is: the losses l_x of data x, and the cumulants of their derivatives.
 
 A landscape is a distribution over losses x ↦ l_x, each a smooth function of the parameters θ ∈ ℝ^P. A formula
 asks it for the derivative tensors ∇^k l_x at one point θ_0, combined over the data into
@@ -11,17 +11,10 @@ axes of the first node first; all the nodes see the same x. In the paper's lette
 and C = (1, 1), all of them cumulants. A cumulant of two nodes or more vanishes when the loss is not random.
 
 Exact, in SymPy: `FiniteLandscape`, a finite population of losses; `NormalLandscape`, a loss polynomial in
-normal noise; and the paper's `gauss()`, `helix()` and `mean_estimation()`. Measured, in JAX: `Landscape`, any
-loss on any data, whose values `measure` contracts without forming a tensor; for resummed formulas dense tensors
-of small models (`landscapes.dense`), or contractions along top eigendirections of H (`landscapes.spectral`).
+normal noise; and the paper's `gauss()`, `helix()` and `mean_estimation()`. In JAX: `Landscape`, any loss on any data.
 
-Of E, any loss or a landscape's mean, implicit gradient regularization (Barrett and Dherin) asks for its slope
-|∇E|, the height of its surface above θ being E:
-
-    R_IG = |∇E|²/m,    λ = hm/4,    Ẽ = E + λ R_IG = E + (h/4) slope²,    E_μ = E + μ slope²
-
-found by `gradient_regularizer`, `regularization_rate`, `implicitly_regularized` and `explicitly_regularized`.
-For least squares, `TangentKernel` says the same in terms of the neural tangent kernel.
+What is measured on landscapes (`measuring`), added to losses (`regularizing`) and kept at hand to try both
+(`datasets`) has rooms of its own; their names may be taken from here as well.
 """
 
 from typing import TYPE_CHECKING
@@ -32,25 +25,28 @@ from taylorsgd.landscapes.normal import NormalLandscape
 from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimation
 
 if TYPE_CHECKING:
-    from taylorsgd.datasets.fashion import fashion_mnist
-    from taylorsgd.datasets.handwriting import digits
-    from taylorsgd.datasets.nets import convolutional_net, logistic_regression
+    from taylorsgd.datasets import convolutional_net, digits, fashion_mnist, logistic_regression
     from taylorsgd.landscapes.landscape import Landscape
-    from taylorsgd.measuring.cumulant_tensors import tensors
-    from taylorsgd.measuring.dense import DenseMeasurement
-    from taylorsgd.measuring.front import measure, plan
-    from taylorsgd.measuring.predicting import Prediction, predict
-    from taylorsgd.measuring.results import Measurement
-    from taylorsgd.measuring.spectral_results import SpectralMeasurement
-    from taylorsgd.regularizing.gradient_penalty import explicitly_regularized, implicitly_regularized
-    from taylorsgd.regularizing.loss_surface import (
+    from taylorsgd.measuring import (
+        DenseMeasurement,
+        Measurement,
+        Prediction,
+        SpectralMeasurement,
+        measure,
+        plan,
+        predict,
+        tensors,
+    )
+    from taylorsgd.regularizing import (
+        TangentKernel,
+        explicitly_regularized,
         gradient_regularizer,
+        implicitly_regularized,
         loss_surface_slope,
         metric_determinant,
         norm_growth_bound,
         regularization_rate,
     )
-    from taylorsgd.regularizing.tangent_kernel import TangentKernel
 
 __all__ = [
     "DenseMeasurement",
@@ -82,29 +78,17 @@ __all__ = [
     "tensors",
 ]
 
-__getattr__ = loader(
-    __name__,
-    {
-        "DenseMeasurement": "taylorsgd.measuring.dense",
-        "Landscape": "taylorsgd.landscapes.landscape",
-        "Measurement": "taylorsgd.measuring.results",
-        "Prediction": "taylorsgd.measuring.predicting",
-        "SpectralMeasurement": "taylorsgd.measuring.spectral_results",
-        "TangentKernel": "taylorsgd.regularizing.tangent_kernel",
-        "convolutional_net": "taylorsgd.datasets.nets",
-        "digits": "taylorsgd.datasets.handwriting",
-        "explicitly_regularized": "taylorsgd.regularizing.gradient_penalty",
-        "fashion_mnist": "taylorsgd.datasets.fashion",
-        "gradient_regularizer": "taylorsgd.regularizing.loss_surface",
-        "implicitly_regularized": "taylorsgd.regularizing.gradient_penalty",
-        "logistic_regression": "taylorsgd.datasets.nets",
-        "loss_surface_slope": "taylorsgd.regularizing.loss_surface",
-        "measure": "taylorsgd.measuring.front",
-        "metric_determinant": "taylorsgd.regularizing.loss_surface",
-        "norm_growth_bound": "taylorsgd.regularizing.loss_surface",
-        "plan": "taylorsgd.measuring.front",
-        "predict": "taylorsgd.measuring.predicting",
-        "regularization_rate": "taylorsgd.regularizing.loss_surface",
-        "tensors": "taylorsgd.measuring.cumulant_tensors",
-    },
-)
+ELSEWHERE = {
+    "taylorsgd.datasets": ("convolutional_net", "digits", "fashion_mnist", "logistic_regression"),
+    "taylorsgd.landscapes.landscape": ("Landscape",),
+    "taylorsgd.measuring": (
+        "DenseMeasurement", "Measurement", "Prediction", "SpectralMeasurement",
+        "measure", "plan", "predict", "tensors",
+    ),
+    "taylorsgd.regularizing": (
+        "TangentKernel", "explicitly_regularized", "gradient_regularizer", "implicitly_regularized",
+        "loss_surface_slope", "metric_determinant", "norm_growth_bound", "regularization_rate",
+    ),
+}  # fmt: skip
+
+__getattr__ = loader(__name__, {name: module for module, names in ELSEWHERE.items() for name in names})

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
 from itertools import combinations_with_replacement, product
-from math import factorial
 from numbers import Number
 from operator import index
 from typing import TYPE_CHECKING, Any, cast
 
 from sympy import Add, Expr, Float, Rational, Symbol, SympifyError, construct_domain, nan, oo, sympify, zoo
-from sympy.utilities.iterables import multiset_partitions
+
+from taylorsgd.diagrams.partitions import moebius, set_partitions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -302,18 +302,15 @@ class _Basis:
 
         moments: dict[tuple[int, ...], np.ndarray] = {}
         terms = []
-        for partition in multiset_partitions(list(range(len(nodes)))):
-            blocks = [tuple(int(node) for node in block) for block in partition]
+        for partition in set_partitions(range(len(nodes))):
             factors = []
-            for block in blocks:
+            for block in partition:
                 if block not in moments:
                     # an axis of length 1 for each absent node, so that blocks multiply by broadcasting
                     shape = [len(node[0]) if i in block else 1 for i, node in enumerate(nodes)]
                     moments[block] = self.joint_moment([nodes[i] for i in block]).reshape(shape)
                 factors.append(moments[block])
-            terms.append(
-                reduce(np.multiply, factors) * ((-1) ** (len(blocks) - 1) * factorial(len(blocks) - 1))
-            )
+            terms.append(reduce(np.multiply, factors) * moebius([len(partition)]))
         return reduce(np.add, terms)
 
 

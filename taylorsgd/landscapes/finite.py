@@ -7,9 +7,9 @@ mean of φ_a is the weight w_a.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from attrs import field, frozen
 from sympy import Expr, Rational, Symbol, SympifyError, sympify
 
 from taylorsgd.landscapes.exact import ExactPopulation, checked_variables, exact_expression, listed
@@ -17,7 +17,30 @@ from taylorsgd.landscapes.exact import ExactPopulation, checked_variables, exact
 __all__ = ["FiniteLandscape"]
 
 
-@dataclass(frozen=True, init=False)
+def _checked_losses(losses: Iterable[Any]) -> tuple[Expr, ...]:
+    checked = listed(losses, "losses", "[x**2, (x - 1)**2]")
+    return tuple(exact_expression(loss, f"losses[{i}]") for i, loss in enumerate(checked))
+
+
+def _checked_weights(weights: Iterable[Any]) -> tuple[Rational, ...]:
+    checked = []
+    for i, weight in enumerate(listed(weights, "weights", "[Rational(1, 2), Rational(1, 2)]")):
+        name = f"weights[{i}]={weight!r}"
+        try:
+            exact = sympify(weight, strict=True)
+        except SympifyError as error:
+            raise TypeError(f"{name} must be an int, a Fraction or a SymPy Rational") from error
+        if not isinstance(exact, Rational):
+            raise TypeError(f"{name} must be exact: an int, a Fraction or a SymPy Rational such as 1/3")
+        if exact <= 0:
+            raise ValueError(f"{name} must be positive; leave out a loss that has no weight")
+        checked.append(exact)
+    if sum(checked) != 1:
+        raise ValueError(f"weights={weights!r} sum to {sum(checked)}; probabilities must sum to 1")
+    return tuple(checked)
+
+
+@frozen
 class FiniteLandscape(ExactPopulation):
     """Finitely many losses l_x with probabilities w_x; the test loss is l = Σ_x w_x l_x.
 
@@ -52,24 +75,17 @@ class FiniteLandscape(ExactPopulation):
         (Fraction(10, 1), Fraction(1, 1))
     """
 
-    losses: tuple[Expr, ...]
-    weights: tuple[Rational, ...]
-    variables: tuple[Symbol, ...]
+    losses: tuple[Expr, ...] = field(converter=_checked_losses)
+    weights: tuple[Rational, ...] = field(converter=_checked_weights)
+    variables: tuple[Symbol, ...] = field(converter=checked_variables)
 
-    def __init__(self, losses: Iterable[Any], weights: Iterable[Any], variables: Iterable[Symbol]) -> None:
-        """Check and normalize the population; nothing is differentiated yet."""
-        normalized = {
-            "losses": _checked_losses(losses),
-            "weights": _checked_weights(weights),
-            "variables": checked_variables(variables),
-        }
-        if len(normalized["weights"]) != len(normalized["losses"]):
+    def __attrs_post_init__(self) -> None:
+        """Count losses and weights; nothing is differentiated yet."""
+        if len(self.weights) != len(self.losses):
             raise ValueError(
-                f"weights={normalized['weights']} has {len(normalized['weights'])} entries for "
-                f"{len(normalized['losses'])} losses; give one weight for each loss"
+                f"weights={self.weights} has {len(self.weights)} entries for {len(self.losses)} losses; give one "
+                "weight for each loss"
             )
-        for name, value in normalized.items():
-            object.__setattr__(self, name, value)
 
     # -- what exact cumulants ask: φ_a(x) is 1 for atom a and 0 for the others ---------------------------
 
@@ -86,26 +102,3 @@ class FiniteLandscape(ExactPopulation):
 
     def _means(self, nodes: int) -> list[Rational]:
         return list(self.weights)
-
-
-def _checked_losses(losses: Iterable[Any]) -> tuple[Expr, ...]:
-    checked = listed(losses, "losses", "[x**2, (x - 1)**2]")
-    return tuple(exact_expression(loss, f"losses[{i}]") for i, loss in enumerate(checked))
-
-
-def _checked_weights(weights: Iterable[Any]) -> tuple[Rational, ...]:
-    checked = []
-    for i, weight in enumerate(listed(weights, "weights", "[Rational(1, 2), Rational(1, 2)]")):
-        name = f"weights[{i}]={weight!r}"
-        try:
-            exact = sympify(weight, strict=True)
-        except SympifyError as error:
-            raise TypeError(f"{name} must be an int, a Fraction or a SymPy Rational") from error
-        if not isinstance(exact, Rational):
-            raise TypeError(f"{name} must be exact: an int, a Fraction or a SymPy Rational such as 1/3")
-        if exact <= 0:
-            raise ValueError(f"{name} must be positive; leave out a loss that has no weight")
-        checked.append(exact)
-    if sum(checked) != 1:
-        raise ValueError(f"weights={weights!r} sum to {sum(checked)}; probabilities must sum to 1")
-    return tuple(checked)

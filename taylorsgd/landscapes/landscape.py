@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from math import prod
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+from attrs import field, frozen
 from jax import lax
 from jax.tree_util import keystr, tree_flatten_with_path
 
@@ -35,7 +35,7 @@ POPULATION_CHUNK = 512
 """The most points of a population that are evaluated at once."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False, repr=False)
 class Landscape:
     """The losses l_x(θ) with x from a population of data, or from a sampler.
 
@@ -68,17 +68,16 @@ class Landscape:
     """
 
     loss: Callable[[Any, Any], Any]
-    data: Any
+    data: Any = field(converter=lambda data: data if callable(data) else jax.tree.map(_array, data))
     expected: Callable[[Any], Any] | None = None
 
-    def __post_init__(self) -> None:
-        """Check the data and put them on the default device."""
+    def __attrs_post_init__(self) -> None:
+        """Check the functions and the data, which are on the default device."""
         if not callable(self.loss):
             raise TypeError(f"loss={self.loss!r} is not a function; it is called as loss(theta, x)")
         if self.expected is not None and not callable(self.expected):
             raise TypeError(f"expected={self.expected!r} is not a function; it is called as expected(theta)")
         if not callable(self.data):
-            object.__setattr__(self, "data", jax.tree.map(_array, self.data))
             _common_length(self.data, "data")
             if self.expected is not None:
                 raise ValueError(

@@ -10,11 +10,11 @@ pseudorandom generator, is the landscape's numerical twin.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from attrs import Converter, field, frozen
 from sympy import Expr, Integer, Poly, PolynomialError, Rational, Symbol, factorial, factorial2, lambdify
 
 from taylorsgd.landscapes.exact import ExactPopulation, Point, checked_variables, exact_expression
@@ -27,7 +27,17 @@ if TYPE_CHECKING:
 __all__ = ["NormalLandscape"]
 
 
-@dataclass(frozen=True, init=False)
+def _checked_noise(noise: Any, landscape: NormalLandscape) -> Symbol:
+    if not isinstance(noise, Symbol):
+        raise TypeError(f"noise={noise!r} must be a SymPy symbol, such as Symbol('x')")
+    if noise in landscape.variables:
+        raise ValueError(
+            f"noise={noise} must be none of the variables {landscape.variables}: descent does not move it"
+        )
+    return noise
+
+
+@frozen
 class NormalLandscape(ExactPopulation):
     """A random loss l_x(θ) that is a polynomial in a standard normal number x; the test loss is l = E[l_x].
 
@@ -63,22 +73,13 @@ class NormalLandscape(ExactPopulation):
         Fraction(8, 1)
     """
 
-    sample_loss: Expr
-    variables: tuple[Symbol, ...]
-    noise: Symbol
+    sample_loss: Expr = field(converter=lambda loss: exact_expression(loss, "sample_loss"))
+    variables: tuple[Symbol, ...] = field(converter=checked_variables)
+    noise: Symbol = field(converter=Converter(_checked_noise, takes_self=True))  # type: ignore[misc]
 
-    def __init__(self, sample_loss: Any, variables: Iterable[Symbol], noise: Symbol) -> None:
-        """Check the loss and read off its coefficients; nothing is differentiated in θ yet."""
-        loss = exact_expression(sample_loss, "sample_loss")
-        names = checked_variables(variables)
-        if not isinstance(noise, Symbol):
-            raise TypeError(f"noise={noise!r} must be a SymPy symbol, such as Symbol('x')")
-        if noise in names:
-            raise ValueError(f"noise={noise} must be none of the variables {names}: descent does not move it")
-        object.__setattr__(self, "sample_loss", loss)
-        object.__setattr__(self, "variables", names)
-        object.__setattr__(self, "noise", noise)
-        _ = self.components  # so that a loss that is not polynomial is refused here
+    def __attrs_post_init__(self) -> None:
+        """Read off the coefficients, to refuse a loss that is not polynomial; nothing is differentiated yet."""
+        _ = self.components
 
     @property
     def components(self) -> tuple[Expr, ...]:

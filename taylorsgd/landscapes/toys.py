@@ -12,9 +12,9 @@ that same expression, a JAX landscape with a sampler:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from attrs import Converter, field, frozen
 from sympy import Expr, Rational, Symbol, cos, exp, pi, sin, symbols
 
 from taylorsgd.landscapes.exact import Point, exact_expression
@@ -23,7 +23,11 @@ from taylorsgd.landscapes.normal import NormalLandscape
 __all__ = ["ToyLandscape", "gauss", "helix", "mean_estimation"]
 
 
-@dataclass(frozen=True, init=False, repr=False)
+def _start(at: Any, toy: Any) -> Point:
+    return toy.point(at)
+
+
+@frozen(init=False, repr=False)
 class ToyLandscape(NormalLandscape):
     """A landscape of the paper: a loss with standard normal data, a name and a point to start from.
 
@@ -52,16 +56,14 @@ class ToyLandscape(NormalLandscape):
         (0, 0, 0)
     """
 
-    name: str
-    start: Point
+    name: str = field(converter=str)
+    start: Point = field(converter=Converter(_start, takes_self=True))
 
     def __init__(
         self, name: str, sample_loss: Any, variables: Iterable[Symbol], noise: Symbol, start: Any
     ) -> None:
         """Check the loss, then the starting point."""
-        super().__init__(sample_loss, variables, noise)
-        object.__setattr__(self, "name", str(name))
-        object.__setattr__(self, "start", self.point(start))
+        self.__attrs_init__(sample_loss, variables, noise, name, start)  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         """The name and the loss."""

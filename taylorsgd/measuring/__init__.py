@@ -1,1 +1,72 @@
-"""Measured values of formulas."""
+r"""What formulas take of a landscape: values, tensors and contractions at θ_0, with errors; and predictions.
+
+A plain formula is linear in its values, contractions of cumulants such as C_μν H^μν. `MatrixFree` estimates them
+from K independent draws of a few points,
+
+    mean = (1/K) Σ_k V_k,    E[V_k] = V,    covariance = Σ_k (V_k − mean)(V_k − mean)ᵀ / (K(K − 1)),
+
+each by messages grad D_{v_1} … D_{v_j} f along the edges of a tree (`contraction`), never by a tensor. A resummed
+formula has powers of K = I − ηH on its edges. `Dense` computes the cumulants κ(∇^{k_1} l_x, …) of its parts as arrays,
+Σ k_i axes of length P; `TopEigenpairs(k)` splits every edge, 1 = Σ_{i ≤ k} v_i v_iᵀ + P_*, and contracts along the
+eigenvectors and the rest by messages too (`directions`).
+
+All go one way: formulas become a `Plan` of products of messages, and a `Runner` carries it out, stage by stage, for
+the whole population, for all choices of points that a sweep lists, and for draws. What comes out is `Measured`: a
+`Measurement`, a `DenseMeasurement` or a `SpectralMeasurement`. `predict` evaluates a formula on it; with weights
+w_{ηi} = c_i η^{d_i}, a prediction w·V has the covariance w Cov wᵀ.
+"""
+
+from typing import TYPE_CHECKING
+
+from taylorsgd._lazy import loader
+
+if TYPE_CHECKING:
+    from taylorsgd.measuring.contraction import Plan
+    from taylorsgd.measuring.cumulant_tensors import tensors
+    from taylorsgd.measuring.dense import Dense, DenseMeasurement
+    from taylorsgd.measuring.eigenpairs import Eigenpairs, top_eigenpairs
+    from taylorsgd.measuring.front import measure, plan
+    from taylorsgd.measuring.matrix_free import MatrixFree
+    from taylorsgd.measuring.predicting import Prediction, predict
+    from taylorsgd.measuring.results import Measured, Measurement
+    from taylorsgd.measuring.spectral import TopEigenpairs
+    from taylorsgd.measuring.spectral_results import SpectralMeasurement
+
+__all__ = [
+    "Dense",
+    "DenseMeasurement",
+    "Eigenpairs",
+    "MatrixFree",
+    "Measured",
+    "Measurement",
+    "Plan",
+    "Prediction",
+    "SpectralMeasurement",
+    "TopEigenpairs",
+    "measure",
+    "plan",
+    "predict",
+    "tensors",
+    "top_eigenpairs",
+]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "Dense": "taylorsgd.measuring.dense",
+        "DenseMeasurement": "taylorsgd.measuring.dense",
+        "Eigenpairs": "taylorsgd.measuring.eigenpairs",
+        "MatrixFree": "taylorsgd.measuring.matrix_free",
+        "Measured": "taylorsgd.measuring.results",
+        "Measurement": "taylorsgd.measuring.results",
+        "Plan": "taylorsgd.measuring.contraction",
+        "Prediction": "taylorsgd.measuring.predicting",
+        "SpectralMeasurement": "taylorsgd.measuring.spectral_results",
+        "TopEigenpairs": "taylorsgd.measuring.spectral",
+        "measure": "taylorsgd.measuring.front",
+        "plan": "taylorsgd.measuring.front",
+        "predict": "taylorsgd.measuring.predicting",
+        "tensors": "taylorsgd.measuring.cumulant_tensors",
+        "top_eigenpairs": "taylorsgd.measuring.eigenpairs",
+    },
+)

@@ -24,25 +24,31 @@ A plan counts in gradient-equivalents: products / 3.
 
 **What is swept.** A product that reads a single point x of a population, and otherwise only what is exact, such as
 κ(∇_μ∇_ν l, ∇^ν l) G^μ, has its expectation taken exactly: one sweep over the population evaluates it at every point.
+A sweep over two points or more takes all their choices.
+
+**Labels.** Where edges are cut and carry an eigenvector v_i of H each (`directions`), a node receives some of v_1, …,
+v_k besides its messages. It sends one vector for every choice of their labels: with f labels behind it, k^f.
 
 This module describes plans; it does no arithmetic on arrays and does not know JAX.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import Any
 
-from taylorsgd.diagrams import Value
-
-__all__ = ["SWEPT", "Message", "Plan", "Product", "Source", "Stage", "Work"]
+__all__ = ["SWEPT", "DiagramKey", "Message", "Piece", "Plan", "Product", "Source", "Stage", "Work"]
 
 SWEPT = ("x", 0)
 """The group of points through which a sweep takes the population."""
-Work = tuple["Stage", tuple["Message", ...], bool]
-"""A share of the work: in which stage, along which directions, and whether in reverse mode."""
+Work = tuple["Stage", tuple["Message", ...], bool, int]
+"""A share of the work: in which stage, along which directions, whether in reverse mode, and for how many labels."""
+DiagramKey = tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]
+"""A diagram with what its nodes carry: parents, parts and marks."""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,7 +56,8 @@ class Source:
     """The function f that a node carries.
 
     Attributes:
-        kind: "population", "batch", "centred", "difference", "point" or "observable", as in `estimators`.
+        kind: "population", "batch", "difference", "point" or "observable", as in `estimators`; "eigenvector" for
+            what a cut edge hands to a node instead of a message.
         slot: which of the independent points of a draw it is evaluated at; −1 for none.
         name: the mark of an observable.
     """
@@ -62,13 +69,8 @@ class Source:
     @property
     def groups(self) -> tuple[tuple[str, int], ...]:
         """The groups of points it reads: x (a tied part's one point), y (what centres it), b (a batch)."""
-        letters = {"centred": "x", "point": "x", "difference": "xy", "batch": "b"}.get(self.kind, "")
+        letters = {"point": "x", "difference": "xy", "batch": "b"}.get(self.kind, "")
         return tuple((letter, self.slot) for letter in letters)
-
-    @property
-    def function(self) -> Source:
-        """What is differentiated: l_x both for a point and for a centred loss, whose mean comes off later."""
-        return Source("point", self.slot) if self.kind == "centred" else self
 
 
 @dataclass(frozen=True, order=True)
@@ -93,12 +95,17 @@ class Message:
     Attributes:
         source: the node's f.
         incoming: the messages v_1, v_2, … in canonical order; derivatives commute.
-        scalar: whether it is a number.
+        ends: "vector" for a gradient, "number" for f itself at a root; "labels" for a gradient's components along
+            v_1, …, v_k, for one more cut edge.
+        cuts: how many cut edges hand eigenvectors to the node.
+        centre: what is taken off, if anything: the same message with a mean for f.
     """
 
     source: Source
     incoming: tuple[Message, ...]
-    scalar: bool
+    ends: str = "vector"
+    cuts: int = 0
+    centre: tuple[Message, ...] = ()
 
     def __hash__(self) -> int:
         """Hash the fields, once: messages are nested."""
@@ -106,38 +113,44 @@ class Message:
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.source, self.incoming, self.scalar))
+        return hash((self.source, self.incoming, self.ends, self.cuts, self.centre))
+
+    @property
+    def scalar(self) -> bool:
+        """Whether it is a number, but for its labels."""
+        return self.ends == "number"
 
     @cached_property
     def sampled(self) -> bool:
         """Whether it differs from draw to draw."""
-        return bool(self.source.groups) or any(message.sampled for message in self.incoming)
+        return bool(self.source.groups) or any(message.sampled for message in self.needs)
+
+    @cached_property
+    def labels(self) -> int:
+        """How many cut edges are behind it, which give it one axis each, before that of `ends`."""
+        return self.cuts + sum(message.labels for message in self.incoming)
 
     @cached_property
     def stage(self) -> Stage:
         """The stage that evaluates it."""
         before = (message.stage.level for message in self.incoming if message.sampled == self.sampled)
-        return Stage(1 + max(before, default=0), self.source.function, self.sampled)
-
-    @cached_property
-    def centre(self) -> Message | None:
-        """The mean over the population that a centred source has subtracted."""
-        return (
-            Message(Source("population"), self.incoming, self.scalar)
-            if self.source.kind == "centred"
-            else None
-        )
+        return Stage(1 + max(before, default=0), self.source, self.sampled)
 
     @property
     def needs(self) -> tuple[Message, ...]:
         """The messages that must be known first."""
-        return self.incoming if self.centre is None else (*self.incoming, self.centre)
+        return self.incoming + self.centre
 
     @cached_property
-    def work(self) -> frozenset[Work]:
+    def work(self) -> tuple[Work, ...]:
         """What evaluating it takes, its needs not counted: one entry for each set of its directions."""
         modes = (False,) if self.scalar else (False, True)
-        return frozenset((self.stage, along, mode) for along in _subsets(self.incoming) for mode in modes)
+        handed = tuple(Message(Source("eigenvector", cut), ()) for cut in range(self.cuts))
+        return tuple(
+            (self.stage, along, mode, self.labels)
+            for along in _subsets(self.incoming + handed)
+            for mode in modes
+        )
 
 
 def _subsets(messages: tuple[Message, ...]) -> Iterator[tuple[Message, ...]]:
@@ -163,21 +176,41 @@ def _with_needs(messages: Iterable[Message]) -> tuple[Message, ...]:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """What holds together where edges are cut; a whole tree if none is.
+
+    Attributes:
+        messages: its answer: one message, or two whose inner product it is.
+        edges: the cut edges of its label axes, those of the first message first.
+    """
+
+    messages: tuple[Message, ...]
+    edges: tuple[int, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """Whether its answer is a vector, for an open index."""
+        return len(self.messages) == 1 and self.messages[0].ends == "vector"
+
+
+@dataclass(frozen=True)
 class Product:
     """One product whose expectation, times the coefficient, is a share of a value.
 
     Attributes:
         coefficient: a number.
-        trees: for every tree its answer: one message, or two whose inner product it is.
+        pieces: what is multiplied: for every tree its answer, or what cut edges leave of the trees.
+        cut: the edges that carry an eigenvector, ascending.
     """
 
     coefficient: float
-    trees: tuple[tuple[Message, ...], ...]
+    pieces: tuple[Piece, ...]
+    cut: tuple[int, ...] = ()
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """All messages that are multiplied."""
-        return tuple(message for tree in self.trees for message in tree)
+        return tuple(message for piece in self.pieces for message in piece.messages)
 
     @property
     def groups(self) -> frozenset[tuple[str, int]]:
@@ -200,20 +233,24 @@ class Plan:
     is a count of multiplications (see the head of this module): of a dense layer, no activations.
 
     Attributes:
-        values: the values.
+        values: the `Value`s, or of resummed ones the diagrams.
         products: for each value the products that its estimate adds up.
         estimator: "centred", "correlators" or "exact".
         batch: b, the points in a batch.
         centring: c, the points that a difference loss is centred with.
         population: the number of points in the population; None for a sampler.
+        sweeps: numbers of points, and the positions of the values that are averaged over all choices of so many.
+        eigenvectors: k, how many of them a cut edge may carry; 0 where no edge is ever cut.
     """
 
-    values: tuple[Value, ...]
+    values: tuple[Any, ...]
     products: tuple[tuple[Product, ...], ...]
     estimator: str
     batch: int
     centring: int
     population: int | None
+    sweeps: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    eigenvectors: int = 0
 
     @cached_property
     def steps(self) -> tuple[Message, ...]:
@@ -221,17 +258,30 @@ class Plan:
         return self._behind(range(len(self.values)))
 
     def _behind(self, positions: Iterable[int]) -> tuple[Message, ...]:
-        return _with_needs(m for i in positions for item in self.products[i] for m in item.messages)
+        return _with_needs(self.answers(positions))
+
+    def answers(self, positions: Iterable[int]) -> tuple[Message, ...]:
+        """The messages that some values multiply, each once."""
+        items = (item for i in positions for item in self.products[i])
+        return tuple(dict.fromkeys(message for item in items for message in item.messages))
+
+    def evaluated(self, positions: Iterable[int]) -> tuple[Message, ...]:
+        """The messages behind some values that differ from draw to draw."""
+        return tuple(message for message in self._behind(positions) if message.sampled)
 
     @cached_property
     def drawn_steps(self) -> tuple[Message, ...]:
         """The messages that every draw evaluates."""
-        return tuple(m for m in self._behind(self.sampled) if m.sampled)
+        return self.evaluated(self.sampled)
 
     @cached_property
-    def swept_steps(self) -> tuple[Message, ...]:
-        """The messages that a sweep evaluates at every point of the population."""
-        return tuple(m for m in self._behind(self.swept) if m.sampled)
+    def swept_steps(self) -> dict[Message, int]:
+        """The messages that a sweep evaluates, and at how many choices of points in all."""
+        found: dict[Message, int] = {}
+        for slots, positions in self.sweeps:
+            for message in self.evaluated(positions):
+                found[message] = found.get(message, 0) + (self.population or 0) ** slots
+        return found
 
     @cached_property
     def stages(self) -> dict[Stage, tuple[Message, ...]]:
@@ -239,23 +289,29 @@ class Plan:
         members: dict[Stage, list[Message]] = {}
         for message in self.steps:
             members.setdefault(message.stage, []).append(message)
-        # A mean over the population is taken off messages of the same level: it has to come before them.
+        # A mean is taken off messages of the same level: it has to come before them, as "batch" does before "point".
         ordered = sorted(members, key=lambda s: (s.sampled, s.level, s.source.kind != "population", s))
         return {stage: tuple(members[stage]) for stage in ordered}
 
     @cached_property
+    def varying(self) -> tuple[int, ...]:
+        """The positions of the values that read other points than the whole population."""
+        return tuple(i for i, one in enumerate(self.products) if _varies(one))
+
+    @cached_property
     def sampled(self) -> tuple[int, ...]:
         """The positions of the values that differ from draw to draw; the others are exact."""
-        return tuple(i for i, one in enumerate(self.products) if _varies(one) and i not in self.swept)
+        return tuple(i for i in self.varying if i not in self.swept)
 
     @cached_property
     def swept(self) -> tuple[int, ...]:
         """The positions of the values that are averaged over the whole population, point by point."""
-        if self.population is None:
-            return ()
-        return tuple(
-            i for i, one in enumerate(self.products) if _varies(one) and all(p.reads_one_point for p in one)
-        )
+        return tuple(i for _, positions in self.sweeps for i in positions)
+
+    @cached_property
+    def open(self) -> bool:
+        """Whether the values are vectors."""
+        return any(piece.open for one in self.products for item in one for piece in item.pieces)
 
     @cached_property
     def groups(self) -> dict[tuple[str, int], int]:
@@ -278,20 +334,27 @@ class Plan:
             return self.population or 0
         return sum(map(self.width, source.groups)) or 1
 
-    def _gradients(self, messages: Iterable[Message]) -> float:
-        work = frozenset().union(*(message.work for message in messages))
-        return sum(products(share) * self.points(share[0].source) for share in work) / 3
+    def _gradients(self, work: Iterable[Work]) -> float:
+        choices = self.eigenvectors or 1
+        return (
+            sum(products(share) * self.points(share[0].source) * choices ** share[3] for share in set(work))
+            / 3
+        )
 
     @cached_property
     def gradients_once(self) -> float:
         """The work that is done once, in gradients of the loss of one point."""
-        exact = self._gradients(m for m in self.steps if not m.sampled)
-        return exact + (self.population or 0) * self._gradients(self.swept_steps)
+        exact = self._gradients(share for m in self.steps if not m.sampled for share in m.work)
+        return exact + sum(
+            (self.population or 0) ** slots
+            * self._gradients(share for m in self.evaluated(positions) for share in m.work)
+            for slots, positions in self.sweeps
+        )
 
     @cached_property
     def gradients_per_draw(self) -> float:
         """The work of one draw, in gradients of the loss of one point."""
-        return self._gradients(self.drawn_steps)
+        return self._gradients(share for m in self.drawn_steps for share in m.work)
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The header and the rows of a table, one row for each message."""
@@ -300,43 +363,37 @@ class Plan:
             kind = "number" if message.scalar else "vector"
             count = 1 + sum(name.startswith(kind[0]) for name in names.values())
             names[message] = f"{kind[0]}{count}"
-        uses = dict.fromkeys(self.steps, 0)
-        for message in self.steps:
-            for needed in message.needs:
-                uses[needed] += 1
-        for one in self.products:
-            for item in one:
-                for message in item.messages:
-                    uses[message] += 1
+        uses = Counter(needed for message in self.steps for needed in message.needs)
+        uses += Counter(message for one in self.products for item in one for message in item.messages)
         rows = []
         done: dict[str, set[Work]] = {}
         for message in self.steps:
-            along = " ".join(f"D[{names[m]}]" for m in message.incoming)
+            along = " ".join(["D[e]"] * message.cuts + [f"D[{names[m]}]" for m in message.incoming])
             derivative = " ".join(
                 filter(None, ("" if message.scalar else "∇", along, _letter(message.source)))
             )
-            if message.centre is not None:
-                derivative += f" − {names[message.centre]}"
+            derivative += "".join(f" − {names[centre]}" for centre in message.centre)
             points = self.points(message.source)
             over = _OVER[message.source.kind].format(slot=message.source.slot, points=points)
             ways = [("once", over, 1)] if not message.sampled else []
             if message in self.swept_steps:
-                ways.append(("once", f"each point ({self.population})", self.population or 0))
+                choices = self.swept_steps[message]
+                ways.append(("once", f"each point ({choices})", choices))
             if message in self.drawn_steps:
                 ways.append(("each draw", over, 1))
             for when, where, times in ways:
                 known = done.setdefault(f"{when} {times}", set())
-                new = message.work - known
-                known |= new
-                cost = times * sum(products(share) * self.points(share[0].source) for share in new) / 3
+                cost = times * self._gradients(set(message.work) - known)
+                known |= set(message.work)
                 rows.append((names[message], derivative, where, str(uses[message]), f"{cost:.4g}", when))
         return ("name", "derivative", "over", "uses", "gradients", "when"), rows
 
     @property
     def summary(self) -> str:
         """The totals in words."""
+        what = f"diagrams along {self.eigenvectors} eigenvectors" if self.eigenvectors else "values"
         lines = [
-            f"{len(self.values)} values by {self.estimator}, of these {len(self.sampled)} sampled"
+            f"{len(self.values)} {what} by {self.estimator}, of these {len(self.sampled)} sampled"
             f"{f' and {len(self.swept)} swept' if self.swept else ''}: "
             f"{len(self.steps)} messages in {len(self.stages)} stages.",
             f"Once: {self.gradients_once:.4g} gradients of one point.",
@@ -373,7 +430,6 @@ def _varies(one: Sequence[Product]) -> bool:
 _OVER = {
     "population": "population ({points})",
     "batch": "batch b{slot} ({points})",
-    "centred": "point x{slot}",
     "point": "point x{slot}",
     "difference": "point x{slot} less mean of y{slot} ({points})",
     "observable": "θ",
@@ -381,12 +437,10 @@ _OVER = {
 
 
 def _letter(source: Source) -> str:
-    return source.name or {"centred": "l_x", "point": "l_x", "difference": "(l_x − l_y)"}.get(
-        source.kind, "l"
-    )
+    return source.name or {"point": "l_x", "difference": "(l_x − l_y)"}.get(source.kind, "l")
 
 
 def products(share: Work) -> int:
-    """The multiplications of a share of the work for one point, in units of those of the loss."""
-    _, along, reverse = share
+    """The multiplications of a share of the work for one point and label, in units of those of the loss."""
+    _, along, reverse, _ = share
     return (1 + len(set(along))) * (2 if reverse else 1)

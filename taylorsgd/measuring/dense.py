@@ -15,29 +15,86 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from attrs import frozen
+from jax import Array, lax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Float
 
-from taylorsgd.diagrams.partitions import set_partitions
+from taylorsgd.diagrams.partitions import moebius, set_partitions
 from taylorsgd.landscapes.landscape import Landscape, PointFunction
+from taylorsgd.lowering.networks import part_keys
+from taylorsgd.measuring.contraction import Plan
+from taylorsgd.measuring.estimators import unshifted_partitions
+from taylorsgd.measuring.results import Measured
 from taylorsgd.measuring.storage import read_arrays, write_arrays
+from taylorsgd.measuring.tasks import Formulas, Task
 
-__all__ = ["DenseMeasurement", "measure_dense"]
+__all__ = ["LIMIT", "Dense", "DenseMeasurement", "measure_dense"]
 
 Degrees = tuple[int, ...]
 LIMIT = 2**31
 """The most bytes that the tensors of one formula may take."""
 
 
-@dataclass(frozen=True)
-class DenseMeasurement:
+@frozen
+class Dense:
+    """Measure the dense cumulants that a resummed formula takes, arrays over all P parameters.
+
+    With κ the joint cumulant over the points, a part whose nodes have degrees k_1 ≤ … ≤ k_m takes
+
+        κ(∇^{k_1} l_x, …, ∇^{k_m} l_x),        Σ k_i axes of length P:
+
+    exact on a population, k-statistics of the points that `measure` draws of a sampler.
+
+    Example:
+        >>> import jax.numpy as jnp, taylorsgd as ts
+        >>> coin = ts.Landscape(lambda theta, x: jnp.sum(theta**2) / 2 + x * theta[0], jnp.array([-1.0, 1.0]))
+        >>> f = ts.derive(ts.GeneralizationGap(), ts.GD(), order=1, resum="continuous")
+        >>> print(ts.measure(f, coin, jnp.zeros(2), method=ts.Dense())[1, 1])
+        [[1. 0.]
+         [0. 0.]]
+
+    Source: Fisher, Moments and product moments of sampling distributions, 1929.
+    """
+
+    def plan(self, formulas: Formulas, landscape: Landscape) -> Plan:
+        """Refuse: there is nothing to choose.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "formula is resummed; it takes dense tensors, for which there is no plan. "
+            "plan(..., method=TopEigenpairs(k)) shows what contractions along k eigendirections take"
+            if formulas.resummed
+            else f"method={self!r} is for resummed formulas, and has no plan; leave it out"
+        )
+
+    def measure(self, task: Task) -> DenseMeasurement:
+        """Compute the tensors of a task's formulas.
+
+        Raises:
+            ValueError: if no formula is resummed, a sampler comes without a key or with too few samples, or a
+                derivative is not finite.
+            MemoryError: if the tensors would take more than 2 GiB.
+            NotImplementedError: for cumulants of five and more nodes from a sampler.
+        """
+        if not task.formulas.resummed:
+            raise ValueError(f"method={self!r} is for resummed formulas; this one takes MatrixFree()")
+        observables = task.observables
+        key = task.started(draws=task.landscape.size is None)
+        parts = tuple(dict.fromkeys(part for one in task.formulas.several for part in part_keys(one)))
+        return measure_dense(parts, task.landscape, task.theta, key, task.draws, observables)
+
+
+@dataclass(frozen=True, repr=False)
+class DenseMeasurement(Measured):
     """The dense tensors of a formula at θ_0.
 
     Attributes:
@@ -47,11 +104,11 @@ class DenseMeasurement:
         exact: whether these were the whole population.
     """
 
-    tensors: Mapping[tuple[Any, ...], jax.Array]
+    tensors: Mapping[tuple[Any, ...], Float[Array, ...]]
     points: int
     exact: bool
 
-    def __getitem__(self, key: tuple[Any, ...]) -> jax.Array:
+    def __getitem__(self, key: tuple[Any, ...]) -> Float[Array, ...]:
         """The tensor of a part."""
         return self.tensors[key]
 
@@ -77,6 +134,14 @@ class DenseMeasurement:
             return cls(tensors, header["points"], header["exact"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} can't be read as a dense measurement: {error}") from error
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The header and the rows of a table: part keys, shapes and Euclidean norms."""
+        rows = [
+            (str(key), " × ".join(map(str, tensor.shape)), f"{float(jnp.linalg.norm(tensor.ravel())):.6g}")
+            for key, tensor in self.tensors.items()
+        ]
+        return ("part", "shape", "norm"), rows
 
     def __repr__(self) -> str:
         """The shapes, and where they come from."""
@@ -128,7 +193,7 @@ def measure_dense(
     orders = sorted({degree for parts_ in degrees for degree in parts_})
     subsets = sorted({s for d in degrees for r in range(2, len(d) + 1) for s in combinations(d, r)})
     means, moments = _moments(landscape.point_loss, tuple(orders), tuple(subsets), theta, data, chunk)
-    tensors: dict[tuple[Any, ...], jax.Array] = {}
+    tensors: dict[tuple[Any, ...], Float[Array, ...]] = {}
     for part in parts:
         if isinstance(part[0], str):
             name, degree = part
@@ -147,7 +212,7 @@ def measure_dense(
     return DenseMeasurement(tensors, points, landscape.size is not None)
 
 
-def _check_memory(parts: Sequence[tuple[Any, ...]], flat: jax.Array) -> None:
+def _check_memory(parts: Sequence[tuple[Any, ...]], flat: Float[Array, " P"]) -> None:
     def size(part: tuple[Any, ...]) -> int:
         return flat.size ** sum(degree for degree in part if isinstance(degree, int)) * flat.dtype.itemsize
 
@@ -155,8 +220,8 @@ def _check_memory(parts: Sequence[tuple[Any, ...]], flat: jax.Array) -> None:
     if total > LIMIT:
         raise MemoryError(
             f"the dense tensors would take {total / 2**30:.3g} GiB, the largest {largest} over P = {flat.size} "
-            "parameters; ask measure() for some eigenpairs=, derive without resum=, which is measured matrix-free, "
-            "or use fewer parameters"
+            "parameters; measure top eigenpairs by method=TopEigenpairs(k), derive without resum=, which is measured "
+            "matrix-free, or use fewer parameters"
         )
 
 
@@ -174,11 +239,11 @@ def _moments(
     theta: Any,
     data: Any,
     chunk: int,
-) -> tuple[dict[int, jax.Array], dict[Degrees, jax.Array]]:
+) -> tuple[dict[int, Float[Array, ...]], dict[Degrees, Float[Array, ...]]]:
     """Means of the derivatives, and central moments of products of them, in two passes over the points."""
     flat, unravel = ravel_pytree(theta)
 
-    def loss(parameters: jax.Array, x: Any) -> jax.Array:
+    def loss(parameters: Float[Array, " P"], x: Any) -> Float[Array, ""]:
         return point_loss(unravel(parameters), x)
 
     def derivatives(x: Any) -> dict[int, jax.Array]:
@@ -218,32 +283,30 @@ def _consecutive(degrees: Degrees) -> list[list[int]]:
     return [list(range(start, start + degree)) for start, degree in zip(starts, degrees, strict=False)]
 
 
-def _outer(arrays: Sequence[jax.Array], labels: Sequence[Sequence[int]]) -> jax.Array:
+def _outer(arrays: Sequence[Float[Array, ...]], labels: Sequence[Sequence[int]]) -> Float[Array, ...]:
     """The outer product with its axes put in order."""
     operands = [x for pair in zip(arrays, map(list, labels), strict=True) for x in pair]
     return jnp.einsum(*operands, sorted(label for names in labels for label in names), precision="highest")
 
 
 def _blocks(
-    part: Degrees, partition: Sequence[Sequence[int]], moments: Mapping[Degrees, jax.Array]
-) -> jax.Array:
+    part: Degrees, partition: Sequence[Sequence[int]], moments: Mapping[Degrees, Float[Array, ...]]
+) -> Float[Array, ...]:
     labels = _consecutive(part)
     arrays = [moments[tuple(part[i] for i in block)] for block in partition]
     return _outer(arrays, [[label for i in block for label in labels[i]] for block in partition])
 
 
-def _cumulant(part: Degrees, moments: Mapping[Degrees, jax.Array]) -> jax.Array:
+def _cumulant(part: Degrees, moments: Mapping[Degrees, Float[Array, ...]]) -> Float[Array, ...]:
     """Σ over set partitions into blocks of two and more of (−1)^{k−1} (k−1)! Π central moments."""
-    total: Any = 0
-    for partition in set_partitions(range(len(part))):
-        if all(len(block) > 1 for block in partition):
-            blocks = len(partition)
-            weight = (-1) ** (blocks - 1) * prod(range(1, blocks))
-            total = total + weight * _blocks(part, partition, moments)
+    total: Any = sum(
+        moebius([len(partition)]) * _blocks(part, partition, moments)
+        for partition in unshifted_partitions(range(len(part)))
+    )
     return total
 
 
-def _unbiased(part: Degrees, moments: Mapping[Degrees, jax.Array], n: int) -> jax.Array:
+def _unbiased(part: Degrees, moments: Mapping[Degrees, Float[Array, ...]], n: int) -> Float[Array, ...]:
     whole = _blocks(part, [range(len(part))], moments)
     if len(part) == 2:
         return whole * (n / (n - 1))

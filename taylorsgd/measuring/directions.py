@@ -16,7 +16,7 @@ one choice of labels.
 
 A node alone in its part carries the mean loss l over the population. A tied node carries l_x − l at its part's
 own point x: then joint cumulants are, for two and three nodes, means over x, and for more they are sums over
-set partitions of such means with independent points, as in `contraction`. Where a node receives what differs
+set partitions of such means with independent points, as in `estimators`. Where a node receives what differs
 between draws, l itself is replaced by the mean over a few fresh points, a node's own. Everything is linear in every
 node's f, so this changes no expectation.
 
@@ -26,116 +26,69 @@ This module plans; it does no arithmetic on arrays and does not know JAX.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations, product
-from math import factorial, prod
 
-from taylorsgd.diagrams.partitions import set_partitions
-from taylorsgd.lowering.networks import DiagramKey
+from taylorsgd.diagrams.partitions import components, moebius
+from taylorsgd.measuring.contraction import DiagramKey, Message, Piece, Plan, Product, Source
+from taylorsgd.measuring.estimators import unshifted_partitions
 
-__all__ = ["Message", "Piece", "Share", "Split", "split"]
-
-
-@dataclass(frozen=True, order=True)
-class Message:
-    """What a node sends, for all labels of the cut edges behind it.
-
-    Attributes:
-        kind: what f is: "population", "point" (l_x), "fresh" (the mean of a few fresh points), or "observable".
-        place: which point, which fresh points, or which observable.
-        cuts: f, how many cut edges hand eigenvectors to the node.
-        incoming: what the node receives from its piece.
-        ends: "vector" for a gradient; "labels" for its components along v_1, …, v_k, for one more cut edge;
-            "number" for f itself, of a node without edges.
-        centre: what is subtracted: the same message with the mean loss for f.
-    """
-
-    kind: str
-    place: str
-    cuts: int
-    incoming: tuple[Message, ...]
-    ends: str
-    centre: Message | None = None
-
-    @cached_property
-    def sampled(self) -> bool:
-        """Whether it differs between draws."""
-        return (
-            self.kind in ("point", "fresh")
-            or any(message.sampled for message in self.incoming)
-            or (self.centre is not None and self.centre.sampled)
-        )
-
-    @cached_property
-    def labels(self) -> int:
-        """How many label axes it has, before that of `ends`."""
-        return self.cuts + sum(message.labels for message in self.incoming)
-
-    @property
-    def needs(self) -> tuple[Message, ...]:
-        """The messages that must be known first."""
-        return self.incoming if self.centre is None else (*self.incoming, self.centre)
+__all__ = ["make_eigenplan", "open_edge", "split"]
 
 
-@dataclass(frozen=True)
-class Piece:
-    """One piece of a diagram.
+def make_eigenplan(
+    diagrams: Sequence[DiagramKey],
+    *,
+    eigenvectors: int,
+    rest: bool,
+    samples: int,
+    batch: int,
+    population: int,
+) -> Plan:
+    """Plan the contractions of some diagrams along eigenvectors.
 
-    Attributes:
-        messages: one, or two that meet in an edge.
-        edges: the cut edges of its label axes, those of the first message first.
-        open: whether it is a vector in the rest, for an open index.
-    """
-
-    messages: tuple[Message, ...]
-    edges: tuple[int, ...]
-    open: bool = False
-
-
-@dataclass(frozen=True)
-class Share:
-    """Some pieces whose product, averaged over draws, is a share of the entries of W with certain cut edges.
-
-    Attributes:
-        cut: the cut edges, ascending.
-        sign: an integer factor.
-        pieces: the pieces.
-    """
-
-    cut: tuple[int, ...]
-    sign: int
-    pieces: tuple[Piece, ...]
-
-
-@dataclass(frozen=True)
-class Split:
-    """All of W for one diagram.
-
-    Attributes:
-        edges: the number of edges.
-        open: the edge that ends at the open index, or None.
-        points: the number of independent points that a draw needs.
-        shares: what adds up to W.
-    """
-
-    edges: int
-    open: int | None
-    points: int
-    shares: tuple[Share, ...]
-
-
-def split(key: DiagramKey, *, fresh: bool, rest: bool) -> Split:
-    """Plan the contractions of a diagram.
+    A diagram whose tied points can be enumerated, each time with the whole population, with no more work than drawing
+    them is averaged over all their choices.
 
     Args:
-        key: its parents, parts and marks.
+        diagrams: parents, parts and marks of each.
+        eigenvectors: k, how many of them a cut edge may carry.
+        rest: whether the eigendirections leave a rest; without one every edge is cut.
+        samples: the number of draws.
+        batch: the number of fresh points that stand for the population inside a draw.
+        population: the number of points.
+
+    Raises:
+        NotImplementedError: for two open indices.
+    """
+    shares: list[tuple[Product, ...]] = []
+    sweeps: dict[int, list[int]] = {}
+    for position, diagram in enumerate(diagrams):
+        exact = split(diagram, fresh=False, rest=rest)
+        slots = len({group for share in exact for group in share.groups})
+        if slots and population ** (slots + 1) > samples * batch:
+            shares.append(split(diagram, fresh=True, rest=rest))
+        else:
+            shares.append(exact)
+            if slots:
+                sweeps.setdefault(slots, []).append(position)
+    swept = tuple((slots, tuple(positions)) for slots, positions in sorted(sweeps.items()))
+    return Plan(tuple(diagrams), tuple(shares), "centred", batch, 0, population, swept, eigenvectors)
+
+
+def open_edge(diagram: DiagramKey) -> int | None:
+    """The edge that ends at the open index, numbered in the order of the nodes with a parent; None without one."""
+    graph = _Diagram(diagram, fresh=False)
+    return next((e for e, pair in enumerate(graph.edges) if set(pair) & set(graph.open_nodes)), None)
+
+
+def split(diagram: DiagramKey, *, fresh: bool, rest: bool) -> tuple[Product, ...]:
+    """Plan the contractions of one diagram: what adds up to W, for every choice of the edges that are cut.
+
+    Args:
+        diagram: its parents, parts and marks.
         fresh: whether means over fresh points stand for the population where draws differ; if not, everything
             but the points of tied parts is exact.
         rest: whether the eigendirections leave a rest; without one every edge is cut.
-
-    Returns:
-        The plan.
 
     Raises:
         NotImplementedError: for two open indices.
@@ -143,45 +96,36 @@ def split(key: DiagramKey, *, fresh: bool, rest: bool) -> Split:
     Example:
         The Hessian's trace with the noise, C_μν H^μν: a vertex with two edges to a tied pair.
 
-        >>> plan = split(((-1, 0, 0), (0, 1, 1), ("", "", "")), fresh=True, rest=True)
-        >>> [(share.cut, len(share.pieces)) for share in plan.shares]
+        >>> shares = split(((-1, 0, 0), (0, 1, 1), ("", "", "")), fresh=True, rest=True)
+        >>> [(share.cut, len(share.pieces)) for share in shares]
         [((), 1), ((0,), 2), ((1,), 2), ((0, 1), 3)]
-        >>> plan.points
-        1
     """
-    diagram = _Diagram(key, fresh)
-    if len(diagram.open_nodes) > 1:
+    graph = _Diagram(diagram, fresh)
+    if len(graph.open_nodes) > 1:
         raise NotImplementedError(
             "a value with two open indices is a P × P matrix, which is not measured without dense tensors; "
-            "observe scalars of θ with Observable(s), or measure without eigenpairs="
+            "observe scalars of θ with Observable(s), or measure with method=Dense()"
         )
-    ties = [block for block in diagram.blocks if len(block) > 1]
-    refinements = [
-        [blocks for blocks in set_partitions(tie) if all(len(block) > 1 for block in blocks)] for tie in ties
-    ]
-    edges = range(len(diagram.edges))
+    edges = range(len(graph.edges))
     cuts = [cut for count in range(len(edges) + 1) for cut in combinations(edges, count)]
-    shares, points = [], 0
+    shares = []
     for cut in cuts if rest else cuts[-1:]:
-        for choice in product(*refinements):
+        for choice in product(*(list(unshifted_partitions(tie)) for tie in graph.ties)):
             blocks = [block for partition in choice for block in partition]
-            sign = prod((-1) ** (len(one) - 1) * factorial(len(one) - 1) for one in choice)
             slots = {node: slot for slot, block in enumerate(blocks) for node in block}
-            shares.append(Share(cut, sign, tuple(diagram.pieces(set(cut), slots))))
-            points = max(points, len(blocks))
-    end = next((e for e, pair in enumerate(diagram.edges) if set(pair) & set(diagram.open_nodes)), None)
-    return Split(len(edges), end, points, tuple(shares))
+            sign = moebius(map(len, choice))
+            shares.append(Product(sign, tuple(graph.pieces(set(cut), slots)), cut))
+    return tuple(shares)
 
 
 class _Diagram:
-    def __init__(self, key: DiagramKey, fresh: bool) -> None:
-        parents, parts, self.marks = key
+    def __init__(self, diagram: DiagramKey, fresh: bool) -> None:
+        parents, parts, self.marks = diagram
         self.fresh = fresh
         self.edges = [(node, parent) for node, parent in enumerate(parents) if parent >= 0]
         self.nodes = range(len(parents))
-        self.blocks = [
-            tuple(node for node in self.nodes if parts[node] == part) for part in dict.fromkeys(parts)
-        ]
+        blocks = [[node for node in self.nodes if parts[node] == part] for part in dict.fromkeys(parts)]
+        self.ties = [block for block in blocks if len(block) > 1]
         self.open_nodes = [node for node in self.nodes if self.marks[node].startswith("@")]
 
     def at(self, node: int) -> Iterator[tuple[int, int]]:
@@ -192,13 +136,9 @@ class _Diagram:
 
     def pieces(self, cut: set[int], slots: dict[int, int]) -> Iterator[Piece]:
         """The pieces that the cut edges leave."""
-        left = set(self.nodes)
-        while left:
-            piece = [min(left)]
-            for node in piece:  # grows while it is read
-                piece += [other for e, other in self.at(node) if e not in cut and other not in piece]
-            left -= set(piece)
-            found = self._piece(piece, cut, slots)
+        label = components(len(self.nodes), (pair for e, pair in enumerate(self.edges) if e not in cut))
+        for least in dict.fromkeys(label):
+            found = self._piece([node for node in self.nodes if label[node] == least], cut, slots)
             if found is not None:
                 yield found
 
@@ -209,7 +149,7 @@ class _Diagram:
                     return None  # a cut edge with label i ends here, and leaves v_i
                 ((_, other),) = self.at(node)
                 message, edges = self._message(other, node, cut, slots, "vector")
-                return Piece((message,), edges, open=True)
+                return Piece((message,), edges)
         if len(piece) == 1:
             (node,) = piece
             border = [e for e, _ in self.at(node)]
@@ -252,16 +192,12 @@ class _Diagram:
         )
         incoming = tuple(message for message, _ in received)
         edges = border + tuple(e for _, own in received for e in own)
+
+        def sent(source: Source, *centre: Message) -> Message:
+            return Message(source, incoming, ends, len(border), centre)
+
         if self.marks[node]:
-            return Message("observable", self.marks[node], len(border), incoming, ends), edges
+            return sent(Source("observable", name=self.marks[node])), edges
         stands_in = self.fresh and any(message.sampled for message in incoming)
-        mean = Message(
-            "fresh" if stands_in else "population",
-            str(node) if stands_in else "",
-            len(border),
-            incoming,
-            ends,
-        )
-        if node not in slots:
-            return mean, edges
-        return Message("point", str(slots[node]), len(border), incoming, ends, centre=mean), edges
+        mean = sent(Source("batch", node) if stands_in else Source("population"))
+        return sent(Source("point", slots[node]), mean) if node in slots else mean, edges

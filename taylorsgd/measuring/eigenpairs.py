@@ -15,7 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Float
 
 from taylorsgd.landscapes.landscape import (
     Landscape,
@@ -42,9 +44,9 @@ class Eigenpairs:
         left: the least and the largest Ritz value found in the orthogonal complement; 0, 0 if there is none.
     """
 
-    values: jax.Array
-    vectors: jax.Array
-    residuals: jax.Array
+    values: Float[Array, " k"]
+    vectors: Float[Array, "k P"]
+    residuals: Float[Array, " k"]
     left: tuple[float, float]
 
     @property
@@ -119,12 +121,12 @@ def _search(
     theta: Any,
     data: Any,
     chunk: int,
-    known: jax.Array,
+    known: Float[Array, "known P"],
     count: int,
     least: float,
     key: jax.Array,
     tolerance: float,
-) -> tuple[np.ndarray, jax.Array, tuple[float, float]]:
+) -> tuple[Float[np.ndarray, " found"], Float[Array, "found P"], tuple[float, float]]:
     """The top eigenpairs in the complement of known ones, converged where larger than `least`, and both ends."""
     size = known.shape[1]
     room = size - known.shape[0]
@@ -164,17 +166,23 @@ def _search(
 
 @partial(jax.jit, static_argnames=("loss", "chunk", "steps"))
 def _krylov(
-    loss: PointFunction, theta: Any, data: Any, chunk: int, steps: int, known: jax.Array, start: jax.Array
+    loss: PointFunction,
+    theta: Any,
+    data: Any,
+    chunk: int,
+    steps: int,
+    known: Float[Array, "k P"],
+    start: Float[Array, " P"],
 ) -> tuple[Any, ...]:
     """Lanczos vectors (steps, P) in the complement of `known`, the tridiagonal matrix, and what would come next."""
     from matfree import decomp
 
-    def complement(vector: jax.Array) -> jax.Array:
+    def complement(vector: Float[Array, " P"]) -> Float[Array, " P"]:
         return vector - jnp.matmul(
             known.T, jnp.matmul(known, vector, precision="highest"), precision="highest"
         )
 
-    def product(vector: jax.Array) -> jax.Array:
+    def product(vector: Float[Array, " P"]) -> Float[Array, " P"]:
         return complement(_product(loss, theta, data, chunk, complement(vector)))
 
     lanczos = decomp.tridiag_sym(steps, reortho="full", materialize=False, custom_vjp=False)
@@ -183,11 +191,15 @@ def _krylov(
 
 
 @partial(jax.jit, static_argnames=("loss", "chunk"))
-def _products(loss: PointFunction, theta: Any, data: Any, chunk: int, vectors: jax.Array) -> jax.Array:
+def _products(
+    loss: PointFunction, theta: Any, data: Any, chunk: int, vectors: Float[Array, "k P"]
+) -> Float[Array, "k P"]:
     return jax.lax.map(partial(_product, loss, theta, data, chunk), vectors)
 
 
-def _product(loss: PointFunction, theta: Any, data: Any, chunk: int, vector: jax.Array) -> jax.Array:
+def _product(
+    loss: PointFunction, theta: Any, data: Any, chunk: int, vector: Float[Array, " P"]
+) -> Float[Array, " P"]:
     """Hv over the population, forward over reverse."""
     flat, unravel = ravel_pytree(theta)
 

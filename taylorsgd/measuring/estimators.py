@@ -9,9 +9,9 @@ expectation is the contraction of the parts' own expectations.
 
     population   the mean loss l over the whole population; exact
     batch        the mean loss over b fresh points: for a single node that receives sampled vectors
-    centred      l_x − l at the part's own point x, for a tied node that receives exact vectors only
+    point        l_x at the part's own point x: in a joint moment; and less l, for a tied node that receives exact
+                 vectors only
     difference   l_x − (1/c) Σ_j l_{y_j} at the part's own points, for any other tied node
-    point        l_x, for a node in a joint moment
     observable   s(θ), exact
 
 The cumulant of m variables of mean zero is their moment for m = 2, 3. For m ≥ 4 it is the sum over set
@@ -50,15 +50,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import product
-from math import factorial, perm, prod
+from math import perm, prod
 from typing import Protocol
 
 from taylorsgd.diagrams import Value
-from taylorsgd.diagrams.partitions import set_partitions
+from taylorsgd.diagrams.partitions import moebius, set_partitions
 from taylorsgd.diagrams.values import LOSS
-from taylorsgd.measuring.contraction import Message, Product, Source
+from taylorsgd.measuring.contraction import Message, Piece, Product, Source
 
-__all__ = ["Centred", "Correlators", "Estimator", "Root", "correlator", "neighbours_in"]
+__all__ = [
+    "Centred",
+    "Correlators",
+    "Estimator",
+    "Root",
+    "correlator",
+    "neighbours_in",
+    "unshifted_partitions",
+]
 
 Root = tuple[int, ...]
 """Where a tree is rooted: at a node, or at an edge (for an open index, from the other node to it)."""
@@ -118,18 +126,17 @@ class Centred:
         found = []
         scale = Fraction(1)
         for position, refinement in enumerate(
-            product(*(_zero_mean_partitions(block, network.moments) for block in ties))
+            product(*([(block,)] if network.moments else unshifted_partitions(block) for block in ties))
         ):
             blocks = [block for partition in refinement for block in partition]
             writer = _CentredWriter(network, blocks, self.population is not None, whole)
-            trees = tuple(writer.answer(root) for root in roots)
+            trees = tuple(Piece(writer.answer(root)) for root in roots)
             if position == 0:  # which nodes are exactly centred depends on the roots only
                 for block in ties:
                     if {writer.kinds[node] for node in block} == {"difference"}:
                         size = len(block)
                         scale /= 1 + Fraction((-1) ** size, self.centring ** (size - 1))
-            sign = prod((-1) ** (len(part) - 1) * factorial(len(part) - 1) for part in refinement)
-            found.append(Product(float(sign * scale), trees))
+            found.append(Product(float(moebius(map(len, refinement)) * scale), trees))
         return tuple(found)
 
 
@@ -163,7 +170,7 @@ class Correlators:
         parts = {node: i for i, block in enumerate(_loss_blocks(network)) for node in block}
         turns = self.groups if parts else 1
         return tuple(
-            Product(1 / turns, tuple(writer.answer(root) for root in roots))
+            Product(1 / turns, tuple(Piece(writer.answer(root)) for root in roots))
             for turn in range(turns)
             for writer in [_BatchWriter(network, {n: (p + turn) % self.groups for n, p in parts.items()})]
         )
@@ -224,13 +231,18 @@ class _Writer:
 
     def _message(self, node: int, towards: int | None) -> Message:
         incoming = tuple(sorted(self._message(n, node) for n in self.neighbours[node] if n != towards))
+        ends = "number" if towards is None else "vector"
         mark = self.network.marks[node]
-        sampled = any(message.sampled for message in incoming)
-        source = Source("observable", name=mark) if mark != LOSS else self.source(node, sampled)
-        return Message(source, incoming, towards is None)
+        if mark != LOSS:
+            return Message(Source("observable", name=mark), incoming, ends)
+        kind, slot = self.kind(node, any(message.sampled for message in incoming))
+        if kind == "centred":
+            mean = Message(Source("population"), incoming, ends)
+            return Message(Source("point", slot), incoming, ends, centre=(mean,))
+        return Message(Source(kind, slot), incoming, ends)
 
-    def source(self, node: int, receives_samples: bool) -> Source:
-        """The f of a node of the loss."""
+    def kind(self, node: int, receives_samples: bool) -> tuple[str, int]:
+        """The f of a node of the loss, and the slot of its points; "centred" is l_x less the population's mean."""
         raise NotImplementedError
 
 
@@ -245,20 +257,15 @@ class _CentredWriter(_Writer):
         self.batches = 0
         self.kinds: dict[int, str] = {}
 
-    def source(self, node: int, receives_samples: bool) -> Source:
+    def kind(self, node: int, receives_samples: bool) -> tuple[str, int]:
         exact = self.has_population and (self.whole or not receives_samples)
         slot = self.slots.get(node)
-        if slot is None and exact:
-            found = Source("population")
-        elif slot is None:
-            found = Source("batch", self.batches)
-            self.batches += 1
-        elif self.network.moments:
-            found = Source("point", slot)
-        else:
-            found = Source("centred" if exact else "difference", slot)
-        self.kinds[node] = found.kind
-        return found
+        if slot is None:
+            self.kinds[node] = "population" if exact else "batch"
+            self.batches += not exact
+            return self.kinds[node], -1 if exact else self.batches - 1
+        self.kinds[node] = "point" if self.network.moments else "centred" if exact else "difference"
+        return self.kinds[node], slot
 
 
 class _BatchWriter(_Writer):
@@ -266,18 +273,13 @@ class _BatchWriter(_Writer):
         super().__init__(network)
         self.slots = slots
 
-    def source(self, node: int, receives_samples: bool) -> Source:
-        return Source("batch", self.slots[node])
+    def kind(self, node: int, receives_samples: bool) -> tuple[str, int]:
+        return "batch", self.slots[node]
 
 
-def _zero_mean_partitions(block: tuple[int, ...], moments: bool) -> Iterator[tuple[tuple[int, ...], ...]]:
-    """The partitions that make a joint cumulant of variables of mean zero; a moment stays whole."""
-    if moments:
-        yield (block,)
-        return
-    for partition in set_partitions(block):
-        if all(len(part) > 1 for part in partition):
-            yield partition
+def unshifted_partitions(block: Sequence[int]) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """The partitions that make a joint cumulant of variables of mean zero: into blocks of two and more."""
+    return (partition for partition in set_partitions(block) if all(len(part) > 1 for part in partition))
 
 
 def _loss_blocks(value: Value) -> list[tuple[int, ...]]:

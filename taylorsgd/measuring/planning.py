@@ -55,8 +55,8 @@ def make_plan(
         >>> from taylorsgd.diagrams import Value
         >>> hessian_trace = Value((-1, 0, 0), (0, 1, 1))      # C_μν H^μν
         >>> plan = make_plan((hessian_trace,), batch=4, population=1000)
-        >>> [message.source.kind for message in plan.steps]
-        ['population', 'centred', 'batch']
+        >>> [message.source.kind for message in plan.steps], plan.groups
+        (['population', 'point', 'batch'], {('b', 0): 4, ('x', 0): 1})
     """
     for value in values:
         if len(value.open_indices) > 1:
@@ -81,13 +81,19 @@ def make_plan(
     chosen = _least_work(rule, dict.fromkeys(n for each in combinations.values() for n in each), population)
     shares = tuple(
         tuple(
-            Product(float(weight) * item.coefficient, item.trees)
+            Product(float(weight) * item.coefficient, item.pieces)
             for network, weight in combinations[value].items()
             for item in chosen[network]
         )
         for value in values
     )
-    found = Plan(values, shares, estimator, rule.batch, rule.centring, population)
+    swept = tuple(
+        i
+        for i, one in enumerate(shares)
+        if population and any(item.groups for item in one) and all(item.reads_one_point for item in one)
+    )
+    sweeps = ((1, swept),) if swept else ()
+    found = Plan(values, shares, estimator, rule.batch, rule.centring, population, sweeps)
     if found.combinations is not None and found.combinations * found.gradients_per_draw > EXACT_LIMIT:
         raise ValueError(
             f"estimator='exact' would contract {found.combinations} choices of {len(found.groups)} points for "

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float
 
 from taylorsgd.formulas import Formula
 from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape
 from taylorsgd.lowering import Lowered, LoweredResummed
 from taylorsgd.measuring.dense import DenseMeasurement
-from taylorsgd.measuring.front import measure
-from taylorsgd.measuring.results import Measurement
+from taylorsgd.measuring.front import FORMER, measure, refuse_former
+from taylorsgd.measuring.matrix_free import MatrixFree
+from taylorsgd.measuring.results import Measured, Measurement
+from taylorsgd.measuring.spectral_results import SpectralMeasurement
+from taylorsgd.measuring.tasks import Method
 from taylorsgd.spacetime import Spacetime
 
 __all__ = ["TWO_SIDED_95", "Prediction", "predict"]
@@ -31,9 +36,8 @@ def predict(
     eta: Any,
     key: jax.Array | None = None,
     samples: int | None = None,
-    batch: int | None = None,
-    estimator: str | None = None,
-    measurement: Measurement | DenseMeasurement | None = None,
+    method: Method[Measured] | None = None,
+    measurement: Measured | None = None,
     tolerance: float = 0.02,
     progress: bool = False,
     **sizes: Any,
@@ -41,10 +45,11 @@ def predict(
     """Measure what a formula needs and evaluate it at some learning rates, with error bars.
 
     The prediction is linear in the measured values, so its covariance over learning rates is w Cov wᵀ
-    exactly, with w_{ηi} = c_i η^{d_i}: predictions at different learning rates share one measurement.
+    exactly, with w_{ηi} = c_i η^{d_i}: predictions at different learning rates share one measurement. A resummed
+    formula is not linear: measured by `TopEigenpairs`, its covariance is that of its values on sixteen groups of draws.
 
     For a formula of fixed data the landscape's points are the training set: N is their number, and its values are
-    summed over all of them, without an error, unless an `estimator` is given.
+    summed over all of them, without an error, unless a `method` is given.
 
     Args:
         formula: the formula.
@@ -53,8 +58,7 @@ def predict(
         eta: a learning rate, or a sequence of them.
         key: a JAX random key for measuring; None means `jax.random.key(0)`.
         samples: as in `measure`.
-        batch: as in `measure`.
-        estimator: as in `measure`; None means "exact" for fixed data, otherwise "centred".
+        method: as in `measure`; by default `MatrixFree("exact")` for plain formulas of fixed data.
         measurement: what `measure` returned for this formula, landscape and θ_0; measures if None.
         tolerance: the formula is taken to hold while its highest order is at most this fraction of its
             lowest order in η (after the constant). At order 3 the terms left out are then about
@@ -87,29 +91,21 @@ def predict(
     rates = np.asarray(eta, dtype=float)
     if rates.ndim > 1 or rates.size == 0 or not np.isfinite(rates).all():
         raise ValueError(f"eta={eta!r} must be a finite number or a sequence of them")
+    refuse_former("predict", {name: sizes[name] for name in FORMER if name in sizes})
+    lowered = formula.lower()
     if any(_is_fixed(spacetime) for spacetime in formula.spacetimes):
         sizes = _sizes_of_fixed_data(formula, as_landscape(landscape), sizes)
-        estimator = "exact" if estimator is None else estimator
-    lowered = formula.lower()
-    if not isinstance(lowered, Lowered):
-        dense = measurement
-        if dense is None:
-            own = jax.random.key(0) if key is None else key
-            dense = measure(formula, landscape, theta, key=own, samples=samples)
-        return _exact_prediction(formula, lowered, dense, rates, float(tolerance), sizes)
-    lowered.weights(rates, **sizes)  # complains about sizes before the long measurement
+        if method is None and isinstance(lowered, Lowered):
+            method = MatrixFree("exact")
+    if isinstance(lowered, Lowered):
+        lowered.weights(rates, **sizes)  # complains about sizes before the long measurement
     if measurement is None:
         own = jax.random.key(0) if key is None else key
         measurement = measure(
-            formula,
-            landscape,
-            theta,
-            key=own,
-            samples=samples,
-            batch=batch,
-            estimator="centred" if estimator is None else estimator,
-            progress=progress,
+            formula, landscape, theta, method=method, key=own, samples=samples, progress=progress
         )
+    if not isinstance(lowered, Lowered):
+        return _resummed_prediction(formula, lowered, measurement, rates, float(tolerance), sizes)
     if not isinstance(measurement, Measurement):
         raise TypeError(f"measurement={measurement!r} is not a Measurement; measure() makes one")
     parts = jax.tree.map(_wide, lowered.contributions(measurement, rates, **sizes))
@@ -159,25 +155,52 @@ def _sizes_of_fixed_data(formula: Formula, landscape: Landscape, sizes: Mapping[
     return {**sizes, "N": landscape.size} if count.free_symbols else dict(sizes)
 
 
-def _exact_prediction(
+def _resummed_prediction(
     formula: Formula,
     lowered: LoweredResummed,
     measurement: Any,
-    rates: np.ndarray,
+    rates: Float[np.ndarray, "*k"],
     tolerance: float,
     sizes: Mapping[str, Any],
 ) -> Prediction:
-    """The prediction of a resummed formula from the exact tensors of a population."""
-    if not isinstance(measurement, DenseMeasurement):
-        raise TypeError(f"measurement={measurement!r} is not a DenseMeasurement; measure() makes one")
-    if not measurement.exact:
+    """The prediction of a resummed formula from exact tensors, or from contractions along eigendirections."""
+    if not isinstance(measurement, (DenseMeasurement, SpectralMeasurement)):
+        raise TypeError(
+            f"measurement={measurement!r} is no DenseMeasurement or SpectralMeasurement; measure() makes one"
+        )
+    if isinstance(measurement, DenseMeasurement) and not measurement.exact:
         raise NotImplementedError(
             "a resummed formula is not linear in its tensors, and errors of tensors estimated from a sampler are not "
             "propagated through it; give a population of data, or call formula.lower() on what measure() returns"
         )
     parts = _wide(lowered.contributions(measurement, rates, **sizes))
-    covariance = np.zeros((*rates.shape, *rates.shape, *parts.shape[1 + rates.ndim :]))
-    return Prediction(formula, rates, parts.sum(axis=0), covariance, parts, tolerance, measurement)
+    mean = parts.sum(axis=0)
+    covariance = np.zeros((*rates.shape, *mean.shape))
+    if isinstance(measurement, SpectralMeasurement) and not measurement.exact:
+        with warnings.catch_warnings():  # the same was said above
+            warnings.simplefilter("ignore", RuntimeWarning)
+            groups = np.stack(
+                [_wide(lowered(tensors, eta=rates, **sizes)) for tensors in _groups_of_draws(measurement)]
+            )
+        apart = groups - groups.mean(axis=0)
+        flat = apart.reshape(len(apart), rates.size, -1)
+        products = np.einsum("gi...,gj...->ij...", flat, flat) / (len(flat) * (len(flat) - 1))
+        covariance = products.reshape(*rates.shape, *mean.shape)
+    return Prediction(formula, rates, mean, covariance, parts, tolerance, measurement)
+
+
+def _groups_of_draws(measurement: SpectralMeasurement) -> list[Any]:
+    """What each group of draws found alone; what is exact is the same in all."""
+    tensors = measurement.tensors
+    count = max(len(one.numbers) for one in tensors.projections.values())
+
+    def of(group: int) -> Any:
+        chosen = jax.tree.map(
+            lambda leaf: leaf[group : group + 1] if len(leaf) > 1 else leaf, tensors.projections
+        )
+        return replace(tensors, projections=chosen)
+
+    return [of(group) for group in range(count)]
 
 
 @dataclass(frozen=True)
@@ -198,12 +221,12 @@ class Prediction:
     """
 
     formula: Formula
-    eta: np.ndarray
+    eta: Float[np.ndarray, "*k"]
     mean: Any
     covariance: Any
     contributions: Any
     tolerance: float
-    measurement: Measurement | DenseMeasurement
+    measurement: Measured
 
     @property
     def standard_error(self) -> Any:
@@ -219,7 +242,7 @@ class Prediction:
         return jax.tree.map(np.subtract, self.mean, half), jax.tree.map(np.add, self.mean, half)
 
     @property
-    def truncation(self) -> np.ndarray:
+    def truncation(self) -> Float[np.ndarray, "*k"]:
         """The highest order over the lowest (after the constant), in absolute value or norm, (k,).
 
         NaN where there is nothing to compare: the formula has one order only, or both vanish.
@@ -232,7 +255,7 @@ class Prediction:
             return sizes[orders[-1]] / sizes[orders[0]]
 
     @property
-    def range_ok(self) -> np.ndarray:
+    def range_ok(self) -> Bool[np.ndarray, "*k"]:
         """Whether the highest order is small, |order d| ≤ tolerance · |lowest order|, (k,) booleans.
 
         A formula of one order says nothing about its range: then all True.
@@ -278,7 +301,9 @@ def _wide(leaf: Any) -> np.ndarray:
     return np.asarray(leaf, dtype=np.float64)
 
 
-def _propagated(weights: np.ndarray, covariance: Any) -> np.ndarray:
+def _propagated(
+    weights: Float[np.ndarray, "*k s"], covariance: Float[np.ndarray, "s s ..."]
+) -> Float[np.ndarray, "*k *k ..."]:
     """The covariance w Cov wᵀ, (…, …, *leaf), of linear combinations w (…, s) with Cov (s, s, *leaf)."""
     once = np.tensordot(weights, covariance, axes=(-1, 0))  # (…, s, *leaf)
     return np.tensordot(weights, once, axes=(-1, weights.ndim - 1))

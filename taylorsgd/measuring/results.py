@@ -1,7 +1,8 @@
-"""Measured values with their standard errors and covariances."""
+"""What measuring returns: what all of it has in common, and values with their standard errors and covariances."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas.term import AnyValue
@@ -22,12 +24,39 @@ from taylorsgd.measuring.storage import (
     write_arrays,
 )
 
-__all__ = ["DrawMoments", "Measurement"]
+__all__ = ["DrawMoments", "Measured", "Measurement"]
+
+
+class Measured(ABC):
+    """What a formula takes of a landscape at θ_0: to hand to `Formula.lower`, to look at, to save and to load.
+
+    `Measurement` holds values, `DenseMeasurement` tensors, `SpectralMeasurement` contractions along eigenvectors. Each
+    has `exact`, whether nothing was sampled.
+    """
+
+    @abstractmethod
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The header and the rows of a table."""
+
+    @abstractmethod
+    def save(self, path: str | Path) -> None:
+        """Write it to a file: NumPy's npz with a JSON header. `load`, of its class, reads it."""
+
+    def __str__(self) -> str:
+        """The table in plain text."""
+        from taylorsgd.display import text_table
+
+        return text_table(*self.table())
+
+    def _repr_html_(self) -> str:
+        from taylorsgd.display import html_table
+
+        return html_table(*self.table())
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Measurement:
+@dataclass(frozen=True, repr=False)
+class Measurement(Measured):
     """The values of a formula at one θ_0 on one landscape, as `measure` estimates them.
 
     With n values, every leaf below is an array with n as its leading axis: for scalar values one array (n,),
@@ -45,7 +74,7 @@ class Measurement:
         >>> import jax, taylorsgd as ts
         >>> coin = ts.Landscape(lambda theta, x: theta**2 / 2 + x * theta, jax.numpy.array([-1.0, 1.0]))
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=2).assume("quadratic")
-        >>> measured = ts.measure(f, coin, 1.0, key=jax.random.key(0), samples=64, batch=1)
+        >>> measured = ts.measure(f, coin, 1.0, key=jax.random.key(0), samples=64, method=ts.MatrixFree(batch=1))
         >>> print(measured)
         value            mean  standard error
         ───────────────  ────  ──────────────
@@ -70,7 +99,7 @@ class Measurement:
             >>> import jax.numpy as jnp, tempfile, taylorsgd as ts
             >>> points = ts.Landscape(lambda theta, x: (theta - x) ** 2, jnp.array([-1.0, 1.0]))
             >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=2)
-            >>> measured = ts.measure(f, points, 0.5, estimator="exact")
+            >>> measured = ts.measure(f, points, 0.5, method=ts.MatrixFree("exact"))
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     measured.save(f"{folder}/measured.npz")
             ...     again = ts.landscapes.Measurement.load(f"{folder}/measured.npz")
@@ -128,6 +157,11 @@ class Measurement:
             raise ValueError(f"{path} can't be read as a measurement: {error}") from error
 
     @property
+    def exact(self) -> bool:
+        """Whether no value was sampled."""
+        return not self.sampled
+
+    @property
     def covariance(self) -> Any:
         """The covariance of all n estimates, leaves of shape (n, n, *leaf); 0 where a value is exact."""
         n, chosen = len(self.values), np.array(self.sampled, dtype=int)
@@ -175,12 +209,6 @@ class Measurement:
         ]
         return header, rows
 
-    def __str__(self) -> str:
-        """The table in plain text."""
-        from taylorsgd.display import text_table
-
-        return text_table(*self.table())
-
     def __repr__(self) -> str:
         """The table under a line that says what it is."""
         return f"<Measurement of {len(self.values)} values from {self.samples} draws>\n{self}"
@@ -213,7 +241,7 @@ class DrawMoments:
         self.mean: list[np.ndarray] = []
         self._comoment: list[np.ndarray] = []
 
-    def add(self, leaves: Sequence[np.ndarray]) -> None:
+    def add(self, leaves: Sequence[Float[np.ndarray, "draws s ..."]]) -> None:
         """Add the draws of one chunk."""
         new = len(leaves[0])
         wide = [np.asarray(leaf, dtype=np.float64) for leaf in leaves]
@@ -246,12 +274,12 @@ class DrawMoments:
         moments._comoment = [arrays[f"comoment {i}"] for i in range(leaves)]
         return moments
 
-    def covariance_of_mean(self) -> list[np.ndarray]:
+    def covariance_of_mean(self) -> list[Float[np.ndarray, "s s ..."]]:
         """The unbiased covariance of the means, leaves (s, s, *leaf); needs two draws."""
         return [leaf / (self.count * (self.count - 1)) for leaf in self._comoment]
 
 
-def _norms(tree: Any, count: int) -> np.ndarray:
+def _norms(tree: Any, count: int) -> Float[np.ndarray, " values"]:
     """Per value the number itself, or the Euclidean norm over all leaves."""
     leaves = [np.asarray(leaf, dtype=np.float64).reshape(count, -1) for leaf in jax.tree.leaves(tree)]
     flat = np.concatenate(leaves, axis=1)

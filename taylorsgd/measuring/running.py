@@ -1,9 +1,7 @@
 """Carrying out a plan of contractions for many draws at once.
 
-A stage is one call of a compiled kernel: forward-over-reverse `jvp` of `grad` for its vectors, nested `jvp` for
-its numbers. All of them are traced as one program, in which XLA finds what is common. (`jax.experimental.jet` would
-propagate Taylor coefficients along one vector instead, and knows fewer operations.) Kernels are told apart by how
-vectors enter and by what points they read, not by values, so a formula of a hundred terms compiles a dozen.
+A stage is one call of a compiled kernel (`kernels`) for all its messages; where edges are cut, one for every message
+and block of labels. Draws, and the choices of points that a sweep lists, are taken in chunks that fit into memory.
 """
 
 from __future__ import annotations
@@ -15,7 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array
+from jaxtyping import Bool, Float, Int
 
 from taylorsgd.landscapes.landscape import (
     BUDGET,
@@ -23,18 +22,26 @@ from taylorsgd.landscapes.landscape import (
     Landscape,
     PointFunction,
     floats_per_point,
-    population_mean,
-    weighted_loss,
 )
-from taylorsgd.measuring.contraction import SWEPT, Message, Plan, Product, Source, Stage
+from taylorsgd.landscapes.pytrees import count_entries, inner
+from taylorsgd.measuring.contraction import Message, Plan, Product, Source, Stage
 from taylorsgd.measuring.devices import gathered, spread
+from taylorsgd.measuring.kernels import (
+    AT_ONCE,
+    Request,
+    finite_at,
+    labelled,
+    parted,
+    per_draw,
+    stage_derivatives,
+)
 
-__all__ = ["Points", "Runner", "finite_columns"]
+__all__ = ["Points", "Runner", "finite_columns", "spans"]
 
 Points = dict[tuple[str, int], Any]
 """By group, the points that some draws read: pytrees with axes (draws, width)."""
-Request = tuple[tuple[int, ...], bool]
-"""A derivative along the vectors with these numbers, and whether it is a number rather than a gradient."""
+Rows = dict[tuple[str, int], Int[np.ndarray, "draws width"]]
+"""By group, the indices of such points."""
 
 
 class Runner:
@@ -43,10 +50,11 @@ class Runner:
     Args:
         plan: what to evaluate.
         landscape: the loss and its data.
-        theta: the parameters, a pytree of float arrays.
+        theta: the parameters, a pytree of float arrays; one array (P,) if edges are cut.
         observables: by name, the functions of θ that marked nodes carry.
         memory: about how many bytes may be taken beyond what is needed anyway, which `floats` models; None for
             64 MiB, or more where one draw takes more.
+        vectors: what cut edges carry, v_1, …, v_k.
 
     Raises:
         MemoryError: if one draw, or one point of the population, takes more than `memory`.
@@ -59,56 +67,75 @@ class Runner:
         theta: Any,
         observables: Mapping[str, PointFunction],
         memory: int | None = None,
+        vectors: Float[Array, "k P"] | None = None,
     ) -> None:
         """Evaluate the messages that are the same in every draw."""
         self.plan = plan
         self.landscape = landscape
         self.theta = theta
         self.observables = observables
+        self.vectors = vectors
         self.draws_at_once, self._chunk = self._sizes(memory)
-        self._exact: dict[Message, Any] = {}
+        self.known: dict[Message, Any] = {}
         for stage, messages in plan.stages.items():
             if not stage.sampled:
-                self._evaluate(stage, messages, self._exact, {})
-        self._check_exact()
-        self._swept = self._sweep() if plan.swept else []
+                self._evaluate(stage, messages, self.known, {})
+        if (
+            vectors is None
+        ):  # else something may be infinite along a label only: that is seen in what is made of it
+            self._check_exact()
+        self._swept = self._sweep() if plan.swept and vectors is None else {}
 
-    def draws(self, key: jax.Array, samples: int, at_once: int) -> Iterator[Points]:
-        """Yield the points of all draws, chunk by chunk; the last chunk is filled up to its full length.
+    def draws(self, key: jax.Array, samples: int, at_once: int, groups: int = 1) -> Iterator[Points]:
+        """Yield the points of all draws, one of the `spans` after another; the last is filled up to its full length.
 
         A plan of the exact estimator lists its combinations of points, whatever the key.
         """
-        starts = range(0, samples, at_once)
+        chunks = spans(samples, at_once, groups)
         if self.landscape.size is None:
             keys = jax.random.split(key, len(self.plan.groups))
-            for start in starts:
+            for start, _ in chunks:
                 yield {
                     group: self.landscape.draw(jax.random.fold_in(own, start), (at_once, width))
                     for own, (group, width) in zip(keys, self.plan.groups.items(), strict=True)
                 }
             return
         rows = self._drawn_rows(key, samples)
-        for start in starts:
-            chosen = rows(np.minimum(np.arange(start, start + at_once), samples - 1))
-            yield {group: self.landscape.rows(indices) for group, indices in chosen.items()}
+        for start, stop in chunks:
+            yield self._points(rows(np.minimum(np.arange(start, start + at_once), stop - 1)))
 
     def rows(self, key: jax.Array, samples: int, draw: int) -> list[int]:
         """The points of the population, by their indices, that one of so many draws reads."""
         read = self._drawn_rows(key, samples)(np.array([draw]))
         return sorted({int(row) for indices in read.values() for row in indices.ravel()})
 
-    def _drawn_rows(
-        self, key: jax.Array, samples: int
-    ) -> Callable[[np.ndarray], dict[tuple[str, int], np.ndarray]]:
+    def choices(self, slots: int) -> Iterator[tuple[int, int, Points]]:
+        """Yield all choices of so many points in chunks: from which to which, and the points, filled up alike."""
+        rows, total = (
+            self._listed([("x", slot) for slot in range(slots)]),
+            (self.landscape.size or 0) ** slots,
+        )
+        at_once = min(total, self.draws_at_once)
+        for start, stop in spans(total, at_once):
+            yield start, stop, self._points(rows(np.minimum(np.arange(start, start + at_once), stop - 1)))
+
+    def _points(self, rows: Rows) -> Points:
+        return {group: self.landscape.rows(indices) for group, indices in rows.items()}
+
+    def _listed(self, groups: Sequence[tuple[str, int]]) -> Callable[[np.ndarray], Rows]:
+        """A function from the numbers of some choices of a point for every group to their indices."""
+
+        def listed(numbers: np.ndarray) -> Rows:
+            indices = np.unravel_index(numbers, (self.landscape.size or 0,) * len(groups))
+            return {group: i[:, None] for group, i in zip(groups, indices, strict=True)}
+
+        return listed
+
+    def _drawn_rows(self, key: jax.Array, samples: int) -> Callable[[np.ndarray], Rows]:
         """A function from the numbers of some draws to the indices of their points, (draws, width) by group."""
         groups, size = self.plan.groups, self.landscape.size or 0
         if self.plan.combinations is not None:
-
-            def listed(numbers: np.ndarray) -> dict[tuple[str, int], np.ndarray]:
-                indices = np.unravel_index(numbers, (size,) * len(groups))
-                return {group: i[:, None] for group, i in zip(groups, indices, strict=True)}
-
-            return listed
+            return self._listed(list(groups))
         keys = jax.random.split(key, len(groups))
         rows = {
             group: np.asarray(jax.random.randint(own, (samples, width), 0, size))
@@ -124,17 +151,20 @@ class Runner:
         chunk eight times what arises. Exact vectors are held all the time, and of vector values the moments over
         draws in float64.
         """
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.theta))
+        parameters = count_entries(self.theta)
         point, arising = floats_per_point(self.landscape, self.theta)
-        exact = sum(not (m.scalar or m.sampled) for m in self.plan.steps)
-        vectors = max(_vectors_alive(self.plan, p) for p in (self.plan.sampled, self.plan.swept))
+        side_by_side = AT_ONCE if self.plan.eigenvectors else 1
+        exact = sum(self._vectors_of(m) for m in self.plan.steps if not m.sampled)
+        alive = [self._vectors_alive(p) for p in (self.plan.sampled, *(p for _, p in self.plan.sweeps))]
+        vectors = max(alive)
         width = max(self.plan.batch, 1 + self.plan.centring)
-        open_ones = len(self.plan.sampled) if any(v.open_indices for v in self.plan.values) else 0
-        draw = (3 * vectors + 4 * open_ones) * parameters + width * (point + 4 * arising)
-        held = (exact + 4 + 24 * open_ones**2) * parameters
-        passed = 8 * max(arising, 1)
+        # Of vectors the moments over draws are held in float64; means over groups of draws take no more than these.
+        moments = len(self.plan.sampled) if self.plan.open and not self.plan.eigenvectors else 0
+        draw = (3 * vectors + 4 * moments) * parameters + width * (point + 4 * arising * side_by_side)
+        held = (exact + 4 + 24 * moments**2) * parameters
+        passed = 8 * max(arising, 1) * side_by_side
         if memory is None:
-            budget = max(BUDGET, held + max(draw, passed))
+            budget = max(BUDGET, held + max(draw, passed, BUDGET * bool(self.plan.eigenvectors)))
         else:
             width_of_float = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(self.theta))
             budget = memory // width_of_float
@@ -149,25 +179,38 @@ class Runner:
         free = budget - held
         return max(1, min(1024, free // draw)), max(1, min(POPULATION_CHUNK, free // passed))
 
+    def _vectors_of(self, message: Message) -> int:
+        """How many vectors like θ a message is."""
+        return 0 if message.scalar else (self.plan.eigenvectors or 1) ** message.labels
+
+    def _vectors_alive(self, positions: tuple[int, ...]) -> int:
+        """The most vectors of a draw that are alive at once."""
+        alive = most = 0
+        for _, messages, finished in _schedule(self.plan, positions):
+            alive += sum(map(self._vectors_of, messages))
+            most = max(most, alive)
+            alive -= sum(map(self._vectors_of, finished))
+        return most + (len(positions) if self.plan.open and not self.plan.eigenvectors else 0)
+
     def exact(self, position: int) -> Any:
         """A value that needs no sampling, by its position in the plan."""
-        if position in self.plan.swept:
-            return self._swept[self.plan.swept.index(position)]
-        return _value(self.plan, position, self._exact)
+        if position in self._swept:
+            return self._swept[position]
+        return _value(self.plan, position, self.known)
 
     def _check_exact(self) -> None:
         """Raise if an exact derivative is not finite, and say for which points."""
-        for message, result in self._exact.items():
+        for message, result in self.known.items():
             if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(result)):
                 continue
             of, where = f"s = {message.source.name}", "at theta"
             if message.source.kind == "population":
                 finite = np.asarray(
-                    _finite_at(
+                    finite_at(
                         self.landscape.point_loss,
                         self.theta,
                         self.landscape.data,
-                        tuple(self._exact[vector] for vector in message.incoming),
+                        tuple(self.known[vector] for vector in message.incoming),
                         scalar=message.scalar,
                     )
                 )
@@ -178,26 +221,26 @@ class Runner:
             order = len(message.incoming) + (not message.scalar)
             raise ValueError(f"a derivative of {of} of order {order} is infinite or undefined {where}")
 
-    def _sweep(self) -> list[Any]:
+    def _sweep(self) -> dict[int, Any]:
         """The means over the population of the values that read one point, summed in float64."""
-        count = self.landscape.size or 0
-        at_once = min(count, self.draws_at_once)
+        ((slots, positions),) = self.plan.sweeps
         totals: Any = None
-        for start in range(0, count, at_once):
-            rows = np.arange(start, start + at_once)
-            points = {SWEPT: self.landscape.rows(np.minimum(rows, count - 1)[:, None])}
-            found = self._contracted(self.plan.swept, spread(points))
-            new = min(at_once, count - start)  # the rest fills the last chunk, or the devices, up
-            found = jax.tree.map(lambda leaf, new=new: gathered(leaf)[:new], found)
-            for i, finite in enumerate(finite_columns(jax.tree.leaves(found))):
+        for start, stop, points in self.choices(slots):
+            found = self._estimated(positions, spread(points))
+            found = jax.tree.map(lambda leaf, new=stop - start: gathered(leaf)[:new], found)
+            for position, finite in zip(positions, finite_columns(jax.tree.leaves(found)), strict=True):
                 if not finite.all():
                     raise ValueError(
-                        f"{self.plan.values[self.plan.swept[i]]} is not finite: a derivative of the loss is infinite, "
+                        f"{self.plan.values[position]} is not finite: a derivative of the loss is infinite, "
                         f"undefined or too large at theta, first for point {start + np.argmin(finite)}"
                     )
             sums = jax.tree.map(lambda leaf: leaf.sum(0, dtype=np.float64), found)
             totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
-        return [jax.tree.map(lambda leaf, i=i: leaf[i] / count, totals) for i in range(len(self.plan.swept))]
+        count = (self.landscape.size or 0) ** slots
+        return {
+            position: jax.tree.map(lambda leaf, i=i: leaf[i] / count, totals)
+            for i, position in enumerate(positions)
+        }
 
     def estimates(self, points: Points) -> Any:
         """The unbiased estimates of the s sampled values in each draw.
@@ -208,17 +251,22 @@ class Runner:
         Returns:
             An array (draws, s), or a pytree like θ of arrays (draws, s, *leaf).
         """
-        return self._contracted(self.plan.sampled, points)
+        return self._estimated(self.plan.sampled, points)
 
-    def _contracted(self, positions: tuple[int, ...], points: Points) -> Any:
-        results = dict(self._exact)
+    def _estimated(self, positions: tuple[int, ...], points: Points) -> Any:
+        answers = self.answers(positions, points)
+        return _estimates(
+            self.plan, positions, [answers[message] for message in self.plan.answers(positions)]
+        )
+
+    def answers(self, positions: tuple[int, ...], points: Points) -> dict[Message, Any]:
+        """The messages that some values multiply, for the points of some draws."""
+        results = dict(self.known)
         for stage, messages, finished in _schedule(self.plan, positions):
             self._evaluate(stage, messages, results, points)
             for message in finished:
                 del results[message]
-        return _estimates(
-            self.plan, positions, [results[message] for message in _answers(self.plan, positions)]
-        )
+        return results
 
     def _evaluate(
         self, stage: Stage, messages: Sequence[Message], results: dict[Message, Any], points: Points
@@ -226,31 +274,74 @@ class Runner:
         """Add the results of a stage to those of the stages before."""
         source = stage.source
         read = [points[group] for group in source.groups]
+        if source.kind == "observable":
+            function, data = self.observables[source.name], None
+        else:
+            function, data = self.landscape.point_loss, _joined(read) if read else self.landscape.data
         # Many draws may share a point function and kernel, whatever the numbers of its slots.
-        vectors = list(dict.fromkeys(needed for message in messages for needed in message.incoming))
-        requests = tuple(
-            dict.fromkeys((tuple(vectors.index(v) for v in m.incoming), m.scalar) for m in messages)
-        )
-        data = None if source.kind == "observable" else _joined(read) if read else self.landscape.data
-        found = _kernel(
-            self.observables[source.name] if source.kind == "observable" else self.landscape.point_loss,
+        derivatives = partial(
+            stage_derivatives,
+            function,
             self.theta,
             data,
             self._weights(source) if read else None,
-            tuple(results[vector] for vector in vectors),
             kind="points" if read else source.kind,
-            sampled=tuple(vector.sampled for vector in vectors),
-            requests=requests,
             chunk=self._chunk,
         )
-        by_request = dict(zip(requests, found, strict=True))
-        for message in messages:
-            result = by_request[tuple(vectors.index(v) for v in message.incoming), message.scalar]
-            if message.centre is not None:
-                result = _difference(result, results[message.centre])
+        evaluated = self._with_labels if self.plan.eigenvectors else self._together
+        for message, result in zip(messages, evaluated(derivatives, messages, results), strict=True):
+            for centre in message.centre:
+                result = _difference(result, results[centre])
             results[message] = result
 
-    def _weights(self, source: Source) -> jax.Array:
+    def _together(
+        self,
+        derivatives: Callable[..., list[Any]],
+        messages: Sequence[Message],
+        results: Mapping[Message, Any],
+    ) -> Iterator[Any]:
+        """All messages of a stage, by one call."""
+        vectors = list(dict.fromkeys(needed for message in messages for needed in message.incoming))
+        wanted: list[Request] = [(tuple(map(vectors.index, m.incoming)), m.scalar) for m in messages]
+        requests = tuple(dict.fromkeys(wanted))
+        found = derivatives(
+            tuple(results[vector] for vector in vectors),
+            sampled=tuple(vector.sampled for vector in vectors),
+            requests=requests,
+        )
+        yield from map(dict(zip(requests, found, strict=True)).__getitem__, wanted)
+
+    def _with_labels(
+        self,
+        derivatives: Callable[..., list[Any]],
+        messages: Sequence[Message],
+        results: Mapping[Message, Any],
+    ) -> Iterator[Any]:
+        """Messages one by one, for all labels, with axes (draws, if sampled; labels as one; then what it ends in)."""
+        assert self.vectors is not None
+        for message in messages:
+            stacks = [self.vectors] * message.cuts + [results[incoming] for incoming in message.incoming]
+            sampled = (False,) * message.cuts + tuple(incoming.sampled for incoming in message.incoming)
+            total = self.plan.eigenvectors**message.labels
+            chosen = (
+                np.unravel_index(np.arange(total), [stack.shape[-2] for stack in stacks]) if stacks else ()
+            )
+            # All numbers of labels are powers of k: in blocks of k there are few shapes to compile for.
+            block = min(total, self.plan.eigenvectors)
+            request = (tuple(range(len(stacks))), message.scalar)
+            found = []
+            for start in range(0, total, block):
+                legs = tuple(
+                    labelled(s, i[start : start + block]) for s, i in zip(stacks, chosen, strict=True)
+                )
+                (derivative,) = derivatives(legs, sampled=sampled, requests=(request,), labels=block)
+                if not message.scalar:
+                    derivative = parted(derivative, self.vectors, message.ends == "labels")
+                found.append(derivative)
+            axis = -1 if message.scalar else -2
+            yield found[0] if len(found) == 1 else jnp.concatenate(found, axis)
+
+    def _weights(self, source: Source) -> Float[Array, " width"]:
         """One weight for each point that a source reads: means over x, or over b, less that over y."""
         weights: list[float] = []
         for group in source.groups:
@@ -259,16 +350,31 @@ class Runner:
         return jnp.asarray(weights)
 
 
+def spans(samples: int, at_once: int, groups: int = 1) -> list[tuple[int, int]]:
+    """From which draw to which (exclusive) every chunk reaches, where none holds draws of two groups.
+
+    Example:
+        >>> spans(8, 3, groups=2)
+        [(0, 3), (3, 4), (4, 7), (7, 8)]
+    """
+    size = samples // groups
+    return [
+        (start, min(start + at_once, group + size))
+        for group in range(0, samples, size)
+        for start in range(group, group + size, at_once)
+    ]
+
+
 def _schedule(plan: Plan, positions: tuple[int, ...]) -> list[tuple[Stage, list[Message], list[Message]]]:
     """The stages that some values need in every draw, with their messages and those that are used up after them."""
-    needed = frozenset(plan.swept_steps if positions == plan.swept else plan.drawn_steps)
+    needed = frozenset(plan.evaluated(positions))
     stages = [
         (stage, [m for m in messages if m in needed])
         for stage, messages in plan.stages.items()
         if not needed.isdisjoint(messages)
     ]
     last = {n: i for i, (_, messages) in enumerate(stages) for m in messages for n in (m, *m.needs)}
-    for message in _answers(plan, positions):
+    for message in plan.answers(positions):
         last.pop(message, None)
     return [
         (stage, messages, [m for m, i in last.items() if i == number and m.sampled])
@@ -276,25 +382,9 @@ def _schedule(plan: Plan, positions: tuple[int, ...]) -> list[tuple[Stage, list[
     ]
 
 
-def _vectors_alive(plan: Plan, positions: tuple[int, ...]) -> int:
-    """The most vectors of a draw that are alive at once."""
-    alive = most = 0
-    for _, messages, finished in _schedule(plan, positions):
-        alive += sum(not m.scalar for m in messages)
-        most = max(most, alive)
-        alive -= sum(not m.scalar for m in finished)
-    return most + (len(positions) if any(plan.values[i].open_indices for i in positions) else 0)
-
-
-def _answers(plan: Plan, positions: Sequence[int]) -> tuple[Message, ...]:
-    """The messages that some values multiply."""
-    items = (item for i in positions for item in plan.products[i])
-    return tuple(dict.fromkeys(message for item in items for message in item.messages))
-
-
 @partial(jax.jit, static_argnames=("plan", "positions"))
 def _estimates(plan: Plan, positions: tuple[int, ...], answers: Sequence[Any]) -> Any:
-    results = dict(zip(_answers(plan, positions), answers, strict=True))
+    results = dict(zip(plan.answers(positions), answers, strict=True))
     columns = [_value(plan, i, results) for i in positions]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *columns)
 
@@ -305,93 +395,32 @@ def _value(plan: Plan, position: int, results: Mapping[Message, Any]) -> Any:
 
 
 def _product(item: Product, results: Mapping[Message, Any]) -> Any:
-    """The product of all trees' answers, a number or a vector, for each draw if any of them is sampled."""
+    """The product of all pieces' answers, a number or a vector, for each draw if any of them is sampled."""
 
     def multiplied(*factors: Any) -> Any:
         known = dict(zip(item.messages, factors, strict=True))
         scalar: Any = item.coefficient
         vector: Any = None
-        for tree in item.trees:
-            if len(tree) == 2:
-                shares = jax.tree.map(lambda a, b: jnp.sum(a * b), known[tree[0]], known[tree[1]])
-                scalar = scalar * jax.tree.reduce(jnp.add, shares)
-            elif tree[0].scalar:
-                scalar = scalar * known[tree[0]]
+        for piece in item.pieces:
+            answers = [known[message] for message in piece.messages]
+            if piece.open:
+                (vector,) = answers
             else:
-                vector = known[tree[0]]
+                scalar = scalar * (inner(*answers) if len(answers) == 2 else answers[0])
         if vector is None:
             return scalar
         return jax.tree.map(lambda leaf: jnp.asarray(scalar * leaf, leaf.dtype), vector)
 
     factors = [results[message] for message in item.messages]
-    return _per_draw(multiplied, [message.sampled for message in item.messages])(*factors)
+    return per_draw(multiplied, [message.sampled for message in item.messages])(*factors)
 
 
-@partial(jax.jit, static_argnames=("function", "kind", "sampled", "requests", "chunk"))
-def _kernel(
-    function: PointFunction,
-    theta: Any,
-    data: Any,
-    weights: jax.Array | None,
-    vectors: tuple[Any, ...],
-    *,
-    kind: str,
-    sampled: tuple[bool, ...],
-    requests: tuple[Request, ...],
-    chunk: int,
-) -> list[Any]:
-    """Evaluate the requests of one stage, for all draws at once if anything that it reads differs between them."""
-
-    def derivatives(function: Any, vectors: Sequence[Any]) -> list[Any]:
-        return [
-            _derivative(function, theta, [vectors[i] for i in along], scalar) for along, scalar in requests
-        ]
-
-    def weighted(batch: Any, weights: Any, vectors: Sequence[Any]) -> list[Any]:
-        return derivatives(lambda theta: weighted_loss(function, theta, batch, weights), vectors)
-
-    def one(points: Any, *vectors: Any) -> list[Any]:
-        if kind == "observable":
-            return derivatives(function, vectors)
-        if kind == "population":
-            return population_mean(lambda batch, weights: weighted(batch, weights, vectors), data, chunk)
-        return weighted(points, weights, vectors)
-
-    return _per_draw(one, (kind == "points", *sampled))(data if kind == "points" else None, *vectors)
-
-
-def finite_columns(leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
+def finite_columns(
+    leaves: Sequence[Float[np.ndarray, "draws values ..."]],
+) -> list[Bool[np.ndarray, " draws"]]:
     """For each value, in which draws it is finite: leaves have the shape (draws, values, *leaf)."""
     finite = [np.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(2) for leaf in leaves]
     return list(np.all(finite, axis=0).T)
-
-
-@partial(jax.jit, static_argnames=("loss", "scalar"))
-def _finite_at(loss: PointFunction, theta: Any, data: Any, vectors: tuple[Any, ...], *, scalar: bool) -> Any:
-    """At which points of a population a derivative of the loss is finite."""
-
-    def finite(point: Any) -> jax.Array:
-        leaves = jax.tree.leaves(_derivative(lambda theta: loss(theta, point), theta, vectors, scalar))
-        return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]).all()
-
-    return lax.map(finite, data)
-
-
-def _derivative(function: Any, theta: Any, vectors: Sequence[Any], scalar: bool) -> Any:
-    """D_{v_1} … D_{v_j} f(θ), or its gradient, forward over reverse."""
-    derivative = function if scalar else jax.grad(function)
-    for vector in vectors:
-        derivative = _along(derivative, vector)
-    return derivative(theta)
-
-
-def _along(function: Any, vector: Any) -> Any:
-    return lambda theta: jax.jvp(function, (theta,), (vector,))[1]
-
-
-def _per_draw(function: Any, sampled: Sequence[bool]) -> Any:
-    """Map a function over the leading axes of those arguments that differ from draw to draw."""
-    return jax.vmap(function, tuple(0 if flag else None for flag in sampled)) if any(sampled) else function
 
 
 @jax.jit

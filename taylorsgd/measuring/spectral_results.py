@@ -11,6 +11,7 @@ import numpy as np
 
 from taylorsgd.lowering.projected import ProjectedTensors, Projection
 from taylorsgd.measuring.eigenpairs import Eigenpairs
+from taylorsgd.measuring.results import Measured
 from taylorsgd.measuring.storage import read_arrays, versions, write_arrays
 
 __all__ = ["SpectralMeasurement"]
@@ -18,8 +19,8 @@ __all__ = ["SpectralMeasurement"]
 KIND = "spectral measurement"
 
 
-@dataclass(frozen=True)
-class SpectralMeasurement:
+@dataclass(frozen=True, repr=False)
+class SpectralMeasurement(Measured):
     """What a resummed formula takes of a large model at θ_0: contractions in the top eigendirections of H.
 
     A formula evaluated on it takes H to be Σ_{i ≤ k} λ_i v_i v_iᵀ; `LoweredResummed.uncertainty` states the effect.
@@ -35,7 +36,7 @@ class SpectralMeasurement:
         >>> data = jnp.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 2.0, 0.1], [0.0, -2.0, 0.1]])
         >>> landscape = ts.Landscape(lambda theta, x: jnp.dot(theta, x) ** 2 + theta[2] / 2, data)
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2, resum="discrete")
-        >>> measured = ts.measure(f, landscape, jnp.ones(3), key=jax.random.key(0), eigenpairs=2)
+        >>> measured = ts.measure(f, landscape, jnp.ones(3), key=jax.random.key(0), method=ts.TopEigenpairs(2))
         >>> print(*measured.pairs.values.round(3), f"{measured.neglected[1]:.2f}")
         4.0 1.0 0.01
         >>> g = f.lower()
@@ -68,12 +69,6 @@ class SpectralMeasurement:
             rows.append((f"{low:.2g} … {high:.2g}", f"the other {count}, taken to be 0"))
         return ("eigenvalue", "|Hv − λv|"), rows
 
-    def __str__(self) -> str:
-        """The table in plain text."""
-        from taylorsgd.display import text_table
-
-        return text_table(*self.table())
-
     def __repr__(self) -> str:
         """The table under a line that says what it is."""
         count, size = self.tensors.vectors.shape
@@ -82,11 +77,6 @@ class SpectralMeasurement:
             f"<SpectralMeasurement of {len(self.tensors.projections)} diagrams in {count} of {size} eigendirections, "
             f"from {self.points} points ({how})>\n{self}"
         )
-
-    def _repr_html_(self) -> str:
-        from taylorsgd.display import html_table
-
-        return html_table(*self.table())
 
     def save(self, path: str | Path) -> None:
         """Write the eigenpairs and contractions to a file: NumPy's npz with a JSON header."""

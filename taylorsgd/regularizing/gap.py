@@ -26,6 +26,7 @@ from jax.flatten_util import ravel_pytree
 
 from taylorsgd.formulas import GeneralizationGap, derive
 from taylorsgd.landscapes.landscape import PointFunction
+from taylorsgd.landscapes.pytrees import inner
 from taylorsgd.regularizing.noise import gradients_apart
 from taylorsgd.spacetime import GD
 
@@ -107,7 +108,7 @@ def gap_estimate(
             return jax.tree.map(lambda v, f: v + short.astype(v.dtype) * f, moved, force), None
 
         moved, _ = lax.scan(step, jax.tree.map(jnp.zeros_like, direction), length=steps)
-        return jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, direction, moved))
+        return inner(direction, moved)
 
     return jnp.sum(jax.vmap(along)(apart)) / count
 

@@ -18,7 +18,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from taylorsgd.landscapes.landscape import checked_parameters
 from taylorsgd.landscapes.objective import AnyLoss, total_loss
-from taylorsgd.regularizing.loss_surface import squared_norm
+from taylorsgd.landscapes.pytrees import inner, squared_norm
 
 __all__ = ["explicitly_regularized", "gradient_and_curvature", "implicitly_regularized"]
 
@@ -120,7 +120,7 @@ def _derivative(function: Any, primals: Any, tangents: Any) -> tuple[jax.Array, 
     both = jax.value_and_grad(lambda theta: function(theta, *arguments))
     (value, gradient), (square, product) = jax.jvp(both, (theta,), (both(theta)[1],))
     slope = jax.tree.map(lambda g, hg: g + 2 * mu * hg, gradient, product)
-    change = jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, slope, along_theta))
+    change = inner(slope, along_theta)
     return value + mu * square, change + along_mu * square
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from taylorsgd.landscapes.landscape import checked_parameters
 from taylorsgd.landscapes.objective import AnyLoss, total_loss
+from taylorsgd.landscapes.pytrees import count_entries, squared_norm
 
 __all__ = [
     "gradient_regularizer",
@@ -17,7 +18,6 @@ __all__ = [
     "metric_determinant",
     "norm_growth_bound",
     "regularization_rate",
-    "squared_norm",
 ]
 
 
@@ -46,7 +46,7 @@ def gradient_regularizer(loss: AnyLoss, theta: Any, *arguments: Any) -> jax.Arra
     Source: Barrett and Dherin, equation 4.
     """
     theta = checked_parameters(theta)
-    return _squared_gradient(*_prepared(loss, theta, arguments)) / _size(theta)
+    return _squared_gradient(*_prepared(loss, theta, arguments)) / count_entries(theta)
 
 
 def regularization_rate(h: Any, theta: Any) -> Any:
@@ -68,7 +68,7 @@ def regularization_rate(h: Any, theta: Any) -> Any:
 
     Source: Barrett and Dherin, equation 3.
     """
-    return h * _size(checked_parameters(theta)) / 4
+    return h * count_entries(checked_parameters(theta)) / 4
 
 
 def loss_surface_slope(loss: AnyLoss, theta: Any, *arguments: Any) -> jax.Array:
@@ -152,20 +152,6 @@ def norm_growth_bound(loss: AnyLoss, theta: Any, h: Any, *arguments: Any) -> jax
     Source: Barrett and Dherin, proposition B.4 (the triangle inequality bounds the norm's decrease as well).
     """
     return h * loss_surface_slope(loss, theta, *arguments)
-
-
-def squared_norm(tree: Any) -> jax.Array:
-    """The sum of the squares of all the entries of a pytree.
-
-    Example:
-        >>> squared_norm({"a": jnp.array([1.0, 2.0]), "b": 2.0}).item()
-        9.0
-    """
-    return jax.tree.reduce(jnp.add, jax.tree.map(lambda leaf: jnp.sum(jnp.square(leaf)), tree))
-
-
-def _size(theta: Any) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(theta))
 
 
 def _prepared(loss: AnyLoss, theta: Any, arguments: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any, ...]]:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from taylorsgd.landscapes.landscape import checked_parameters
-from taylorsgd.regularizing.loss_surface import squared_norm
+from taylorsgd.landscapes.pytrees import squared_norm
 
 __all__ = ["TangentKernel"]
 

@@ -12,7 +12,6 @@ Identities, with κ the cumulants and m the moments of a list of nodes:
 
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError
 from fractions import Fraction
 from itertools import product
 from math import factorial
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attrs.exceptions import FrozenInstanceError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import (

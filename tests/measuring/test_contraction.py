@@ -20,15 +20,15 @@ from taylorsgd.landscapes import Landscape
 from taylorsgd.landscapes.landscape import PointFunction
 from taylorsgd.measuring.contraction import Message, Plan, Source, products
 from taylorsgd.measuring.estimators import Centred
+from taylorsgd.measuring.kernels import stage_derivatives
 from taylorsgd.measuring.planning import _roots, make_plan
-from taylorsgd.measuring.running import _kernel
 
 HESSIAN_TRACE = ts.Value((-1, 0, 0), (0, 1, 1))  # C_μν H^μν
 SKEWED = ts.Value((-1, 0, 0), (0, 0, 0))  # κ(∇_μ∇_ν l, ∇^μ l, ∇^ν l)
 
 
 def kinds(plan: Plan) -> list[str]:
-    return [message.source.kind for message in plan.steps]
+    return ["centred" if message.centre else message.source.kind for message in plan.steps]
 
 
 def test_noiseless_values_are_exact_and_share_their_vectors() -> None:
@@ -183,13 +183,16 @@ def test_xla_multiplies_no_more_than_is_counted(requests: Any, count: int) -> No
         return jnp.sum(x)
 
     theta = [jnp.eye(32)] * 12
-    messages: dict[int, Message] = {i: Message(Source("batch", i), (), False) for i in range(2)}
+    messages = {i: Message(Source("batch", i), ()) for i in range(2)}
     work = frozenset().union(
-        *(Message(Source("batch", 5), tuple(messages[i] for i in along), s).work for along, s in requests)
+        *(
+            Message(Source("batch", 5), tuple(messages[i] for i in along), "number" if s else "vector").work
+            for along, s in requests
+        )
     )
     assert sum(products(share) for share in work) == count
     vectors = tuple([jnp.full((7, 32, 32), 0.1 * (i + 1))] * 12 for i in range(2))
-    compiled = _kernel.lower(
+    compiled = stage_derivatives.lower(
         PointFunction(loss, "loss"), theta, jnp.ones((7, 4, 32)), jnp.full(4, 0.25), vectors,
         kind="points", sampled=(True, True), requests=requests, chunk=4,
     ).compile()  # fmt: skip
@@ -199,7 +202,7 @@ def test_xla_multiplies_no_more_than_is_counted(requests: Any, count: int) -> No
 
 def test_a_plan_shows_what_it_will_do() -> None:
     landscape = Landscape(lambda theta, x: jnp.cosh(theta + x), jnp.arange(100.0))
-    plan = ts.plan(ts.derive(ts.Displacement(), ts.SGD(), order=2), landscape, batch=8)
+    plan = ts.plan(ts.derive(ts.Displacement(), ts.SGD(), order=2), landscape, method=ts.MatrixFree(batch=8))
     text = str(plan)
     assert "population (100)" in text and "point x0" in text and "∇ l_x − v1" in text
     assert f"{len(plan.values)} values by centred" in text and "of a batch of 8." in text
@@ -215,7 +218,7 @@ def test_a_plan_shows_what_it_will_do() -> None:
 
 def test_an_exact_plan_tells_how_many_choices_it_lists() -> None:
     landscape = Landscape(lambda theta, x: jnp.cosh(theta + x), jnp.arange(10.0))
-    plan = ts.plan(ts.derive(ts.TrainLoss(), ts.SGD(), order=3), landscape, estimator="exact")
+    plan = ts.plan(ts.derive(ts.TrainLoss(), ts.SGD(), order=3), landscape, method=ts.MatrixFree("exact"))
     assert plan.combinations == 100
     assert "Draws: 100, every choice of 2 points." in str(plan)
 

@@ -48,10 +48,12 @@ key = jax.random.key(4)
 answer = {}
 sgd = ts.SGD(B=1, E=1)
 for name, where in (("population", place), ("sampler", sampler)):
-    scalars = ts.measure(ts.derive(ts.TestLoss(), ts.GD(), 2), where, theta, key=key, samples=101, batch=2, chunk=50)
+    scalars = ts.measure(ts.derive(ts.TestLoss(), ts.GD(), 2), where, theta, key=key, samples=101,
+                         method=ts.MatrixFree(batch=2, chunk=50))
     run = ts.simulate(where, theta, ts.SGD(N=4, B=2, E=1), [0.1, 0.2], 33, key, chunk=10, test_points=3)
     answer[name] = [scalars.mean, scalars.standard_error, run.test_loss.trials, run.displacement.standard_error]
-vectors = ts.measure(ts.derive(ts.Displacement(), sgd, 2), place, theta, key=key, samples=37, batch=2)
+vectors = ts.measure(ts.derive(ts.Displacement(), sgd, 2), place, theta, key=key, samples=37,
+                     method=ts.MatrixFree(batch=2))
 run = ts.simulate(place, theta, ts.SDE(T=2, B=1), 0.1, 11, key, refinement=2)
 answer["more"] = [vectors.mean, vectors.standard_error, run.test_loss.trials, run.displacement.mean]
 numbers = {name: [float(x) for leaf in jax.tree.leaves(found) for x in jnp.ravel(jnp.asarray(leaf))]

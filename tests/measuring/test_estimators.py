@@ -23,6 +23,7 @@ import pytest
 
 import taylorsgd as ts
 from taylorsgd.landscapes import Landscape, measure
+from taylorsgd.measuring import MatrixFree
 from taylorsgd.measuring.estimators import Correlators, correlator
 from taylorsgd.measuring.planning import make_plan
 from taylorsgd.measuring.results import DrawMoments
@@ -90,9 +91,9 @@ def test_displacements_have_unbiased_correlators(twins: Any) -> None:
 @pytest.mark.usefixtures("x64")
 def test_exact_values_are_exact(twins: Any) -> None:
     formulas = [ts.derive(o, ts.SGD(), order=3) for o in (ts.TrainLoss(), ts.Variance(ts.TestLoss()))]
-    plan = ts.plan(formulas, twins.landscape(), estimator="exact")
+    plan = ts.plan(formulas, twins.landscape(), method=MatrixFree("exact"))
     assert plan.combinations == 9 and len(plan.groups) == 2  # two tied parts at most
-    measured = measure(formulas, twins.landscape(), twins.theta(), estimator="exact", chunk=4)
+    measured = measure(formulas, twins.landscape(), twins.theta(), method=MatrixFree("exact", chunk=4))
     expected = [twins.value(value).item() for value in measured.values]
     np.testing.assert_allclose(measured.mean, expected, rtol=1e-12)
     assert measured.samples == 0 and not measured.standard_error.any()
@@ -104,7 +105,7 @@ def test_exact_displacements_are_exact(twins: Any) -> None:
         ts.derive(ts.Displacement(), ts.SGD(), order=3),
         twins.landscape(),
         twins.theta(),
-        estimator="exact",
+        method=MatrixFree("exact"),
     )
     expected = np.array([twins.value(value) for value in measured.values])
     np.testing.assert_allclose(np.stack(measured.mean, axis=-1), expected, rtol=1e-12)
@@ -113,7 +114,7 @@ def test_exact_displacements_are_exact(twins: Any) -> None:
 @pytest.mark.usefixtures("x64")
 def test_an_exact_prediction_has_no_error(twins: Any) -> None:
     f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2)
-    predicted = ts.predict(f, twins.landscape(), twins.theta(), eta=0.01, N=5, estimator="exact")
+    predicted = ts.predict(f, twins.landscape(), twins.theta(), eta=0.01, N=5, method=MatrixFree("exact"))
     exact = f.evaluate(twins.exact, at=twins.start, eta=Fraction(1, 100), N=5)
     assert float(predicted.mean) == pytest.approx(float(exact), rel=1e-12)
     assert float(predicted.standard_error) == 0
@@ -169,18 +170,19 @@ class TestErrors:
         ],
     )
     def test_impossible_settings(self, twins: Any, settings: Any, message: str) -> None:
+        samples = settings.pop("samples", None)
         with pytest.raises(ValueError, match=message):
-            measure(self.f, twins.landscape(), twins.theta(), **settings)
+            measure(self.f, twins.landscape(), twins.theta(), samples=samples, method=MatrixFree(**settings))
 
     def test_a_sampler_has_no_exact_values(self, twins: Any) -> None:
         with pytest.raises(ValueError, match="a sampler has none; use 'centred' or 'correlators'"):
-            ts.plan(self.f, twins.sampler(), estimator="exact")
+            ts.plan(self.f, twins.sampler(), method=MatrixFree("exact"))
 
     def test_too_many_points_for_exact_values(self) -> None:
         landscape = Landscape(lambda theta, x: theta * x, jnp.zeros(10_000))
         two_ties = ts.derive(ts.TrainLoss(), ts.SGD(), order=3)
         with pytest.raises(ValueError, match="100000000 choices of 2 points .* use estimator='centred'"):
-            ts.plan(two_ties, landscape, estimator="exact")
+            ts.plan(two_ties, landscape, method=MatrixFree("exact"))
 
     def test_noiseless_values_need_no_key(self, twins: Any) -> None:
         measured = measure(self.f.assume("noiseless"), twins.landscape(), twins.theta())
@@ -190,12 +192,14 @@ class TestErrors:
         f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2, resum="discrete")
         with pytest.raises(ValueError, match="formula is resummed"):
             ts.plan(f, twins.landscape())
-        with pytest.raises(ValueError, match="estimator='correlators' can't give the dense tensors"):
-            measure(f, twins.landscape(), twins.theta(), estimator="correlators")
+        with pytest.raises(ValueError, match="'correlators'.* is for plain formulas; this one is resummed"):
+            measure(f, twins.landscape(), twins.theta(), method=MatrixFree("correlators"))
 
 
 def test_every_choice_of_points_is_listed_once(twins: Any) -> None:
-    plan = ts.plan(ts.derive(ts.TrainLoss(), ts.SGD(), order=3), twins.landscape(), estimator="exact")
+    plan = ts.plan(
+        ts.derive(ts.TrainLoss(), ts.SGD(), order=3), twins.landscape(), method=MatrixFree("exact")
+    )
     runner = Runner(plan, twins.landscape(), twins.theta(), {})
     found = []
     for points in runner.draws(jax.random.key(0), 9, 4):

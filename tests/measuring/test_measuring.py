@@ -19,6 +19,7 @@ import sympy
 
 import taylorsgd as ts
 from taylorsgd.landscapes import Landscape, Measurement, measure
+from taylorsgd.measuring import MatrixFree
 from taylorsgd.measuring.planning import make_plan
 from taylorsgd.measuring.running import Runner
 
@@ -94,7 +95,12 @@ def test_monte_carlo_agrees_in_mean_and_covariance(twins: Any, batch: int) -> No
     formulas = [ts.derive(observable, ts.SGD(), order=3) for observable in SCALARS[:4]]
     samples = 6000
     measured = measure(
-        formulas, twins.landscape(), twins.theta(), key=jax.random.key(3), samples=samples, batch=batch
+        formulas,
+        twins.landscape(),
+        twins.theta(),
+        key=jax.random.key(3),
+        samples=samples,
+        method=MatrixFree(batch=batch),
     )
     exact = np.array([twins.value(value).item() for value in measured.values])
     errors = measured.standard_error
@@ -128,7 +134,9 @@ def test_thousands_of_parameters_as_any_pytree(x64: None) -> None:
     theta = {"a": jnp.full((100, 300), 0.25), "b": jnp.full(10_000, -0.5)}
     flat = np.concatenate([np.asarray(theta["a"]).ravel(), np.asarray(theta["b"])])
     f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2)
-    measured = measure(f, Landscape(loss, points), theta, key=jax.random.key(0), samples=64, batch=2)
+    measured = measure(
+        f, Landscape(loss, points), theta, key=jax.random.key(0), samples=64, method=MatrixFree(batch=2)
+    )
     gradients, hessians = np.sinh(flat + points), np.cosh(flat + points)
     G, H = gradients.mean(0), hessians.mean(0)
     expected = [hessians.sum(1).mean(), G @ G, G @ (H * G), ((gradients - G) ** 2).mean(0) @ H]
@@ -155,7 +163,9 @@ def test_chunks_change_nothing_but_rounding(twins: Any) -> None:
     f = ts.derive(ts.TestLoss(), ts.SGD(), order=3)
     key = jax.random.key(1)
     whole, pieces = (
-        measure(f, twins.landscape(), twins.theta(), key=key, samples=50, batch=2, chunk=chunk)
+        measure(
+            f, twins.landscape(), twins.theta(), key=key, samples=50, method=MatrixFree(batch=2, chunk=chunk)
+        )
         for chunk in (50, 7)
     )
     np.testing.assert_allclose(pieces.mean, whole.mean, rtol=1e-12)
@@ -176,7 +186,7 @@ def test_a_population_larger_than_one_chunk(x64: None) -> None:
 @pytest.mark.parametrize("estimator", ["centred", "correlators", "exact"])
 def test_a_second_measurement_compiles_nothing(twins: Any, compilations: list[str], estimator: str) -> None:
     f = ts.derive(ts.TestLoss(), ts.SGD(), order=2)
-    settings: dict[str, Any] = {"estimator": estimator}
+    settings: dict[str, Any] = {"method": MatrixFree(estimator)}
     if estimator != "exact":
         settings["samples"] = 30
     landscape = twins.landscape()
@@ -234,6 +244,7 @@ class TestErrors:
     def call(self, twins: Any, *, formula: Any = f, **changes: Any) -> Any:
         settings: dict[str, Any] = {"key": jax.random.key(0), "samples": 10, **changes}
         theta = settings.pop("theta", twins.theta())
+        settings["method"] = MatrixFree(**{n: settings.pop(n) for n in ("batch", "chunk") if n in settings})
         return measure(formula, settings.pop("landscape", twins.landscape()), theta, **settings)
 
     @pytest.mark.parametrize(
@@ -292,7 +303,7 @@ class TestErrors:
         with pytest.raises(
             ValueError, match=r"in \d+ of 100 draws, first in draw \d+, of points \[.*\b(5|30)\b.*\]"
         ):
-            measure(self.f, landscape, 0.5, estimator="correlators", **settings)
+            measure(self.f, landscape, 0.5, method=MatrixFree("correlators"), **settings)
         sampler = Landscape(landscape.loss, lambda key, n: jax.random.choice(key, places, (n,)))
         with pytest.raises(ValueError, match=r"in \d+ of 100 draws, first in draw \d+: a derivative"):
             measure(self.f, sampler, 0.5, **settings)

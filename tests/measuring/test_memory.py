@@ -31,7 +31,7 @@ def parameters(width: int) -> Any:
 
 def test_memory_grows_like_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: dict[int, list[int]] = {}
-    kernel = running._kernel
+    kernel = running.stage_derivatives
 
     def watched(*arguments: Any, **settings: Any) -> Any:
         analysis = kernel.lower(*arguments, **settings).compile().memory_analysis()
@@ -39,13 +39,13 @@ def test_memory_grows_like_the_parameters(monkeypatch: pytest.MonkeyPatch) -> No
         compiled.setdefault(arguments[1]["mid"].size, []).append(taken)
         return kernel(*arguments, **settings)
 
-    monkeypatch.setattr(running, "_kernel", watched)
+    monkeypatch.setattr(running, "stage_derivatives", watched)
     landscape = ts.Landscape(loss, POINTS)
     sizes = []
     for width in (60, 120):
         theta = parameters(width)
         sizes.append(sum(leaf.size for leaf in theta.values()))
-        ts.measure(THIRD, landscape, theta, key=jax.random.key(0), samples=2, chunk=1)
+        ts.measure(THIRD, landscape, theta, key=jax.random.key(0), samples=2, method=ts.MatrixFree(chunk=1))
     small, large = (np.array(taken) for taken in compiled.values())
     assert len(small) == len(large) >= 5
     batch = 4 * 40 * 8 * 120  # bytes of what arises at a micro-batch, the population here
@@ -64,20 +64,20 @@ def test_chunks_fit_the_memory() -> None:
     assert Runner(plan, landscape, wide, {}, 10**7).draws_at_once > 1.9 * given[1]
     settings: dict[str, Any] = {"key": jax.random.key(0), "samples": 50}
     whole = ts.measure(THIRD, landscape, theta, **settings)
-    pieces = ts.measure(THIRD, landscape, theta, memory=10**6, **settings)
+    pieces = ts.measure(THIRD, landscape, theta, method=ts.MatrixFree(memory=10**6), **settings)
     np.testing.assert_allclose(pieces.mean, whole.mean, rtol=1e-3, atol=1e-3 * whole.standard_error.max())
 
 
 def test_a_memory_that_holds_no_draw_is_refused() -> None:
     landscape, theta = ts.Landscape(loss, POINTS), parameters(60)
     with pytest.raises(MemoryError, match=r"memory=1000 bytes: a single draw .* 4080 parameters") as refused:
-        ts.measure(THIRD, landscape, theta, key=jax.random.key(0), memory=1000)
+        ts.measure(THIRD, landscape, theta, key=jax.random.key(0), method=ts.MatrixFree(memory=1000))
     least = int(str(refused.value).split("give memory=")[1].split()[0])
     assert Runner(ts.plan(THIRD, landscape), landscape, theta, {}, least).draws_at_once == 1
     with pytest.raises(MemoryError):
         Runner(ts.plan(THIRD, landscape), landscape, theta, {}, least - 4)
     with pytest.raises(ValueError, match="memory=0 must be an integer of at least 1"):
-        ts.measure(THIRD, landscape, theta, key=jax.random.key(0), memory=0)
+        ts.measure(THIRD, landscape, theta, key=jax.random.key(0), method=ts.MatrixFree(memory=0))
     resummed = ts.derive(ts.TestLoss(), ts.GD(), order=2, resum="discrete")
-    with pytest.raises(ValueError, match="memory=1000 is for plain formulas"):
-        ts.measure(resummed, landscape, theta, memory=1000)
+    with pytest.raises(ValueError, match="memory=1000.* is for plain formulas"):
+        ts.measure(resummed, landscape, theta, method=ts.MatrixFree(memory=1000))

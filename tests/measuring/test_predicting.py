@@ -12,8 +12,10 @@ import pytest
 import taylorsgd as ts
 from taylorsgd import symbols
 from taylorsgd.landscapes import Landscape, measure, predict
+from taylorsgd.measuring import MatrixFree
 
 RATES = [0.002, 0.01, 0.05]
+PAIRS = MatrixFree(batch=2)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,9 @@ def gap() -> ts.Formula:
 
 
 def test_mean_and_covariance_are_the_weights_applied(twins: Any, gap: ts.Formula, x64: None) -> None:
-    measured = measure(gap, twins.landscape(), twins.theta(), key=jax.random.key(0), samples=100, batch=2)
+    measured = measure(
+        gap, twins.landscape(), twins.theta(), key=jax.random.key(0), samples=100, method=PAIRS
+    )
     predicted = predict(gap, twins.landscape(), twins.theta(), eta=RATES, measurement=measured, T=12, N=4)
     sizes = {"T": 12, "N": 4}
     weights = np.array(
@@ -47,8 +51,8 @@ def test_mean_and_covariance_are_the_weights_applied(twins: Any, gap: ts.Formula
 
 
 def test_a_scalar_rate_gives_scalars(twins: Any, gap: ts.Formula) -> None:
-    listed = predict(gap, twins.landscape(), twins.theta(), eta=RATES, samples=50, batch=2, E=1, N=4)
-    single = predict(gap, twins.landscape(), twins.theta(), eta=RATES[1], samples=50, batch=2, E=1, N=4)
+    listed = predict(gap, twins.landscape(), twins.theta(), eta=RATES, samples=50, method=PAIRS, E=1, N=4)
+    single = predict(gap, twins.landscape(), twins.theta(), eta=RATES[1], samples=50, method=PAIRS, E=1, N=4)
     assert single.mean.shape == single.covariance.shape == single.standard_error.shape == ()
     np.testing.assert_allclose(single.mean, listed.mean[1], rtol=1e-6)
     np.testing.assert_allclose(single.standard_error, listed.standard_error[1], rtol=1e-6)
@@ -58,8 +62,8 @@ def test_a_scalar_rate_gives_scalars(twins: Any, gap: ts.Formula) -> None:
 def test_one_measurement_serves_several_formulas(twins: Any, gap: ts.Formula) -> None:
     other = ts.derive(ts.TestLoss(), ts.GD(), order=2)
     key = jax.random.key(4)
-    both = measure([gap, other], twins.landscape(), twins.theta(), key=key, samples=50, batch=2)
-    alone = measure(other, twins.landscape(), twins.theta(), key=key, samples=50, batch=2)
+    both = measure([gap, other], twins.landscape(), twins.theta(), key=key, samples=50, method=PAIRS)
+    alone = measure(other, twins.landscape(), twins.theta(), key=key, samples=50, method=PAIRS)
     shared = predict(other, twins.landscape(), twins.theta(), eta=0.01, measurement=both, T=3, N=4)
     own = predict(other, twins.landscape(), twins.theta(), eta=0.01, measurement=alone, T=3, N=4)
     assert abs(shared.mean - own.mean) < 6 * np.hypot(shared.standard_error, own.standard_error)
@@ -68,7 +72,7 @@ def test_one_measurement_serves_several_formulas(twins: Any, gap: ts.Formula) ->
 
 def test_displacements_have_errors_entry_by_entry(twins: Any, x64: None) -> None:
     f = ts.derive(ts.Displacement(), ts.SGD(B=1), order=2)
-    measured = measure(f, twins.landscape(), twins.theta(), key=jax.random.key(0), samples=100, batch=2)
+    measured = measure(f, twins.landscape(), twins.theta(), key=jax.random.key(0), samples=100, method=PAIRS)
     predicted = predict(f, twins.landscape(), twins.theta(), eta=RATES, measurement=measured, E=2, N=4)
     weights = f.lower().weights(np.array(RATES), E=2, N=4)
     for entry in range(2):
@@ -81,7 +85,9 @@ def test_displacements_have_errors_entry_by_entry(twins: Any, x64: None) -> None
 
 def test_the_range_is_where_the_highest_order_is_small(twins: Any) -> None:
     f = ts.derive(ts.TestLoss(), ts.SGD(N=4, B=1, E=1), order=3)
-    predicted = predict(f, twins.landscape(), twins.theta(), eta=RATES, samples=50, batch=2, tolerance=0.05)
+    predicted = predict(
+        f, twins.landscape(), twins.theta(), eta=RATES, samples=50, method=PAIRS, tolerance=0.05
+    )
     ratio = np.abs(predicted.contributions[3] / predicted.contributions[1])
     np.testing.assert_allclose(predicted.truncation, ratio)
     np.testing.assert_array_equal(predicted.range_ok, ratio <= 0.05)
@@ -104,7 +110,13 @@ def test_coverage_of_the_intervals(twins: Any) -> None:
     inside = 0
     for seed in range(200):
         predicted = predict(
-            f, twins.landscape(), twins.theta(), eta=0.01, key=jax.random.key(seed), samples=60, batch=2
+            f,
+            twins.landscape(),
+            twins.theta(),
+            eta=0.01,
+            key=jax.random.key(seed),
+            samples=60,
+            method=PAIRS,
         )
         low, high = predicted.interval
         inside += bool(low <= exact <= high)

@@ -28,6 +28,7 @@ import pytest
 
 import taylorsgd as ts
 from taylorsgd.landscapes import Landscape, Measurement, measure
+from taylorsgd.measuring import MatrixFree
 
 STATISTICS = {
     "-": "(01)(0-1)",
@@ -168,7 +169,7 @@ def test_the_statistics_are_the_ways_to_tie_the_trees() -> None:
 def test_statistics_of_a_random_quadratic(estimator: str, samples: int | None) -> None:
     landscape, theta, derivatives = quadratic()
     key = jax.random.key(6)
-    measured = measure(GAP, landscape, theta, key=key, samples=samples, estimator=estimator)
+    measured = measure(GAP, landscape, theta, key=key, samples=samples, method=MatrixFree(estimator))
     expected = {as_value(text): by_einsum(text, derivatives) for text in STATISTICS.values()}
     check_z_scores(measured, expected)
     assert (len(measured.sampled) > 0) == (estimator != "exact")
@@ -179,7 +180,12 @@ def test_statistics_of_a_random_quadratic(estimator: str, samples: int | None) -
 def test_statistics_of_cosh_with_normal_noise(estimator: str) -> None:
     theta = jnp.asarray(COSH_AT)
     measured = measure(
-        GAP, cosh_sampler(), theta, key=jax.random.key(2), samples=20_000, batch=2, estimator=estimator
+        GAP,
+        cosh_sampler(),
+        theta,
+        key=jax.random.key(2),
+        samples=20_000,
+        method=MatrixFree(estimator, batch=2),
     )
     check_z_scores(measured, {value: by_closed_form(value, COSH_AT, SIGMA) for value in GAP.values})
     assert len(measured.sampled) == 24
@@ -198,7 +204,7 @@ def test_statistics_of_a_cosh_population_in_cumulants(estimator: str, samples: i
         jnp.asarray(COSH_AT),
         key=jax.random.key(3),
         samples=samples,
-        estimator=estimator,
+        method=MatrixFree(estimator),
     )
     check_z_scores(measured, expected)
 

@@ -13,6 +13,7 @@ import pytest
 
 import taylorsgd as ts
 from taylorsgd.landscapes import DenseMeasurement, Measurement, SpectralMeasurement
+from taylorsgd.measuring import MatrixFree, TopEigenpairs
 from taylorsgd.measuring.running import Runner
 from taylorsgd.measuring.storage import write_arrays
 
@@ -43,7 +44,7 @@ def same(left: Any, right: Any) -> None:
 
 @pytest.mark.parametrize("formula", [SCALARS, VECTORS], ids=["scalars", "vectors"])
 def test_saved_and_loaded(formula: Any, tmp_path: Path) -> None:
-    measured = ts.measure(formula, LANDSCAPE, THETA, key=KEY, samples=8, batch=2)
+    measured = ts.measure(formula, LANDSCAPE, THETA, key=KEY, samples=8, method=MatrixFree(batch=2))
     measured.save(tmp_path / "measured.npz")
     again = Measurement.load(tmp_path / "measured.npz")
     same(again, measured)
@@ -76,9 +77,11 @@ def test_other_structures_need_an_example(tmp_path: Path) -> None:
 def test_resumed_to_the_same_numbers(
     landscape: Any, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings: dict[str, Any] = {"key": KEY, "samples": 22, "batch": 2, "chunk": 5}
-    whole = ts.measure(SCALARS, landscape, THETA, **settings)
-    path, estimates, calls = tmp_path / "state.npz", Runner.estimates, []
+    settings: dict[str, Any] = {"key": KEY, "samples": 22}
+    path = tmp_path / "state.npz"
+    whole = ts.measure(SCALARS, landscape, THETA, method=MatrixFree(batch=2, chunk=5), **settings)
+    settings["method"] = MatrixFree(batch=2, chunk=5, checkpoint=path)
+    estimates, calls = Runner.estimates, []
 
     def interrupted(self: Runner, points: Any) -> Any:
         calls.append(None)
@@ -88,12 +91,12 @@ def test_resumed_to_the_same_numbers(
 
     monkeypatch.setattr(Runner, "estimates", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        ts.measure(SCALARS, landscape, THETA, checkpoint=path, **settings)
+        ts.measure(SCALARS, landscape, THETA, **settings)
     assert path.exists() is (stop > 0)
-    resumed = ts.measure(SCALARS, landscape, THETA, checkpoint=path, **settings)
+    resumed = ts.measure(SCALARS, landscape, THETA, **settings)
     assert len(calls) == stop + 1 + 5 - stop  # nothing is done twice but the chunk that was interrupted
     same(resumed, whole)
-    same(ts.measure(SCALARS, landscape, THETA, checkpoint=path, **settings), whole)
+    same(ts.measure(SCALARS, landscape, THETA, **settings), whole)
     assert len(calls) == 6  # all was known
     assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]
 
@@ -103,21 +106,22 @@ def test_resumed_to_the_same_numbers(
     [
         ({"key": jax.random.key(4)}, "key"),
         ({"samples": 30}, "samples"),
-        ({"batch": 3}, "batch"),
+        ({"method": {"batch": 3}}, "batch"),
         ({"theta": {"u": jnp.array(0.5), "v": [jnp.array(-0.7)]}}, "theta"),
         ({"landscape": ts.Landscape(loss, POINTS * 2)}, "data"),
         ({"formula": ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2)}, "values"),
-        ({"estimator": "correlators"}, "estimator"),
+        ({"method": {"estimator": "correlators"}}, "estimator"),
     ],
 )
 def test_a_checkpoint_of_something_else_is_refused(change: Any, named: str, tmp_path: Path) -> None:
     settings: dict[str, Any] = {
-        "formula": SCALARS, "landscape": LANDSCAPE, "theta": THETA, "key": KEY, "samples": 6, "batch": 2, "chunk": 3,
-        "checkpoint": tmp_path / "state.npz",
+        "formula": SCALARS, "landscape": LANDSCAPE, "theta": THETA, "key": KEY, "samples": 6,
     }  # fmt: skip
-    ts.measure(**settings)
+    method: dict[str, Any] = {"batch": 2, "chunk": 3, "checkpoint": tmp_path / "state.npz"}
+    ts.measure(**settings, method=MatrixFree(**method))
+    method |= change.pop("method", {})
     with pytest.raises(ValueError, match=f"belongs to another measurement: they differ in .*{named}"):
-        ts.measure(**settings | change)
+        ts.measure(**settings | change, method=MatrixFree(**method))
 
 
 def test_dense_tensors_saved_and_loaded(tmp_path: Path) -> None:
@@ -148,7 +152,7 @@ def test_dense_tensors_saved_and_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("observable", [ts.TestLoss(), ts.Displacement()], ids=repr)
 def test_eigenpairs_saved_and_loaded(observable: Any, tmp_path: Path) -> None:
     formula = ts.derive(observable, ts.SGD(B=1, E=1), order=2, resum="discrete")
-    measured = ts.measure(formula, LANDSCAPE, THETA, key=KEY, samples=32, eigenpairs=2)
+    measured = ts.measure(formula, LANDSCAPE, THETA, key=KEY, samples=32, method=TopEigenpairs(2))
     path = tmp_path / "spectral.npz"
     measured.save(path)
     again = SpectralMeasurement.load(path)
@@ -178,7 +182,9 @@ def test_damaged_files(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="is damaged"):
             Measurement.load(path)
-    ts.measure(SCALARS, LANDSCAPE, THETA, key=KEY, samples=4, checkpoint=tmp_path / "state.npz")
+    ts.measure(
+        SCALARS, LANDSCAPE, THETA, key=KEY, samples=4, method=MatrixFree(checkpoint=tmp_path / "state.npz")
+    )
     with pytest.raises(ValueError, match="holds a checkpoint, not a measurement"):
         Measurement.load(tmp_path / "state.npz")
     with pytest.raises(FileNotFoundError):

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 import taylorsgd as ts
+from taylorsgd.measuring import TopEigenpairs
 from taylorsgd.reproducing.experiment import Work
 from taylorsgd.reproducing.significance import ChiSquare, chi_square
 from taylorsgd.reproducing.tenka.image_classifiers import (
@@ -172,7 +173,8 @@ def _resummed(
     """The resummed predictions through order 2, in the top eigendirections of H; the others are taken to be flat."""
     formula = ts.derive(observable, ts.SGD(B=1, E=1), 2, resum="discrete")
     pairs = min(eigenpairs, sum(leaf.size for leaf in jax.tree.leaves(theta)))
-    measured = ts.measure(formula, landscape, theta, key=key, samples=size.samples, eigenpairs=pairs)
+    method = TopEigenpairs(pairs)
+    measured = ts.measure(formula, landscape, theta, key=key, samples=size.samples, method=method)
     lowered = formula.lower()
     with warnings.catch_warnings():  # what is neglected is said in the notes
         warnings.simplefilter("ignore", RuntimeWarning)

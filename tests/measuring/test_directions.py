@@ -28,9 +28,9 @@ def nodes_of(message):
 @pytest.mark.parametrize("fresh", [False, True])
 def test_every_node_once_and_every_cut_edge_twice(diagram, fresh):
     plan = split(diagram, fresh=fresh, rest=True)
-    assert all(share.pieces for share in plan.shares)
-    assert len({share.cut for share in plan.shares}) == 2**plan.edges
-    for share in plan.shares:
+    assert all(share.pieces for share in plan)
+    assert len({share.cut for share in plan}) == 2 ** (len(diagram[0]) - diagram[0].count(-1))
+    for share in plan:
         nodes = [one for piece in share.pieces for message in piece.messages for one in nodes_of(message)]
         assert len(nodes) == len(diagram[0])
         ends = [e for piece in share.pieces for e in piece.edges]
@@ -40,17 +40,16 @@ def test_every_node_once_and_every_cut_edge_twice(diagram, fresh):
 @pytest.mark.parametrize("diagram", DIAGRAMS, ids=range(len(DIAGRAMS)))
 def test_means_over_fresh_points_are_independent(diagram):
     plan = split(diagram, fresh=True, rest=True)
-    most = 0
-    for share in plan.shares:
+    most, slots = 0, set()
+    for share in plan:
         nodes = [one for piece in share.pieces for message in piece.messages for one in nodes_of(message)]
-        means = [one if one.centre is None else one.centre for one in nodes]
-        places = [mean.place for mean in means if mean.kind == "fresh"]
+        means = [mean for one in nodes for mean in (one.centre or (one,))]
+        places = [mean.source.slot for mean in means if mean.source.kind == "batch"]
         assert len(places) == len(set(places))
         most = max(most, len(places))
-        slots = {one.place for one in nodes if one.kind == "point"}
-        assert len(slots) <= plan.points
+        slots |= {one.source.slot for one in nodes if one.source.kind == "point"}
     if diagram == CHAIN:
-        assert most == 2 and plan.points == 2  # both inner nodes receive from tied ends
+        assert most == 2 and slots == {0, 1}  # both inner nodes receive from tied ends
 
 
 def test_two_open_indices_are_refused():

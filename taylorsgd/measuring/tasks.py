@@ -1,0 +1,187 @@
+"""What `measure` hands to a method: formulas, a landscape, parameters and random numbers, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
+from typing import Any, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from attrs import frozen
+from jax import lax
+
+from taylorsgd.diagrams import Value
+from taylorsgd.formulas import Formula, Observable
+from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.landscapes.landscape import POPULATION_CHUNK, Landscape, PointFunction
+from taylorsgd.landscapes.smoothness import warn_of_rough_losses
+from taylorsgd.measuring.contraction import DiagramKey, Plan
+
+__all__ = ["SAMPLES", "Formulas", "Method", "Task", "tracked"]
+
+SAMPLES = 2048
+"""The number of draws where none is asked for."""
+M = TypeVar("M", covariant=True)
+
+
+class Method(Protocol[M]):
+    """With what to measure: `MatrixFree`, `Dense` or `TopEigenpairs`."""
+
+    def plan(self, formulas: Formulas, landscape: Landscape) -> Plan:
+        """What measuring will do."""
+        ...
+
+    def measure(self, task: Task) -> M:
+        """Measure what the formulas of a task take."""
+        ...
+
+
+@frozen
+class Formulas:
+    """Formulas whose values are measured together.
+
+    Attributes:
+        several: the formulas.
+    """
+
+    several: tuple[Formula, ...]
+
+    @classmethod
+    def of(cls, formula: Formula | Sequence[Formula]) -> Formulas:
+        """One formula or several, checked.
+
+        Raises:
+            TypeError: if something is no formula.
+            NotImplementedError: for a plain formula with a matrix learning rate.
+        """
+        several: list[Any] = list(formula) if isinstance(formula, (list, tuple)) else [formula]
+        for one in several:
+            if not isinstance(one, Formula):
+                raise TypeError(f"formula={one!r} is not a Formula; derive() makes one")
+            if one.metric is not None and any(
+                isinstance(value, Value) and value.order for value in one.values
+            ):
+                raise NotImplementedError(
+                    f"metric={one.metric.tolist()}: values are measured in the parameters' own metric; measure "
+                    "descent on l(L phi), with metric = L L^T, or resum the formula"
+                )
+        return cls(tuple(several))
+
+    @property
+    def resummed(self) -> bool:
+        """Whether one of them is resummed."""
+        return any(isinstance(value, ResummedValue) for one in self.several for value in one.values)
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """The values of plain formulas.
+
+        Raises:
+            ValueError: if some are scalars and some vectors.
+        """
+        values = {value for one in self.several for value in one.values if isinstance(value, Value)}
+        if len({len(value.open_indices) for value in values}) > 1:
+            raise ValueError(
+                "formula mixes scalars with vectors (values with an open index); measure them separately"
+            )
+        return tuple(sorted(values))
+
+    @property
+    def diagrams(self) -> tuple[DiagramKey, ...]:
+        """The diagrams of all values, with what their nodes carry, whatever their sums over times."""
+        values = (value for one in self.several for value in one.values)
+        return tuple(dict.fromkeys((value.parents, value.parts, value.marks) for value in values))
+
+    @property
+    def observables(self) -> dict[str, PointFunction]:
+        """The functions behind the marked nodes.
+
+        Raises:
+            ValueError: if two observables have one name.
+            TypeError: if an observable is an expression.
+        """
+        found: dict[str, Observable] = {}
+        for one in self.several:
+            for name, observable in one.observables.items():
+                if found.setdefault(name, observable) != observable:
+                    raise ValueError(f"two formulas observe something called {name!r}; give one another name")
+        for observable in found.values():
+            if not callable(observable.s):
+                raise TypeError(
+                    f"{observable!r} is an expression, and here s must be a function of the parameters that JAX "
+                    "can differentiate, as in Observable(lambda theta: jnp.sum(theta**2))"
+                )
+        return {
+            name: PointFunction(observable.s, f"the observable {name}") for name, observable in found.items()
+        }
+
+
+@frozen(slots=False)
+class Task:
+    """What is to be measured.
+
+    Attributes:
+        formulas: whose values.
+        landscape: the loss and its data.
+        theta: the parameters, checked.
+        key: a JAX random key, or None.
+        samples: the number of draws that was asked for, or None.
+        progress: whether to show a progress bar.
+    """
+
+    formulas: Formulas
+    landscape: Landscape
+    theta: Any
+    key: jax.Array | None
+    samples: int | None
+    progress: bool
+
+    @cached_property
+    def observables(self) -> dict[str, PointFunction]:
+        """The functions behind the formulas' marked nodes."""
+        return self.formulas.observables
+
+    @property
+    def draws(self) -> int:
+        """How many draws."""
+        return SAMPLES if self.samples is None else self.samples
+
+    def started(self, draws: bool) -> jax.Array:
+        """Look at the loss before anything is differentiated, and return the key, or any where nothing is drawn.
+
+        Raises:
+            ValueError: if there is no key where one is needed, or the loss is not finite at θ_0 on the population,
+                or on a first batch of a sampler.
+
+        Warns:
+            RuntimeWarning: if the loss is not smooth.
+        """
+        if self.key is None and draws:
+            raise ValueError(
+                "key=None: measuring draws points; give a JAX random key such as jax.random.key(0)"
+            )
+        key = jax.random.key(0) if self.key is None else self.key
+        place = self.landscape
+        batch = place.draw(key, (64,)) if place.size is None else place.data
+        finite = np.asarray(_finite_losses(place.point_loss, self.theta, batch))
+        if not finite.all():
+            raise ValueError(
+                f"the loss is not finite at theta for {np.sum(~finite)} of {len(finite)} points, "
+                f"first for point {np.argmin(finite)}"
+            )
+        warn_of_rough_losses(place, self.theta, stacklevel=5)  # whoever calls measure()
+        return key
+
+
+@partial(jax.jit, static_argnames="loss")
+def _finite_losses(loss: PointFunction, theta: Any, batch: Any) -> jax.Array:
+    return lax.map(lambda x: jnp.isfinite(loss(theta, x)), batch, batch_size=POPULATION_CHUNK)
+
+
+def tracked(draws: Iterable[Any], chunks: int, progress: bool) -> Iterable[Any]:
+    """The chunks of draws, under a progress bar if asked."""
+    from rich.progress import track
+
+    return track(draws, description="Measuring", total=chunks, disable=not progress)
