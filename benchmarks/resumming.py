@@ -52,9 +52,9 @@ def evaluating() -> None:
     import jax.numpy as jnp
     import numpy as np
     import sympy as sp
+    from taylorsgd.lowering.gridsums import grid_sum
 
     import taylorsgd as ts
-    from taylorsgd.lowering.gridsums import grid_sum
     from taylorsgd.lowering.networks import make_network, turned
     from taylorsgd.lowering.resummed import _evaluate
     from taylorsgd.timesums.closed_forms import closed_time_sum

@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from taylorsgd.lowering.timesums import time_sum
+
 from taylorsgd.timesums.events import ROOT, TimeSum
 
 CHAIN = TimeSum(3, ((0, 1), (1, 2), (2, ROOT)))

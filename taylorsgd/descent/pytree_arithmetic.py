@@ -28,7 +28,7 @@ from taylorsgd.regularizing.noise import noise_slope
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates import Update
 
-__all__ = ["AnyUpdate", "Step", "Vector", "form_of", "numbers_of", "stepping"]
+__all__ = ["AnyUpdate", "Vector", "form_of", "numbers_of", "stepping"]
 
 AnyUpdate = Update | Callable[[Any], optax.GradientTransformation]
 """An update rule, or a function of η that returns an optax transformation."""

@@ -24,7 +24,7 @@ from taylorsgd.formulas.observables import (
 )
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.formulas.term import AnyValue, Term
-from taylorsgd.formulas.weighing import weighing
+from taylorsgd.formulas.weighing import weights_of
 from taylorsgd.spacetime.base import INVERSE_BATCH, INVERSE_ROWS, RING, Count, Spacetime
 from taylorsgd.updates import Descent, Update
 
@@ -159,7 +159,7 @@ def _unresummed(
     penalty: Observable | None,
 ) -> Summed:
     """The sums over time go into the coefficient."""
-    weights = weighing(spacetime, rule, times)
+    weights = weights_of(spacetime, rule, times)
     marks = [root.mark for root in roots]
 
     def summed(diagram: Diagram) -> Iterator[tuple[Count, Expr, AnyValue]]:

@@ -33,7 +33,7 @@ from taylorsgd.timesums.orders import compositions, split_surjections
 from taylorsgd.timesums.walking import System, sum_over_cells
 from taylorsgd.updates import RateSchedule, Update
 
-__all__ = ["Weights", "system_of", "weighing"]
+__all__ = ["system_of", "weights_of"]
 
 Weights = Callable[[Diagram], Iterable[tuple[Count, Expr]]]
 """For a diagram pairs of a count and an expression, whose products add up to its weighted embeddings over B^|D|."""
@@ -42,7 +42,7 @@ Times = tuple[Expr, ...] | None
 """When the roots are taken, the earlier one first; None for all at T."""
 
 
-def weighing(spacetime: Spacetime, update: Update, times: Times = None) -> Weights:
+def weights_of(spacetime: Spacetime, update: Update, times: Times = None) -> Weights:
     """Choose how embeddings are summed.
 
     Args:

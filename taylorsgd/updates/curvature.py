@@ -8,7 +8,7 @@ from typing import Any
 from attrs import field, frozen
 from sympy import Expr, Integer
 
-from taylorsgd.updates.rule import Batch, Memoryless, exact
+from taylorsgd.updates.rule import Batch, Memoryless, exactly
 
 __all__ = ["ImplicitStep", "SecondOrder"]
 
@@ -32,7 +32,7 @@ class SecondOrder(Memoryless):
         l - T G_μ G^μ + T*(2*T + 2*lambda - 1)/2 G_μ H^μ_ν G^ν
     """
 
-    lam: Expr = field(default=Integer(1), converter=exact("lam"))
+    lam: Expr = field(default=Integer(1), converter=exactly("lam"))
 
     def step(
         self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
@@ -63,7 +63,7 @@ class ImplicitStep(Memoryless):
         TypeError: if λ is neither an exact number nor a SymPy expression.
     """
 
-    lam: Expr = field(default=Integer(1), converter=exact("lam"))
+    lam: Expr = field(default=Integer(1), converter=exactly("lam"))
 
     def step(
         self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import field, frozen
 from sympy import Expr, Integer
 
-from taylorsgd.updates.rule import Batch, Memory, Rates, Update, checked_rates, exact, one_of
+from taylorsgd.updates.rule import Batch, Memory, Rates, Update, checked_rates, exactly, one_of
 
 __all__ = ["HeavyBall"]
 
@@ -37,10 +37,10 @@ class HeavyBall(Update):
         l - (beta**2 + 2*beta + 3) G_μ G^μ
     """
 
-    beta: Expr = field(converter=exact("beta"))
+    beta: Expr = field(converter=exactly("beta"))
     rates: Rates = field(default=None, converter=checked_rates)
     convention: str = field(default="polyak", validator=one_of("polyak", "torch"))
-    decay: Expr = field(default=Integer(0), converter=exact("decay"))
+    decay: Expr = field(default=Integer(0), converter=exactly("decay"))
 
     def __attrs_post_init__(self) -> None:
         """Refuse what is not derived."""

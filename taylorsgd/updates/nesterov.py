@@ -8,7 +8,7 @@ from typing import Any
 from attrs import field, frozen
 from sympy import Expr, Integer
 
-from taylorsgd.updates.rule import Batch, Memory, Rates, Update, checked_rates, exact, one_of
+from taylorsgd.updates.rule import Batch, Memory, Rates, Update, checked_rates, exactly, one_of
 
 __all__ = ["Nesterov"]
 
@@ -28,7 +28,7 @@ class Nesterov(Update):
         ValueError: if the convention is unknown.
     """
 
-    beta: Expr = field(converter=exact("beta"))
+    beta: Expr = field(converter=exactly("beta"))
     rates: Rates = field(default=None, converter=checked_rates)
     convention: str = field(default="torch", validator=one_of("torch", "sutskever"))
 

@@ -10,7 +10,7 @@ from attrs.converters import optional
 from sympy import Expr, ImmutableMatrix, Integer
 
 from taylorsgd.updates.metrics import exact_metric
-from taylorsgd.updates.rule import Batch, Memory, Rates, Update, checked_rates, exact
+from taylorsgd.updates.rule import Batch, Memory, Rates, Update, checked_rates, exactly
 
 __all__ = ["Descent"]
 
@@ -41,7 +41,7 @@ class Descent(Update):
     """
 
     rates: Rates = field(default=None, converter=checked_rates)
-    decay: Expr = field(default=Integer(0), converter=exact("decay"))
+    decay: Expr = field(default=Integer(0), converter=exactly("decay"))
     metric: ImmutableMatrix | None = field(default=None, converter=optional(exact_metric))
 
     def step(

@@ -14,7 +14,7 @@ from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import Spacetime
 from taylorsgd.updates.rates import RateSchedule
 
-__all__ = ["Batch", "Memory", "Memoryless", "Update", "checked_rates", "exact", "one_of"]
+__all__ = ["Batch", "Memory", "Memoryless", "Update", "checked_rates", "exactly", "one_of"]
 
 Rates = tuple[Expr, ...] | RateSchedule | None
 
@@ -200,7 +200,7 @@ class Memoryless(Update):
         return not edges
 
 
-def exact(name: str) -> Callable[[Any], Expr]:
+def exactly(name: str) -> Callable[[Any], Expr]:
     """Make the converter of a rule's parameter to an exact expression.
 
     Args:
@@ -210,7 +210,7 @@ def exact(name: str) -> Callable[[Any], Expr]:
         A function that raises a TypeError for what is neither an exact number nor a SymPy expression.
 
     Example:
-        >>> exact("beta")(1)
+        >>> exactly("beta")(1)
         1
     """
 
@@ -229,7 +229,7 @@ def checked_rates(rates: Iterable[Any] | RateSchedule | None) -> Rates:
     """A rule's rates as exact expressions, or a schedule of them."""
     if rates is None or isinstance(rates, RateSchedule):
         return rates
-    return tuple(exact(f"rates[{i}]")(rate) for i, rate in enumerate(rates))
+    return tuple(exactly(f"rates[{i}]")(rate) for i, rate in enumerate(rates))
 
 
 def one_of(*known: str) -> Callable[[Any, Any, str], None]:

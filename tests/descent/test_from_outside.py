@@ -27,7 +27,7 @@ from sympy import Expr, Integer, Rational, Symbol, expand
 import taylorsgd as ts
 from taylorsgd.spacetime.base import Batches, Spacetime, Way, row_ways, size
 from taylorsgd.updates import Memory, Update
-from taylorsgd.updates.rule import Rates, checked_rates, exact
+from taylorsgd.updates.rule import Rates, checked_rates, exactly
 
 ONE, ZERO, HALF = Integer(1), Integer(0), Rational(1, 2)
 
@@ -75,7 +75,7 @@ class Remembering(Update):
 
 @frozen
 class Fading(Remembering):
-    beta: Expr = field(converter=exact("beta"))
+    beta: Expr = field(converter=exactly("beta"))
     rates: Rates = field(default=None, converter=checked_rates)
 
     def step(self, numbers: Any, state: Any, batch: Any, rate: Any) -> tuple[Any, ...]:

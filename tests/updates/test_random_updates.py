@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import sympy
 from sympy import Rational
-from taylorsgd.spacetime.chances import weighted_chance
 
 import taylorsgd as ts
 from taylorsgd.diagrams import diagrams_of_order
