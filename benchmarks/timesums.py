@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from taylorsgd.lowering.timesums import time_sum
+from taylorsgd.lowering.eigenbasis_sums import time_sum
 from taylorsgd.timesums.events import ROOT, TimeSum
 
 CHAIN = TimeSum(3, ((0, 1), (1, 2), (2, ROOT)))
