@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -55,8 +56,13 @@ def evaluating() -> None:
     from taylorsgd.lowering.gridsums import grid_sum
 
     import taylorsgd as ts
+<<<<<<< HEAD
+=======
+    from taylorsgd.lowering.cell_scan import sum_of_ways
+>>>>>>> lowering
     from taylorsgd.lowering.networks import make_network, turned
     from taylorsgd.lowering.resummed import _evaluate
+    from taylorsgd.timesums.cells import Way
     from taylorsgd.timesums.closed_forms import closed_time_sum
 
     jax.config.update("jax_enable_x64", True)
@@ -109,8 +115,9 @@ def evaluating() -> None:
     def by_scan(network: Any, rates: Any, updates: Any) -> Any:
         if network.times is None:
             return []
-        always = ((1, ((1,) * UPDATES,) * network.times.events),)  # the length of a scan is no traced number
-        return [(grid_sum(network.times, always, rates), range(network.edges))]
+        # The length of a scan is no traced number.
+        always = Way(Fraction(1), network.times, ((1,) * UPDATES,) * network.times.events)
+        return [(sum_of_ways([always], network.edges, rates), range(network.edges))]
 
     def nothing(network: Any, rates: Any, updates: Any) -> Any:
         return []

@@ -60,7 +60,7 @@ def test_limit_is_evaluated() -> None:
     )
     g = formula.lower()
     with jax.enable_x64(True):
-        found = g({(0,): 0.0, (2,): jnp.full((1, 1), 0.75), (1, 1): jnp.full((1, 1), 3.0)}, eta=0.5)
+        found = g({(0,): 0.0, (2,): jnp.array([[0.75]]), (1, 1): jnp.array([[3.0]])}, eta=0.5)
         s, beta = 0.375, 0.5
         variance = (1 + beta) / ((1 - beta) * s * (2 * (1 + beta) - s))
         assert float(found) == pytest.approx(0.5**2 * 3.0 * 0.75 / 2 * variance, rel=1e-13)
