@@ -53,13 +53,9 @@ def evaluating() -> None:
     import jax.numpy as jnp
     import numpy as np
     import sympy as sp
-    from taylorsgd.lowering.gridsums import grid_sum
 
     import taylorsgd as ts
-<<<<<<< HEAD
-=======
     from taylorsgd.lowering.cell_scan import sum_of_ways
->>>>>>> lowering
     from taylorsgd.lowering.networks import make_network, turned
     from taylorsgd.lowering.resummed import _evaluate
     from taylorsgd.timesums.cells import Way

@@ -16,13 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-<<<<<<< HEAD
-from taylorsgd.lowering.timesums import time_sum
-
-=======
 
 from taylorsgd.lowering.eigenbasis_sums import time_sum
->>>>>>> lowering
 from taylorsgd.timesums.events import ROOT, TimeSum
 
 CHAIN = TimeSum(3, ((0, 1), (1, 2), (2, ROOT)))
