@@ -52,11 +52,8 @@ def run_demo(
 
     import jax
 
-    from taylorsgd.datasets.handwriting import digits
-    from taylorsgd.descent.comparing import compare
-    from taylorsgd.descent.simulating import simulate
-    from taylorsgd.measuring.front import measure
-    from taylorsgd.measuring.predicting import predict
+    from taylorsgd.descent import compare, simulate
+    from taylorsgd.landscapes import digits, measure, predict
 
     landscape, theta = digits(hidden=10, seed=seed)
     parameters = sum(leaf.size for leaf in theta.values())
