@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import sympy
 from sympy import Rational
-from taylorsgd.spacetime.chances import weighted_chance
 
 import taylorsgd as ts
 from taylorsgd.diagrams import diagrams_of_order
+from taylorsgd.spacetime.chances import weighted_chance
 
 x = sympy.Symbol("x")
 LOSSES = [x**4 - x + x**2, x**2 / 2 + x**5, x**3 - x, 2 * x + x**2]
