@@ -80,8 +80,8 @@ def diffuse(
         One record for each learning rate, its scalars being the test loss and the observables.
 
     Raises:
-        ValueError: if the ODE is asked of a sampler whose expected loss is not known, or
-            the steps are so long that the m points of one make more noise than the SDE has.
+        ValueError: if the ODE is asked of a sampler whose expected loss is not known, or the steps are so long
+            that the m points of one make more noise than the SDE has.
     """
     records = [Record() for _ in range(rates.size)]
     time = float(spacetime.sizes["T"])

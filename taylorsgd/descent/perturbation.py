@@ -163,7 +163,9 @@ def perturb(
         _refuse_symbols(spacetime)
         rule = Descent() if update is None else update
         if not isinstance(rule, Update):
-            raise TypeError(f"update={update!r} must be an update rule, such as HeavyBall(beta) or Descent()")
+            raise TypeError(
+                f"update={update!r} must be a Descent, HeavyBall, Nesterov, SecondOrder, ImplicitStep or GDC"
+            )
         updates = int(spacetime.sizes["T"])
         numbers = rule.numbers(spacetime)
         sizes = [*numbers.values(), *_rates(rule, updates)]
@@ -299,8 +301,8 @@ def _rates(update: Update, updates: int) -> Sequence[Expr]:
     Raises:
         ValueError: if there are not as many as updates.
     """
-    given = update.rates
-    rates = given.rates(updates) if isinstance(given, RateSchedule) else given or (Integer(1),) * updates
+    given = (Integer(1),) * updates if update.rates is None else update.rates
+    rates = given.rates(updates) if isinstance(given, RateSchedule) else given
     if len(rates) != updates:
         raise ValueError(f"rates has {len(rates)} entries for {updates} updates; give one for each")
     return rates

@@ -28,58 +28,44 @@ from taylorsgd.regularizing.noise import noise_slope
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates import Update
 
-__all__ = ["AnyUpdate", "Vector", "form_of", "numbers_of", "stepping"]
+__all__ = ["AnyUpdate", "form_of", "numbers_of", "stepping"]
 
 AnyUpdate = Update | Callable[[Any], optax.GradientTransformation]
 """An update rule, or a function of η that returns an optax transformation."""
 
 Step = Callable[[Any, Any, Any], Any]
-"""From the state and a batch (a pytree of points) and r_t to the next state; its first entry is a `Vector`, θ."""
+"""From the state and a batch (a pytree of points) and r_t to the next state; the first entry has θ as its `value`."""
 
 NEWTON = 20
 """The most iterations for one implicit step."""
 
 
-@jax.tree_util.register_pytree_node_class
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Vector:
+class _Vector:
     """A pytree of arrays that can be added, and multiplied by numbers in the dtypes of its leaves."""
 
     value: Any
 
-    def _with(self, other: Vector, operation: Callable[[Any, Any], Any]) -> Vector:
-        return Vector(jax.tree.map(operation, self.value, other.value))
+    def _with(self, other: _Vector, operation: Callable[[Any, Any], Any]) -> _Vector:
+        return _Vector(jax.tree.map(operation, self.value, other.value))
 
-    def __add__(self, other: Vector) -> Vector:
-        """The sum."""
+    def __add__(self, other: _Vector) -> _Vector:
         return self._with(other, add)
 
-    def __sub__(self, other: Vector) -> Vector:
-        """The difference."""
+    def __sub__(self, other: _Vector) -> _Vector:
         return self._with(other, sub)
 
-    def __neg__(self) -> Vector:
-        """The opposite."""
+    def __neg__(self) -> _Vector:
         return -1 * self
 
-    def __mul__(self, number: Any) -> Vector:
-        """The product with a number."""
-        return Vector(jax.tree.map(lambda leaf: jnp.asarray(number, leaf.dtype) * leaf, self.value))
+    def __mul__(self, number: Any) -> _Vector:
+        return _Vector(jax.tree.map(lambda leaf: jnp.asarray(number, leaf.dtype) * leaf, self.value))
 
-    def __truediv__(self, number: Any) -> Vector:
-        """The quotient by a number."""
-        return Vector(jax.tree.map(lambda leaf: leaf / jnp.asarray(number, leaf.dtype), self.value))
+    def __truediv__(self, number: Any) -> _Vector:
+        return _Vector(jax.tree.map(lambda leaf: leaf / jnp.asarray(number, leaf.dtype), self.value))
 
     __rmul__ = __mul__
-
-    def tree_flatten(self) -> tuple[tuple[Any], None]:
-        """As JAX asks for it."""
-        return (self.value,), None
-
-    @classmethod
-    def tree_unflatten(cls, _: None, children: tuple[Any]) -> Vector:
-        """As JAX asks for it."""
-        return cls(*children)
 
 
 def numbers_of(update: AnyUpdate, spacetime: Spacetime, updates: int) -> dict[str, np.ndarray]:
@@ -135,7 +121,7 @@ def stepping(
     Returns:
         The state (θ, …) and a function of state, batch and r_t.
     """
-    origin = Vector(theta)
+    origin = _Vector(theta)
     if isinstance(update, Update):
         metric = numbers.get("metric")
 
@@ -151,7 +137,7 @@ def stepping(
         batch = PointBatch(loss, points, eta, None, origin)
         slope = jax.grad(batch.mean)(here.value)
         change, inner = extended.update(slope, inner, here.value, value_fn=batch.mean, batch=points)
-        return Vector(optax.apply_updates(here.value, change)), inner
+        return _Vector(optax.apply_updates(here.value, change)), inner
 
     return (origin, extended.init(theta)), optimized
 
@@ -172,22 +158,22 @@ class PointBatch:
     points: Any
     eta: jax.Array
     metric: jax.Array | None
-    origin: Vector
+    origin: _Vector
 
     def mean(self, theta: Any) -> jax.Array:
         """The mean loss, a function of a pytree."""
         count = jax.tree.leaves(self.points)[0].shape[0]
         return weighted_loss(self.loss, theta, self.points, jnp.full(count, 1 / count))
 
-    def slope(self, theta: Vector) -> Vector:
+    def slope(self, theta: _Vector) -> _Vector:
         """ηΛ∇l(θ)."""
         return self.eta * self._raised(jax.grad(self.mean)(theta.value))
 
-    def curved(self, theta: Vector, along: Vector) -> Vector:
+    def curved(self, theta: _Vector, along: _Vector) -> _Vector:
         """ηΛ∇∇l(θ) times a vector."""
         return jax.jvp(self.slope, (theta,), (along,))[1]
 
-    def noise_slope(self, theta: Vector) -> tuple[Vector, Vector]:
+    def noise_slope(self, theta: _Vector) -> tuple[_Vector, _Vector]:
         """The slope, and η²∇ tr Ĉ; without a metric.
 
         Raises:
@@ -196,9 +182,9 @@ class PointBatch:
         if self.metric is not None:
             raise NotImplementedError("tr Ĉ under a metric is not simulated; supported is the identity")
         slope, of_noise = noise_slope(self.loss, theta.value, self.points)
-        return self.eta * Vector(slope), self.eta * (self.eta * Vector(of_noise))
+        return self.eta * _Vector(slope), self.eta * (self.eta * _Vector(of_noise))
 
-    def solve(self, function: Callable[[Vector], Vector]) -> Vector:
+    def solve(self, function: Callable[[_Vector], _Vector]) -> _Vector:
         """The solution of s = f(s); not a number if 20 iterations do not find it."""
         precision = self._precision
 
@@ -216,16 +202,16 @@ class PointBatch:
         step, last, size, _ = lax.while_loop(unsolved, iterate, start)
         return _unless(last > jnp.sqrt(precision) * size, step)
 
-    def solve_linear(self, function: Callable[[Vector], Vector]) -> Vector:
+    def solve_linear(self, function: Callable[[_Vector], _Vector]) -> _Vector:
         """The solution of s = f(s) for a linear f."""
         return self._newton(function, 0 * self.origin)[0]
 
-    def _newton(self, function: Callable[[Vector], Vector], step: Vector) -> tuple[Vector, Vector]:
+    def _newton(self, function: Callable[[_Vector], _Vector], step: _Vector) -> tuple[_Vector, _Vector]:
         """One iteration of Newton's method, and its change δ; not a number where conjugate gradients fail."""
         reached, product = jax.linearize(function, step)
         residual = reached - step
 
-        def matrix(direction: Vector) -> Vector:
+        def matrix(direction: _Vector) -> _Vector:
             return direction - product(direction)
 
         change, _ = cg(matrix, residual, tol=float(8 * self._precision), maxiter=4 * NEWTON)
@@ -237,15 +223,15 @@ class PointBatch:
     def _precision(self) -> float:
         return float(jnp.finfo(jnp.result_type(*jax.tree.leaves(self.origin))).eps)
 
-    def _raised(self, slope: Any) -> Vector:
+    def _raised(self, slope: Any) -> _Vector:
         if self.metric is None:
-            return Vector(slope)
+            return _Vector(slope)
         flat, back = ravel_pytree(slope)
         size = flat.size
         if self.metric.shape != (size, size):
             raise ValueError(f"metric has shape {self.metric.shape}; it must be P x P, here {(size, size)}")
-        return Vector(back(jnp.asarray(self.metric, flat.dtype) @ flat))
+        return _Vector(back(jnp.asarray(self.metric, flat.dtype) @ flat))
 
 
-def _unless(failed: Any, vector: Vector) -> Vector:
+def _unless(failed: Any, vector: _Vector) -> _Vector:
     return jax.tree.map(lambda leaf: jnp.where(failed, jnp.nan, leaf), vector)

@@ -181,9 +181,8 @@ def simulate(
             if batches.ndim == 3:  # every trial has its own
                 batches = spread(_drawn(spacetime, keys))
             train, test = (place.data, None) if fixed else spread((train, test))
-            records[i].add(
-                run(jnp.asarray(rates.flat[i]), batches, train, test, fixed=fixed), at_once, trials
-            )
+            results = run(jnp.asarray(rates.flat[i]), batches, train, test, fixed=fixed)
+            records[i].add(results, at_once, trials)
     warn_of_divergence(rates, records, trials)
     names = [observable.name for observable in observables]
     return assembled(spacetime, rates, trials, records, names, theta, seen)

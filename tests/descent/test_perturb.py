@@ -53,6 +53,7 @@ from taylorsgd.formulas.observables import (
 from taylorsgd.landscapes import FiniteLandscape
 from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid
 from taylorsgd.symbols import eta
+from taylorsgd.updates import Descent
 
 x, y, a, b, c = symbols("x y a b c")
 WEIGHTS = [Rational(1, 3), Rational(2, 3)]
@@ -399,6 +400,8 @@ def test_nothing_moves_in_no_time(spacetime):
         ({"spacetime": SGD()}, ValueError, "N=N of SGD is symbolic"),
         ({"spacetime": SGD(N=2, B=1)}, ValueError, "E=E of SGD is symbolic"),
         ({"spacetime": GD(N=2)}, ValueError, "T=T of GD is symbolic"),
+        ({"update": Descent(rates=[])}, ValueError, "rates has 0 entries for 2 updates"),
+        ({"update": 3}, TypeError, "update=3 must be a Descent"),
         ({"spacetime": ODE(T=1 / eta)}, ValueError, "must not depend on the learning rate eta"),
         ({"spacetime": ODE(), "observable": TrainLoss()}, ValueError, "TrainLoss.* ODE has none"),
         (
