@@ -60,6 +60,7 @@ def evaluating() -> None:
     from taylorsgd.lowering.resummed import _evaluate
     from taylorsgd.timesums.cells import Way
     from taylorsgd.timesums.closed_forms import closed_time_sum
+    from taylorsgd.timesums.events import TimeSum
 
     jax.config.update("jax_enable_x64", True)
     formula = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 3, resum="discrete")
@@ -92,7 +93,7 @@ def evaluating() -> None:
     steps = sp.Symbol("T")
     closed = {}
     for network in networks:
-        if network.times is not None:
+        if isinstance(network.times, TimeSum):
             rates = sp.symbols(f"s:{network.edges}")
             expression = closed_time_sum(network.times, rates, steps, continuous=False)
             closed[network] = sp.lambdify([*rates, steps], expression, "jax")
@@ -109,7 +110,7 @@ def evaluating() -> None:
         return [(array, range(network.edges))]
 
     def by_scan(network: Any, rates: Any, updates: Any) -> Any:
-        if network.times is None:
+        if not isinstance(network.times, TimeSum):
             return []
         # The length of a scan is no traced number.
         always = Way(Fraction(1), network.times, ((1,) * UPDATES,) * network.times.events)

@@ -7,7 +7,7 @@ the x_i on its diagonal and ones above it (Opitz 1964):
 
 With any upper triangular M, the entry is the sum over all ways 0 → … → m of the product of the couplings
 M_{kj} on the way, times the divided difference at the states on the way; one such matrix replaces the sum
-over all chains of a branch (see `lowering.timesums`).
+over all chains of a branch (see `lowering.eigenbasis_sums`).
 
 Both are found by repeated squaring, with no division, so that equal or vanishing nodes are nothing special.
 What keeps the digits:
@@ -55,45 +55,7 @@ from taylorsgd.lowering.triangular import (
     without_mark,
 )
 
-__all__ = ["exponential_differences", "power_differences", "triangular_exponential", "triangular_power"]
-
-
-def power_differences(nodes: Sequence[Node], T: Array) -> Array:
-    """The divided difference [x^T; 1, x_1, …, x_m] = h_{T−m}(1, x_1, …, x_m); 0 for T < m.
-
-    Args:
-        nodes: x_1, …, x_m, m ≥ 1, as `nodes.product_of_decays` makes them; any shapes that broadcast.
-        T: unsigned 32-bit integers, a scalar or of a shape that broadcasts with the nodes.
-
-    Returns:
-        An array of the broadcast shape.
-
-    Example:
-        >>> from taylorsgd.lowering.nodes import product_of_decays
-        >>> half = product_of_decays([jnp.array(0.5)])
-        >>> print(power_differences([half, half], jnp.uint32(3)))    # h_1(1, 1/2, 1/2)
-        2.0
-    """
-    return triangular_power(Triangle.chain(len(nodes)), nodes, [None] * len(nodes), T)
-
-
-def exponential_differences(nodes: Sequence[Array], T: Array) -> Array:
-    """The divided difference [e^{Ty}; 0, y_1, …, y_m] for any real nodes.
-
-    It is the integral of Π_i e^{y_i (t_{i+1} − t_i)} over 0 < t_1 < … < t_m < t_{m+1} = T.
-
-    Args:
-        nodes: y_1, …, y_m, m ≥ 1, in units of 1/T; any shapes that broadcast.
-        T: a scalar or of a shape that broadcasts with the nodes.
-
-    Returns:
-        An array of the broadcast shape.
-
-    Example:
-        >>> print(exponential_differences([jnp.array(0.0), jnp.array(0.0)], jnp.array(3.0)))    # T²/2
-        4.5
-    """
-    return triangular_exponential(Triangle.chain(len(nodes)), nodes, T)
+__all__ = ["triangular_exponential", "triangular_power"]
 
 
 def triangular_power(

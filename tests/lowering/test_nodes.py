@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from mpmath import mp
 
-from taylorsgd.lowering.divided import exponential_differences, power_differences
+from taylorsgd.lowering.divided import triangular_exponential, triangular_power
 from taylorsgd.lowering.nodes import complement_of_decays, product_of_decays, total_rate
+from taylorsgd.lowering.triangular import Triangle
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -47,12 +48,13 @@ def test_nodes_keep_their_digits(dtype: str) -> None:
 
 def test_divided_differences_are_symmetric() -> None:
     """[f; a, b, a] = [f; b, a, a]: equal nodes need not be neighbours."""
+    chain = Triangle.chain(3)
     with jax.enable_x64(True):
         a, b = product_of_decays([jnp.array(0.25)]), product_of_decays([jnp.array(-0.01)])
-        powers = jax.jit(power_differences)
+        powers = jax.jit(lambda nodes, T: triangular_power(chain, nodes, [None] * 3, T))
         first, second = powers([a, b, a], jnp.uint32(300)), powers([b, a, a], jnp.uint32(300))
         assert float(first) == pytest.approx(float(second), rel=1e-14)
         y, z, t = jnp.array(-0.25), jnp.array(0.01), jnp.array(300.0)
-        exponentials = jax.jit(exponential_differences)
+        exponentials = jax.jit(lambda nodes, T: triangular_exponential(chain, nodes, T))
         first, second = exponentials([y, z, y], t), exponentials([z, y, y], t)
         assert float(first) == pytest.approx(float(second), rel=1e-14)
