@@ -20,22 +20,15 @@ if TYPE_CHECKING:
     from taylorsgd.datasets.nets import convolutional_net, logistic_regression
 
 __all__ = [
-    "convolutional_net",
-    "digits",
-    "fashion_mnist",
-    "logistic_regression",
-    "read_cifar10",
-    "read_idx_images",
-]
+    "convolutional_net", "digits", "fashion_mnist", "logistic_regression", "read_cifar10", "read_idx_images",
+]  # fmt: skip
 
-__getattr__ = loader(
-    __name__,
-    {
-        "convolutional_net": "taylorsgd.datasets.nets",
-        "digits": "taylorsgd.datasets.handwriting",
-        "fashion_mnist": "taylorsgd.datasets.fashion",
-        "logistic_regression": "taylorsgd.datasets.nets",
-        "read_cifar10": "taylorsgd.datasets.cifar10",
-        "read_idx_images": "taylorsgd.datasets.idx",
-    },
-)
+NAMES = {
+    "taylorsgd.datasets.cifar10": "read_cifar10",
+    "taylorsgd.datasets.fashion": "fashion_mnist",
+    "taylorsgd.datasets.handwriting": "digits",
+    "taylorsgd.datasets.idx": "read_idx_images",
+    "taylorsgd.datasets.nets": "convolutional_net logistic_regression",
+}
+
+__getattr__ = loader(__name__, {name: module for module, names in NAMES.items() for name in names.split()})

@@ -49,46 +49,21 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "DenseMeasurement",
-    "FiniteLandscape",
-    "Landscape",
-    "Measurement",
-    "NormalLandscape",
-    "Prediction",
-    "SpectralMeasurement",
-    "TangentKernel",
-    "ToyLandscape",
-    "convolutional_net",
-    "digits",
-    "explicitly_regularized",
-    "fashion_mnist",
-    "gauss",
-    "gradient_regularizer",
-    "helix",
-    "implicitly_regularized",
-    "logistic_regression",
-    "loss_surface_slope",
-    "mean_estimation",
-    "measure",
-    "metric_determinant",
-    "norm_growth_bound",
-    "plan",
-    "predict",
-    "regularization_rate",
-    "tensors",
-]
+    "DenseMeasurement", "FiniteLandscape", "Landscape", "Measurement", "NormalLandscape", "Prediction",
+    "SpectralMeasurement", "TangentKernel", "ToyLandscape", "convolutional_net", "digits", "explicitly_regularized",
+    "fashion_mnist", "gauss", "gradient_regularizer", "helix", "implicitly_regularized", "logistic_regression",
+    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "norm_growth_bound", "plan",
+    "predict", "regularization_rate", "tensors",
+]  # fmt: skip
 
 ELSEWHERE = {
-    "taylorsgd.datasets": ("convolutional_net", "digits", "fashion_mnist", "logistic_regression"),
-    "taylorsgd.landscapes.landscape": ("Landscape",),
-    "taylorsgd.measuring": (
-        "DenseMeasurement", "Measurement", "Prediction", "SpectralMeasurement",
-        "measure", "plan", "predict", "tensors",
-    ),
-    "taylorsgd.regularizing": (
-        "TangentKernel", "explicitly_regularized", "gradient_regularizer", "implicitly_regularized",
-        "loss_surface_slope", "metric_determinant", "norm_growth_bound", "regularization_rate",
-    ),
-}  # fmt: skip
+    "taylorsgd.datasets": "convolutional_net digits fashion_mnist logistic_regression",
+    "taylorsgd.landscapes.landscape": "Landscape",
+    "taylorsgd.measuring": "DenseMeasurement Measurement Prediction SpectralMeasurement measure plan predict tensors",
+    "taylorsgd.regularizing": "TangentKernel explicitly_regularized gradient_regularizer implicitly_regularized "
+    "loss_surface_slope metric_determinant norm_growth_bound regularization_rate",
+}
 
-__getattr__ = loader(__name__, {name: module for module, names in ELSEWHERE.items() for name in names})
+__getattr__ = loader(
+    __name__, {name: module for module, names in ELSEWHERE.items() for name in names.split()}
+)

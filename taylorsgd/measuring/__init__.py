@@ -33,40 +33,21 @@ if TYPE_CHECKING:
     from taylorsgd.measuring.spectral_results import SpectralMeasurement
 
 __all__ = [
-    "Dense",
-    "DenseMeasurement",
-    "Eigenpairs",
-    "MatrixFree",
-    "Measured",
-    "Measurement",
-    "Plan",
-    "Prediction",
-    "SpectralMeasurement",
-    "TopEigenpairs",
-    "measure",
-    "plan",
-    "predict",
-    "tensors",
-    "top_eigenpairs",
-]
+    "Dense", "DenseMeasurement", "Eigenpairs", "MatrixFree", "Measured", "Measurement", "Plan", "Prediction",
+    "SpectralMeasurement", "TopEigenpairs", "measure", "plan", "predict", "tensors", "top_eigenpairs",
+]  # fmt: skip
 
-__getattr__ = loader(
-    __name__,
-    {
-        "Dense": "taylorsgd.measuring.dense",
-        "DenseMeasurement": "taylorsgd.measuring.dense",
-        "Eigenpairs": "taylorsgd.measuring.eigenpairs",
-        "MatrixFree": "taylorsgd.measuring.matrix_free",
-        "Measured": "taylorsgd.measuring.results",
-        "Measurement": "taylorsgd.measuring.results",
-        "Plan": "taylorsgd.measuring.contraction",
-        "Prediction": "taylorsgd.measuring.predicting",
-        "SpectralMeasurement": "taylorsgd.measuring.spectral_results",
-        "TopEigenpairs": "taylorsgd.measuring.spectral",
-        "measure": "taylorsgd.measuring.front",
-        "plan": "taylorsgd.measuring.front",
-        "predict": "taylorsgd.measuring.predicting",
-        "tensors": "taylorsgd.measuring.cumulant_tensors",
-        "top_eigenpairs": "taylorsgd.measuring.eigenpairs",
-    },
-)
+NAMES = {
+    "taylorsgd.measuring.contraction": "Plan",
+    "taylorsgd.measuring.cumulant_tensors": "tensors",
+    "taylorsgd.measuring.dense": "Dense DenseMeasurement",
+    "taylorsgd.measuring.eigenpairs": "Eigenpairs top_eigenpairs",
+    "taylorsgd.measuring.front": "measure plan",
+    "taylorsgd.measuring.matrix_free": "MatrixFree",
+    "taylorsgd.measuring.predicting": "Prediction predict",
+    "taylorsgd.measuring.results": "Measured Measurement",
+    "taylorsgd.measuring.spectral": "TopEigenpairs",
+    "taylorsgd.measuring.spectral_results": "SpectralMeasurement",
+}
+
+__getattr__ = loader(__name__, {name: module for module, names in NAMES.items() for name in names.split()})

@@ -33,7 +33,7 @@ from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.estimators import unshifted_partitions
 from taylorsgd.measuring.results import Measured
 from taylorsgd.measuring.storage import read_arrays, write_arrays
-from taylorsgd.measuring.tasks import Formulas, Task
+from taylorsgd.measuring.tasks import Task
 
 __all__ = ["LIMIT", "Dense", "DenseMeasurement", "measure_dense"]
 
@@ -63,33 +63,22 @@ class Dense:
     Source: Fisher, Moments and product moments of sampling distributions, 1929.
     """
 
-    def plan(self, formulas: Formulas, landscape: Landscape) -> Plan:
-        """Refuse: there is nothing to choose.
-
-        Raises:
-            ValueError: always.
-        """
+    def plan(self, task: Task) -> Plan:
+        """Raise: there is nothing to choose."""
         raise ValueError(
             "formula is resummed; it takes dense tensors, for which there is no plan. "
             "plan(..., method=TopEigenpairs(k)) shows what contractions along k eigendirections take"
-            if formulas.resummed
+            if task.resummed
             else f"method={self!r} is for resummed formulas, and has no plan; leave it out"
         )
 
     def measure(self, task: Task) -> DenseMeasurement:
-        """Compute the tensors of a task's formulas.
-
-        Raises:
-            ValueError: if no formula is resummed, a sampler comes without a key or with too few samples, or a
-                derivative is not finite.
-            MemoryError: if the tensors would take more than 2 GiB.
-            NotImplementedError: for cumulants of five and more nodes from a sampler.
-        """
-        if not task.formulas.resummed:
+        """Compute the tensors of a task's formulas; raises as `measure_dense`, or if none is resummed."""
+        if not task.resummed:
             raise ValueError(f"method={self!r} is for resummed formulas; this one takes MatrixFree()")
         observables = task.observables
         key = task.started(draws=task.landscape.size is None)
-        parts = tuple(dict.fromkeys(part for one in task.formulas.several for part in part_keys(one)))
+        parts = tuple(dict.fromkeys(part for one in task.formulas for part in part_keys(one)))
         return measure_dense(parts, task.landscape, task.theta, key, task.draws, observables)
 
 

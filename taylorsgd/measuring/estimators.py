@@ -51,7 +51,6 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 from math import perm, prod
-from typing import Protocol
 
 from taylorsgd.diagrams import Value
 from taylorsgd.diagrams.partitions import moebius, set_partitions
@@ -70,28 +69,6 @@ __all__ = [
 
 Root = tuple[int, ...]
 """Where a tree is rooted: at a node, or at an edge (for an open index, from the other node to it)."""
-
-
-class Estimator(Protocol):
-    """How values become contractions, with batches of some points and so many points to centre with."""
-
-    @property
-    def batch(self) -> int:
-        """The points in a batch."""
-        ...
-
-    @property
-    def centring(self) -> int:
-        """The points that a difference loss is centred with."""
-        ...
-
-    def networks(self, value: Value) -> Mapping[Value, Fraction]:
-        """The networks that a value is a linear combination of."""
-        ...
-
-    def products(self, network: Value, roots: Sequence[Root]) -> tuple[Product, ...]:
-        """The products that a network is the expectation of, its trees rooted as told."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -174,6 +151,10 @@ class Correlators:
             for turn in range(turns)
             for writer in [_BatchWriter(network, {n: (p + turn) % self.groups for n, p in parts.items()})]
         )
+
+
+Estimator = Centred | Correlators
+"""How values become linear combinations of networks, and networks expectations of products."""
 
 
 @lru_cache(maxsize=4096)

@@ -3,62 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from taylorsgd.formulas import Formula
-from taylorsgd.landscapes.landscape import AnyLandscape, as_landscape, check_counts, checked_parameters
+from taylorsgd.landscapes.landscape import AnyLandscape, check_counts, checked_parameters
 from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.dense import Dense, DenseMeasurement
 from taylorsgd.measuring.matrix_free import MatrixFree
 from taylorsgd.measuring.results import Measurement
-from taylorsgd.measuring.tasks import Formulas, Method, Task
+from taylorsgd.measuring.tasks import Method, Task
 
 __all__ = ["measure", "plan", "refuse_former"]
 
-M = TypeVar("M")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    M = TypeVar("M", default=Measurement | DenseMeasurement)
+
 FORMER = ("estimator", "batch", "chunk", "memory", "checkpoint", "eigenpairs")
 """What used to be arguments of `measure`, and belongs to its method now."""
 
 
-@overload
 def measure(
     formula: Formula | Sequence[Formula],
     landscape: AnyLandscape,
     theta: Any,
     *,
-    method: Method[M],
-    key: jax.Array | None = None,
-    samples: int | None = None,
-    progress: bool = False,
-) -> M: ...
-
-
-@overload
-def measure(
-    formula: Formula | Sequence[Formula],
-    landscape: AnyLandscape,
-    theta: Any,
-    *,
-    method: None = None,
-    key: jax.Array | None = None,
-    samples: int | None = None,
-    progress: bool = False,
-) -> Measurement | DenseMeasurement: ...
-
-
-def measure(
-    formula: Formula | Sequence[Formula],
-    landscape: AnyLandscape,
-    theta: Any,
-    *,
-    method: Method[Any] | None = None,
+    method: Method[M] | None = None,
     key: jax.Array | None = None,
     samples: int | None = None,
     progress: bool = False,
     **former: Any,
-) -> Any:
+) -> M:
     """Measure what a formula takes of a landscape at θ_0 = theta, without bias.
 
     `MatrixFree` estimates every value of a plain formula, with standard errors; `Dense` computes the cumulants of a
@@ -109,11 +87,10 @@ def measure(
     Source: Tenka, sections C.2.2, C.3.1 and C.6.
     """
     refuse_former("measure", former)
-    formulas, place = Formulas.of(formula), as_landscape(landscape)
     if samples is not None:
         check_counts(samples=(samples, 2))
-    chosen = _chosen(method, formulas)
-    return chosen.measure(Task(formulas, place, checked_parameters(theta), key, samples, progress))
+    task = Task(formula, landscape, checked_parameters(theta), key, samples, progress)
+    return _chosen(method, task).measure(task)
 
 
 def plan(
@@ -158,8 +135,8 @@ def plan(
         Each draw: 7.667 gradients of one point, 1.917 of a batch of 4.
     """
     refuse_former("plan", former)
-    formulas, place = Formulas.of(formula), as_landscape(landscape)
-    return _chosen(method, formulas).plan(formulas, place)
+    task = Task(formula, landscape)
+    return _chosen(method, task).plan(task)
 
 
 def refuse_former(function: str, given: Mapping[str, Any]) -> None:
@@ -184,9 +161,9 @@ def refuse_former(function: str, given: Mapping[str, Any]) -> None:
         raise TypeError(f"{old} {belongs} to the method now: {function}(..., method={spelling})")
 
 
-def _chosen(method: Method[Any] | None, formulas: Formulas) -> Method[Any]:
+def _chosen(method: Method[Any] | None, task: Task) -> Method[Any]:
     if method is None:
-        return Dense() if formulas.resummed else MatrixFree()
+        return Dense() if task.resummed else MatrixFree()
     if isinstance(method, type) or not hasattr(method, "measure") or not hasattr(method, "plan"):
         raise TypeError(f"method={method!r} must be MatrixFree(), Dense() or TopEigenpairs(k)")
     return method

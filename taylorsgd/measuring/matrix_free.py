@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from attrs import field, frozen
 
-from taylorsgd.landscapes.landscape import Landscape, check_counts
+from taylorsgd.landscapes.landscape import check_counts
 from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.devices import gathered, spread
 from taylorsgd.measuring.planning import ESTIMATORS, make_plan
 from taylorsgd.measuring.results import DrawMoments, Measurement
 from taylorsgd.measuring.running import Runner, finite_columns
 from taylorsgd.measuring.storage import Checkpoint, digest, encoded_value, versions
-from taylorsgd.measuring.tasks import Formulas, Task, tracked
+from taylorsgd.measuring.tasks import Task, tracked
 
 __all__ = ["MatrixFree"]
 
@@ -98,32 +98,20 @@ class MatrixFree:
             if self.estimator == "exact" and number is not None:
                 raise ValueError(f"{name}={number!r}: estimator='exact' uses every point; leave {name} out")
 
-    def plan(self, formulas: Formulas, landscape: Landscape) -> Plan:
-        """What measuring the values of some formulas will do.
-
-        Raises:
-            ValueError: if a formula is resummed, scalars and vectors are mixed, or the exact estimator is asked for
-                a sampler or too much work.
-            NotImplementedError: if a value has two open indices.
-        """
-        if formulas.resummed:
+    def plan(self, task: Task) -> Plan:
+        """What measuring the values of a task's formulas will do; raises as `make_plan`, or if one is resummed."""
+        if task.resummed:
             raise ValueError(
                 f"method={self!r} is for plain formulas; this one is resummed, and takes Dense() or TopEigenpairs(k)"
             )
         batch = 4 if self.batch is None else self.batch
-        return make_plan(formulas.values, batch=batch, population=landscape.size, estimator=self.estimator)
+        return make_plan(task.values, batch=batch, population=task.landscape.size, estimator=self.estimator)
 
     def measure(self, task: Task) -> Measurement:
-        """Measure the values of a task's formulas.
-
-        Raises:
-            ValueError: as `plan`, and if the key is missing, something is not finite, or a checkpoint belongs to
-                another measurement.
-            MemoryError: if a single draw takes more than `memory`.
-        """
+        """Measure the values of a task's formulas; raises as `taylorsgd.measure` says."""
         self._refuse_for_exact(samples=task.samples)
         observables, place, theta = task.observables, task.landscape, task.theta
-        plan = self.plan(task.formulas, place)
+        plan = self.plan(task)
         key = task.started(draws=bool(plan.sampled) and plan.combinations is None)
         samples = task.draws if plan.combinations is None else plan.combinations
         runner = Runner(plan, place, theta, observables, self.memory)
@@ -134,7 +122,7 @@ class MatrixFree:
             "batch": plan.batch,
             "draws at once": at_once,
             "key": None if plan.combinations is not None else np.asarray(jax.random.key_data(key)).tolist(),
-            "values": [encoded_value(value) for value in task.formulas.values],
+            "values": [encoded_value(value) for value in task.values],
             "theta": digest(theta),
             "data": "a sampler" if place.size is None else digest(place.data),
             "versions": versions(),
@@ -157,7 +145,7 @@ class MatrixFree:
                 moments.add(leaves)
                 saved.save(moments.state())
         provenance = json.dumps({**settings, "plan": str(plan), "landscape": repr(place)})
-        return _assembled(runner, moments, task.formulas, provenance)
+        return _assembled(runner, moments, provenance)
 
 
 def _check_finite(
@@ -174,11 +162,11 @@ def _check_finite(
             )
 
 
-def _assembled(runner: Runner, moments: DrawMoments, formulas: Formulas, provenance: str) -> Measurement:
+def _assembled(runner: Runner, moments: DrawMoments, provenance: str) -> Measurement:
     """Exact and sampled values, put together. A mean over all combinations of points is exact."""
     plan = runner.plan
     sampled = plan.sampled if plan.combinations is None else ()
-    vector, values = plan.open, formulas.values
+    vector, values = plan.open, plan.values
     structure = jax.tree.structure(runner.theta if vector else 0)
     parameters = jax.tree.leaves(runner.theta)
     shapes = [leaf.shape for leaf in parameters] if vector else [()]

@@ -64,7 +64,7 @@ def make_plan(
                 f"{value} has two open indices and is a P × P matrix; measuring it needs dense tensors. "
                 "Observe scalars of θ with Observable(s), or use evaluate() on a FiniteLandscape"
             )
-    rule: Centred | Correlators
+    rule: Estimator
     if estimator == "correlators":
         nodes = (sum(mark == LOSS for mark in value.marks) for value in values)
         rule = Correlators(batch, max(nodes, default=1))

@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from taylorsgd.landscapes.landscape import Landscape, PointFunction, check_counts
-from taylorsgd.landscapes.pytrees import FlatFunction
+from taylorsgd.landscapes.pytrees import FlatFunction, count_entries
 from taylorsgd.lowering.projected import ProjectedTensors, Projection
 from taylorsgd.measuring.contraction import Message, Piece, Plan, Product
 from taylorsgd.measuring.dense import LIMIT
@@ -29,7 +29,7 @@ from taylorsgd.measuring.directions import make_eigenplan, open_edge
 from taylorsgd.measuring.eigenpairs import top_eigenpairs
 from taylorsgd.measuring.running import Runner, spans
 from taylorsgd.measuring.spectral_results import SpectralMeasurement
-from taylorsgd.measuring.tasks import SAMPLES, Formulas, Task, tracked
+from taylorsgd.measuring.tasks import Task, tracked
 
 __all__ = ["TopEigenpairs"]
 
@@ -74,50 +74,35 @@ class TopEigenpairs:
             raise ValueError(f"count={self.count!r}, of eigenpairs, must be an integer from 1 to P")
         check_counts(batch=(self.batch, 1))
 
-    def plan(
-        self, formulas: Formulas, landscape: Landscape, samples: int = SAMPLES, rest: bool = True
-    ) -> Plan:
-        """What measuring the diagrams of some resummed formulas will do, after the eigenpairs are found.
-
-        Args:
-            formulas: the formulas.
-            landscape: the loss and its population.
-            samples: the number of draws, rounded up to a multiple of 16.
-            rest: whether k < P.
+    def plan(self, task: Task) -> Plan:
+        """What measuring the diagrams of a task's formulas will do after the eigenpairs are found, where k < P.
 
         Raises:
-            ValueError: if no formula is resummed.
+            ValueError: if no formula is resummed, or k is larger than P.
             NotImplementedError: for a sampler, and for two open indices.
         """
-        if not formulas.resummed:
+        if not task.resummed:
             raise ValueError(
                 f"method={self!r} is for resummed formulas; this one holds no power of H, and takes MatrixFree()"
             )
-        if landscape.size is None:
+        if task.landscape.size is None:
             raise NotImplementedError(
                 f"method={self!r} takes the Hessian of a population, and the data are a sampler; draw a population "
                 "from it, as in Landscape(loss, sampler(key, n))"
             )
+        size = self.count + 1 if task.theta is None else count_entries(task.theta)
+        if self.count > size:
+            raise ValueError(f"count={self.count}, of eigenpairs, must be an integer from 1 to P = {size}")
         return make_eigenplan(
-            formulas.diagrams, eigenvectors=self.count, rest=rest, samples=samples, batch=self.batch,
-            population=landscape.size,
+            task.diagrams, eigenvectors=self.count, rest=self.count < size, samples=task.draws, batch=self.batch,
+            population=task.landscape.size,
         )  # fmt: skip
 
     def measure(self, task: Task) -> SpectralMeasurement:
-        """Find eigenpairs, and contract the diagrams of a task's formulas along them.
-
-        Raises:
-            ValueError: as `plan`, and if k is larger than P, the key is missing, or something is not finite.
-            NotImplementedError: as `plan`.
-            MemoryError: if the contractions of a displacement would take more than 2 GiB.
-        """
+        """Find eigenpairs, and contract diagrams along them; raises as `plan`, and as `taylorsgd.measure` says."""
+        plan = self.plan(task)
         flat, _ = ravel_pytree(task.theta)
         rest = self.count < flat.size
-        plan = self.plan(task.formulas, task.landscape, task.draws, rest)
-        if self.count > flat.size:
-            raise ValueError(
-                f"count={self.count}, of eigenpairs, must be an integer from 1 to P = {flat.size}"
-            )
         _check_memory(plan, self.count + rest, flat)
         own, drawing = jax.random.split(task.started(draws=True))
         pairs = top_eigenpairs(task.landscape, task.theta, self.count, own)

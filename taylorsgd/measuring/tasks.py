@@ -9,17 +9,17 @@ from typing import Any, Protocol, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from attrs import frozen
+from attrs import field, frozen
 from jax import lax
 
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas import Formula, Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
-from taylorsgd.landscapes.landscape import POPULATION_CHUNK, Landscape, PointFunction
+from taylorsgd.landscapes.landscape import POPULATION_CHUNK, Landscape, PointFunction, as_landscape
 from taylorsgd.landscapes.smoothness import warn_of_rough_losses
 from taylorsgd.measuring.contraction import DiagramKey, Plan
 
-__all__ = ["SAMPLES", "Formulas", "Method", "Task", "tracked"]
+__all__ = ["Method", "Task", "tracked"]
 
 SAMPLES = 2048
 """The number of draws where none is asked for."""
@@ -29,7 +29,7 @@ M = TypeVar("M", covariant=True)
 class Method(Protocol[M]):
     """With what to measure: `MatrixFree`, `Dense` or `TopEigenpairs`."""
 
-    def plan(self, formulas: Formulas, landscape: Landscape) -> Plan:
+    def plan(self, task: Task) -> Plan:
         """What measuring will do."""
         ...
 
@@ -38,50 +38,48 @@ class Method(Protocol[M]):
         ...
 
 
-@frozen
-class Formulas:
-    """Formulas whose values are measured together.
+def _formulas(formula: Formula | Sequence[Formula]) -> tuple[Formula, ...]:
+    several: tuple[Any, ...] = tuple(formula) if isinstance(formula, (list, tuple)) else (formula,)
+    for one in several:
+        if not isinstance(one, Formula):
+            raise TypeError(f"formula={one!r} is not a Formula; derive() makes one")
+        if one.metric is not None and any(isinstance(value, Value) and value.order for value in one.values):
+            raise NotImplementedError(
+                f"metric={one.metric.tolist()}: values are measured in the parameters' own metric; measure descent on "
+                "l(L phi), with metric = L L^T, or resum the formula"
+            )
+    return several
+
+
+@frozen(slots=False)
+class Task:
+    """What is to be measured.
 
     Attributes:
-        several: the formulas.
+        formulas: those whose values are measured together.
+        landscape: the loss and its data.
+        theta: the parameters, checked; None for a plan.
+        key: a JAX random key, or None.
+        samples: the number of draws that was asked for, or None.
+        progress: whether to show a progress bar.
     """
 
-    several: tuple[Formula, ...]
-
-    @classmethod
-    def of(cls, formula: Formula | Sequence[Formula]) -> Formulas:
-        """One formula or several, checked.
-
-        Raises:
-            TypeError: if something is no formula.
-            NotImplementedError: for a plain formula with a matrix learning rate.
-        """
-        several: list[Any] = list(formula) if isinstance(formula, (list, tuple)) else [formula]
-        for one in several:
-            if not isinstance(one, Formula):
-                raise TypeError(f"formula={one!r} is not a Formula; derive() makes one")
-            if one.metric is not None and any(
-                isinstance(value, Value) and value.order for value in one.values
-            ):
-                raise NotImplementedError(
-                    f"metric={one.metric.tolist()}: values are measured in the parameters' own metric; measure "
-                    "descent on l(L phi), with metric = L L^T, or resum the formula"
-                )
-        return cls(tuple(several))
+    formulas: tuple[Formula, ...] = field(converter=_formulas)
+    landscape: Landscape = field(converter=as_landscape)
+    theta: Any = None
+    key: jax.Array | None = None
+    samples: int | None = None
+    progress: bool = False
 
     @property
     def resummed(self) -> bool:
-        """Whether one of them is resummed."""
-        return any(isinstance(value, ResummedValue) for one in self.several for value in one.values)
+        """Whether a formula is resummed."""
+        return any(isinstance(value, ResummedValue) for one in self.formulas for value in one.values)
 
     @property
     def values(self) -> tuple[Value, ...]:
-        """The values of plain formulas.
-
-        Raises:
-            ValueError: if some are scalars and some vectors.
-        """
-        values = {value for one in self.several for value in one.values if isinstance(value, Value)}
+        """The values of plain formulas; raises if some are scalars and some vectors."""
+        values = {value for one in self.formulas for value in one.values if isinstance(value, Value)}
         if len({len(value.open_indices) for value in values}) > 1:
             raise ValueError(
                 "formula mixes scalars with vectors (values with an open index); measure them separately"
@@ -91,57 +89,22 @@ class Formulas:
     @property
     def diagrams(self) -> tuple[DiagramKey, ...]:
         """The diagrams of all values, with what their nodes carry, whatever their sums over times."""
-        values = (value for one in self.several for value in one.values)
+        values = (value for one in self.formulas for value in one.values)
         return tuple(dict.fromkeys((value.parents, value.parts, value.marks) for value in values))
 
-    @property
+    @cached_property
     def observables(self) -> dict[str, PointFunction]:
-        """The functions behind the marked nodes.
-
-        Raises:
-            ValueError: if two observables have one name.
-            TypeError: if an observable is an expression.
-        """
+        """The functions behind marked nodes; raises if two have one name, or one is an expression."""
         found: dict[str, Observable] = {}
-        for one in self.several:
-            for name, observable in one.observables.items():
-                if found.setdefault(name, observable) != observable:
-                    raise ValueError(f"two formulas observe something called {name!r}; give one another name")
-        for observable in found.values():
+        for name, observable in (pair for one in self.formulas for pair in one.observables.items()):
+            if found.setdefault(name, observable) != observable:
+                raise ValueError(f"two formulas observe something called {name!r}; give one another name")
             if not callable(observable.s):
                 raise TypeError(
                     f"{observable!r} is an expression, and here s must be a function of the parameters that JAX "
                     "can differentiate, as in Observable(lambda theta: jnp.sum(theta**2))"
                 )
-        return {
-            name: PointFunction(observable.s, f"the observable {name}") for name, observable in found.items()
-        }
-
-
-@frozen(slots=False)
-class Task:
-    """What is to be measured.
-
-    Attributes:
-        formulas: whose values.
-        landscape: the loss and its data.
-        theta: the parameters, checked.
-        key: a JAX random key, or None.
-        samples: the number of draws that was asked for, or None.
-        progress: whether to show a progress bar.
-    """
-
-    formulas: Formulas
-    landscape: Landscape
-    theta: Any
-    key: jax.Array | None
-    samples: int | None
-    progress: bool
-
-    @cached_property
-    def observables(self) -> dict[str, PointFunction]:
-        """The functions behind the formulas' marked nodes."""
-        return self.formulas.observables
+        return {name: PointFunction(one.s, f"the observable {name}") for name, one in found.items()}
 
     @property
     def draws(self) -> int:

@@ -35,34 +35,19 @@ if TYPE_CHECKING:
     from taylorsgd.regularizing.transformations import covariance_regularization, gap_regularization
 
 __all__ = [
-    "TangentKernel",
-    "covariance_regularization",
-    "explicit_gradient_regularization",
-    "explicitly_regularized",
-    "gap_estimate",
-    "gap_regularization",
-    "gradient_regularizer",
-    "implicitly_regularized",
-    "loss_surface_slope",
-    "metric_determinant",
-    "norm_growth_bound",
-    "regularization_rate",
-]
+    "TangentKernel", "covariance_regularization", "explicit_gradient_regularization", "explicitly_regularized",
+    "gap_estimate", "gap_regularization", "gradient_regularizer", "implicitly_regularized", "loss_surface_slope",
+    "metric_determinant", "norm_growth_bound", "regularization_rate",
+]  # fmt: skip
 
-__getattr__ = loader(
-    __name__,
-    {
-        "TangentKernel": "taylorsgd.regularizing.tangent_kernel",
-        "covariance_regularization": "taylorsgd.regularizing.transformations",
-        "explicit_gradient_regularization": "taylorsgd.regularizing.explicit",
-        "explicitly_regularized": "taylorsgd.regularizing.gradient_penalty",
-        "gap_estimate": "taylorsgd.regularizing.gap",
-        "gap_regularization": "taylorsgd.regularizing.transformations",
-        "gradient_regularizer": "taylorsgd.regularizing.loss_surface",
-        "implicitly_regularized": "taylorsgd.regularizing.gradient_penalty",
-        "loss_surface_slope": "taylorsgd.regularizing.loss_surface",
-        "metric_determinant": "taylorsgd.regularizing.loss_surface",
-        "norm_growth_bound": "taylorsgd.regularizing.loss_surface",
-        "regularization_rate": "taylorsgd.regularizing.loss_surface",
-    },
-)
+NAMES = {
+    "taylorsgd.regularizing.explicit": "explicit_gradient_regularization",
+    "taylorsgd.regularizing.gap": "gap_estimate",
+    "taylorsgd.regularizing.gradient_penalty": "explicitly_regularized implicitly_regularized",
+    "taylorsgd.regularizing.loss_surface": "gradient_regularizer loss_surface_slope metric_determinant "
+    "norm_growth_bound regularization_rate",
+    "taylorsgd.regularizing.tangent_kernel": "TangentKernel",
+    "taylorsgd.regularizing.transformations": "covariance_regularization gap_regularization",
+}
+
+__getattr__ = loader(__name__, {name: module for module, names in NAMES.items() for name in names.split()})

@@ -21,7 +21,6 @@ from taylorsgd.landscapes.landscape import PointFunction
 from taylorsgd.lowering import resummed as module
 from taylorsgd.lowering.projected import Projection
 from taylorsgd.measuring.dense import measure_dense
-from taylorsgd.measuring.tasks import Task
 
 KEY = jax.random.key(0)
 
@@ -78,8 +77,10 @@ def dense_operands(diagram, dense):
 
 def measured_and_expected(landscape, samples, batch):
     """Contractions along two of three eigendirections, and the same from dense tensors, label by label."""
-    formulas = SimpleNamespace(resummed=True, diagrams=DIAGRAMS, observables=FUNCTIONS)
-    task = Task(formulas, landscape, jnp.zeros(3), KEY, samples, progress=False)
+    task = SimpleNamespace(
+        resummed=True, diagrams=DIAGRAMS, observables=FUNCTIONS, landscape=landscape, theta=jnp.zeros(3), draws=samples,
+        progress=False, started=lambda draws: KEY,
+    )  # fmt: skip
     measurement = ts.TopEigenpairs(2, batch=batch).measure(task)
     parts = ((0,), (1,), (2,), (3,), (1, 1), (1, 2), (2, 2), (1, 3), (1, 1, 1), (1, 1, 1, 3), ("bump", 1))
     dense = measure_dense(parts, landscape, jnp.zeros(3), KEY, 9, FUNCTIONS).tensors
