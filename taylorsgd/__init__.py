@@ -103,15 +103,9 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "Dense": "taylorsgd.measuring",
-        "Landscape": "taylorsgd.landscapes.landscape",
-        "MatrixFree": "taylorsgd.measuring",
-        "TopEigenpairs": "taylorsgd.measuring",
-        "compare": "taylorsgd.descent.comparing",
-        "measure": "taylorsgd.measuring",
-        "plan": "taylorsgd.measuring",
-        "predict": "taylorsgd.measuring",
-        "simulate": "taylorsgd.descent.simulating",
-        "tensors": "taylorsgd.measuring",
+        "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict tensors",
+        "taylorsgd.landscapes.landscape": "Landscape",
+        "taylorsgd.descent.comparing": "compare",
+        "taylorsgd.descent.simulating": "simulate",
     },
 )

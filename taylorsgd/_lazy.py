@@ -10,19 +10,20 @@ __all__ = ["loader"]
 
 
 def loader(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """Make a module's `__getattr__` from a table of names and the modules that define them.
+    """Make a module's `__getattr__` from a table of modules and the names that they define.
 
     Args:
         package: the module's `__name__`.
-        modules: for every public name the module to load it from.
+        modules: for every module the public names to load from it, with blanks between them.
 
     Returns:
         A function to be bound to `__getattr__` at the top of the module.
     """
+    home = {name: module for module, names in modules.items() for name in names.split()}
 
     def load(name: str) -> Any:
-        if name not in modules:
+        if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(modules[name]), name)
+        return getattr(import_module(home[name]), name)
 
     return load

@@ -31,4 +31,4 @@ NAMES = {
     "taylorsgd.datasets.nets": "convolutional_net logistic_regression",
 }
 
-__getattr__ = loader(__name__, {name: module for module, names in NAMES.items() for name in names.split()})
+__getattr__ = loader(__name__, NAMES)

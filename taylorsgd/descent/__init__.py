@@ -41,14 +41,11 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "Comparison": "taylorsgd.descent.comparing",
-        "Difference": "taylorsgd.descent.runs",
-        "Simulation": "taylorsgd.descent.runs",
-        "compare": "taylorsgd.descent.comparing",
-        "covariance_regularization": "taylorsgd.regularizing.transformations",
-        "explicit_gradient_regularization": "taylorsgd.regularizing.explicit",
-        "gap_estimate": "taylorsgd.regularizing.gap",
-        "gap_regularization": "taylorsgd.regularizing.transformations",
-        "simulate": "taylorsgd.descent.simulating",
+        "taylorsgd.descent.comparing": "Comparison compare",
+        "taylorsgd.descent.runs": "Difference Simulation",
+        "taylorsgd.regularizing.transformations": "covariance_regularization gap_regularization",
+        "taylorsgd.regularizing.explicit": "explicit_gradient_regularization",
+        "taylorsgd.regularizing.gap": "gap_estimate",
+        "taylorsgd.descent.simulating": "simulate",
     },
 )

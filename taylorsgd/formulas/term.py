@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sympy import Expr, ImmutableMatrix
 
@@ -52,6 +52,7 @@ class Term:
         return Page([self]).display()
 
 
+@runtime_checkable
 class Combination(Protocol):
     """What the algebra of terms asks of a `Formula`, for whatever `Formula` itself is built on."""
 

@@ -64,6 +64,4 @@ ELSEWHERE = {
     "loss_surface_slope metric_determinant norm_growth_bound regularization_rate",
 }
 
-__getattr__ = loader(
-    __name__, {name: module for module, names in ELSEWHERE.items() for name in names.split()}
-)
+__getattr__ = loader(__name__, ELSEWHERE)

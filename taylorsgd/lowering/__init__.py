@@ -22,21 +22,22 @@ them over one lattice of down-sets. Where H is known in a few directions only, i
 (`lowering.projected`).
 """
 
-from taylorsgd.lowering.lowerable import LowerableFormula, is_resummed
+from taylorsgd.formulas.term import Combination
 from taylorsgd.lowering.lowered import Lowered
+from taylorsgd.lowering.networks import is_resummed
 from taylorsgd.lowering.resummed import LoweredResummed
 
 __all__ = ["Lowered", "LoweredResummed", "lower"]
 
 
-def lower(formula: LowerableFormula) -> Lowered | LoweredResummed:
+def lower(formula: Combination) -> Lowered | LoweredResummed:
     """Compile a formula to a JAX function of measured tensors; see `Formula.lower`.
 
     Raises:
         TypeError: if `formula` is no formula.
         NotImplementedError: for a drift, or a matrix learning rate unless the formula is resummed.
     """
-    if not isinstance(formula, LowerableFormula):
+    if not isinstance(formula, Combination):
         raise TypeError(f"formula={formula!r} is not a Formula; derive() makes one")
     if any(map(is_resummed, formula.values)):
         return LoweredResummed(formula)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from taylorsgd.diagrams import Value
-from taylorsgd.lowering.lowerable import LowerableFormula
+from taylorsgd.formulas.term import Combination
 from taylorsgd.lowering.programs import Program, free_symbols, make_program, refuse_no_numbers
 
 __all__ = ["Lowered"]
@@ -49,7 +49,7 @@ class Lowered:
     Source: Tenka, Theorem 1, with values measured at the initialization.
     """
 
-    def __init__(self, formula: LowerableFormula) -> None:
+    def __init__(self, formula: Combination) -> None:
         """Keep the formula; programs are made for each set of size names when first used."""
         self.formula = formula
         self.values: tuple[Value, ...] = tuple(value for value in formula.values if isinstance(value, Value))

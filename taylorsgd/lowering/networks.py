@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +26,11 @@ from jax.custom_derivatives import SymbolicZero
 from sympy import Integer, Tuple, oo
 
 from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.formulas.term import AnyValue, Combination
 from taylorsgd.lowering.block_sums import remembering_limit, remembering_sum
 from taylorsgd.lowering.cell_scan import sum_of_ways
 from taylorsgd.lowering.edge_memory import PLAIN
 from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
-from taylorsgd.lowering.lowerable import AnyValue, LowerableFormula, is_resummed
 from taylorsgd.timesums.cells import CellSum, Way
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.updates import Memory
@@ -42,6 +42,7 @@ __all__ = [
     "contract",
     "make_network",
     "memories_of",
+    "is_resummed",
     "part_keys",
     "sums_along_edges",
     "turned",
@@ -57,12 +58,17 @@ DiagramKey = tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]
 """A diagram with what its nodes carry, whatever its sum over times: parents, parts and marks of the nodes."""
 
 
+def is_resummed(value: AnyValue) -> TypeGuard[ResummedValue]:
+    """Whether a value holds a sum over times."""
+    return value.is_resummed
+
+
 def diagram_key(value: AnyValue) -> DiagramKey:
     """The key of a value's diagram; its edges are those of the nodes with a parent, in their order."""
     return value.parents, value.parts, value.marks
 
 
-def part_keys(formula: LowerableFormula) -> tuple[PartKey, ...]:
+def part_keys(formula: Combination) -> tuple[PartKey, ...]:
     """The tensors that a formula needs, H always among them.
 
     Example:

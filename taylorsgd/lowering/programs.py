@@ -16,8 +16,8 @@ from jax.core import Tracer
 from sympy import Expr, Symbol
 
 from taylorsgd.formulas.sizes import solve_sizes
+from taylorsgd.formulas.term import Combination
 from taylorsgd.lowering.coefficients import evaluate_expression, without_poles
-from taylorsgd.lowering.lowerable import LowerableFormula
 from taylorsgd.spacetime import Spacetime
 
 __all__ = ["Program", "free_symbols", "make_program", "refuse_no_numbers"]
@@ -37,9 +37,7 @@ class Program:
     used: tuple[str, ...]
     implied: tuple[tuple[str, Expr], ...]
 
-    def prepare(
-        self, formula: LowerableFormula, sizes: Mapping[str, Any], dtype: Any
-    ) -> dict[str, jax.Array]:
+    def prepare(self, formula: Combination, sizes: Mapping[str, Any], dtype: Any) -> dict[str, jax.Array]:
         """Check the sizes where they are concrete, and keep the used ones as arrays."""
         if not any(isinstance(size, Tracer) for size in sizes.values()):
             _check_sizes(formula, self, sizes)
@@ -52,7 +50,7 @@ class Program:
         return [evaluate_expression(expression, values, known) for expression in self.expressions]
 
 
-def make_program(formula: LowerableFormula, expressions: Sequence[Expr], names: Sequence[str]) -> Program:
+def make_program(formula: Combination, expressions: Sequence[Expr], names: Sequence[str]) -> Program:
     """Solve, once for a set of names, for the free symbols of a formula in terms of what is given.
 
     Args:
@@ -122,12 +120,12 @@ def _stand_in(name: str) -> Symbol:
     return Symbol(name, real=True)
 
 
-def free_symbols(formula: LowerableFormula) -> frozenset[Any]:
+def free_symbols(formula: Combination) -> frozenset[Any]:
     """The symbols that need a value before a formula is a number."""
     return frozenset(symbol for term in formula.terms for symbol in term.free_symbols)
 
 
-def _check_sizes(formula: LowerableFormula, program: Program, sizes: Mapping[str, Any]) -> None:
+def _check_sizes(formula: Combination, program: Program, sizes: Mapping[str, Any]) -> None:
     """Raise if concrete sizes are impossible or contradict each other."""
     try:
         given = tuple(sorted((name, index(size)) for name, size in sizes.items()))

@@ -20,8 +20,8 @@ from jax import lax
 from jax.core import Tracer
 from sympy import Expr, Integer, MatrixBase, oo
 
+from taylorsgd.formulas.term import Combination
 from taylorsgd.lowering.edge_memory import PLAIN, spectral_radius
-from taylorsgd.lowering.lowerable import LowerableFormula, is_resummed
 from taylorsgd.lowering.networks import (
     HESSIAN,
     DiagramKey,
@@ -29,6 +29,7 @@ from taylorsgd.lowering.networks import (
     PartKey,
     contract,
     diagram_key,
+    is_resummed,
     make_network,
     memories_of,
     part_keys,
@@ -70,7 +71,7 @@ class LoweredResummed:
     Source: Tenka, Theorems 1 and 2.
     """
 
-    def __init__(self, formula: LowerableFormula) -> None:
+    def __init__(self, formula: Combination) -> None:
         """Keep the formula; programs are made for each set of size names when first used."""
         for value in filter(is_resummed, formula.values):
             memories_of(value)  # refuses what is not lowered
@@ -199,7 +200,7 @@ class _Resummed:
     memories: tuple[Memory, ...]
 
 
-def _resummed(formula: LowerableFormula, names: Sequence[str]) -> _Resummed:
+def _resummed(formula: Combination, names: Sequence[str]) -> _Resummed:
     keys = part_keys(formula)
     coefficients = [term.coefficient for term in formula.terms]
     updates: list[Expr] = [

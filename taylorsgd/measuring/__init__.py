@@ -50,4 +50,4 @@ NAMES = {
     "taylorsgd.measuring.spectral_results": "SpectralMeasurement",
 }
 
-__getattr__ = loader(__name__, {name: module for module, names in NAMES.items() for name in names.split()})
+__getattr__ = loader(__name__, NAMES)

@@ -41,5 +41,6 @@ _WHERE = {
     "report": ("run_all", "write_report"),
 }
 __getattr__ = loader(
-    __name__, {name: f"{__name__}.{file}" for file, names in _WHERE.items() for name in names}
+    __name__,
+    {},
 )

@@ -31,9 +31,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
+from plain_sums import exact_time_sum
 
 from taylorsgd.lowering.eigenbasis_sums import branch_sums, time_sum, time_sum_limit
-from taylorsgd.timesums.closed_forms import chains_of, exact_time_sum
+from taylorsgd.timesums.closed_forms import chains_of
 from taylorsgd.timesums.events import ROOT, TimeSum
 
 STRUCTURES = {

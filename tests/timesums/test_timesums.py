@@ -13,14 +13,13 @@ import pytest
 import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_sums import exact_time_sum, homogeneous
 
 from taylorsgd.diagrams import Diagram, diagrams_of_order
 from taylorsgd.timesums.closed_forms import (
     chains_of,
     closed_time_sum,
     divided_difference,
-    exact_time_sum,
-    homogeneous,
 )
 from taylorsgd.timesums.events import ROOT, TimeSum, sum_of_events
 from taylorsgd.timesums.orders import surjections
