@@ -72,7 +72,7 @@ class MatrixFree:
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2)
         >>> measured = ts.measure(f, coin, 1.0, method=ts.MatrixFree("exact"))
         >>> measured.mean.tolist(), measured.exact
-        ([0.5, 1.0, 1.0, 0.0, 1.0], True)
+        ([0.5, 1.0, 1.0, 1.0], True)
 
     Source: Tenka, sections C.2.2, C.3.1 and C.6.
     """

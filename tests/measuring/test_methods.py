@@ -113,34 +113,21 @@ def test_a_plan_along_eigenvectors_counts_their_labels() -> None:
 
 
 def test_predictions_along_eigenvectors_have_the_scatter_of_their_draws() -> None:
-    formula, landscape = RESUMMED, ts.Landscape(loss, MANY)
-    settings: dict[str, Any] = {"eta": [0.02, 0.1], "N": 10}
+    landscape, lowered, eta = ts.Landscape(loss, MANY), RESUMMED.lower(), np.array([0.02, 0.1])
+    dense = lowered(ts.measure(RESUMMED, landscape, THETA), eta=eta, N=10)
     found = [
-        ts.predict(
-            formula,
-            landscape,
-            THETA,
-            key=jax.random.key(seed),
-            samples=256,
-            method=ts.TopEigenpairs(3),
-            **settings,
+        ts.measure(
+            RESUMMED, landscape, THETA, key=jax.random.key(seed), samples=256, method=ts.TopEigenpairs(3)
         )
         for seed in range(12)
     ]
-    dense = ts.predict(formula, landscape, THETA, **settings)
-    assert not dense.covariance.any()
-    one = found[0]
-    assert isinstance(one.measurement, SpectralMeasurement) and one.measurement.samples == 256
-    lowered = formula.lower()
-    np.testing.assert_allclose(
-        one.standard_error,
-        lowered.uncertainty(one.measurement, np.array([0.02, 0.1]), N=10).sampling,
-        rtol=1e-3,
-    )
-    scores = np.array([(each.mean - dense.mean) / each.standard_error for each in found])
+    errors = np.array([lowered.uncertainty(each, eta, N=10).sampling for each in found])
+    scores = (np.array([lowered(each, eta=eta, N=10) for each in found]) - dense) / errors
     assert np.abs(scores).max() < 5 and 0.2 < np.mean(scores**2) < 3
+    one = ts.predict(RESUMMED, landscape, THETA, eta=eta, N=10, measurement=found[0])
+    np.testing.assert_allclose(one.standard_error, errors[0], rtol=1e-3)
     correlation = one.covariance[0, 1] / np.prod(one.standard_error)
-    assert 0.9 < correlation <= 1 + 1e-9  # both rates share every draw
+    assert found[0].samples == 256 and 0.9 < correlation <= 1 + 1e-9  # both rates share every draw
 
 
 def test_exact_predictions_along_all_eigenvectors_are_the_dense_ones() -> None:
