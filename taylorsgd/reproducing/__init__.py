@@ -35,12 +35,11 @@ __all__ = [
     "write_report",
 ]
 
-_WHERE = {
-    "experiment": ("Experiment", "Finding", "Outcome", "Work"),
-    "registry": ("experiment_names", "load_experiment", "run_experiment"),
-    "report": ("run_all", "write_report"),
-}
 __getattr__ = loader(
     __name__,
-    {},
+    {
+        "taylorsgd.reproducing.experiment": "Experiment Finding Outcome Work",
+        "taylorsgd.reproducing.registry": "experiment_names load_experiment run_experiment",
+        "taylorsgd.reproducing.report": "run_all write_report",
+    },
 )
