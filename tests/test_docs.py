@@ -2,12 +2,15 @@
 
 (1) docs/dynamics.md is collected from the marks of the tests: it is up to date
 (2) a cell names a test if and only if one says that it shows it, and a mark that fits no cell is refused
+(4) the examples of docs/extending.md run as they stand, each shorter than 40 lines
+(5) docs/architecture.md is what the code says
 (3) what a cell calls impossible raises a ValueError, and no test says that it shows it
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +75,28 @@ def test_what_is_impossible_raises(dynamics: ModuleType) -> None:
 def test_a_mark_that_fits_no_cell_is_refused(dynamics: ModuleType, mark: tuple[str, ...]) -> None:
     with pytest.raises(pytest.UsageError, match="expected one of"):
         dynamics.Collector().add("tests/a.py::test_one", *mark)
+
+
+EXAMPLES = re.findall(
+    r"## ([^\n]+)\n.*?```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text("utf-8"), re.DOTALL
+)
+
+
+@pytest.mark.parametrize(("title", "code"), EXAMPLES, ids=[title for title, _ in EXAMPLES])
+def test_examples_of_extending_run(title: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "assert" in code and len(code.splitlines()) < 40
+    example = ModuleType("example")
+    monkeypatch.setitem(sys.modules, "example", example)
+    exec(compile(code, f"docs/extending.md: {title}", "exec"), vars(example))
+
+
+def test_extending_has_all_its_examples() -> None:
+    assert [title.split()[-1] for title, _ in EXAMPLES] == [
+        "spacetime", "rule", "observable", "landscape", "estimator", "experiment"
+    ]  # fmt: skip
+
+
+def test_the_page_of_the_architecture_is_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "architecture.py"), "--check"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
