@@ -37,9 +37,7 @@ ORDERS = {"SGD()": range(1, 5), "SGD(B=1, E=1)": range(1, 7)}
 
 def main() -> None:
     """Measure, and print as soon as there is a figure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3, help="measurements behind each median (default 3)")
     runs = parser.parse_args().runs
     if runs < 1:
@@ -59,9 +57,7 @@ def figures(runs: int) -> Iterator[dict[str, object]]:
                 "terms_of_this_order": timed[0][1],
                 "aim": AIMS.get((spacetime, order)),
             }
-    pairs = [
-        [measured(IMPORT.format(package=name))[0] for name in ("taylorsgd", "sympy")] for _ in range(runs)
-    ]
+    pairs = [[measured(IMPORT.format(package=name))[0] for name in ("taylorsgd", "sympy")] for _ in range(runs)]
     yield {
         "figure": "import taylorsgd - import sympy",
         **summary([ours - theirs for ours, theirs in pairs]),

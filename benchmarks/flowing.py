@@ -39,9 +39,7 @@ MOMENTA = ("Rational(9, 10)", "Symbol('beta')")
 
 def main() -> None:
     """Measure, and print as soon as there is a figure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3, help="measurements behind each median (default 3)")
     parser.add_argument("--kauri", type=int, default=7, help="kauri's highest order, 2 to 8 (default 7)")
     given = parser.parse_args()
@@ -63,12 +61,7 @@ def figures(runs: int, last: int) -> Iterator[dict[str, object]]:
         yield {"figure": f"modified_flow({order})", **summary(seconds), "trees": trees, "aim": aim}
     for beta in MOMENTA:
         seconds, trees = timed(OURS.format(order=6, update=f"ts.HeavyBall({beta})"), runs)
-        yield {
-            "figure": f"modified_flow(6, HeavyBall({beta}))",
-            **summary(seconds),
-            "trees": trees,
-            "aim": None,
-        }
+        yield {"figure": f"modified_flow(6, HeavyBall({beta}))", **summary(seconds), "trees": trees, "aim": None}
     theirs: dict[int, float] = {}
     for order in (last - 1, last):
         seconds, trees = timed(KAURI.format(order=order), runs)
@@ -78,9 +71,7 @@ def figures(runs: int, last: int) -> Iterator[dict[str, object]]:
     yield {
         "figure": "kauri at order 8 / modified_flow(8)",
         "ratio": round(theirs[last] * growth ** (8 - last) / ours[8]),
-        "kauri_at_8": "measured"
-        if last == 8
-        else f"extrapolated from {last} by its growth of {growth:.1f} per order",
+        "kauri_at_8": "measured" if last == 8 else f"extrapolated from {last} by its growth of {growth:.1f} per order",
         f"kauri at {last} / modified_flow({last})": round(theirs[last] / ours[last]),
         f"kauri at {last} / modified_flow(8)": round(theirs[last] / ours[8]),
         "aim": 200,
@@ -90,9 +81,7 @@ def figures(runs: int, last: int) -> Iterator[dict[str, object]]:
 def timed(code: str, runs: int) -> tuple[list[float], int]:
     """Run a piece of code in fresh processes; it prints seconds and a count."""
     outputs = [
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
         for _ in range(runs)
     ]
     return [float(seconds) for seconds, _ in outputs], int(outputs[0][1])

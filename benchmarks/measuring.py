@@ -69,12 +69,8 @@ class Setting:
 
 def main() -> None:
     """Measure, and print as soon as there is a figure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--points", type=int, default=70_000, help="images in the population (default: all 70,000)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=70_000, help="images in the population (default: all 70,000)")
     parser.add_argument("--samples", type=int, default=16_384, help="draws (default 16384)")
     parser.add_argument("--batch", type=int, default=4, help="points in a batch (default 4)")
     parser.add_argument("--trials", type=int, default=256, help="simulated trials (default 256)")
@@ -196,9 +192,7 @@ def all_statistics(given: Setting) -> Iterator[dict[str, Any]]:
         our.append(np.asarray(runner.estimates(points), np.float64))
         groups = given.landscape.draw(jax.random.fold_in(given.key, number), (at_once, GROUPS, given.batch))
         raw = {n: np.asarray(call(given.theta, groups), np.float64) for n, call in networks.items()}
-        their.append(
-            np.stack([sum(float(w) * raw[n] for n, w in weights[v].items()) for v in made.values], 1)
-        )
+        their.append(np.stack([sum(float(w) * raw[n] for n, w in weights[v].items()) for v in made.values], 1))
     mine, other = np.concatenate(our), np.concatenate(their)[:, made.sampled]
     spread = (mine.var(0) + other.var(0)) / len(mine)
     gains = naive * other.var(0) / (ours * mine.var(0))

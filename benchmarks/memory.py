@@ -62,9 +62,7 @@ print(json.dumps([sum(leaf.size for leaf in jax.tree.leaves(theta)), *risen(call
 
 def main() -> None:
     """Measure, and print as soon as there is a figure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=1000, help="of the first hidden layer (default 1000)")
     parser.add_argument("--samples", type=int, default=8, help="draws (default 8)")
     parser.add_argument("--runs", type=int, default=3, help="processes behind each median (default 3)")
@@ -72,19 +70,13 @@ def main() -> None:
     for what, aim in (("one gradient", None), ("measuring", 20)):
         code = CODE.format(width=given.width, samples=given.samples, what=what)
         outputs = [
-            json.loads(
-                subprocess.run(
-                    [sys.executable, "-c", code], capture_output=True, text=True, check=True
-                ).stdout
-            )
+            json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
             for _ in range(given.runs)
         ]
         parameters = outputs[0][0]
         rises = [round(taken / (4 * parameters), 2) for _, taken, _ in outputs]
         figure = {
-            "figure": f"memory of {what}, order 3"
-            if what == "measuring"
-            else f"memory of {what} of 512 points",
+            "figure": f"memory of {what}, order 3" if what == "measuring" else f"memory of {what} of 512 points",
             "parameters": parameters,
             "in parameters": statistics.median(rises),
             "runs": rises,

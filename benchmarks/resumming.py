@@ -101,9 +101,7 @@ def evaluating() -> None:
     def by_lambdify(network: Any, rates: Any, updates: Any) -> Any:
         if network not in closed:
             return []
-        spread = [
-            rates.reshape(*(-1 if i == e else 1 for i in range(network.edges))) for e in range(network.edges)
-        ]
+        spread = [rates.reshape(*(-1 if i == e else 1 for i in range(network.edges))) for e in range(network.edges)]
         # Equal eigenvalues are poles of the closed form: keep the indices apart, as its user would have to.
         apart = [array * (1 + 1e-6 * e) for e, array in enumerate(spread)]
         array = jnp.broadcast_to(closed[network](*apart, updates), (DIMENSION,) * network.edges)

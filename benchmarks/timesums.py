@@ -24,9 +24,7 @@ CHAIN = TimeSum(3, ((0, 1), (1, 2), (2, ROOT)))
 DIMENSION, UPDATES = 32, 1000
 
 
-def milliseconds(
-    function: Callable[..., Any], *arguments: Any, repeats: int = 15
-) -> tuple[float, float, Any]:
+def milliseconds(function: Callable[..., Any], *arguments: Any, repeats: int = 15) -> tuple[float, float, Any]:
     """First call (with compilation), median of the others, and the result."""
     start = time.perf_counter()
     result = jax.block_until_ready(function(*arguments))
@@ -41,11 +39,7 @@ def milliseconds(
 
 def matrices(rates: list[Any], continuous: bool) -> Any:
     """The bidiagonal matrices M, of shape (32, 32, 32, 4, 4)."""
-    diagonal = (
-        [0 * rates[0], *(-rate for rate in rates)]
-        if continuous
-        else [1 + 0 * rates[0], *(1 - r for r in rates)]
-    )
+    diagonal = [0 * rates[0], *(-rate for rate in rates)] if continuous else [1 + 0 * rates[0], *(1 - r for r in rates)]
     stacked = jnp.stack(jnp.broadcast_arrays(*diagonal), axis=-1)
     return stacked[..., None] * jnp.eye(4) + jnp.eye(4, k=1)
 
@@ -90,12 +84,7 @@ def main() -> None:
         difference = float(jnp.max(jnp.abs(value / other - 1)))
         print(
             json.dumps(
-                {
-                    "benchmark": "timesums",
-                    "what": "relative difference",
-                    "continuous": continuous,
-                    "max": difference,
-                }
+                {"benchmark": "timesums", "what": "relative difference", "continuous": continuous, "max": difference}
             )
         )
 

@@ -50,9 +50,7 @@ def rooms() -> nx.DiGraph[str]:
     graph: nx.DiGraph[str] = nx.DiGraph()
     for folder in sorted(PACKAGE.iterdir()):
         if (folder / "__init__.py").exists():
-            purpose = (ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or "").split(
-                "\n"
-            )[0]
+            purpose = (ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or "").split("\n")[0]
             graph.add_node(folder.name, purpose=purpose.rstrip("."))
     for room in graph:
         for path in (PACKAGE / room).rglob("*.py"):
@@ -120,9 +118,7 @@ def main() -> int:
     if check:
         if PAGE.read_text("utf-8") == page:
             return 0
-        print(
-            "docs/architecture.md is not what the code says; run python docs/architecture.py", file=sys.stderr
-        )
+        print("docs/architecture.md is not what the code says; run python docs/architecture.py", file=sys.stderr)
         return 1
     PAGE.write_text(page, encoding="utf-8")
     draw(graph)

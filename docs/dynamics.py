@@ -118,13 +118,7 @@ def written(shown: Shown) -> str:
         "`NotImplementedError`; those that read “impossible” have nothing to derive, and raise `ValueError`.",
     ]
     for resum, title in RESUMMED.items():
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            f"| | {' | '.join(OBSERVABLES)} |",
-            "|---" * (len(OBSERVABLES) + 1) + "|",
-        ]
+        lines += ["", f"## {title}", "", f"| | {' | '.join(OBSERVABLES)} |", "|---" * (len(OBSERVABLES) + 1) + "|"]
         for dynamics in DYNAMICS:
             keys = [(resum, dynamics, observable) for observable in OBSERVABLES]
             cells = [_cell(shown.get(key, set()), IMPOSSIBLE.get(key)) for key in keys]

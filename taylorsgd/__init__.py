@@ -33,16 +33,7 @@ from taylorsgd.formulas import (
 )
 from taylorsgd.landscapes import FiniteLandscape
 from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
-from taylorsgd.updates import (
-    GDC,
-    Cosine,
-    Descent,
-    HeavyBall,
-    ImplicitStep,
-    LinearWarmup,
-    Nesterov,
-    SecondOrder,
-)
+from taylorsgd.updates import GDC, Cosine, Descent, HeavyBall, ImplicitStep, LinearWarmup, Nesterov, SecondOrder
 
 if TYPE_CHECKING:
     from taylorsgd.descent import compare, simulate
@@ -50,55 +41,13 @@ if TYPE_CHECKING:
     from taylorsgd.measuring import Dense, MatrixFree, TopEigenpairs, measure, plan, predict, tensors
 
 __all__ = [
-    "GD",
-    "GDC",
-    "ODE",
-    "SDE",
-    "SGD",
-    "Cosine",
-    "Covariance",
-    "Dense",
-    "Descent",
-    "Diagram",
-    "Displacement",
-    "FiniteLandscape",
-    "Formula",
-    "GeneralizationGap",
-    "Grid",
-    "HeavyBall",
-    "ImplicitStep",
-    "Landscape",
-    "LinearWarmup",
-    "MatrixFree",
-    "ModifiedFlow",
-    "ModifiedLoss",
-    "Nesterov",
-    "Observable",
-    "Replacement",
-    "RungeKutta",
-    "SecondMoment",
-    "SecondOrder",
-    "Term",
-    "TestLoss",
-    "TopEigenpairs",
-    "TrainLoss",
-    "Value",
-    "Variance",
-    "compare",
-    "count_diagrams",
-    "derive",
-    "diagrams_of_order",
-    "landscapes",
-    "measure",
-    "modified_flow",
-    "modified_loss",
-    "perturb",
-    "plan",
-    "predict",
-    "simulate",
-    "symbols",
-    "tensors",
-]
+    "GD", "GDC", "ODE", "SDE", "SGD", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement",
+    "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
+    "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement",
+    "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
+    "Variance", "compare", "count_diagrams", "derive", "diagrams_of_order", "landscapes", "measure",
+    "modified_flow", "modified_loss", "perturb", "plan", "predict", "simulate", "symbols", "tensors",
+]  # fmt: skip
 
 __getattr__ = loader(
     __name__,

@@ -12,9 +12,7 @@ __all__ = ["main"]
 
 _SINGLE = ("test-loss", "train-loss", "gap", "displacement")
 _PAIRS = ("variance", "covariance", "second-moment")
-_OBSERVABLES = (
-    f"{', '.join(_SINGLE)}, variance(A), covariance(A,B) or second-moment(A,B) with A and B among the first"
-)
+_OBSERVABLES = f"{', '.join(_SINGLE)}, variance(A), covariance(A,B) or second-moment(A,B) with A and B among the first"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,9 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="taylorsgd", description="Closed-form Taylor expansions of stochastic gradient descent."
-    )
+    parser = _Parser(prog="taylorsgd", description="Closed-form Taylor expansions of stochastic gradient descent.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
     demo = commands.add_parser(
@@ -61,22 +57,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Derive the expected test loss of one-epoch SGD, measure it on a classifier of handwritten "
         "digits, and compare the prediction with simulated SGD.",
     )
-    demo.add_argument(
-        "--order", type=_integer(2, 4), default=3, help="highest power of eta, 2 to 4 (default 3)"
-    )
+    demo.add_argument("--order", type=_integer(2, 4), default=3, help="highest power of eta, 2 to 4 (default 3)")
     demo.add_argument(
         "--trials", type=_integer(16), default=4000, help="simulated runs per learning rate (default 4000)"
     )
     demo.add_argument("--seed", type=_integer(0), default=0, help="seed of all random numbers (default 0)")
-    demo.add_argument(
-        "--output", type=Path, default=Path("."), help="folder for the plot (default: this folder)"
-    )
+    demo.add_argument("--output", type=Path, default=Path("."), help="folder for the plot (default: this folder)")
     demo.set_defaults(run=_demo, parser=demo, user_errors=OSError)
 
     derive = commands.add_parser(
-        "derive",
-        help="print a formula",
-        description="Derive the expectation of an observable after descent, exactly.",
+        "derive", help="print a formula", description="Derive the expectation of an observable after descent, exactly."
     )
     derive.add_argument("observable", metavar="OBSERVABLE", help=_OBSERVABLES)
     where = derive.add_mutually_exclusive_group(required=True)
@@ -87,12 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         ("sde", "the stochastic differential equation for a time T, with the noise of batches of B"),
     ):
         where.add_argument(f"--{name}", dest="dynamics", action="store_const", const=name, help=text)
-    for name, text in (
-        ("N", "training points"),
-        ("B", "batch size"),
-        ("E", "epochs"),
-        ("T", "updates or time"),
-    ):
+    for name, text in (("N", "training points"), ("B", "batch size"), ("E", "epochs"), ("T", "updates or time")):
         derive.add_argument(f"-{name}", type=_integer(0), help=f"{text}; left out: a symbol")
     derive.add_argument("--order", type=_integer(0), required=True, help="highest power of eta")
     derive.add_argument(
@@ -128,9 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run every experiment that has no verdict in the folder yet, and write REPRODUCTION.md there",
     )
-    which.add_argument(
-        "--report", action="store_true", help="write REPRODUCTION.md from the verdicts in the folder"
-    )
+    which.add_argument("--report", action="store_true", help="write REPRODUCTION.md from the verdicts in the folder")
     size = reproduce.add_mutually_exclusive_group()
     for name, text in (
         ("quick", "a small run, in minutes (the default)"),
@@ -146,11 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "needs a GPU",
     )
     reproduce.add_argument(
-        "--output",
-        type=Path,
-        default=Path("."),
-        metavar="DIR",
-        help="folder for the files (default: this folder)",
+        "--output", type=Path, default=Path("."), metavar="DIR", help="folder for the files (default: this folder)"
     )
     reproduce.set_defaults(
         run=_reproduce, parser=reproduce, size="quick", user_errors=(ValueError, OSError, ArithmeticError)
@@ -182,9 +161,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _derive(options: argparse.Namespace) -> int:
     from taylorsgd.formulas import derive
 
-    formula = derive(_observable(options.observable), _spacetime(options), options.order).assume(
-        *options.assume
-    )
+    formula = derive(_observable(options.observable), _spacetime(options), options.order).assume(*options.assume)
     write = {"text": str, "latex": lambda f: f.latex(), "json": lambda f: f.to_json()}[options.format]
     print(write(formula))
     return 0
@@ -199,9 +176,7 @@ def _diagrams(options: argparse.Namespace) -> int:
     width = len(str(count_diagrams(options.order)))
     rows = []
     for number, diagram in enumerate(diagrams_of_order(options.order), start=1):
-        rows.append(
-            (str(number), str(diagram), str(diagram.automorphisms), "yes" if diagram.is_linkless else "no")
-        )
+        rows.append((str(number), str(diagram), str(diagram.automorphisms), "yes" if diagram.is_linkless else "no"))
         if options.svg is not None:
             name = f"order-{options.order}-{number:0{width}d}.svg"
             (options.svg / name).write_text(diagram.svg(), encoding="utf-8")
@@ -210,13 +185,7 @@ def _diagrams(options: argparse.Namespace) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from taylorsgd.reproducing import (
-        experiment_names,
-        load_experiment,
-        run_all,
-        run_experiment,
-        write_report,
-    )
+    from taylorsgd.reproducing import experiment_names, load_experiment, run_all, run_experiment, write_report
 
     if options.list:
         print("\n\n".join(load_experiment(name).describe(name) for name in experiment_names()))
@@ -250,11 +219,9 @@ def _observable(text: str):
             raise ValueError(
                 f"argument OBSERVABLE: {member!r} in {text!r} is unknown; give one of {', '.join(_SINGLE)}"
             )
-    build = {
-        "variance": formulas.Variance,
-        "covariance": formulas.Covariance,
-        "second-moment": formulas.SecondMoment,
-    }[head]
+    build = {"variance": formulas.Variance, "covariance": formulas.Covariance, "second-moment": formulas.SecondMoment}[
+        head
+    ]
     return build(*(single[member] for member in members))
 
 
@@ -269,7 +236,5 @@ def _spacetime(options: argparse.Namespace):
     }[options.dynamics]
     for name in "NBET":
         if getattr(options, name) is not None and name not in sizes:
-            raise ValueError(
-                f"argument -{name}: --{options.dynamics} has no size {name}; it has {', '.join(sizes)}"
-            )
+            raise ValueError(f"argument -{name}: --{options.dynamics} has no size {name}; it has {', '.join(sizes)}")
     return kind(**{name: getattr(options, name) for name in sizes})

@@ -73,9 +73,7 @@ def run_demo(
 
     print(f"\nSimulating {trials} runs of SGD on {POINTS} images each, at {len(rates)} learning rates")
     sgd = SGD(N=POINTS, B=1, E=1)
-    prediction = predict(
-        formula, landscape, theta, eta=rates, measurement=measured, tolerance=tolerance, N=POINTS
-    )
+    prediction = predict(formula, landscape, theta, eta=rates, measurement=measured, tolerance=tolerance, N=POINTS)
     simulation = simulate(landscape, theta, sgd, rates, trials, simulating, progress=True)
     comparison = compare(prediction, simulation)
     print(comparison)
@@ -131,13 +129,7 @@ def _plot(comparison: Comparison, path: Path) -> None:
     # Errors of the decrease; relative ones below are of its size, whatever its sign.
     simulated_error = TWO_SIDED_95 * comparison.simulated_error
     upper.errorbar(
-        eta,
-        initial - comparison.simulated,
-        simulated_error,
-        fmt="ko",
-        ms=4,
-        capsize=2,
-        label="simulated SGD, 95 %",
+        eta, initial - comparison.simulated, simulated_error, fmt="ko", ms=4, capsize=2, label="simulated SGD, 95 %"
     )
     upper.set(xscale="log", yscale="log", ylabel="decrease of the test loss  $l(θ_0) - E[l(θ_T)]$")
     upper.legend(frameon=False)

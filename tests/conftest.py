@@ -21,10 +21,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Derandomized, so that a run on another machine tries the same examples; no deadline, because a first
 # example pays for caches.
 settings.register_profile(
-    "suite",
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 settings.load_profile("suite")
 
@@ -74,22 +71,17 @@ def plain_value(value: ts.Value, landscape: Any, at: Any) -> Any:
     total: dict[tuple[int, ...], Any] = {}
     joint = landscape.moment if value.moments else landscape.cumulant
     tensors = [
-        None
-        if value.marks[block[0]].startswith("@")
-        else joint(tuple(value.degrees[node] for node in block), at)
+        None if value.marks[block[0]].startswith("@") else joint(tuple(value.degrees[node] for node in block), at)
         for block in value.blocks
     ]
     for indices in product(range(dimension), repeat=value.order):
         product_of_parts = Fraction(1)
         for block, tensor in zip(value.blocks, tensors, strict=True):
             if tensor is not None:
-                where = tuple(
-                    i for node in block for i, edge in zip(indices, value.edges, strict=True) if node in edge
-                )
+                where = tuple(i for node in block for i, edge in zip(indices, value.edges, strict=True) if node in edge)
                 product_of_parts = product_of_parts * tensor[where]
         opened = tuple(
-            next(i for i, edge in zip(indices, value.edges, strict=True) if node in edge)
-            for node in value.open_indices
+            next(i for i, edge in zip(indices, value.edges, strict=True) if node in edge) for node in value.open_indices
         )
         total[opened] = total.get(opened, 0) + product_of_parts
     return total

@@ -28,11 +28,7 @@ def test_derive_prints_each_format(capsys):
         ("gap --sgd -N 6 -B 2", ts.GeneralizationGap(), ts.SGD(N=6, B=2)),
         ("displacement --sde -B 1", ts.Displacement(), ts.SDE(B=1)),
         ("variance(test-loss) --ode", ts.Variance(ts.TestLoss()), ts.ODE()),
-        (
-            "covariance(gap,displacement) --gd",
-            ts.Covariance(ts.GeneralizationGap(), ts.Displacement()),
-            ts.GD(),
-        ),
+        ("covariance(gap,displacement) --gd", ts.Covariance(ts.GeneralizationGap(), ts.Displacement()), ts.GD()),
         (
             "second-moment(displacement,displacement) --gd",
             ts.SecondMoment(ts.Displacement(), ts.Displacement()),
@@ -86,9 +82,7 @@ def test_a_bad_argument_gives_one_line_and_status_2(capsys, words):
     assert "Traceback" not in captured.err
 
 
-@pytest.mark.parametrize(
-    "words", ["--help", "demo --help", "derive --help", "diagrams --help", "reproduce --help"]
-)
+@pytest.mark.parametrize("words", ["--help", "demo --help", "derive --help", "diagrams --help", "reproduce --help"])
 def test_help_exists(capsys, words):
     with pytest.raises(SystemExit) as stop:
         main(words.split())

@@ -50,10 +50,7 @@ ROOMS = (
 """From the top of the house down: data flows from left to right."""
 COMMON = {"symbols", "_lazy"}
 """Modules at the root that every room may know."""
-REACHING_DOWN = {
-    ("formulas/formula.py", "effective_flow", "flows"),
-    ("formulas/formula.py", "lower", "lowering"),
-} | {
+REACHING_DOWN = {("formulas/formula.py", "effective_flow", "flows"), ("formulas/formula.py", "lower", "lowering")} | {
     ("landscapes/__init__.py", how, room)
     for how in (None, "TYPE_CHECKING")
     for room in ("measuring", "regularizing", "datasets")
@@ -226,9 +223,7 @@ def test_every_public_name_is_documented(module: ModuleType) -> None:
     for name in getattr(module, "__all__", ()):
         thing = getattr(module, name)
         if isinstance(thing, (type, ModuleType)) or callable(thing):
-            assert (getattr(thing, "__doc__", None) or "").strip(), (
-                f"{module.__name__}.{name} has no docstring"
-            )
+            assert (getattr(thing, "__doc__", None) or "").strip(), f"{module.__name__}.{name} has no docstring"
         if isinstance(thing, type) and thing.__module__.startswith("taylorsgd"):
             undocumented = [member for member in public_members(thing) if not documented(thing, member)]
             assert not undocumented, f"{name} has members without a docstring: {undocumented}"
@@ -238,8 +233,7 @@ def public_members(kind: type) -> list[str]:
     return [
         name
         for name, value in vars(kind).items()
-        if not name.startswith("_")
-        and (callable(value) or isinstance(value, (property, classmethod, staticmethod)))
+        if not name.startswith("_") and (callable(value) or isinstance(value, (property, classmethod, staticmethod)))
     ]
 
 
@@ -257,11 +251,7 @@ def test_public_constants_are_documented(path: Path) -> None:
     defined = {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     for node, following in zip(body, [*body[1:], None], strict=True):
         targets = (
-            node.targets
-            if isinstance(node, ast.Assign)
-            else [node.target]
-            if isinstance(node, ast.AnnAssign)
-            else []
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         )
         names = {leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name)}
         for name in names & exported - defined:
@@ -274,9 +264,7 @@ def test_public_constants_are_documented(path: Path) -> None:
 
 
 def exports(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.Assign) and any(
-        isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets
-    ):
+    if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
         return [str(name) for name in ast.literal_eval(node.value)]
     return []
 
@@ -301,17 +289,7 @@ def test_the_public_names_are_flat() -> None:
     assert sorted(taylorsgd.__all__) == sorted(set(taylorsgd.__all__))
     for name in taylorsgd.__all__:
         assert hasattr(taylorsgd, name)
-    for name in (
-        "SGD",
-        "GD",
-        "ODE",
-        "SDE",
-        "Grid",
-        "TestLoss",
-        "TrainLoss",
-        "GeneralizationGap",
-        "Displacement",
-    ):
+    for name in ("SGD", "GD", "ODE", "SDE", "Grid", "TestLoss", "TrainLoss", "GeneralizationGap", "Displacement"):
         assert name in taylorsgd.__all__
     for name in ("Observable", "Covariance", "Variance", "derive", "Formula", "FiniteLandscape", "perturb"):
         assert name in taylorsgd.__all__

@@ -62,10 +62,7 @@ def read_cifar10(folder: Path | str) -> dict[str, tuple[np.ndarray, np.ndarray]]
         found["test"] = [_records(folder / TEST)]
     whole = {part: np.concatenate(records) for part, records in found.items()}
     return {
-        part: (
-            records[:, 1:].reshape(-1, COLORS, SIDE, SIDE).transpose(0, 2, 3, 1),
-            records[:, 0].astype(np.int32),
-        )
+        part: (records[:, 1:].reshape(-1, COLORS, SIDE, SIDE).transpose(0, 2, 3, 1), records[:, 0].astype(np.int32))
         for part, records in whole.items()
     }
 

@@ -53,9 +53,7 @@ def read_idx_images(folder: Path | str) -> dict[str, tuple[np.ndarray, np.ndarra
         if len(images) != len(labels):
             raise ValueError(f"{folder}: {len(images)} {prefix} images, but {len(labels)} labels")
         if labels.size and labels.max() >= CLASSES:
-            raise ValueError(
-                f"{folder}: the {prefix} labels hold {labels.max()}; expected 0 to {CLASSES - 1}"
-            )
+            raise ValueError(f"{folder}: the {prefix} labels hold {labels.max()}; expected 0 to {CLASSES - 1}")
         found[part] = images[..., None], labels.astype(np.int32)
     return found
 
@@ -69,14 +67,10 @@ def _array(folder: Path, name: str, dimensions: int) -> np.ndarray:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path} can't be decompressed ({error}); it may be cut off. Expected {EXPECTED}"
-        ) from None
+        raise ValueError(f"{path} can't be decompressed ({error}); it may be cut off. Expected {EXPECTED}") from None
     start = 4 + 4 * dimensions
     if len(data) < start or data[:4] != bytes([0, 0, BYTES, dimensions]):
-        raise ValueError(
-            f"{path} does not begin like an IDX file of {dimensions} dimensions; expected {EXPECTED}"
-        )
+        raise ValueError(f"{path} does not begin like an IDX file of {dimensions} dimensions; expected {EXPECTED}")
     shape = tuple(np.frombuffer(data[4:start], dtype=">u4").tolist())
     if len(data) - start != prod(shape):
         raise ValueError(

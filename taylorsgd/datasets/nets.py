@@ -75,9 +75,7 @@ def convolutional_net(images: Any, labels: Any, seed: int = 0) -> tuple[Landscap
     height, width, channels = pixels.shape[1:]
     sides = [((side - KERNEL) // 2 + 1 - KERNEL) // 2 + 1 for side in (height, width)]
     if min(height, width) < 13:
-        raise ValueError(
-            f"images of {height} × {width} are too small; two 5 × 5 convolutions of stride 2 need 13 × 13"
-        )
+        raise ValueError(f"images of {height} × {width} are too small; two 5 × 5 convolutions of stride 2 need 13 × 13")
     shapes = {
         "convolution 1": (KERNEL, KERNEL, channels, CHANNELS),
         "convolution 2": (KERNEL, KERNEL, CHANNELS, CHANNELS),
@@ -131,9 +129,7 @@ def _convolutional_loss(theta: Parameters, point: tuple[jax.Array, jax.Array]) -
     signal = image[None]
     for name in ("convolution 1", "convolution 2"):
         kernel, bias = _xavier(theta, name)
-        signal = lax.conv_general_dilated(
-            signal, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        signal = lax.conv_general_dilated(signal, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         signal = jnp.tanh(signal + bias)
     weights, bias = _xavier(theta, "dense 1")
     hidden = jnp.tanh(signal.ravel() @ weights + bias)

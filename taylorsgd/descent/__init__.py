@@ -26,17 +26,9 @@ if TYPE_CHECKING:
     from taylorsgd.regularizing.transformations import covariance_regularization, gap_regularization
 
 __all__ = [
-    "Comparison",
-    "Difference",
-    "Simulation",
-    "compare",
-    "covariance_regularization",
-    "explicit_gradient_regularization",
-    "gap_estimate",
-    "gap_regularization",
-    "perturb",
-    "simulate",
-]
+    "Comparison", "Difference", "Simulation", "compare", "covariance_regularization",
+    "explicit_gradient_regularization", "gap_estimate", "gap_regularization", "perturb", "simulate",
+]  # fmt: skip
 
 __getattr__ = loader(
     __name__,

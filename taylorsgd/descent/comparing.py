@@ -14,9 +14,7 @@ from taylorsgd.measuring.predicting import TWO_SIDED_95, Prediction
 __all__ = ["Comparison", "compare"]
 
 
-def compare(
-    prediction: Prediction, simulation: Simulation | Difference, observable: Any = None
-) -> Comparison:
+def compare(prediction: Prediction, simulation: Simulation | Difference, observable: Any = None) -> Comparison:
     """Compare a prediction with a simulation at the same learning rates.
 
     With r = prediction − simulation over the k learning rates in the formula's range,
@@ -57,15 +55,9 @@ def compare(
         )
     statistic = simulation.statistic(TestLoss() if observable is None else observable)
     if statistic.trials is None or any(value.open_indices for value in prediction.formula.values):
-        raise TypeError(
-            "compare takes scalars, and a displacement is a vector; compare an Observable(s) of it"
-        )
-    if prediction.eta.shape != simulation.eta.shape or not np.allclose(
-        prediction.eta, simulation.eta, rtol=1e-6
-    ):
-        raise ValueError(
-            f"the learning rates differ: predicted at {prediction.eta}, simulated at {simulation.eta}"
-        )
+        raise TypeError("compare takes scalars, and a displacement is a vector; compare an Observable(s) of it")
+    if prediction.eta.shape != simulation.eta.shape or not np.allclose(prediction.eta, simulation.eta, rtol=1e-6):
+        raise ValueError(f"the learning rates differ: predicted at {prediction.eta}, simulated at {simulation.eta}")
     inside = np.atleast_1d(prediction.range_ok)
     if not inside.any():
         raise ValueError(
@@ -80,9 +72,7 @@ def compare(
     covariance = np.reshape(prediction.covariance, (size, size)) + np.diag(error**2)
     variance = np.diag(covariance)
     if not (variance[inside] > 0).all():
-        raise ValueError(
-            "prediction and simulation are both without error at a learning rate; there is no χ²"
-        )
+        raise ValueError("prediction and simulation are both without error at a learning rate; there is no χ²")
     chosen = residual[inside]
     chi2 = float(chosen @ np.linalg.solve(covariance[np.ix_(inside, inside)], chosen))
     from scipy.stats import chi2 as distribution

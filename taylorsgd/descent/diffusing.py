@@ -118,9 +118,7 @@ def diffuse(
         )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(theta))
     point, arising = floats_per_point(landscape, theta)
-    at_once = min(
-        trials, chunk or max(1, min(1024, BUDGET // (8 * parameters + points * (point + 4 * arising))))
-    )
+    at_once = min(trials, chunk or max(1, min(1024, BUDGET // (8 * parameters + points * (point + 4 * arising)))))
     run = partial(
         _paths,
         landscape.point_loss,
@@ -241,6 +239,4 @@ def _paths(
 
 
 def _mean_loss(loss: PointFunction, theta: Any, points: Any, chunk: int) -> jax.Array:
-    return population_mean(
-        lambda batch, weights: weighted_loss(loss, theta, batch, weights), points, chunk=chunk
-    )
+    return population_mean(lambda batch, weights: weighted_loss(loss, theta, batch, weights), points, chunk=chunk)

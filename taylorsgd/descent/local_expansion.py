@@ -101,9 +101,7 @@ class LocalExpansion:
         self.ring = PolyRing([Dummy() for _ in variables], self.domain)
         entries = [next(stream) for _ in metric or ()]
         axes = range(self.dimension)
-        self.metric = (
-            [entries[i * self.dimension : (i + 1) * self.dimension] for i in axes] if entries else None
-        )
+        self.metric = [entries[i * self.dimension : (i + 1) * self.dimension] for i in axes] if entries else None
         polynomials = [self.ring.from_dict({powers: next(stream) for powers in each}) for each in expansions]
         self.losses = polynomials[: len(landscape.losses)]
         self.penalty = polynomials.pop() if penalty is not None else self.ring.zero
@@ -216,9 +214,7 @@ def _expression(observable: Observable, variables: tuple[Symbol, ...]) -> Expr:
     try:
         expression = sympify(result, strict=True)
     except SympifyError as error:
-        raise TypeError(
-            f"s={s!r} returns {result!r} for theta={variables}, which is no expression"
-        ) from error
+        raise TypeError(f"s={s!r} returns {result!r} for theta={variables}, which is no expression") from error
     if not isinstance(expression, Expr):
         raise TypeError(f"s={s!r} returns {result!r} for theta={variables}; it must be a scalar expression")
     return cast(Expr, expression.xreplace({number: Rational(number) for number in expression.atoms(Float)}))

@@ -204,8 +204,7 @@ def _mean_over_runs(
         values = [*chain(*taken), *(starmap(local.times, product(*taken)) if len(taken) == 2 else ())]
         totals = totals or [local.constant(local.domain.zero) for _ in values]
         totals = [
-            [total + runs[run] * x for total, x in zip(*pair, strict=True)]
-            for pair in zip(totals, values, strict=True)
+            [total + runs[run] * x for total, x in zip(*pair, strict=True)] for pair in zip(totals, values, strict=True)
         ]
     return totals
 
@@ -213,14 +212,11 @@ def _mean_over_runs(
 def _runs(spacetime: Spacetime, local: LocalExpansion, landscape: FiniteLandscape) -> dict[Run, Any]:
     """The probabilities of all runs: of every training set with every history of batches."""
     histories = [
-        (local.rational(chance.numerator, chance.denominator), batches)
-        for chance, batches in spacetime.histories()
+        (local.rational(chance.numerator, chance.denominator), batches) for chance, batches in spacetime.histories()
     ]
     found: dict[Run, Any] = defaultdict(lambda: local.domain.zero)
     for rows, drawn in _training_sets(spacetime, local, landscape):
-        losses = {
-            batch: tuple(sorted(rows[n] for n in batch)) for _, batches in histories for batch in batches
-        }
+        losses = {batch: tuple(sorted(rows[n] for n in batch)) for _, batches in histories for batch in batches}
         held = tuple(sorted(rows))
         for chance, batches in histories:
             found[held, tuple(losses[batch] for batch in batches)] += drawn * chance
@@ -253,8 +249,7 @@ def _mean_under_flow(local: LocalExpansion) -> list[Series]:
     drift = local.raised(local.gradient(local.test_loss + local.penalty))
     pairs = list(product(range(local.dimension), repeat=2))
     diffusion = {
-        (i, j): local.test_mean([slope[i] * slope[j] for slope in slopes]) - mean[i] * mean[j]
-        for i, j in pairs
+        (i, j): local.test_mean([slope[i] * slope[j] for slope in slopes]) - mean[i] * mean[j] for i, j in pairs
     }
 
     def generate(functions: dict[int, PolyElement]) -> dict[int, PolyElement]:

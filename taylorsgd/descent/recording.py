@@ -114,9 +114,7 @@ def assembled(
     structure = jax.tree.structure(theta)
 
     def vector(leaves: Sequence[Sequence[np.ndarray]]) -> Any:
-        joined = [
-            np.stack(leaf).reshape((*rates.shape, *leaf[0].shape)) for leaf in zip(*leaves, strict=True)
-        ]
+        joined = [np.stack(leaf).reshape((*rates.shape, *leaf[0].shape)) for leaf in zip(*leaves, strict=True)]
         return jax.tree.unflatten(structure, joined)
 
     with np.errstate(all="ignore"):

@@ -136,20 +136,14 @@ class Simulation:
                 return self.displacement
             case Observable():
                 if observable.name not in self.observables:
-                    raise ValueError(
-                        f"{observable!r} was not recorded; give simulate(..., observables=[...])"
-                    )
+                    raise ValueError(f"{observable!r} was not recorded; give simulate(..., observables=[...])")
                 return self.observables[observable.name]
             case SecondMoment() | Covariance():
                 if observable.times is not None:
-                    raise NotImplementedError(
-                        f"{observable!r}: a simulation records the end of a run; leave out times"
-                    )
+                    raise NotImplementedError(f"{observable!r}: a simulation records the end of a run; leave out times")
                 a, b = (self.statistic(single).trials for single in (observable.a, observable.b))
                 if a is None or b is None:
-                    raise TypeError(
-                        f"{observable!r}: moments of a displacement are not recorded; observe scalars"
-                    )
+                    raise TypeError(f"{observable!r}: moments of a displacement are not recorded; observe scalars")
                 if isinstance(observable, SecondMoment):
                     return over_trials(a * b)
                 with np.errstate(all="ignore"):

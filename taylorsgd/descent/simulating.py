@@ -13,13 +13,7 @@ from jax import lax
 
 from taylorsgd.descent.diffusing import diffuse, has_noise
 from taylorsgd.descent.pytree_arithmetic import AnyUpdate, form_of, numbers_of, stepping
-from taylorsgd.descent.recording import (
-    Record,
-    assembled,
-    observable_functions,
-    refuse_open_sizes,
-    warn_of_divergence,
-)
+from taylorsgd.descent.recording import Record, assembled, observable_functions, refuse_open_sizes, warn_of_divergence
 from taylorsgd.descent.runs import Simulation, TrainingSets
 from taylorsgd.formulas import Observable
 from taylorsgd.landscapes.landscape import (
@@ -203,9 +197,7 @@ def _refuse_other_points(landscape: Landscape, spacetime: Spacetime, test_points
             f"training points, and {landscape!r} {found}; give a Landscape of N points"
         )
     if test_points is not None:
-        raise ValueError(
-            f"test_points={test_points} are fresh points, and {spacetime!r} has fixed data; leave it out"
-        )
+        raise ValueError(f"test_points={test_points} are fresh points, and {spacetime!r} has fixed data; leave it out")
 
 
 def _trials_at_once(landscape: Landscape, theta: Any, spacetime: Spacetime, rule: AnyUpdate) -> int:
@@ -219,12 +211,7 @@ def _trials_at_once(landscape: Landscape, theta: Any, spacetime: Spacetime, rule
 
 
 def _points(
-    landscape: Landscape,
-    key: jax.Array,
-    rates: int,
-    trials: int,
-    at_once: int,
-    widths: tuple[int | None, int | None],
+    landscape: Landscape, key: jax.Array, rates: int, trials: int, at_once: int, widths: tuple[int | None, int | None]
 ) -> Iterator[tuple[int, Any, Any, jax.Array]]:
     """Yield, chunk by chunk of each learning rate, training points, test points, and keys for the orders."""
     for i in range(rates):
@@ -288,9 +275,7 @@ def _trials(
 
         state, _ = lax.scan(update, state, (batches, numbers["rates"]))
         final = state[0].value
-        mean = partial(
-            population_mean, lambda batch, weights: weighted_loss(loss, final, batch, weights), chunk=chunk
-        )
+        mean = partial(population_mean, lambda batch, weights: weighted_loss(loss, final, batch, weights), chunk=chunk)
         scalars = [
             mean(population if fresh is None else fresh) if expected is None else expected(final),
             mean(points),

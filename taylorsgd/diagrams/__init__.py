@@ -25,11 +25,4 @@ from taylorsgd.diagrams.diagram import Diagram
 from taylorsgd.diagrams.generation import diagrams_of_order, forests_of_order
 from taylorsgd.diagrams.values import Value, value_of
 
-__all__ = [
-    "Diagram",
-    "Value",
-    "count_diagrams",
-    "diagrams_of_order",
-    "forests_of_order",
-    "value_of",
-]
+__all__ = ["Diagram", "Value", "count_diagrams", "diagrams_of_order", "forests_of_order", "value_of"]

@@ -138,8 +138,7 @@ class Diagram:
     def is_linkless(self) -> bool:
         """Whether no non-root node with exactly one child is alone in its part."""
         return not any(
-            len(self.children[node]) == 1 and len(self.blocks[self.parts[node]]) == 1
-            for node in self.inner_nodes
+            len(self.children[node]) == 1 and len(self.blocks[self.parts[node]]) == 1 for node in self.inner_nodes
         )
 
     def __lt__(self, other: Diagram) -> bool:
@@ -262,6 +261,4 @@ def _check_forest(parents: tuple[int, ...]) -> None:
         while parents[above] >= 0:
             above, steps = parents[above], steps + 1
             if steps > len(parents):
-                raise ValueError(
-                    f"parents={parents!r} has a cycle through node {node}; a diagram is a forest"
-                )
+                raise ValueError(f"parents={parents!r} has a cycle through node {node}; a diagram is a forest")

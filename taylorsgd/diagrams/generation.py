@@ -36,11 +36,7 @@ def diagrams_of_order(order: int) -> Iterator[Diagram]:
 
 
 def forests_of_order(
-    order: int,
-    root_ties: Sequence[bool] = (False,),
-    *,
-    tied_ancestors: bool = True,
-    largest_part: int | None = None,
+    order: int, root_ties: Sequence[bool] = (False,), *, tied_ancestors: bool = True, largest_part: int | None = None
 ) -> Iterator[Diagram]:
     """Yield every diagram with the given roots and `order` edges in all, each once.
 

@@ -14,9 +14,7 @@ def rooted_graph(parents: Sequence[int], parts: Sequence[int]) -> nx.DiGraph:
     """Draw a forest as a graph; see `Diagram.to_networkx`."""
     graph = nx.DiGraph()
     depth: list[int] = []
-    for node, (parent, part) in enumerate(
-        zip(parents, parts, strict=True)
-    ):  # parents have the smaller numbers
+    for node, (parent, part) in enumerate(zip(parents, parts, strict=True)):  # parents have the smaller numbers
         depth.append(depth[parent] + 1 if parent >= 0 else 0)
         root = None if parent >= 0 else parents[:node].count(-1)
         graph.add_node(node, part=part, root=root, layer=-depth[node])
@@ -35,10 +33,7 @@ def forest_of(graph: Any) -> tuple[list[int], list[Any]]:
     nodes = sorted(graph, key=lambda node: (roots[node] is None, roots[node] or 0))
     place = {node: i for i, node in enumerate(nodes)}
     parents = [place[next(graph.successors(node))] if graph.out_degree(node) else -1 for node in nodes]
-    labels = [
-        ("part", graph.nodes[node]["part"]) if "part" in graph.nodes[node] else ("alone", node)
-        for node in nodes
-    ]
+    labels = [("part", graph.nodes[node]["part"]) if "part" in graph.nodes[node] else ("alone", node) for node in nodes]
     return parents, labels
 
 

@@ -96,9 +96,7 @@ def exchanges(code: Code) -> int:
 
 
 def best_colouring(
-    parts: Sequence[int],
-    surroundings: Callable[[Sequence[int]], Sequence[Any]],
-    code: Callable[[Sequence[int]], Any],
+    parts: Sequence[int], surroundings: Callable[[Sequence[int]], Sequence[Any]], code: Callable[[Sequence[int]], Any]
 ) -> tuple[Any, int]:
     """Name the tied parts so that the code of the whole is smallest.
 

@@ -229,13 +229,9 @@ def _check_marks(marks: Sequence[str], labels: Sequence[int], neighbours: Sequen
         if mark == LOSS:
             continue
         if labels.count(labels[node]) > 1:
-            raise ValueError(
-                f"marks: node {node} carries {mark!r} and can't be tied; only nodes of the loss can"
-            )
+            raise ValueError(f"marks: node {node} carries {mark!r} and can't be tied; only nodes of the loss can")
         if is_open(mark) and len(neighbours[node]) != 1:
-            raise ValueError(
-                f"marks: the open index {mark!r} needs exactly one edge, not {len(neighbours[node])}"
-            )
+            raise ValueError(f"marks: the open index {mark!r} needs exactly one edge, not {len(neighbours[node])}")
 
 
 def _centres(neighbours: Sequence[Sequence[int]]) -> list[list[int]]:

@@ -35,14 +35,6 @@ from taylorsgd.display.tables import Raw, html_table, text_table
 from taylorsgd.display.trees import TreeDrawing, tree_svg, tree_tikz
 
 __all__ = [
-    "Placement",
-    "Raw",
-    "TreeDrawing",
-    "grid_svg",
-    "grid_tikz",
-    "html_table",
-    "layout_tree",
-    "text_table",
-    "tree_svg",
-    "tree_tikz",
-]
+    "Placement", "Raw", "TreeDrawing", "grid_svg", "grid_tikz", "html_table", "layout_tree", "text_table",
+    "tree_svg", "tree_tikz",
+]  # fmt: skip

@@ -107,12 +107,7 @@ def route_ties(
 
 
 def _arc_between(
-    a: int,
-    b: int,
-    positions: Sequence[Point],
-    walls: Sequence[Curve],
-    ties: Sequence[Curve],
-    bulges: Sequence[float],
+    a: int, b: int, positions: Sequence[Point], walls: Sequence[Curve], ties: Sequence[Curve], bulges: Sequence[float]
 ) -> tuple[float, Curve]:
     strangers = [p for v, p in enumerate(positions) if v not in (a, b)]
     return best_arc(positions[a], positions[b], strangers, walls, ties, bulges)

@@ -84,8 +84,6 @@ def checked_ties(ties: Sequence[Sequence[int]], count: int) -> tuple[tuple[int, 
             raise ValueError(f"ties: {group} is not a group of at least two different nodes")
         for v in group:
             if checked_node("ties", v, count) in home:
-                raise ValueError(
-                    f"ties: node {v} is in {home[v]} and in {group}; a node is in one tie at most"
-                )
+                raise ValueError(f"ties: node {v} is in {home[v]} and in {group}; a node is in one tie at most")
             home[v] = group
     return tuple(tuple(map(operator.index, group)) for group in ties)

@@ -60,9 +60,7 @@ class Placement:
             try:
                 n, t = map(operator.index, spot)
             except (TypeError, ValueError):
-                raise ValueError(
-                    f"spots[{v}] = {spot!r}: a cell (n, t) of two integers is needed, or None"
-                ) from None
+                raise ValueError(f"spots[{v}] = {spot!r}: a cell (n, t) of two integers is needed, or None") from None
             spots.append((n, t))
         object.__setattr__(self, "spots", tuple(spots))
         object.__setattr__(self, "edges", checked_edges(self.edges, len(spots)))
@@ -70,10 +68,7 @@ class Placement:
 
 
 def grid_svg(
-    cells: Iterable[Iterable[object]],
-    placements: Sequence[Placement] = (),
-    scale: float = 24,
-    title: str | None = None,
+    cells: Iterable[Iterable[object]], placements: Sequence[Placement] = (), scale: float = 24, title: str | None = None
 ) -> str:
     """Draw a grid, and trees laid over it, as an SVG element.
 
@@ -104,9 +99,7 @@ def grid_svg(
     return write_svg(grid_shapes(rows, placements), scale, title)
 
 
-def grid_tikz(
-    cells: Iterable[Iterable[object]], placements: Sequence[Placement] = (), scale: float = 0.6
-) -> str:
+def grid_tikz(cells: Iterable[Iterable[object]], placements: Sequence[Placement] = (), scale: float = 0.6) -> str:
     r"""Draw a grid, and trees laid over it, as a `tikzpicture` that needs `\usepackage{tikz}` and no library.
 
     Args:
@@ -135,9 +128,7 @@ def _rows(cells: Iterable[Iterable[object]]) -> list[list[bool]]:
         raise ValueError("cells: at least one row and one column are needed")
     for n, row in enumerate(rows):
         if len(row) != len(rows[0]):
-            raise ValueError(
-                f"cells: row {n} has {len(row)} cells, row 0 has {len(rows[0])}; all need the same number"
-            )
+            raise ValueError(f"cells: row {n} has {len(row)} cells, row 0 has {len(rows[0])}; all need the same number")
     return rows
 
 
@@ -191,9 +182,7 @@ def grid_shapes(cells: Iterable[Iterable[object]], placements: Sequence[Placemen
     return shapes + tree_shapes(positions, curves, route_ties(positions, curves, ties), outside)
 
 
-def _positions(
-    spots: Sequence[Spot], edges: Sequence[tuple[int, int]], height: int, width: int
-) -> list[Point]:
+def _positions(spots: Sequence[Spot], edges: Sequence[tuple[int, int]], height: int, width: int) -> list[Point]:
     """Stand the nodes in their cells, then those outside, each level with what it is joined to."""
     positions: dict[int, Point] = {}
     cells: dict[tuple[int, int], list[int]] = {}
@@ -232,7 +221,4 @@ def _spread(count: int) -> list[Point]:
         turns = [math.pi * (2 * k / count - 0.5) for k in range(count)]
         return [(round(0.27 * math.cos(a), 9), round(0.27 * math.sin(a), 9)) for a in turns]
     side = math.ceil(math.sqrt(count))
-    return [
-        (0.72 * ((k % side) / (side - 1) - 0.5), 0.72 * ((k // side) / (side - 1) - 0.5))
-        for k in range(count)
-    ]
+    return [(0.72 * ((k % side) / (side - 1) - 0.5), 0.72 * ((k // side) / (side - 1) - 0.5)) for k in range(count)]

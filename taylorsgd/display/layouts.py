@@ -78,9 +78,7 @@ def _children(parents: tuple[int, ...]) -> list[list[int]]:
             for _ in parents:
                 walk = parents[walk] if 0 <= walk < len(parents) else -1
                 if walk == v:
-                    raise ValueError(
-                        f"parents = {parents}: node {v} is its own ancestor; a tree has no cycle"
-                    )
+                    raise ValueError(f"parents = {parents}: node {v} is its own ancestor; a tree has no cycle")
             raise ValueError(
                 f"parents[{v}] = {p}: a parent comes before its child; number nodes from the root outwards"
             )
@@ -130,9 +128,7 @@ def _merge(outlines: Sequence[Outline], ys: Sequence[float]) -> Outline:
     """Return the outline of several subtrees, each moved down by its y."""
     merged: Outline = []
     for depth in range(max(map(len, outlines), default=0)):
-        rows = [
-            (o[depth][0] + y, o[depth][1] + y) for o, y in zip(outlines, ys, strict=True) if depth < len(o)
-        ]
+        rows = [(o[depth][0] + y, o[depth][1] + y) for o, y in zip(outlines, ys, strict=True) if depth < len(o)]
         merged.append((min(top for top, _ in rows), max(bottom for _, bottom in rows)))
     return merged
 

@@ -41,8 +41,7 @@ def write_svg(shapes: Sequence[Shape], scale: float, title: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}" '
         f'viewBox="{x} {y} {width} {height}" style="vertical-align: middle">',
         f"<title>{_escaped(title)}</title>",
-        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" '
-        f'rx="{_number(_MARGIN * scale)}" fill="#ffffff"/>',
+        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{_number(_MARGIN * scale)}" fill="#ffffff"/>',
         *(_element(shape, scale) for shape in shapes),
         "</svg>",
     ]

@@ -65,8 +65,7 @@ def html_table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> st
 
     def line(tag: str, cells: Sequence[object]) -> str:
         made = (
-            f'<{tag} style="text-align: {side}">{_html(cell)}</{tag}>'
-            for cell, side in zip(cells, sides, strict=True)
+            f'<{tag} style="text-align: {side}">{_html(cell)}</{tag}>' for cell, side in zip(cells, sides, strict=True)
         )
         return f"<tr>{''.join(made)}</tr>"
 
@@ -113,15 +112,11 @@ def text_table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> st
     return "\n".join(out)
 
 
-def _checked(
-    header: Iterable[object], rows: Iterable[Iterable[object]]
-) -> tuple[list[object], list[list[object]]]:
+def _checked(header: Iterable[object], rows: Iterable[Iterable[object]]) -> tuple[list[object], list[list[object]]]:
     names, body = list(header), [list(row) for row in rows]
     for i, row in enumerate(body):
         if len(row) != len(names):
-            raise ValueError(
-                f"rows[{i}] has {len(row)} cells, the header {len(names)}; they need the same number"
-            )
+            raise ValueError(f"rows[{i}] has {len(row)} cells, the header {len(names)}; they need the same number")
     return names, body
 
 

@@ -78,9 +78,7 @@ class TreeDrawing:
         if self.labels is not None:
             keep("labels", tuple(map(str, self.labels)))
             if len(self.labels) != count:
-                raise ValueError(
-                    f"labels: {len(self.labels)} of them for {count} nodes; one per node is needed"
-                )
+                raise ValueError(f"labels: {len(self.labels)} of them for {count} nodes; one per node is needed")
 
 
 def tree_svg(drawing: TreeDrawing, scale: float = 24, title: str | None = None) -> str:
@@ -205,9 +203,7 @@ def _checked_positions(positions: Sequence[Sequence[float]]) -> tuple[Point, ...
             raise ValueError(f"positions[{v}] = {position!r}: a pair of finite numbers (x, y) is needed")
         point = (float(position[0]), float(position[1]))
         if point in taken:
-            raise ValueError(
-                f"positions: nodes {taken[point]} and {v} both stand at {point}; they must differ"
-            )
+            raise ValueError(f"positions: nodes {taken[point]} and {v} both stand at {point}; they must differ")
         taken[point] = v
     return tuple(taken)
 

@@ -37,11 +37,6 @@ from taylorsgd.flows.modified import ModifiedFlow, modified_flow
 from taylorsgd.flows.tableau import RungeKutta
 
 __all__ = [
-    "EffectiveFlow",
-    "EffectiveLoss",
-    "ModifiedFlow",
-    "ModifiedLoss",
-    "RungeKutta",
-    "modified_flow",
+    "EffectiveFlow", "EffectiveLoss", "ModifiedFlow", "ModifiedLoss", "RungeKutta", "modified_flow",
     "modified_loss",
-]
+]  # fmt: skip

@@ -120,9 +120,7 @@ class EffectiveFlow:
         """
         scalar, rest = split({term.value: -term.coefficient for term in self.field.terms})  # type: ignore[misc]
         loss = type(self.field)(
-            (Term(coefficient, value, ()) for value, coefficient in scalar.items()),
-            self.field.spacetimes,
-            {},
+            (Term(coefficient, value, ()) for value, coefficient in scalar.items()), self.field.spacetimes, {}
         )
         return EffectiveLoss(loss, self.field.replaced(_terms((v, -c) for v, c in rest.items())))
 
@@ -170,11 +168,7 @@ def effective_flow(formula: Combination) -> EffectiveFlow:
                 powers.append([{} for _ in range(d)])
             share = domain.from_sympy(QQ.to_sympy(QQ(1, n)))
             powers[n].append(
-                _sum(
-                    _along(unit[a], powers[n - 1][d - a], share)
-                    for a in range(1, d)
-                    if d - a < len(powers[n - 1])
-                )
+                _sum(_along(unit[a], powers[n - 1][d - a], share) for a in range(1, d) if d - a < len(powers[n - 1]))
             )
         minus = domain.from_sympy(QQ.to_sympy(QQ(-1)))
         unit.append(_sum([displacement[d], *(_scaled(powers[n][d], minus) for n in range(2, d + 1))]))
@@ -232,9 +226,7 @@ def _checked_time(formula: Combination) -> Expr:
     times = {spacetime.sizes["T"] for spacetime in formula.spacetimes}
     if len(times) != 1:
         shown = ", ".join(map(str, sorted(times, key=str))) or "none"
-        raise ValueError(
-            f"the formula has no one number of updates T, but {shown}; derive it from one spacetime"
-        )
+        raise ValueError(f"the formula has no one number of updates T, but {shown}; derive it from one spacetime")
     (time,) = times
     if time == 0:
         raise ValueError("T=0: a flow that runs for no time moves nothing; give T updates, T ≥ 1")

@@ -106,15 +106,12 @@ class RungeKuttaGrowth:
         """Run the method on a tree: θ_t, then the stages Y_i."""
         times = range(self._steps + 1)
         slopes = [
-            [prod((state[1 + i][t] for state in below), start=self._one) for t in times]
-            for i in range(len(self._A))
+            [prod((state[1 + i][t] for state in below), start=self._one) for t in times] for i in range(len(self._A))
         ]
         position = [0 * self._one]
         for t in times[:-1]:
             position.append(sum((weight * slopes[i][t] for i, weight in self._b), start=position[-1]))
-        stages = [
-            [sum((a * slopes[j][t] for j, a in row), start=position[t]) for t in times] for row in self._A
-        ]
+        stages = [[sum((a * slopes[j][t] for j, a in row), start=position[t]) for t in times] for row in self._A]
         return position, *stages
 
     def expression(self, number: Any, denominator: int) -> Expr:
@@ -156,8 +153,7 @@ class HeavyBallGrowth:
             return Integer(0)
         remaining, power = 1 / self._inverse, number.degree()
         numerator = sum(
-            (QQ.to_sympy(n) * remaining ** (power - exponent) for (exponent,), n in number.terms()),
-            Integer(0),
+            (QQ.to_sympy(n) * remaining ** (power - exponent) for (exponent,), n in number.terms()), Integer(0)
         )
         return factor(expand(numerator / denominator)) / remaining**power
 

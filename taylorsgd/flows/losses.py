@@ -246,8 +246,7 @@ def _halves(value: Value) -> tuple[Shape, Shape] | None:
     """The shapes at the two ends of an edge: equal ones if there are any, else one is a leaf; None for E."""
     near = value.neighbours
     cuts = [
-        sorted((branch(near, child, parent), branch(near, parent, child)), key=len)
-        for child, parent in value.edges
+        sorted((branch(near, child, parent), branch(near, parent, child)), key=len) for child, parent in value.edges
     ]
     if not cuts:
         return None

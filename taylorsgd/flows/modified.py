@@ -11,13 +11,7 @@ from sympy import Expr, ImmutableMatrix, Integer, Symbol, expand, factor, latex,
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
 from taylorsgd.flows.iterates import Growth, HeavyBallGrowth, RungeKuttaGrowth, velocities
-from taylorsgd.flows.rooted import (
-    DIFFERENTIALS,
-    GRADIENTS,
-    ElementaryDifferentials,
-    shape_of,
-    trees_with_nodes,
-)
+from taylorsgd.flows.rooted import DIFFERENTIALS, GRADIENTS, ElementaryDifferentials, shape_of, trees_with_nodes
 from taylorsgd.flows.splitting import total
 from taylorsgd.flows.tableau import EULER, RungeKutta
 from taylorsgd.formulas.sizes import exact_number
@@ -71,9 +65,7 @@ class ModifiedFlow(Mapping[Diagram, Expr]):
             if len(set(key.parts)) < len(key.parts) or len(key.roots) > 1:
                 raise KeyError(f"{key} is no rooted tree: elementary differentials have no ties and one root")
             if len(key.parents) > self.order:
-                raise KeyError(
-                    f"{key} has {len(key.parents)} nodes; this series is known through {self.order}"
-                )
+                raise KeyError(f"{key} has {len(key.parents)} nodes; this series is known through {self.order}")
             return self._coefficients.get(key, Integer(0))
         if isinstance(key, bool) or not isinstance(key, int):
             raise TypeError(f"flow[{key!r}]: give a rooted tree as a Diagram, or a power of h")
@@ -267,9 +259,7 @@ def modified_flow(order: int, update: Update | RungeKutta | None = None) -> Modi
     nodes = range(1, _checked_order(order) + 1)
     trees = [tree for n in nodes for tree in trees_with_nodes(n)]
     weights = velocities([shape_of(tree) for tree in trees], _growth(update, order), order)
-    return ModifiedFlow(
-        {tree: weight / tree.automorphisms for tree, weight in zip(trees, weights, strict=True)}, order
-    )
+    return ModifiedFlow({tree: weight / tree.automorphisms for tree, weight in zip(trees, weights, strict=True)}, order)
 
 
 def _growth(update: Update | RungeKutta | None, steps: int) -> Growth:

@@ -21,15 +21,9 @@ from taylorsgd.diagrams import Diagram
 from taylorsgd.diagrams.generation import rooted_trees
 
 __all__ = [
-    "DIFFERENTIALS",
-    "GRADIENTS",
-    "ElementaryDifferentials",
-    "Notation",
-    "Shape",
-    "branch",
-    "shape_of",
+    "DIFFERENTIALS", "GRADIENTS", "ElementaryDifferentials", "Notation", "Shape", "branch", "shape_of",
     "trees_with_nodes",
-]
+]  # fmt: skip
 
 Shape = tuple["Shape", ...]
 """A rooted tree as the tuple of its subtrees, smaller ones first; equal for isomorphic trees."""

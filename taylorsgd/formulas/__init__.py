@@ -32,15 +32,6 @@ from taylorsgd.formulas.observables import (
 from taylorsgd.formulas.term import Term
 
 __all__ = [
-    "Covariance",
-    "Displacement",
-    "Formula",
-    "GeneralizationGap",
-    "Observable",
-    "SecondMoment",
-    "Term",
-    "TestLoss",
-    "TrainLoss",
-    "Variance",
-    "derive",
-]
+    "Covariance", "Displacement", "Formula", "GeneralizationGap", "Observable", "SecondMoment", "Term", "TestLoss",
+    "TrainLoss", "Variance", "derive",
+]  # fmt: skip

@@ -12,8 +12,7 @@ __all__ = ["ASSUMPTIONS", "survives"]
 def _minimum(value: TensorNetwork) -> bool:
     """G = 0 at θ_0: no node of degree 1 is alone."""
     return not any(
-        len(block) == 1 and value.degrees[block[0]] == 1 and value.marks[block[0]] == LOSS
-        for block in value.blocks
+        len(block) == 1 and value.degrees[block[0]] == 1 and value.marks[block[0]] == LOSS for block in value.blocks
     )
 
 

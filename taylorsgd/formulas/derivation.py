@@ -14,14 +14,7 @@ from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.tensor_network import LOSS
 from taylorsgd.diagrams.values import side_by_side
 from taylorsgd.formulas.formula import Formula
-from taylorsgd.formulas.observables import (
-    AnyObservable,
-    Covariance,
-    Observable,
-    Root,
-    SecondMoment,
-    SingleObservable,
-)
+from taylorsgd.formulas.observables import AnyObservable, Covariance, Observable, Root, SecondMoment, SingleObservable
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.formulas.weighing import weights_of
@@ -234,11 +227,7 @@ def _values(diagram: Diagram, marks: list[str], moments: bool, penalty: Observab
 
 
 def _covariance_over_schedules(
-    observable: Covariance,
-    spacetime: Spacetime,
-    order: int,
-    update: Update,
-    penalty: Observable | None,
+    observable: Covariance, spacetime: Spacetime, order: int, update: Update, penalty: Observable | None
 ) -> Formula:
     """E[ab] − E[a] E[b]. Trees that share no part share the schedule, and so they are correlated."""
     pair = SecondMoment(observable.a, observable.b, observable.times)
@@ -252,11 +241,7 @@ def _covariance_over_schedules(
             for single, time in zip((pair.a, pair.b), times, strict=True)
         )
     apart = [
-        Term(
-            -left.coefficient * right.coefficient,
-            side_by_side(cast(Value, left.value), cast(Value, right.value)),
-            (),
-        )
+        Term(-left.coefficient * right.coefficient, side_by_side(cast(Value, left.value), cast(Value, right.value)), ())
         for left in a.terms
         for right in b.terms
         if left.order + right.order <= order
@@ -275,9 +260,7 @@ def _times(observable: AnyObservable, spacetime: Spacetime) -> tuple[Expr, Expr]
     end = spacetime.sizes["T"]
     first, second = (end if time is None else time for time in observable.times)
     if (second - end).is_positive or (first - end).is_positive:
-        raise ValueError(
-            f"times={observable.times} of {observable!r} are later than the last of {end} updates"
-        )
+        raise ValueError(f"times={observable.times} of {observable!r} are later than the last of {end} updates")
     return first, second
 
 
@@ -357,19 +340,13 @@ def _indices(roots: list[Root]) -> int:
 
 
 def _observed(observable: AnyObservable, penalty: Observable | None = None) -> dict[str, Observable]:
-    pair = (
-        (observable.a, observable.b) if isinstance(observable, (SecondMoment, Covariance)) else (observable,)
-    )
+    pair = (observable.a, observable.b) if isinstance(observable, (SecondMoment, Covariance)) else (observable,)
     return {single.name: single for single in (*pair, penalty) if isinstance(single, Observable)}
 
 
-def _check_penalty(
-    penalty: Observable, observable: AnyObservable, spacetime: Spacetime, resum: str | None
-) -> None:
+def _check_penalty(penalty: Observable, observable: AnyObservable, spacetime: Spacetime, resum: str | None) -> None:
     if not isinstance(penalty, Observable):
-        raise TypeError(
-            f"penalty={penalty!r} must be an Observable, such as Observable(w * x**2 / 2, name='p')"
-        )
+        raise TypeError(f"penalty={penalty!r} must be an Observable, such as Observable(w * x**2 / 2, name='p')")
     known = _observed(observable).get(penalty.name, penalty)
     if known != penalty:
         raise ValueError(
@@ -382,9 +359,7 @@ def _check_penalty(
         )
 
 
-def _check(
-    observable: AnyObservable, spacetime: Spacetime, order: int, resum: str | None, update: Update
-) -> None:
+def _check(observable: AnyObservable, spacetime: Spacetime, order: int, resum: str | None, update: Update) -> None:
     if resum not in (None, "discrete", "continuous"):
         raise ValueError(f"resum={resum!r} is unknown; give 'discrete', 'continuous' or None")
     if not isinstance(spacetime, Spacetime):

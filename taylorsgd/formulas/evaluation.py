@@ -26,9 +26,7 @@ class ExactLandscape(Protocol):
         ...
 
 
-def evaluate(
-    formula: Combination, landscape: ExactLandscape, at: Any, eta: Any = None, metric: Any = None
-) -> Any:
+def evaluate(formula: Combination, landscape: ExactLandscape, at: Any, eta: Any = None, metric: Any = None) -> Any:
     """Evaluate a formula whose sizes are all numbers; see `Formula.evaluate`."""
     if not callable(getattr(landscape, "cumulant", None)):
         raise TypeError(f"landscape={landscape!r} has no cumulant(degrees, at); give a FiniteLandscape")

@@ -110,9 +110,7 @@ class Formula:
                 f"these formulas have {self.indices} and {other.indices} open indices; a scalar and a vector don't add"
             )
         if self.metric != other.metric:
-            raise ValueError(
-                f"these formulas have the matrix learning rates {self.metric} and {other.metric}"
-            )
+            raise ValueError(f"these formulas have the matrix learning rates {self.metric} and {other.metric}")
         return Formula(
             (*self.terms, *other.terms),
             (*self.spacetimes, *other.spacetimes),
@@ -153,10 +151,7 @@ class Formula:
         """Equal when every value has the same coefficient, wherever the formulas come from."""
         if not isinstance(other, Formula):
             return NotImplemented
-        if any(
-            getattr(self, part) != getattr(other, part)
-            for part in ("values", "observables", "indices", "metric")
-        ):
+        if any(getattr(self, part) != getattr(other, part) for part in ("values", "observables", "indices", "metric")):
             return False
         return all(
             mine.coefficient == yours.coefficient or simplify(mine.coefficient - yours.coefficient) == 0
@@ -194,8 +189,7 @@ class Formula:
         solution = self._solve(given)
         spacetimes = [spacetime.substitute(solution) for spacetime in self.spacetimes]
         terms = (
-            Term(substituted(t.coefficient, solution), t.value.substitute(solution), t.diagrams)
-            for t in self.terms
+            Term(substituted(t.coefficient, solution), t.value.substitute(solution), t.diagrams) for t in self.terms
         )
         return Formula(terms, spacetimes, self.observables, self.indices, self.metric)
 
@@ -219,9 +213,7 @@ class Formula:
             l + T/2 C_μν H^μν    with T = N
         """
         if any(term.value.moments for term in self.terms):
-            raise ValueError(
-                "assume() reads cumulants, and this formula is in moments; use to_cumulants() first"
-            )
+            raise ValueError("assume() reads cumulants, and this formula is in moments; use to_cumulants() first")
         return self.replaced(
             term for term in self.terms if all(survives(term.value, assumption) for assumption in assumptions)
         )
@@ -454,7 +446,5 @@ class Formula:
         free = {symbol for term in self.terms for symbol in term.free_symbols}
         free |= {symbol for spacetime in self.spacetimes for symbol in spacetime.free_symbols}
         if symbols.eta.name in given:
-            raise ValueError(
-                "eta is part of every value, not a size; give it to evaluate(), or use to_sympy()"
-            )
+            raise ValueError("eta is part of every value, not a size; give it to evaluate(), or use to_sympy()")
         return solve_sizes([spacetime.sizes for spacetime in self.spacetimes], free, given)  # type: ignore[arg-type]

@@ -38,9 +38,7 @@ def formula_drift(formula: Combination) -> Combination:
         value = _at_minimum(term, "drift()")
         if not value.update.is_plain:
             raise NotImplementedError("drift() with memory is not derived; supported is plain descent")
-        flat = [
-            e for node in value.open_indices for e, (_, parent) in enumerate(value.edges) if parent == node
-        ]
+        flat = [e for node in value.open_indices for e, (_, parent) in enumerate(value.edges) if parent == node]
         rates: list[Expr] = [Integer(0) if e in flat else Dummy(f"s{e}") for e in range(len(value.edges))]
         try:
             growth = closed_time_sum(value.time_sum, rates, oo, continuous=value.continuous, flat=flat)

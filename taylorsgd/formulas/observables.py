@@ -21,18 +21,9 @@ from typing import Any, NamedTuple
 from taylorsgd.diagrams.tensor_network import LOSS, is_open, open_index
 
 __all__ = [
-    "AnyObservable",
-    "Covariance",
-    "Displacement",
-    "GeneralizationGap",
-    "Observable",
-    "Root",
-    "SecondMoment",
-    "SingleObservable",
-    "TestLoss",
-    "TrainLoss",
-    "Variance",
-]
+    "AnyObservable", "Covariance", "Displacement", "GeneralizationGap", "Observable", "Root", "SecondMoment",
+    "SingleObservable", "TestLoss", "TrainLoss", "Variance",
+]  # fmt: skip
 
 
 class Root(NamedTuple):
@@ -241,9 +232,7 @@ def _checked_times(times: Any) -> tuple[Any, Any] | None:
         if hasattr(time, "__index__") and not isinstance(time, bool):
             time = Integer(int(time))
         if time is not None and not isinstance(time, Expr):
-            raise TypeError(
-                f"times={times!r}: {time!r} is neither an integer, a SymPy expression nor None for the end"
-            )
+            raise TypeError(f"times={times!r}: {time!r} is neither an integer, a SymPy expression nor None for the end")
         if time is not None and time.is_number and not (time.is_Integer and time >= 0):
             raise ValueError(f"times={times!r}: {time} is no number of updates, an integer of at least 0")
         exact.append(time)

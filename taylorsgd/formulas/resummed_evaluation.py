@@ -76,9 +76,7 @@ class Resummation:
         # directions without noise can be left out.
         if value.drift or (self._flat if value.T is oo else value.continuous):
             if not value.update.is_plain:
-                raise NotImplementedError(
-                    "H has a flat direction, where limits with memory are not evaluated"
-                )
+                raise NotImplementedError("H has a flat direction, where limits with memory are not evaluated")
             return self._in_eigenbasis(value, parts)
         import numpy as np
 
@@ -92,9 +90,7 @@ class Resummation:
         for tensor, block in parts:
             operands += [convert(tensor), [label for node in block for label in _ends(value, node)]]
         result = contract(operands, [_ends(value, node)[0] for node in value.open_indices])
-        express = np.vectorize(
-            lambda entry: arithmetic.expression(entry) * self.eta**value.order, otypes=[object]
-        )
+        express = np.vectorize(lambda entry: arithmetic.expression(entry) * self.eta**value.order, otypes=[object])
         return express(result)[()] if value.open_indices else express(result).item()
 
     def _raised(self, value: ResummedValue, tensor: Any, block: tuple[int, ...]) -> Any:
@@ -125,9 +121,7 @@ class Resummation:
         tolerance = 1e-12 * max(map(abs, self._spectrum), default=0.0)
         for eigenvalue in self._spectrum:
             if eigenvalue < -tolerance:
-                raise ValueError(
-                    f"theta_0 is no minimum: H has the eigenvalue {eigenvalue:.6g}, so T -> oo diverges"
-                )
+                raise ValueError(f"theta_0 is no minimum: H has the eigenvalue {eigenvalue:.6g}, so T -> oo diverges")
             if value.continuous or not self.eta.is_number or eigenvalue <= tolerance:
                 continue
             radius = _spectral_radius(value.update.memory(Integer(1)), float(self.eta) * eigenvalue)
@@ -231,9 +225,7 @@ def contract(operands: list[Any], free: list[int]) -> Any:
 
     arrays = [np.asarray(array, dtype=object) for array in operands[::2]]
     labels = [list(names) for names in operands[1::2]]
-    path = np.einsum_path(
-        *(x for pair in zip(arrays, labels, strict=True) for x in pair), free, optimize="greedy"
-    )
+    path = np.einsum_path(*(x for pair in zip(arrays, labels, strict=True) for x in pair), free, optimize="greedy")
     for step in path[0][1:]:
         # Pair by pair, so that a number that appears midway stays an array of one object.
         chosen = [(arrays[i], labels[i]) for i in step]
@@ -241,9 +233,7 @@ def contract(operands: list[Any], free: list[int]) -> Any:
             del arrays[i], labels[i]
         wanted = {label for names in labels for label in names} | set(free)
         if arrays:
-            kept = [
-                label for label in dict.fromkeys(n for _, names in chosen for n in names) if label in wanted
-            ]
+            kept = [label for label in dict.fromkeys(n for _, names in chosen for n in names) if label in wanted]
         else:
             kept = free
         result = np.einsum(*(x for pair in chosen for x in pair), kept)
@@ -282,9 +272,7 @@ class Arithmetic:
 
     def expression(self, entry: Any) -> Expr:
         """Write an entry as a SymPy expression, with the learning rate put in."""
-        numerator, denominator = (
-            (entry.numer, entry.denom) if hasattr(entry, "numer") else (entry, self.ring.one)
-        )
+        numerator, denominator = (entry.numer, entry.denom) if hasattr(entry, "numer") else (entry, self.ring.one)
         written = []
         for polynomial in (numerator, denominator):
             total: Expr = Rational(0)
@@ -335,12 +323,7 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
 
 
 def _tensors(
-    value: ResummedValue,
-    times: TimeSum,
-    hessian: Any,
-    arithmetic: Arithmetic,
-    updates: int,
-    field: Any = None,
+    value: ResummedValue, times: TimeSum, hessian: Any, arithmetic: Arithmetic, updates: int, field: Any = None
 ) -> Tensors:
     """What edges carry: the rule's memory with a Hessian wherever a gradient is read and enters again."""
     import numpy as np

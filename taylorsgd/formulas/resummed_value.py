@@ -152,10 +152,7 @@ class ResummedValue(TensorNetwork):
     def from_data(cls, data: Mapping[str, Any]) -> ResummedValue:
         """Read what `to_data` gave."""
         if "momentum" in data:  # as version 0.1 wrote it
-            momentum, run = (
-                decoded(data["momentum"]),
-                data["cells"] and {"kind": "Grid", "cells": data["cells"]},
-            )
+            momentum, run = (decoded(data["momentum"]), data["cells"] and {"kind": "Grid", "cells": data["cells"]})
             update = HeavyBall(momentum) if momentum else PLAIN
         else:
             update, run = decoded_call(data["update"], RULES), data["run"]
@@ -240,17 +237,14 @@ class ResummedValue(TensorNetwork):
                 nodes = sorted(block, key=lambda node: self.degrees[node])
                 indices = tuple(tuple((self._numbers[e], False) for e in ends[node]) for node in nodes)
                 tensors.append(Tensor(self.marks[block[0]], indices))
-        tensors.sort(
-            key=lambda tensor: (max(tensor.degrees), [*zip(tensor.degrees, tensor.nodes, strict=True)])
-        )
+        tensors.sort(key=lambda tensor: (max(tensor.degrees), [*zip(tensor.degrees, tensor.nodes, strict=True)]))
         return Contraction(
             tuple(tensors),
             self.order,
             tuple(sorted(set(self._numbers))),
             tuple(self._numbers[e] for e in self._open_edges),
             eigenbasis=Eigenbasis(
-                partial(_scalar, self),
-                ("cells" if isinstance(self.times, CellSum) else "times", str(self.diagram)),
+                partial(_scalar, self), ("cells" if isinstance(self.times, CellSum) else "times", str(self.diagram))
             ),
         )
 

@@ -38,9 +38,7 @@ def written_text(formula: Combination) -> str:
             "spacetimes": [encoded_call(spacetime) for spacetime in formula.spacetimes],
             "observables": [_encode_observable(observable) for observable in formula.observables.values()],
             "indices": formula.indices,
-            "metric": None
-            if formula.metric is None
-            else [list(map(encoded, row)) for row in formula.metric.tolist()],
+            "metric": None if formula.metric is None else [list(map(encoded, row)) for row in formula.metric.tolist()],
         },
         indent=1,
     )
@@ -65,9 +63,7 @@ def read_text(text: str, make: Callable[..., Made]) -> Made:
         ]
         places = [decoded_call(entry, SPACETIMES) for entry in data["spacetimes"]]
         indices = data["indices"]
-        observed = {
-            entry["name"]: Observable(decoded(entry["s"]), entry["name"]) for entry in data["observables"]
-        }
+        observed = {entry["name"]: Observable(decoded(entry["s"]), entry["name"]) for entry in data["observables"]}
         if indices not in (0, 1, 2):
             raise ValueError(f"indices={indices!r} is none of 0, 1, 2")
         for term in terms:
@@ -76,15 +72,7 @@ def read_text(text: str, make: Callable[..., Made]) -> Made:
         rows = data.get("metric")
         metric = None if rows is None else exact_metric([[decoded(entry) for entry in row] for row in rows])
         return make(terms, places, observed, indices, metric)
-    except (
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-        ValueError,
-    ) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError, ValueError) as error:
         raise ValueError(f"the JSON text is damaged: {error!r}") from error
 
 

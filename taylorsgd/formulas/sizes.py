@@ -10,20 +10,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from sympy import (
-    Eq,
-    Expr,
-    Integer,
-    Rational,
-    Symbol,
-    cancel,
-    factor,
-    nan,
-    simplify,
-    solve,
-    sympify,
-    zoo,
-)
+from sympy import Eq, Expr, Integer, Rational, Symbol, cancel, factor, nan, simplify, solve, sympify, zoo
 
 from taylorsgd import symbols
 
@@ -67,9 +54,7 @@ def solve_sizes(
             hints += [(side, number) for side in sides if side != own[name]]
             sides = {own[name]: None}
         if not sides:
-            raise ValueError(
-                f"{name}={value} is no size of this formula; it has {', '.join(known) or 'none'}"
-            )
+            raise ValueError(f"{name}={value} is no size of this formula; it has {', '.join(known) or 'none'}")
         equations += [(name, side, number) for side in sides]
     solution: dict[Any, Any] = {}
     values = {symbol for _, _, number in equations for symbol in number.free_symbols}
@@ -146,9 +131,7 @@ def exact_number(scale: Any) -> Expr | None:
         (1/3, None)
     """
     if isinstance(scale, (bool, float)):
-        raise TypeError(
-            f"{scale!r} is not exact; scale a formula by an int, a Fraction or a SymPy expression"
-        )
+        raise TypeError(f"{scale!r} is not exact; scale a formula by an int, a Fraction or a SymPy expression")
     if isinstance(scale, Fraction):
         return Rational(scale.numerator, scale.denominator)
     return sympify(scale) if isinstance(scale, (int, Expr)) else None

@@ -94,8 +94,7 @@ class _Run:
 
     def __call__(self, diagram: Diagram) -> Iterator[tuple[Count, Expr]]:
         ends = [
-            self.updates if self.roots is None else self.roots[diagram.tree_of[node]]
-            for node in diagram.inner_nodes
+            self.updates if self.roots is None else self.roots[diagram.tree_of[node]] for node in diagram.inner_nodes
         ]
         for instant in self.update.instant_edges(diagram):
             totals: dict[Fraction, Any] = {}

@@ -214,16 +214,12 @@ class ExactPopulation(ABC):
         stream = iter(elements)
         basis = _Basis([_object_vector([next(stream)]) for _ in means], self._product)
         vectors = {
-            degree: [_object_vector([next(stream) for _ in row]) for row in rows]
-            for degree, rows in values.items()
+            degree: [_object_vector([next(stream) for _ in row]) for row in rows] for degree, rows in values.items()
         }
         nodes = [vectors[degree] for degree in degrees]
         compact = basis.joint_cumulant(nodes) if connected else basis.joint_moment(nodes)
         entries = _fractions_if_rational(
-            [
-                element.cancel().expand() if domain.is_EX else domain.to_sympy(element)
-                for element in compact.flat
-            ]
+            [element.cancel().expand() if domain.is_EX else domain.to_sympy(element) for element in compact.flat]
         )
         unfolding = np.ix_(*(_unfolding(self.dimension, degree) for degree in degrees))
         tensor = _object_vector(entries).reshape(compact.shape)[unfolding]
@@ -236,10 +232,7 @@ class ExactPopulation(ABC):
         key = (degree, point)
         if key not in self._values:
             self._values[key] = [
-                [
-                    self._evaluate(component, multiset, point)
-                    for multiset in _multisets(self.dimension, degree)
-                ]
+                [self._evaluate(component, multiset, point) for multiset in _multisets(self.dimension, degree)]
                 for component in range(len(self.components))
             ]
         return self._values[key]
@@ -385,9 +378,7 @@ def _checked_degrees(degrees: Sequence[int]) -> Degrees:
     try:
         checked = tuple(index(degree) for degree in degrees)
     except TypeError as error:
-        raise TypeError(
-            f"degrees={degrees!r} must be a sequence of ints, one for each node, such as (1, 1)"
-        ) from error
+        raise TypeError(f"degrees={degrees!r} must be a sequence of ints, one for each node, such as (1, 1)") from error
     if not checked or min(checked) < 0:
         raise ValueError(f"degrees={degrees!r} must name at least one node, each of degree 0 or more")
     return checked

@@ -14,20 +14,10 @@ from jax import lax
 from jax.tree_util import keystr, tree_flatten_with_path
 
 __all__ = [
-    "BUDGET",
-    "POPULATION_CHUNK",
-    "AnyLandscape",
-    "Landscape",
-    "PointFunction",
-    "as_landscape",
-    "check_counts",
-    "checked_parameters",
-    "expected_loss",
-    "floats_per_point",
-    "population_chunk",
-    "population_mean",
+    "BUDGET", "POPULATION_CHUNK", "AnyLandscape", "Landscape", "PointFunction", "as_landscape", "check_counts",
+    "checked_parameters", "expected_loss", "floats_per_point", "population_chunk", "population_mean",
     "weighted_loss",
-]
+]  # fmt: skip
 
 BUDGET = 2**24
 """About how many floats may be alive at once, in what is evaluated side by side."""
@@ -239,9 +229,7 @@ class PointFunction:
         return hash((self._key, self.name))
 
 
-def population_mean(
-    weighted_sum: Callable[[Any, jax.Array], Any], data: Any, chunk: int = POPULATION_CHUNK
-) -> Any:
+def population_mean(weighted_sum: Callable[[Any, jax.Array], Any], data: Any, chunk: int = POPULATION_CHUNK) -> Any:
     """Average over a population without evaluating all of it at once.
 
     Args:
@@ -263,9 +251,7 @@ def population_mean(
     length = -(-count // batches)
 
     def part(i: Any) -> Any:
-        start = jnp.minimum(
-            i * length, count - length
-        )  # the last batch reaches back, and counts no point twice
+        start = jnp.minimum(i * length, count - length)  # the last batch reaches back, and counts no point twice
         batch = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, length), data)
         fresh = start + jnp.arange(length) >= i * length
         return weighted_sum(batch, fresh / count)
@@ -273,9 +259,7 @@ def population_mean(
     if batches == 1:
         return part(0)
     empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(part, 0))
-    total, _ = lax.scan(
-        lambda total, i: (jax.tree.map(jnp.add, total, part(i)), None), empty, jnp.arange(batches)
-    )
+    total, _ = lax.scan(lambda total, i: (jax.tree.map(jnp.add, total, part(i)), None), empty, jnp.arange(batches))
     return total
 
 
@@ -299,9 +283,7 @@ def checked_parameters(theta: Any) -> Any:
             )
         array = _array(leaf, name)
         if not jnp.issubdtype(array.dtype, jnp.floating):
-            raise TypeError(
-                f"{name} has dtype {array.dtype}; parameters must be floats to be differentiated in"
-            )
+            raise TypeError(f"{name} has dtype {array.dtype}; parameters must be floats to be differentiated in")
         checked.append(array)
     return jax.tree.unflatten(structure, checked)
 

@@ -31,9 +31,7 @@ def _checked_noise(noise: Any, landscape: NormalLandscape) -> Symbol:
     if not isinstance(noise, Symbol):
         raise TypeError(f"noise={noise!r} must be a SymPy symbol, such as Symbol('x')")
     if noise in landscape.variables:
-        raise ValueError(
-            f"noise={noise} must be none of the variables {landscape.variables}: descent does not move it"
-        )
+        raise ValueError(f"noise={noise} must be none of the variables {landscape.variables}: descent does not move it")
     return noise
 
 
@@ -111,9 +109,7 @@ class NormalLandscape(ExactPopulation):
         point = super().point(at)
         for i, entry in enumerate(point):
             if entry.has(self.noise):
-                raise ValueError(
-                    f"at[{i}]={entry} holds the noise {self.noise}; a point does not depend on the data"
-                )
+                raise ValueError(f"at[{i}]={entry} holds the noise {self.noise}; a point does not depend on the data")
         return point
 
     # -- the numerical twin ----------------------------------------------------------------------------

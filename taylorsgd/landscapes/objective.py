@@ -69,6 +69,4 @@ class PopulationLoss:
 
     def __call__(self, theta: Any, data: Any) -> Any:
         """E(θ) = (1/|data|) Σ_x l_x(θ)."""
-        return population_mean(
-            lambda batch, weights: weighted_loss(self.point_loss, theta, batch, weights), data
-        )
+        return population_mean(lambda batch, weights: weighted_loss(self.point_loss, theta, batch, weights), data)

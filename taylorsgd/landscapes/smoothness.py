@@ -42,10 +42,7 @@ class _Note:
 
     def __or__(self, other: _Note) -> _Note:
         return _Note(
-            self.theta or other.theta,
-            self.point or other.point,
-            self.kinks | other.kinks,
-            self.frozen or other.frozen,
+            self.theta or other.theta, self.point or other.point, self.kinks | other.kinks, self.frozen or other.frozen
         )
 
 

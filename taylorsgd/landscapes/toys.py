@@ -59,9 +59,7 @@ class ToyLandscape(NormalLandscape):
     name: str = field(converter=str)
     start: Point = field(converter=Converter(_start, takes_self=True))
 
-    def __init__(
-        self, name: str, sample_loss: Any, variables: Iterable[Symbol], noise: Symbol, start: Any
-    ) -> None:
+    def __init__(self, name: str, sample_loss: Any, variables: Iterable[Symbol], noise: Symbol, start: Any) -> None:
         """Check the loss, then the starting point."""
         self.__attrs_init__(sample_loss, variables, noise, name, start)  # type: ignore[attr-defined]
 

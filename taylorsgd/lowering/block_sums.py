@@ -81,9 +81,7 @@ def remembering_sum(
     return _matmul(row[0, last, ()], read)[..., 0, 0]
 
 
-def remembering_limit(
-    times: TimeSum, memory: Memory, rates: Sequence[Float[Array, ...]]
-) -> Float[Array, ...]:
+def remembering_limit(times: TimeSum, memory: Memory, rates: Sequence[Float[Array, ...]]) -> Float[Array, ...]:
     """The limit of the sum over times as T → ∞, without a meaning unless every influence fades.
 
     Args:

@@ -84,9 +84,7 @@ def without_poles(coefficient: Expr) -> Expr:
     return _Removable(symbols.N, numerator, *paired)  # type: ignore[return-value]
 
 
-def evaluate_expression(
-    expression: Expr, values: Mapping[Symbol, Any], known: dict[Expr, Any] | None = None
-) -> Any:
+def evaluate_expression(expression: Expr, values: Mapping[Symbol, Any], known: dict[Expr, Any] | None = None) -> Any:
     """Evaluate an expression on floats or arrays.
 
     Args:

@@ -58,9 +58,7 @@ from taylorsgd.lowering.triangular import (
 __all__ = ["triangular_exponential", "triangular_power"]
 
 
-def triangular_power(
-    triangle: Triangle, nodes: Sequence[Node], couplings: Sequence[Array | None], T: Array
-) -> Array:
+def triangular_power(triangle: Triangle, nodes: Sequence[Node], couplings: Sequence[Array | None], T: Array) -> Array:
     """The last entry of the first row of M^T, where M_00 = 1.
 
     The time is that of log2(T) squarings. Differentiable in nodes and couplings, also at 0 and at x = 1.
@@ -132,9 +130,7 @@ def _powers(
     shapes = [
         jnp.broadcast_shapes(
             T.shape,
-            entry_shape(
-                triangle, pair, [x.shape for x in nodes], [() if c is None else c.shape for c in couplings]
-            ),
+            entry_shape(triangle, pair, [x.shape for x in nodes], [() if c is None else c.shape for c in couplings]),
         )
         for pair in pairs
     ]
@@ -169,11 +165,7 @@ def _powers_jvp(
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     changes: list[tuple[tuple[int, int], Array]] = [
         *(((i, i), change) for i, change in enumerate(tangents[0], start=1) if _changes(change)),
-        *(
-            (move, change)
-            for move, change in zip(triangle.moves, tangents[2], strict=True)
-            if _changes(change)
-        ),
+        *((move, change) for move, change in zip(triangle.moves, tangents[2], strict=True) if _changes(change)),
     ]
     last = triangle.size - 1
     terms = [
@@ -187,10 +179,7 @@ def _powers_jvp(
     needed = tuple(dict.fromkeys((*wanted, *(more for row in terms for _, more, _ in row))))
     found = dict(zip(needed, _powers(triangle, needed, *primals), strict=True))
     return tuple(found[marks] for marks in wanted), tuple(
-        sum(
-            (change * (found[more] * count) for change, more, count in row),
-            start=jnp.zeros_like(found[marks]),
-        )
+        sum((change * (found[more] * count) for change, more, count in row), start=jnp.zeros_like(found[marks]))
         for marks, row in zip(wanted, terms, strict=True)
     )
 
@@ -225,10 +214,7 @@ def _exponentials(
     goals = [(i, last, marks) for i, marks in wanted]
     pairs = entries_below(triangle, goals)
     exponents = [jnp.zeros((), dtype), *(jnp.asarray(node * T, dtype) for node in nodes)]
-    shapes = [
-        entry_shape(triangle, pair, [y.shape for y in exponents], [()] * len(triangle.moves))
-        for pair in pairs
-    ]
+    shapes = [entry_shape(triangle, pair, [y.shape for y in exponents], [()] * len(triangle.moves)) for pair in pairs]
     shapes = [jnp.broadcast_shapes(T.shape, shape) for shape in shapes]
     repeats = _repeats(triangle, [*pairs, *goals])
     largest = jnp.stack([jnp.max(jnp.abs(exponent), initial=0) for exponent in exponents]).max()
@@ -263,10 +249,7 @@ def _exponentials(
 
 
 def _exponentials_jvp(
-    triangle: Triangle,
-    wanted: tuple[tuple[int, Marks], ...],
-    primals: tuple[Any, ...],
-    tangents: tuple[Any, ...],
+    triangle: Triangle, wanted: tuple[tuple[int, Marks], ...], primals: tuple[Any, ...], tangents: tuple[Any, ...]
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     nodes, _ = primals
     last = triangle.size - 1

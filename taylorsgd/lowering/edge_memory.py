@@ -88,9 +88,7 @@ def in_floats(memory: Memory, dtype: Any) -> Floats:
     return Floats(*(jnp.asarray(np.array(part, float), dtype) for part in memory))
 
 
-def applied(
-    state: Float[Array, "... before"], factors: Sequence[Float[Array, "... m n"]]
-) -> Float[Array, "... after"]:
+def applied(state: Float[Array, "... before"], factors: Sequence[Float[Array, "... m n"]]) -> Float[Array, "... after"]:
     """A state times ⊗ of some factors, one after the other."""
     left, behind = 1, state.shape[-1]
     for factor in factors:

@@ -33,9 +33,7 @@ from taylorsgd.timesums.events import TimeSum
 __all__ = ["branch_limits", "branch_sums", "time_sum", "time_sum_limit"]
 
 
-def time_sum(
-    times: TimeSum, rates: Sequence[ArrayLike], T: ArrayLike, *, continuous: bool
-) -> Float[Array, ...]:
+def time_sum(times: TimeSum, rates: Sequence[ArrayLike], T: ArrayLike, *, continuous: bool) -> Float[Array, ...]:
     """The sum over times, or the integral, for given rates and T.
 
     Without division, so equal, nearly equal and vanishing rates are nothing special. Where no 1 − s_e is
@@ -137,30 +135,23 @@ def time_sum_limit(times: TimeSum, rates: Sequence[ArrayLike], *, continuous: bo
     return reduce(jnp.multiply, limits, jnp.ones((), _dtype(times, rates)))
 
 
-def branch_limits(
-    times: TimeSum, rates: Sequence[ArrayLike], *, continuous: bool
-) -> tuple[Float[Array, ...], ...]:
+def branch_limits(times: TimeSum, rates: Sequence[ArrayLike], *, continuous: bool) -> tuple[Float[Array, ...], ...]:
     """The independent factors of the limit, as `branch_sums` of the sum; arguments as in `time_sum_limit`."""
     dtype = _dtype(times, rates)
     arrays = [jnp.asarray(rate, dtype) for rate in rates]
     return tuple(
-        _branch_limit(own, tuple(arrays[e] for e in labels), dtype, continuous)
-        for _, labels, own in times.branches
+        _branch_limit(own, tuple(arrays[e] for e in labels), dtype, continuous) for _, labels, own in times.branches
     )
 
 
 @partial(jax.jit, static_argnums=(0, 3))
 def _branch_sums(times: TimeSum, rates: tuple[Array, ...], T: Array, continuous: bool) -> tuple[Array, ...]:
-    return tuple(
-        _branch_sum(own, tuple(rates[e] for e in labels), T, continuous) for _, labels, own in times.branches
-    )
+    return tuple(_branch_sum(own, tuple(rates[e] for e in labels), T, continuous) for _, labels, own in times.branches)
 
 
 def _branch_sum(own: TimeSum, rates: tuple[Array, ...], T: Array, continuous: bool) -> Array:
     if not own.possible:
-        return jnp.zeros(
-            jnp.broadcast_shapes(T.shape, *(rate.shape for rate in rates)), jnp.result_type(*rates)
-        )
+        return jnp.zeros(jnp.broadcast_shapes(T.shape, *(rate.shape for rate in rates)), jnp.result_type(*rates))
     triangle, alive, couplings = _matrix(own, rates, continuous)
     if continuous:
         return triangular_exponential(triangle, [-total_rate(interval) for interval in alive], T)
@@ -190,9 +181,7 @@ def _matrix(
     """The entries of M, the rates alive after each down-set but the first, and Π (1 − s_e) for every step."""
     triangle = Triangle.of_lattice(own.lattice, ties=not continuous)
     alive = [own.alive(state) for state in own.lattice.states]
-    kept = [
-        () if continuous else [1 - rates[e] for e in alive[i] if e in alive[j]] for i, j in triangle.moves
-    ]
+    kept = [() if continuous else [1 - rates[e] for e in alive[i] if e in alive[j]] for i, j in triangle.moves]
     couplings = [reduce(jnp.multiply, decays) if decays else None for decays in kept]
     return triangle, [tuple(rates[e] for e in edges) for edges in alive[1:]], couplings
 

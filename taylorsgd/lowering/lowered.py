@@ -142,9 +142,7 @@ class Lowered:
                     f"{', '.join(map(str, self.values))}"
                 )
         else:
-            raise TypeError(
-                f"tensors={tensors!r} is neither a Measurement, nor a mapping from values, nor a sequence"
-            )
+            raise TypeError(f"tensors={tensors!r} is neither a Measurement, nor a mapping from values, nor a sequence")
         dtype = jnp.result_type(*jax.tree.leaves(entries), jnp.float32)
         entries = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf, jnp.float32)), entries)
         if not any(value.open_indices for value in self.values):
@@ -159,9 +157,7 @@ class Lowered:
     def _refuse_missing(self, present: Any) -> None:
         missing = [str(value) for value in self.values if value not in present]
         if missing:
-            raise ValueError(
-                f"tensors lacks the values {', '.join(missing)}; measure this formula, or add them"
-            )
+            raise ValueError(f"tensors lacks the values {', '.join(missing)}; measure this formula, or add them")
 
     def _prepare(self, eta: Any, sizes: Mapping[str, Any], dtype: Any) -> tuple[_Plain, jax.Array, Any]:
         names = frozenset(sizes)
@@ -215,6 +211,4 @@ def _by_order(program: _Plain, tensors: Any, eta: jax.Array, given: Mapping[str,
 
 def _contract(weights: jax.Array, tensors: Any) -> Any:
     """Σ_i w_i V_i, leaf by leaf, in full precision on every machine."""
-    return jax.tree.map(
-        lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1, precision="highest"), tensors
-    )
+    return jax.tree.map(lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1, precision="highest"), tensors)

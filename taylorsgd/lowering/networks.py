@@ -36,17 +36,9 @@ from taylorsgd.timesums.events import TimeSum
 from taylorsgd.updates import Memory
 
 __all__ = [
-    "HESSIAN",
-    "Network",
-    "PartKey",
-    "contract",
-    "make_network",
-    "memories_of",
-    "is_resummed",
-    "part_keys",
-    "sums_along_edges",
-    "turned",
-]
+    "HESSIAN", "Network", "PartKey", "contract", "make_network", "memories_of", "is_resummed", "part_keys",
+    "sums_along_edges", "turned",
+]  # fmt: skip
 
 PartKey = tuple[Any, ...]
 """What a part is measured as: the degrees of its nodes, ascending; or an observable's name and its degree."""
@@ -140,11 +132,7 @@ class Network:
                 for way in self.times
             )
         return replace(
-            self,
-            parts=tuple(parts),
-            open=tuple(new if e == edge else e for e in self.open),
-            edges=new + 1,
-            times=times,
+            self, parts=tuple(parts), open=tuple(new if e == edge else e for e in self.open), edges=new + 1, times=times
         )
 
 
@@ -239,10 +227,7 @@ def _contract_jvp(networks: tuple[Network, ...], primals: Any, tangents: Any) ->
         for tangent in jax.tree.leaves(tangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
     )
     leaves, structure = jax.tree.flatten(tuple(others))
-    moving = [
-        jnp.zeros_like(leaf) if tangent is None else tangent
-        for leaf, tangent in zip(leaves, rest, strict=True)
-    ]
+    moving = [jnp.zeros_like(leaf) if tangent is None else tangent for leaf, tangent in zip(leaves, rest, strict=True)]
     eigenvalues, vectors = jnp.linalg.eigh(hessian)
     fixed = partial(_in_eigenbasis, networks, eigenvalues, vectors)
     outputs, derived = jax.jvp(fixed, tuple(others), jax.tree.unflatten(structure, moving))
@@ -285,9 +270,7 @@ def _in_eigenbasis(
     return tuple(outputs)
 
 
-def sums_along_edges(
-    network: Network, rates: jax.Array, T: jax.Array
-) -> list[tuple[jax.Array, Sequence[int]]]:
+def sums_along_edges(network: Network, rates: jax.Array, T: jax.Array) -> list[tuple[jax.Array, Sequence[int]]]:
     """The sum over times as factors: arrays with one axis for each of the edges that are named beside them."""
     times, memories = network.times, network.memories
     if times is None:

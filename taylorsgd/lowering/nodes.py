@@ -93,9 +93,7 @@ def total_rate(rates: tuple[Array, ...]) -> Array:
 
 
 @total_rate.defjvp
-def _total_rate_jvp(
-    primals: tuple[tuple[Array, ...]], tangents: tuple[tuple[Array, ...]]
-) -> tuple[Array, Array]:
+def _total_rate_jvp(primals: tuple[tuple[Array, ...]], tangents: tuple[tuple[Array, ...]]) -> tuple[Array, Array]:
     value = total_rate(*primals)
     return value, jnp.broadcast_to(sum(tangents[0]), value.shape)
 

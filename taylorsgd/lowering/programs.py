@@ -74,8 +74,7 @@ def make_program(formula: Combination, expressions: Sequence[Expr], names: Seque
     missing = sorted(str(symbol) for symbol in needed - solution.keys())
     if missing:
         raise ValueError(
-            f"the sizes {', '.join(missing)} have no value yet; "
-            f"give enough of {', '.join(sorted(known))} as keywords"
+            f"the sizes {', '.join(missing)} have no value yet; give enough of {', '.join(sorted(known))} as keywords"
         )
     implied: dict[tuple[str, Expr], None] = {}
     for name in sorted(set(names) - set(used)):
@@ -99,9 +98,7 @@ def _determining(
 ) -> tuple[tuple[str, ...], dict[Any, Expr]]:
     """The smallest subset of the names that determines as many free symbols as any, and the solution."""
     best: tuple[tuple[str, ...], dict[Any, Expr]] = ((), {})
-    everything = needed | {
-        symbol for table in tables for side in table.values() for symbol in side.free_symbols
-    }
+    everything = needed | {symbol for table in tables for side in table.values() for symbol in side.free_symbols}
     for count in range(1, len(names) + 1):
         for subset in combinations(names, count):
             try:

@@ -135,9 +135,7 @@ def changed_terms(
 
             def whole(flat: Any, network: Network = network, T: jax.Array = T) -> jax.Array:
                 rates = rate * tensors.labelled(flat)
-                operands = [
-                    x for array, edges in sums_along_edges(network, rates, T) for x in (array, list(edges))
-                ]
+                operands = [x for array, edges in sums_along_edges(network, rates, T) for x in (array, list(edges))]
                 product = jnp.einsum(*operands, list(range(network.edges))) if operands else jnp.ones(())
                 return jnp.broadcast_to(product, rates.shape * network.edges)
 
@@ -153,10 +151,7 @@ def changed_terms(
 
 
 def _contracted(
-    network: Network,
-    projection: Projection,
-    sums: list[tuple[jax.Array, Any]],
-    vectors: jax.Array,
+    network: Network, projection: Projection, sums: list[tuple[jax.Array, Any]], vectors: jax.Array
 ) -> jax.Array:
     group, edges = network.edges, list(range(network.edges))
     operands: list[Any] = [projection.numbers, [group, *edges]]

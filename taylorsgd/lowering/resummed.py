@@ -52,8 +52,8 @@ class LoweredResummed:
     `measure` returns all that a formula takes. Learning rate, sizes, T and tensors are traced; the function
     can be differentiated in each (T if continuous), batched with `jax.vmap` and exported.
 
-    For large models `measure(…, eigenpairs=k)` returns a `SpectralMeasurement` instead, with which edges carry the
-    top k eigenvalues of H, and 0 in all other directions; `uncertainty` states what that changes.
+    For large models `measure(…, method=TopEigenpairs(k))` returns a `SpectralMeasurement` instead, with which edges
+    carry the top k eigenvalues of H, and 0 in all other directions; `uncertainty` states what that changes.
 
     Attributes:
         formula: the formula.
@@ -134,8 +134,8 @@ class LoweredResummed:
         held = getattr(measurement, "tensors", measurement)
         if not isinstance(held, ProjectedTensors):
             raise TypeError(
-                f"measurement={measurement!r} is no SpectralMeasurement; measure(…, eigenpairs=k) makes one, and "
-                "only there is anything neglected"
+                f"measurement={measurement!r} is no SpectralMeasurement; measure(…, method=TopEigenpairs(k)) makes "
+                "one, and only there is anything neglected"
             )
         prepared = self._prepared(held, eta, sizes)
         return Uncertainty(_evaluate_change(*prepared), _evaluate_projected(*prepared, True)[1])
@@ -152,9 +152,7 @@ class LoweredResummed:
         wanted = {key: tensors.projections[key] for key in program.keys}
         return program, replace(tensors, projections=wanted), jnp.asarray(eta, dtype), given
 
-    def _evaluated(
-        self, tensors: Any, eta: Any, metric: Any, sizes: Mapping[str, Any], *, whole: bool
-    ) -> jax.Array:
+    def _evaluated(self, tensors: Any, eta: Any, metric: Any, sizes: Mapping[str, Any], *, whole: bool) -> jax.Array:
         metric = one_metric(metric, self.formula.metric)
         held = getattr(tensors, "tensors", tensors)
         if isinstance(held, ProjectedTensors):
@@ -255,11 +253,7 @@ def _evaluate(
 
 @partial(jax.jit, static_argnames=("program", "whole"))
 def _evaluate_projected(
-    program: _Resummed,
-    tensors: ProjectedTensors,
-    eta: jax.Array,
-    given: Mapping[str, jax.Array],
-    whole: bool,
+    program: _Resummed, tensors: ProjectedTensors, eta: jax.Array, given: Mapping[str, jax.Array], whole: bool
 ) -> tuple[jax.Array, ...]:
     """The same for projected tensors: mean and standard error over the groups of draws, extremes, and max ηT."""
     terms = projected_terms(program.networks, program.keys, tensors)
@@ -330,9 +324,7 @@ def _at_every_rate(
         if whole:
             return sum(scaled, start=zero)
         orders = range(max(program.orders, default=0) + 1)
-        of_order = [
-            [one for one, order in zip(scaled, program.orders, strict=True) if order == d] for d in orders
-        ]
+        of_order = [[one for one, order in zip(scaled, program.orders, strict=True) if order == d] for d in orders]
         return jnp.stack([sum(some, start=zero) for some in of_order])
 
     # One learning rate after the other: the arrays over all eigendirections are the memory.
@@ -363,9 +355,7 @@ def _checked_tensors(parts: Sequence[PartKey], tensors: Any) -> list[Any]:
     for key, array in zip(parts, arrays, strict=True):
         shape = size * sum(degree for degree in key if isinstance(degree, int))
         if array.shape != shape:
-            raise ValueError(
-                f"tensors[{key}] has shape {array.shape}; with P = {size[0]} it must have {shape}"
-            )
+            raise ValueError(f"tensors[{key}] has shape {array.shape}; with P = {size[0]} it must have {shape}")
     return arrays
 
 
@@ -397,17 +387,13 @@ def _check_stability(program: _Resummed, extremes: jax.Array, eta: jax.Array, si
         if memory == PLAIN and rate * largest >= 2:
             message = f"H has the eigenvalue {largest:.6g}, at or beyond 2/eta = {2 / rate:.6g}"
         elif memory != PLAIN and rate * largest > 1e-6 and grows > 1 - 1e-12:
-            message = (
-                f"H has the eigenvalue {largest:.6g}, where an influence grows by {grows:.6g} in an update"
-            )
+            message = f"H has the eigenvalue {largest:.6g}, where an influence grows by {grows:.6g} in an update"
         else:
             continue
         if any(network.limit and not network.continuous for network in program.networks):
             raise ValueError(f"the limit T -> oo does not exist: {message}")
         warnings.warn(
-            f"{message}: descent diverges along it, and so does the formula as T grows",
-            RuntimeWarning,
-            stacklevel=4,
+            f"{message}: descent diverges along it, and so does the formula as T grows", RuntimeWarning, stacklevel=4
         )
 
 

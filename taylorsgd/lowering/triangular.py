@@ -26,18 +26,9 @@ from jax import Array
 from taylorsgd.timesums.lattice import Lattice
 
 __all__ = [
-    "Entry",
-    "Marks",
-    "Triangle",
-    "degree",
-    "entries_below",
-    "entry_shape",
-    "product",
-    "times_matrix",
-    "way_exists",
-    "with_mark",
-    "without_mark",
-]
+    "Entry", "Marks", "Triangle", "degree", "entries_below", "entry_shape", "product", "times_matrix", "way_exists",
+    "with_mark", "without_mark",
+]  # fmt: skip
 
 Marks = tuple[tuple[int, int], ...]
 """A sorted multiset D of marks: (s, s) for the state s, (k, j) for the move k → j."""
@@ -219,10 +210,7 @@ def times_matrix(
 
 
 def entry_shape(
-    triangle: Triangle,
-    entry: Entry,
-    states: Sequence[tuple[int, ...]],
-    couplings: Sequence[tuple[int, ...]],
+    triangle: Triangle, entry: Entry, states: Sequence[tuple[int, ...]], couplings: Sequence[tuple[int, ...]]
 ) -> tuple[int, ...]:
     """The broadcast shape of the diagonal entries and couplings on the ways of an entry.
 

@@ -147,9 +147,7 @@ class Message:
         modes = (False,) if self.scalar else (False, True)
         handed = tuple(Message(Source("eigenvector", cut), ()) for cut in range(self.cuts))
         return tuple(
-            (self.stage, along, mode, self.labels)
-            for along in _subsets(self.incoming + handed)
-            for mode in modes
+            (self.stage, along, mode, self.labels) for along in _subsets(self.incoming + handed) for mode in modes
         )
 
 
@@ -336,10 +334,7 @@ class Plan:
 
     def _gradients(self, work: Iterable[Work]) -> float:
         choices = self.eigenvectors or 1
-        return (
-            sum(products(share) * self.points(share[0].source) * choices ** share[3] for share in set(work))
-            / 3
-        )
+        return sum(products(share) * self.points(share[0].source) * choices ** share[3] for share in set(work)) / 3
 
     @cached_property
     def gradients_once(self) -> float:
@@ -369,9 +364,7 @@ class Plan:
         done: dict[str, set[Work]] = {}
         for message in self.steps:
             along = " ".join(["D[e]"] * message.cuts + [f"D[{names[m]}]" for m in message.incoming])
-            derivative = " ".join(
-                filter(None, ("" if message.scalar else "∇", along, _letter(message.source)))
-            )
+            derivative = " ".join(filter(None, ("" if message.scalar else "∇", along, _letter(message.source))))
             derivative += "".join(f" − {names[centre]}" for centre in message.centre)
             points = self.points(message.source)
             over = _OVER[message.source.kind].format(slot=message.source.slot, points=points)

@@ -7,12 +7,7 @@ from typing import Any
 
 import jax
 
-from taylorsgd.landscapes.landscape import (
-    AnyLandscape,
-    as_landscape,
-    check_counts,
-    checked_parameters,
-)
+from taylorsgd.landscapes.landscape import AnyLandscape, as_landscape, check_counts, checked_parameters
 from taylorsgd.measuring.dense import measure_dense
 from taylorsgd.writing.notation import NAMED
 

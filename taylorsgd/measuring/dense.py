@@ -117,9 +117,7 @@ class DenseMeasurement(Measured):
         """
         header, arrays = read_arrays(path, "dense measurement")
         try:
-            tensors = {
-                tuple(part): jnp.asarray(arrays[f"tensor {i}"]) for i, part in enumerate(header["parts"])
-            }
+            tensors = {tuple(part): jnp.asarray(arrays[f"tensor {i}"]) for i, part in enumerate(header["parts"])}
             return cls(tensors, header["points"], header["exact"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} can't be read as a dense measurement: {error}") from error
@@ -195,9 +193,7 @@ def measure_dense(
         else:
             tensors[part] = _unbiased(part, moments, points)
         if not bool(jnp.all(jnp.isfinite(tensors[part]))):
-            raise ValueError(
-                f"the tensor {part} is not finite at theta; the loss is not smooth there, or overflows"
-            )
+            raise ValueError(f"the tensor {part} is not finite at theta; the loss is not smooth there, or overflows")
     return DenseMeasurement(tensors, points, landscape.size is not None)
 
 
@@ -222,12 +218,7 @@ def _derivative(function: Any, degree: int) -> Any:
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 5))
 def _moments(
-    point_loss: PointFunction,
-    orders: tuple[int, ...],
-    subsets: tuple[Degrees, ...],
-    theta: Any,
-    data: Any,
-    chunk: int,
+    point_loss: PointFunction, orders: tuple[int, ...], subsets: tuple[Degrees, ...], theta: Any, data: Any, chunk: int
 ) -> tuple[dict[int, Float[Array, ...]], dict[Degrees, Float[Array, ...]]]:
     """Means of the derivatives, and central moments of products of them, in two passes over the points."""
     flat, unravel = ravel_pytree(theta)
@@ -260,9 +251,7 @@ def _moments(
 
     def products(x: Any) -> dict[Degrees, jax.Array]:
         centred = jax.tree.map(jnp.subtract, derivatives(x), means)
-        return {
-            subset: _outer([centred[degree] for degree in subset], _consecutive(subset)) for subset in subsets
-        }
+        return {subset: _outer([centred[degree] for degree in subset], _consecutive(subset)) for subset in subsets}
 
     return means, mean(products) if subsets else {}
 

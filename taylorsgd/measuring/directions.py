@@ -36,13 +36,7 @@ __all__ = ["make_eigenplan", "open_edge", "split"]
 
 
 def make_eigenplan(
-    diagrams: Sequence[DiagramKey],
-    *,
-    eigenvectors: int,
-    rest: bool,
-    samples: int,
-    batch: int,
-    population: int,
+    diagrams: Sequence[DiagramKey], *, eigenvectors: int, rest: bool, samples: int, batch: int, population: int
 ) -> Plan:
     """Plan the contractions of some diagrams along eigenvectors.
 
@@ -172,13 +166,7 @@ class _Diagram:
         return Piece(tuple(m for m, _ in sides), tuple(e for _, edges in sides for e in edges))
 
     def _message(
-        self,
-        node: int,
-        towards: int | None,
-        cut: set[int],
-        slots: dict[int, int],
-        ends: str,
-        skip: int | None = None,
+        self, node: int, towards: int | None, cut: set[int], slots: dict[int, int], ends: str, skip: int | None = None
     ) -> tuple[Message, tuple[int, ...]]:
         """A node's message towards another, and the cut edges of its label axes."""
         border = tuple(e for e, _ in self.at(node) if e in cut)

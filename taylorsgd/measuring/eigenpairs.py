@@ -19,13 +19,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
-from taylorsgd.landscapes.landscape import (
-    Landscape,
-    PointFunction,
-    population_chunk,
-    population_mean,
-    weighted_loss,
-)
+from taylorsgd.landscapes.landscape import Landscape, PointFunction, population_chunk, population_mean, weighted_loss
 
 __all__ = ["Eigenpairs", "top_eigenpairs"]
 
@@ -135,9 +129,7 @@ def _search(
     start = jax.random.normal(key, (size,), known.dtype)
     steps = min(room, max(2 * count + 10, 20))
     while True:
-        basis, diagonal, beside, last = map(
-            np.asarray, _krylov(loss, theta, data, chunk, steps, padded, start)
-        )
+        basis, diagonal, beside, last = map(np.asarray, _krylov(loss, theta, data, chunk, steps, padded, start))
         scale = np.max(np.abs(diagonal[np.isfinite(diagonal)]), initial=0.0)
         if not np.isfinite(diagonal[0]):
             raise ValueError(
@@ -148,9 +140,7 @@ def _search(
         length = int(np.argmax(small)) + 1 if small.any() else steps
         exhausted = bool(small.any()) or steps == room
         matrix = np.diag(diagonal[:length].astype(float))
-        matrix += np.diag(beside[: length - 1].astype(float), 1) + np.diag(
-            beside[: length - 1].astype(float), -1
-        )
+        matrix += np.diag(beside[: length - 1].astype(float), 1) + np.diag(beside[: length - 1].astype(float), -1)
         ritz, coordinates = np.linalg.eigh(matrix)
         ends = float(ritz[0]), float(ritz[-1])
         order = np.argsort(-np.abs(ritz), kind="stable")[:count]
@@ -178,9 +168,7 @@ def _krylov(
     from matfree import decomp
 
     def complement(vector: Float[Array, " P"]) -> Float[Array, " P"]:
-        return vector - jnp.matmul(
-            known.T, jnp.matmul(known, vector, precision="highest"), precision="highest"
-        )
+        return vector - jnp.matmul(known.T, jnp.matmul(known, vector, precision="highest"), precision="highest")
 
     def product(vector: Float[Array, " P"]) -> Float[Array, " P"]:
         return complement(_product(loss, theta, data, chunk, complement(vector)))
@@ -197,9 +185,7 @@ def _products(
     return jax.lax.map(partial(_product, loss, theta, data, chunk), vectors)
 
 
-def _product(
-    loss: PointFunction, theta: Any, data: Any, chunk: int, vector: Float[Array, " P"]
-) -> Float[Array, " P"]:
+def _product(loss: PointFunction, theta: Any, data: Any, chunk: int, vector: Float[Array, " P"]) -> Float[Array, " P"]:
     """Hv over the population, forward over reverse."""
     flat, unravel = ravel_pytree(theta)
 

@@ -57,15 +57,7 @@ from taylorsgd.diagrams.partitions import moebius, set_partitions
 from taylorsgd.diagrams.values import LOSS
 from taylorsgd.measuring.contraction import Message, Piece, Product, Source
 
-__all__ = [
-    "Centred",
-    "Correlators",
-    "Estimator",
-    "Root",
-    "correlator",
-    "neighbours_in",
-    "unshifted_partitions",
-]
+__all__ = ["Centred", "Correlators", "Estimator", "Root", "correlator", "neighbours_in", "unshifted_partitions"]
 
 Root = tuple[int, ...]
 """Where a tree is rooted: at a node, or at an edge (for an open index, from the other node to it)."""
@@ -228,9 +220,7 @@ class _Writer:
 
 
 class _CentredWriter(_Writer):
-    def __init__(
-        self, network: Value, blocks: Sequence[Sequence[int]], has_population: bool, whole: bool
-    ) -> None:
+    def __init__(self, network: Value, blocks: Sequence[Sequence[int]], has_population: bool, whole: bool) -> None:
         super().__init__(network)
         self.slots = {node: slot for slot, block in enumerate(blocks) for node in block}
         self.has_population = has_population

@@ -94,11 +94,7 @@ def measure(
 
 
 def plan(
-    formula: Formula | Sequence[Formula],
-    landscape: AnyLandscape,
-    *,
-    method: Method[Any] | None = None,
-    **former: Any,
+    formula: Formula | Sequence[Formula], landscape: AnyLandscape, *, method: Method[Any] | None = None, **former: Any
 ) -> Plan:
     """Plan what `measure` will do, to see its cost before anything runs.
 

@@ -60,9 +60,7 @@ def stage_derivatives(
     """
 
     def derivatives(function: Any, vectors: Sequence[Any]) -> list[Any]:
-        return [
-            _derivative(function, theta, [vectors[i] for i in along], scalar) for along, scalar in requests
-        ]
+        return [_derivative(function, theta, [vectors[i] for i in along], scalar) for along, scalar in requests]
 
     def weighted(batch: Any, weights: Any, vectors: Sequence[Any]) -> list[Any]:
         return derivatives(lambda theta: weighted_loss(function, theta, batch, weights), vectors)

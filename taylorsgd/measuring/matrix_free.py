@@ -86,9 +86,7 @@ class MatrixFree:
     def __attrs_post_init__(self) -> None:
         """Check the settings."""
         if self.estimator not in ESTIMATORS:
-            raise ValueError(
-                f"estimator={self.estimator!r} must be one of {', '.join(map(repr, ESTIMATORS))}"
-            )
+            raise ValueError(f"estimator={self.estimator!r} must be one of {', '.join(map(repr, ESTIMATORS))}")
         self._refuse_for_exact(batch=self.batch)
         given = {"batch": self.batch, "chunk": self.chunk, "memory": self.memory}
         check_counts(**{name: (number, 1) for name, number in given.items() if number is not None})
@@ -137,9 +135,7 @@ class MatrixFree:
             draws = islice(runner.draws(key, samples, at_once), done, None)
             for points in tracked(draws, chunks - done, task.progress):
                 estimates = runner.estimates(spread(points))
-                new = min(
-                    at_once, samples - moments.count
-                )  # the rest fills the last chunk, or the devices, up
+                new = min(at_once, samples - moments.count)  # the rest fills the last chunk, or the devices, up
                 leaves = [gathered(leaf)[:new] for leaf in jax.tree.leaves(estimates)]
                 _check_finite(leaves, runner, key, samples, moments.count)
                 moments.add(leaves)
@@ -148,9 +144,7 @@ class MatrixFree:
         return _assembled(runner, moments, provenance)
 
 
-def _check_finite(
-    leaves: Sequence[np.ndarray], runner: Runner, key: jax.Array, samples: int, first: int
-) -> None:
+def _check_finite(leaves: Sequence[np.ndarray], runner: Runner, key: jax.Array, samples: int, first: int) -> None:
     """Raise if an estimate of a chunk that begins with draw `first` is not finite, and say in which draw."""
     for position, finite in zip(runner.plan.sampled, finite_columns(leaves), strict=True):
         if not finite.all():

@@ -32,9 +32,7 @@ TRIALS = 200
 
 
 @lru_cache(maxsize=256)
-def make_plan(
-    values: tuple[Value, ...], *, batch: int, population: int | None, estimator: str = "centred"
-) -> Plan:
+def make_plan(values: tuple[Value, ...], *, batch: int, population: int | None, estimator: str = "centred") -> Plan:
     """Plan the unbiased estimates of some values.
 
     Args:
@@ -103,9 +101,7 @@ def make_plan(
     return found
 
 
-def _least_work(
-    rule: Estimator, networks: Iterable[Value], population: int | None
-) -> dict[Value, tuple[Product, ...]]:
+def _least_work(rule: Estimator, networks: Iterable[Value], population: int | None) -> dict[Value, tuple[Product, ...]]:
     """For every network its products, rooted where all of them together cost little."""
     choices = {}
     for network in networks:

@@ -101,9 +101,7 @@ def predict(
         lowered.weights(rates, **sizes)  # complains about sizes before the long measurement
     if measurement is None:
         own = jax.random.key(0) if key is None else key
-        measurement = measure(
-            formula, landscape, theta, method=method, key=own, samples=samples, progress=progress
-        )
+        measurement = measure(formula, landscape, theta, method=method, key=own, samples=samples, progress=progress)
     if not isinstance(lowered, Lowered):
         return _resummed_prediction(formula, lowered, measurement, rates, float(tolerance), sizes)
     if not isinstance(measurement, Measurement):
@@ -195,9 +193,7 @@ def _groups_of_draws(measurement: SpectralMeasurement) -> list[Any]:
     count = max(len(one.numbers) for one in tensors.projections.values())
 
     def of(group: int) -> Any:
-        chosen = jax.tree.map(
-            lambda leaf: leaf[group : group + 1] if len(leaf) > 1 else leaf, tensors.projections
-        )
+        chosen = jax.tree.map(lambda leaf: leaf[group : group + 1] if len(leaf) > 1 else leaf, tensors.projections)
         return replace(tensors, projections=chosen)
 
     return [of(group) for group in range(count)]

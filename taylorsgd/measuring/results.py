@@ -136,9 +136,7 @@ class Measurement(Measured):
             means = [jnp.asarray(arrays[f"mean {i}"]) for i in range(count)]
             covariances = [arrays[f"covariance {i}"] for i in range(count)]
             if like is None and header["tree"] is None:
-                raise ValueError(
-                    "it holds vectors over a structure that files can't describe; give like=theta"
-                )
+                raise ValueError("it holds vectors over a structure that files can't describe; give like=theta")
 
             def whole(leaves: Sequence[Any]) -> Any:
                 if like is not None:

@@ -16,25 +16,11 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from taylorsgd.landscapes.landscape import (
-    BUDGET,
-    POPULATION_CHUNK,
-    Landscape,
-    PointFunction,
-    floats_per_point,
-)
+from taylorsgd.landscapes.landscape import BUDGET, POPULATION_CHUNK, Landscape, PointFunction, floats_per_point
 from taylorsgd.landscapes.pytrees import count_entries, inner
 from taylorsgd.measuring.contraction import Message, Plan, Product, Source, Stage
 from taylorsgd.measuring.devices import gathered, spread
-from taylorsgd.measuring.kernels import (
-    AT_ONCE,
-    Request,
-    finite_at,
-    labelled,
-    parted,
-    per_draw,
-    stage_derivatives,
-)
+from taylorsgd.measuring.kernels import AT_ONCE, Request, finite_at, labelled, parted, per_draw, stage_derivatives
 
 __all__ = ["Points", "Runner", "finite_columns", "spans"]
 
@@ -80,9 +66,7 @@ class Runner:
         for stage, messages in plan.stages.items():
             if not stage.sampled:
                 self._evaluate(stage, messages, self.known, {})
-        if (
-            vectors is None
-        ):  # else something may be infinite along a label only: that is seen in what is made of it
+        if vectors is None:  # else something may be infinite along a label only: that is seen in what is made of it
             self._check_exact()
         self._swept = self._sweep() if plan.swept and vectors is None else {}
 
@@ -111,10 +95,7 @@ class Runner:
 
     def choices(self, slots: int) -> Iterator[tuple[int, int, Points]]:
         """Yield all choices of so many points in chunks: from which to which, and the points, filled up alike."""
-        rows, total = (
-            self._listed([("x", slot) for slot in range(slots)]),
-            (self.landscape.size or 0) ** slots,
-        )
+        rows, total = (self._listed([("x", slot) for slot in range(slots)]), (self.landscape.size or 0) ** slots)
         at_once = min(total, self.draws_at_once)
         for start, stop in spans(total, at_once):
             yield start, stop, self._points(rows(np.minimum(np.arange(start, start + at_once), stop - 1)))
@@ -215,9 +196,7 @@ class Runner:
                     )
                 )
                 of = "the loss"
-                where += (
-                    f" for {np.sum(~finite)} of {len(finite)} points, first for point {np.argmin(finite)}"
-                )
+                where += f" for {np.sum(~finite)} of {len(finite)} points, first for point {np.argmin(finite)}"
             order = len(message.incoming) + (not message.scalar)
             raise ValueError(f"a derivative of {of} of order {order} is infinite or undefined {where}")
 
@@ -238,8 +217,7 @@ class Runner:
             totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
         count = (self.landscape.size or 0) ** slots
         return {
-            position: jax.tree.map(lambda leaf, i=i: leaf[i] / count, totals)
-            for i, position in enumerate(positions)
+            position: jax.tree.map(lambda leaf, i=i: leaf[i] / count, totals) for i, position in enumerate(positions)
         }
 
     def estimates(self, points: Points) -> Any:
@@ -255,9 +233,7 @@ class Runner:
 
     def _estimated(self, positions: tuple[int, ...], points: Points) -> Any:
         answers = self.answers(positions, points)
-        return _estimates(
-            self.plan, positions, [answers[message] for message in self.plan.answers(positions)]
-        )
+        return _estimates(self.plan, positions, [answers[message] for message in self.plan.answers(positions)])
 
     def answers(self, positions: tuple[int, ...], points: Points) -> dict[Message, Any]:
         """The messages that some values multiply, for the points of some draws."""
@@ -268,9 +244,7 @@ class Runner:
                 del results[message]
         return results
 
-    def _evaluate(
-        self, stage: Stage, messages: Sequence[Message], results: dict[Message, Any], points: Points
-    ) -> None:
+    def _evaluate(self, stage: Stage, messages: Sequence[Message], results: dict[Message, Any], points: Points) -> None:
         """Add the results of a stage to those of the stages before."""
         source = stage.source
         read = [points[group] for group in source.groups]
@@ -295,10 +269,7 @@ class Runner:
             results[message] = result
 
     def _together(
-        self,
-        derivatives: Callable[..., list[Any]],
-        messages: Sequence[Message],
-        results: Mapping[Message, Any],
+        self, derivatives: Callable[..., list[Any]], messages: Sequence[Message], results: Mapping[Message, Any]
     ) -> Iterator[Any]:
         """All messages of a stage, by one call."""
         vectors = list(dict.fromkeys(needed for message in messages for needed in message.incoming))
@@ -312,10 +283,7 @@ class Runner:
         yield from map(dict(zip(requests, found, strict=True)).__getitem__, wanted)
 
     def _with_labels(
-        self,
-        derivatives: Callable[..., list[Any]],
-        messages: Sequence[Message],
-        results: Mapping[Message, Any],
+        self, derivatives: Callable[..., list[Any]], messages: Sequence[Message], results: Mapping[Message, Any]
     ) -> Iterator[Any]:
         """Messages one by one, for all labels, with axes (draws, if sampled; labels as one; then what it ends in)."""
         assert self.vectors is not None
@@ -323,17 +291,13 @@ class Runner:
             stacks = [self.vectors] * message.cuts + [results[incoming] for incoming in message.incoming]
             sampled = (False,) * message.cuts + tuple(incoming.sampled for incoming in message.incoming)
             total = self.plan.eigenvectors**message.labels
-            chosen = (
-                np.unravel_index(np.arange(total), [stack.shape[-2] for stack in stacks]) if stacks else ()
-            )
+            chosen = np.unravel_index(np.arange(total), [stack.shape[-2] for stack in stacks]) if stacks else ()
             # All numbers of labels are powers of k: in blocks of k there are few shapes to compile for.
             block = min(total, self.plan.eigenvectors)
             request = (tuple(range(len(stacks))), message.scalar)
             found = []
             for start in range(0, total, block):
-                legs = tuple(
-                    labelled(s, i[start : start + block]) for s, i in zip(stacks, chosen, strict=True)
-                )
+                legs = tuple(labelled(s, i[start : start + block]) for s, i in zip(stacks, chosen, strict=True))
                 (derivative,) = derivatives(legs, sampled=sampled, requests=(request,), labels=block)
                 if not message.scalar:
                     derivative = parted(derivative, self.vectors, message.ends == "labels")
@@ -415,9 +379,7 @@ def _product(item: Product, results: Mapping[Message, Any]) -> Any:
     return per_draw(multiplied, [message.sampled for message in item.messages])(*factors)
 
 
-def finite_columns(
-    leaves: Sequence[Float[np.ndarray, "draws values ..."]],
-) -> list[Bool[np.ndarray, " draws"]]:
+def finite_columns(leaves: Sequence[Float[np.ndarray, "draws values ..."]]) -> list[Bool[np.ndarray, " draws"]]:
     """For each value, in which draws it is finite: leaves have the shape (draws, values, *leaf)."""
     finite = [np.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(2) for leaf in leaves]
     return list(np.all(finite, axis=0).T)

@@ -110,14 +110,11 @@ class TopEigenpairs:
         samples = -(-task.draws // GROUPS) * GROUPS if plan.sampled else 0
         totals = _accumulated(runner, drawing, samples, task.progress)
         projections = {
-            diagram: _projection(several, flat.dtype)
-            for diagram, several in zip(plan.values, totals, strict=True)
+            diagram: _projection(several, flat.dtype) for diagram, several in zip(plan.values, totals, strict=True)
         }
         for diagram, projection in projections.items():
             if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(projection)):
-                raise ValueError(
-                    f"a derivative of the loss that the diagram {diagram} takes is not finite at theta"
-                )
+                raise ValueError(f"a derivative of the loss that the diagram {diagram} takes is not finite at theta")
         neglected = jnp.asarray(pairs.neglected, flat.dtype)
         tensors = ProjectedTensors(pairs.values, pairs.vectors, neglected, projections, rest)
         return SpectralMeasurement(tensors, pairs, task.landscape.size or 0, samples)
@@ -129,9 +126,7 @@ def _check_memory(plan: Plan, labels: int, flat: Float[Array, " P"]) -> None:
         for i, diagram in enumerate(plan.values)
         if open_edge(diagram) is not None
     ]
-    total = (
-        sum(groups * labels ** (edges - 1) for edges, groups in open_ones) * flat.size * flat.dtype.itemsize
-    )
+    total = sum(groups * labels ** (edges - 1) for edges, groups in open_ones) * flat.size * flat.dtype.itemsize
     if total > LIMIT:
         raise MemoryError(
             f"a displacement in {labels - 1} eigendirections of P = {flat.size} parameters would take "
@@ -194,9 +189,7 @@ class _Total:
         if self.open is not None and self.count < size:
             self.vectors = np.zeros((*labels * (self.edges - 1), size), vectors.dtype)
 
-    def add(
-        self, shares: tuple[Product, ...], answers: Mapping[Message, Any], draws: int, weight: float
-    ) -> None:
+    def add(self, shares: tuple[Product, ...], answers: Mapping[Message, Any], draws: int, weight: float) -> None:
         """Add what some draws contribute, each with a weight."""
         met: dict[tuple[Message, ...], Any] = {}
         for share in shares:
@@ -247,7 +240,5 @@ def _projection(totals: list[_Total], dtype: Any) -> Projection:
 
 
 @jax.jit
-def _dotted(
-    left: Float[Array, "*draws i P"], right: Float[Array, "*draws j P"]
-) -> Float[Array, "*draws i j"]:
+def _dotted(left: Float[Array, "*draws i P"], right: Float[Array, "*draws j P"]) -> Float[Array, "*draws i j"]:
     return jnp.einsum("...ip,...jp->...ij", left, right, precision="highest")

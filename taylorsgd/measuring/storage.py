@@ -21,16 +21,9 @@ import numpy as np
 from taylorsgd.diagrams import Value
 
 __all__ = [
-    "Checkpoint",
-    "decoded_tree",
-    "decoded_value",
-    "digest",
-    "encoded_tree",
-    "encoded_value",
-    "read_arrays",
-    "versions",
-    "write_arrays",
-]
+    "Checkpoint", "decoded_tree", "decoded_value", "digest", "encoded_tree", "encoded_value", "read_arrays",
+    "versions", "write_arrays",
+]  # fmt: skip
 
 HEADER = "header"
 
@@ -94,12 +87,7 @@ def digest(tree: Any) -> str:
 
 def encoded_value(value: Value) -> dict[str, Any]:
     """A value as JSON structure."""
-    return {
-        "parents": value.parents,
-        "parts": value.parts,
-        "marks": value.marks,
-        "moments": value.moments,
-    }
+    return {"parents": value.parents, "parts": value.parts, "marks": value.marks, "moments": value.moments}
 
 
 def decoded_value(data: Mapping[str, Any]) -> Value:
@@ -161,9 +149,7 @@ class Checkpoint:
             return None
         header, arrays = read_arrays(self.path, "checkpoint")
         known = header["settings"]
-        differing = [
-            name for name in sorted({*known, *self.settings}) if known.get(name) != self.settings.get(name)
-        ]
+        differing = [name for name in sorted({*known, *self.settings}) if known.get(name) != self.settings.get(name)]
         if differing:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} belongs to another measurement: they differ in {', '.join(differing)}; "

@@ -81,9 +81,7 @@ class Task:
         """The values of plain formulas; raises if some are scalars and some vectors."""
         values = {value for one in self.formulas for value in one.values if isinstance(value, Value)}
         if len({len(value.open_indices) for value in values}) > 1:
-            raise ValueError(
-                "formula mixes scalars with vectors (values with an open index); measure them separately"
-            )
+            raise ValueError("formula mixes scalars with vectors (values with an open index); measure them separately")
         return tuple(sorted(values))
 
     @property
@@ -122,9 +120,7 @@ class Task:
             RuntimeWarning: if the loss is not smooth.
         """
         if self.key is None and draws:
-            raise ValueError(
-                "key=None: measuring draws points; give a JAX random key such as jax.random.key(0)"
-            )
+            raise ValueError("key=None: measuring draws points; give a JAX random key such as jax.random.key(0)")
         key = jax.random.key(0) if self.key is None else self.key
         place = self.landscape
         batch = place.draw(key, (64,)) if place.size is None else place.data

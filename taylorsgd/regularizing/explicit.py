@@ -51,12 +51,7 @@ def explicit_gradient_regularization(mu: Any) -> optax.GradientTransformationExt
     """
 
     def update(
-        updates: Any,
-        state: Any,
-        params: Any = None,
-        *,
-        value_fn: Callable[[Any], Any] | None = None,
-        **others: Any,
+        updates: Any, state: Any, params: Any = None, *, value_fn: Callable[[Any], Any] | None = None, **others: Any
     ) -> tuple[Any, Any]:
         if params is None:
             raise ValueError("params=None: explicit_gradient_regularization differentiates the loss at them")

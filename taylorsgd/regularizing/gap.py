@@ -37,13 +37,7 @@ DENSE = 2048
 
 
 def gap_estimate(
-    loss: Callable[[Any, Any], Any],
-    theta: Any,
-    batch: Any,
-    time: Any,
-    *,
-    weights: Any = None,
-    steps: int | None = None,
+    loss: Callable[[Any, Any], Any], theta: Any, batch: Any, time: Any, *, weights: Any = None, steps: int | None = None
 ) -> jax.Array:
     """Estimate the generalization gap that training on a batch brings, Σ_n d_nᵀ Ĥ⁻¹ (1 − e^{−ηTĤ}) d_n / N.
 
@@ -138,16 +132,12 @@ def _split(theta: Any, weights: Any) -> tuple[Any, Callable[[Any], Any]]:
     """The weights as a list of leaves, and the way back to all parameters."""
     leaves, structure = jax.tree.flatten(theta)
     mask = True if weights is None else weights
-    flags = jax.tree.leaves(
-        jax.tree.map(lambda flag, part: jax.tree.map(lambda _: bool(flag), part), mask, theta)
-    )
+    flags = jax.tree.leaves(jax.tree.map(lambda flag, part: jax.tree.map(lambda _: bool(flag), part), mask, theta))
     if not any(flags):
         raise ValueError(f"weights={weights!r} marks no parameter; mark those that training moves by True")
 
     def whole(chosen: Any) -> Any:
         kept = iter(chosen)
-        return structure.unflatten(
-            [next(kept) if flag else leaf for flag, leaf in zip(flags, leaves, strict=True)]
-        )
+        return structure.unflatten([next(kept) if flag else leaf for flag, leaf in zip(flags, leaves, strict=True)])
 
     return [leaf for flag, leaf in zip(flags, leaves, strict=True) if flag], whole

@@ -13,12 +13,8 @@ from taylorsgd.landscapes.objective import AnyLoss, total_loss
 from taylorsgd.landscapes.pytrees import count_entries, squared_norm
 
 __all__ = [
-    "gradient_regularizer",
-    "loss_surface_slope",
-    "metric_determinant",
-    "norm_growth_bound",
-    "regularization_rate",
-]
+    "gradient_regularizer", "loss_surface_slope", "metric_determinant", "norm_growth_bound", "regularization_rate",
+]  # fmt: skip
 
 
 def gradient_regularizer(loss: AnyLoss, theta: Any, *arguments: Any) -> jax.Array:

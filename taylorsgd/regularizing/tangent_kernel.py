@@ -50,14 +50,10 @@ class TangentKernel:
     Source: Barrett and Dherin, proposition C.1. Equation A.23 there lacks the h.
     """
 
-    def __init__(
-        self, residuals: Callable[..., Any], theta: Any, *arguments: Any, scale: float = 1.0
-    ) -> None:
+    def __init__(self, residuals: Callable[..., Any], theta: Any, *arguments: Any, scale: float = 1.0) -> None:
         """Evaluate the residuals once."""
         if not callable(residuals):
-            raise TypeError(
-                f"residuals={residuals!r} is not a function; it is called as residuals(theta, ...)"
-            )
+            raise TypeError(f"residuals={residuals!r} is not a function; it is called as residuals(theta, ...)")
         self._residuals = residuals
         self._theta = checked_parameters(theta)
         self._arguments = arguments

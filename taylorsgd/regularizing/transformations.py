@@ -19,9 +19,7 @@ from taylorsgd.regularizing.noise import noise_slope
 __all__ = ["covariance_regularization", "gap_regularization"]
 
 
-def covariance_regularization(
-    loss: Callable[[Any, Any], Any], strength: Any
-) -> optax.GradientTransformationExtraArgs:
+def covariance_regularization(loss: Callable[[Any, Any], Any], strength: Any) -> optax.GradientTransformationExtraArgs:
     """Turn the gradient of l̂ into that of l̂ + s tr Ĉ (GDC), for a Hessian-vector product of every point.
 
         ∇l̂  ->  ∇l̂ + s (2/(N − 1)) Σ_n H_n (∇l_n − ∇l̂),        Ĉ = Σ_n (∇l_n − ∇l̂)(∇l_n − ∇l̂)ᵀ / (N − 1)
@@ -54,9 +52,7 @@ def covariance_regularization(
     """
     function = PointFunction(loss, "loss")
 
-    def update(
-        updates: Any, state: Any, params: Any = None, *, batch: Any = None, **others: Any
-    ) -> tuple[Any, Any]:
+    def update(updates: Any, state: Any, params: Any = None, *, batch: Any = None, **others: Any) -> tuple[Any, Any]:
         _refuse_missing("covariance_regularization", params, batch)
         _, slope = noise_slope(function, params, batch)
         return jax.tree.map(lambda g, c: g + strength * c, updates, slope), state
@@ -103,13 +99,9 @@ def gap_regularization(
     Source: Tenka, Corollary 5, section 4 and C.4.
     """
 
-    def update(
-        updates: Any, state: Any, params: Any = None, *, batch: Any = None, **others: Any
-    ) -> tuple[Any, Any]:
+    def update(updates: Any, state: Any, params: Any = None, *, batch: Any = None, **others: Any) -> tuple[Any, Any]:
         _refuse_missing("gap_regularization", params, batch)
-        slope = jax.grad(
-            lambda params: gap_estimate(loss, params, batch, time, weights=weights, steps=steps)
-        )(params)
+        slope = jax.grad(lambda params: gap_estimate(loss, params, batch, time, weights=weights, steps=steps))(params)
         return jax.tree.map(lambda g, c: g + c, updates, slope), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)

@@ -24,16 +24,9 @@ if TYPE_CHECKING:
     from taylorsgd.reproducing.report import run_all, write_report
 
 __all__ = [
-    "Experiment",
-    "Finding",
-    "Outcome",
-    "Work",
-    "experiment_names",
-    "load_experiment",
-    "run_all",
-    "run_experiment",
+    "Experiment", "Finding", "Outcome", "Work", "experiment_names", "load_experiment", "run_all", "run_experiment",
     "write_report",
-]
+]  # fmt: skip
 
 __getattr__ = loader(
     __name__,

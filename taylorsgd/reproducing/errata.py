@@ -109,9 +109,7 @@ def _picture(errata: Sequence[Erratum]) -> Figure:
             shown = max(-REACH, min(REACH, ratio))
             axes.plot(shown, row, marker, color=color, ms=size, mec="white")
             if shown != ratio:
-                axes.annotate(
-                    f"{ratio:.3g}", (shown, row), (0, -11), textcoords="offset points", ha="center", size=7
-                )
+                axes.annotate(f"{ratio:.3g}", (shown, row), (0, -11), textcoords="offset points", ha="center", size=7)
     axes.plot([], [], "X", color="tab:red", label="as printed")
     axes.plot([], [], "o", color="tab:green", label="as derived")
     axes.set(

@@ -136,9 +136,7 @@ class Experiment:
         return "\n".join(fill(part, 110, subsequent_indent="    ") for part in parts)
 
 
-def write_files(
-    name: str, experiment: Experiment, settings: Any, outcome: Outcome, output: Path
-) -> list[Path]:
+def write_files(name: str, experiment: Experiment, settings: Any, outcome: Outcome, output: Path) -> list[Path]:
     """Write the picture, the numbers and the verdict, byte for byte the same for the same outcome.
 
     Args:

@@ -42,9 +42,7 @@ class Images:
     def pooled(self, side: int) -> Images:
         """Square images averaged over equal blocks, down to as near side × side pixels as whole blocks allow."""
         height = self.train[0].shape[1]
-        factor = min(
-            (k for k in range(1, height + 1) if height % k == 0), key=lambda k: abs(np.log(height / k / side))
-        )
+        factor = min((k for k in range(1, height + 1) if height % k == 0), key=lambda k: abs(np.log(height / k / side)))
         small = []
         for x, y in (self.train, self.test):
             n, height, width, colours = x.shape

@@ -16,9 +16,7 @@ HALF = 1.96
 """Standard errors on either side of a 95% interval."""
 
 
-def panels(
-    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
-) -> tuple[Figure, Any]:
+def panels(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """A figure of so many inches with its panels, as `Figure.subplots` returns them.
 
     Example:

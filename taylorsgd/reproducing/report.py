@@ -77,9 +77,7 @@ def write_report(folder: Path | str) -> Path:
         ValueError: if a verdict can't be read.
     """
     folder = Path(folder)
-    verdicts = {
-        name: content for name in experiment_names() if (content := _verdict(name, folder)) is not None
-    }
+    verdicts = {name: content for name in experiment_names() if (content := _verdict(name, folder)) is not None}
     if not verdicts:
         raise FileNotFoundError(
             f"{folder} holds no verdict, NAME.json of an experiment; taylorsgd reproduce NAME --output {folder} "

@@ -38,9 +38,7 @@ class Finished:
         self.folder = folder
         self.same = same
 
-    def __call__(
-        self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]
-    ) -> Mapping[str, np.ndarray]:
+    def __call__(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
         """The part of that name, computed if no run has finished it.
 
         Args:

@@ -71,9 +71,7 @@ def trend(x: Any, y: Any, expected: int, strata: Sequence[Hashable] | None = Non
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     groups = list(strata) if strata is not None else [0] * len(x)
     if not len(x) == len(y) == len(groups):
-        raise ValueError(
-            f"x, y and strata have lengths {len(x)}, {len(y)} and {len(groups)}; they must agree"
-        )
+        raise ValueError(f"x, y and strata have lengths {len(x)}, {len(y)} and {len(groups)}; they must agree")
     if expected not in (1, -1):
         raise ValueError(f"expected={expected!r} must be 1 for a rising or −1 for a falling trend")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
@@ -99,8 +97,7 @@ def _variance(x: np.ndarray, y: np.ndarray) -> float:
     n = len(x)
     ties = [np.unique(values, return_counts=True)[1] for values in (x, y)]
     pairs, triples, weighted = (
-        [float(np.sum(t * (t - 1) * f(t))) for t in ties]
-        for f in (lambda t: 1, lambda t: t - 2, lambda t: 2 * t + 5)
+        [float(np.sum(t * (t - 1) * f(t))) for t in ties] for f in (lambda t: 1, lambda t: t - 2, lambda t: 2 * t + 5)
     )
     variance = (n * (n - 1) * (2 * n + 5) - sum(weighted)) / 18
     if n > 1:

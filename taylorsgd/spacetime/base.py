@@ -22,24 +22,9 @@ from taylorsgd.timesums.orders import surjections
 from taylorsgd.timesums.walking import plain_system, sum_over_cells
 
 __all__ = [
-    "BATCHES",
-    "EPOCHS",
-    "FIELD",
-    "INVERSE_BATCH",
-    "INVERSE_ROWS",
-    "RING",
-    "Batches",
-    "Count",
-    "Placement",
-    "Size",
-    "Spacetime",
-    "binomial_polynomial",
-    "fresh_or_fixed",
-    "placed_nodes",
-    "placed_parts",
-    "row_ways",
-    "size",
-]
+    "BATCHES", "EPOCHS", "FIELD", "INVERSE_BATCH", "INVERSE_ROWS", "RING", "Batches", "Count", "Placement", "Size",
+    "Spacetime", "binomial_polynomial", "fresh_or_fixed", "placed_nodes", "placed_parts", "row_ways", "size",
+]  # fmt: skip
 
 Size = SupportsIndex | Expr | None
 """What a constructor takes for a size: an integer, an expression, or None for the symbol."""
@@ -98,9 +83,7 @@ class Spacetime(ABC):
     data: str = "fresh"
     """Whether training sets are averaged over ("fresh"), or the landscape is the one training set ("fixed")."""
 
-    def placements(
-        self, diagram: Diagram, instant: frozenset[int] = frozenset()
-    ) -> Iterator[Placement] | None:
+    def placements(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Placement] | None:
         """Yield the ways to place a diagram, if events need no other times than 0, …, T − 1, or a flow's.
 
         Args:
@@ -129,9 +112,7 @@ class Spacetime(ABC):
         Raises:
             NotImplementedError: for dynamics without batches.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} has no batches; supported are SGD, GD, Replacement and Grid"
-        )
+        raise NotImplementedError(f"{type(self).__name__} has no batches; supported are SGD, GD, Replacement and Grid")
 
     def draw(self, keys: Any) -> Any:
         """Draw the batches of some trials.
@@ -173,9 +154,7 @@ class Spacetime(ABC):
             return sum(counts, RING.zero)
         updates, batch = (int(self.sizes[name]) for name in ("T", "B"))
         ends, system = [updates] * diagram.order, plain_system(updates)
-        total = sum(
-            (way.count * sum_over_cells(way, system, ends) for way in self.ways(diagram)), Fraction(0)
-        )
+        total = sum((way.count * sum_over_cells(way, system, ends) for way in self.ways(diagram)), Fraction(0))
         return RING(total) / batch**diagram.order
 
     def orders(self, times: TimeSum) -> PolyElement:

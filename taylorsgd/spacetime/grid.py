@@ -58,12 +58,7 @@ class Grid(Spacetime):
     @property
     def sizes(self) -> dict[str, Expr]:
         """N, B, T and M = T/N, all integers or a ratio of them."""
-        return {
-            "N": Integer(self.N),
-            "B": Integer(self.B),
-            "T": Integer(self.T),
-            "M": Rational(self.T, self.N),
-        }
+        return {"N": Integer(self.N), "B": Integer(self.B), "T": Integer(self.T), "M": Rational(self.T, self.N)}
 
     def count(self, diagram: Diagram) -> int:
         """Z(D) as an integer."""

@@ -63,13 +63,7 @@ class Replacement(Spacetime):
     @property
     def sizes(self) -> dict[str, Expr]:
         """N, B, T and the derived E = T·B/N and M = T/N, expected uses of a training point by its order."""
-        return {
-            "N": self.N,
-            "B": self.B,
-            "T": self.T,
-            "E": self.T * self.B / self.N,
-            "M": self.T / self.N,
-        }
+        return {"N": self.N, "B": self.B, "T": self.T, "E": self.T * self.B / self.N, "M": self.T / self.N}
 
     def weight(self, diagram: Diagram) -> PolyElement:
         """Z̄(D) / B^|D| as an element of `RING`, with n for T."""

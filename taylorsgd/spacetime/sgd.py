@@ -125,9 +125,7 @@ class SGD(Spacetime):
     def _rows(self) -> int | None:
         return int(self.N) if isinstance(self.N, Integer) else None
 
-    def placements(
-        self, diagram: Diagram, instant: frozenset[int] = frozenset()
-    ) -> Iterator[Placement] | None:
+    def placements(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Placement] | None:
         """One epoch: the nodes of a part share their one cell. Full batch: every node has a time of its own."""
         if self.data == "fixed":
             return None

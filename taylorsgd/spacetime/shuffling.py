@@ -43,15 +43,7 @@ from sympy.polys.rings import PolyElement, ring
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.diagrams.partitions import components, moebius, set_partitions
-from taylorsgd.spacetime.base import (
-    BATCHES,
-    EPOCHS,
-    FIELD,
-    INVERSE_BATCH,
-    RING,
-    Way,
-    binomial_polynomial,
-)
+from taylorsgd.spacetime.base import BATCHES, EPOCHS, FIELD, INVERSE_BATCH, RING, Way, binomial_polynomial
 from taylorsgd.timesums.events import sum_of_events
 from taylorsgd.timesums.orders import compositions, surjections, weak_orderings
 
@@ -285,10 +277,7 @@ def shuffled_ways(
     if fixed:
         choices = product(*(list(set_partitions(part)) for part in parts))
         merged = [
-            (
-                [block for inside in refined for block in inside],
-                moebius(map(len, refined)) * rows ** len(parts),
-            )
+            ([block for inside in refined for block in inside], moebius(map(len, refined)) * rows ** len(parts))
             for refined in choices
         ]
     else:
@@ -314,9 +303,7 @@ def shuffled_ways(
             continue
         count = Fraction(weight, prod(perm(rows, number) for number in present.values()))
         for chosen in combinations(range(epochs), used):
-            cells = tuple(
-                tuple(int(t // batches == chosen[rank]) for t in range(updates)) for rank in epoch_of
-            )
+            cells = tuple(tuple(int(t // batches == chosen[rank]) for t in range(updates)) for rank in epoch_of)
             yield Way(count, times, cells, width, tuple(taken))
 
 

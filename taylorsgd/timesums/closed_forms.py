@@ -24,21 +24,7 @@ from functools import lru_cache
 from math import factorial, prod
 from typing import Any
 
-from sympy import (
-    Add,
-    Dummy,
-    Expr,
-    Integer,
-    Mul,
-    Symbol,
-    diff,
-    exp,
-    expand,
-    factor,
-    factor_terms,
-    oo,
-    simplify,
-)
+from sympy import Add, Dummy, Expr, Integer, Mul, Symbol, diff, exp, expand, factor, factor_terms, oo, simplify
 
 from taylorsgd.timesums.events import TimeSum
 
@@ -125,9 +111,7 @@ def _gaps(chain: Chain, rates: Sequence[Expr], continuous: bool) -> list[Expr]:
     """1 − x_i (discrete) or Σ s_e (continuous) for every interval: what damps in it."""
     if continuous:
         return [factor_terms(Add(*(rates[e] for e in interval))) for interval in chain]
-    return [
-        factor_terms(expand(1 - Mul(*(1 - rates[e] for e in interval), evaluate=True))) for interval in chain
-    ]
+    return [factor_terms(expand(1 - Mul(*(1 - rates[e] for e in interval), evaluate=True))) for interval in chain]
 
 
 def _spanned(chain: Chain, rates: Sequence[Expr], continuous: bool) -> Expr:
@@ -151,13 +135,9 @@ def _growth(times: TimeSum, rates: Sequence[Expr], continuous: bool, flat: set[i
         for chain in chains_of(own, continuous):
             gaps = _gaps(chain, own_rates, continuous)
             idle = [gap for interval, gap in zip(chain, gaps, strict=True) if set(interval) <= flat_here]
-            others = [
-                gap for interval, gap in zip(chain, gaps, strict=True) if not set(interval) <= flat_here
-            ]
+            others = [gap for interval, gap in zip(chain, gaps, strict=True) if not set(interval) <= flat_here]
             if len(idle) > 1:
-                raise ValueError(
-                    "the growth per update grows itself: two flat directions meet; no steady drift exists"
-                )
+                raise ValueError("the growth per update grows itself: two flat directions meet; no steady drift exists")
             if any(_vanishes(gap) for gap in others):
                 raise ValueError("another direction is flat as well; no steady drift exists")
             if idle:
@@ -171,9 +151,7 @@ def _growth(times: TimeSum, rates: Sequence[Expr], continuous: bool, flat: set[i
     return growing
 
 
-def _limit_or_none(
-    own: TimeSum, labels: Sequence[int], rates: Sequence[Expr], continuous: bool
-) -> Expr | None:
+def _limit_or_none(own: TimeSum, labels: Sequence[int], rates: Sequence[Expr], continuous: bool) -> Expr | None:
     try:
         return _branch(own, labels, rates, oo, continuous)
     except ValueError:

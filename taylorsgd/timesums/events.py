@@ -60,15 +60,11 @@ class TimeSum:
 
     def born(self, state: int) -> tuple[int, ...]:
         """The edges that leave the events of a down-set, by their labels."""
-        return tuple(
-            e for e, (source, target) in enumerate(self.edges) if state >> source & 1 and source != target
-        )
+        return tuple(e for e, (source, target) in enumerate(self.edges) if state >> source & 1 and source != target)
 
     def alive(self, state: int) -> tuple[int, ...]:
         """Those of them that have not ended in one of its events."""
-        return tuple(
-            e for e in self.born(state) if self.edges[e][1] == ROOT or not state >> self.edges[e][1] & 1
-        )
+        return tuple(e for e in self.born(state) if self.edges[e][1] == ROOT or not state >> self.edges[e][1] & 1)
 
     @cached_property
     def branches(self) -> tuple[tuple[tuple[int, ...], tuple[int, ...], TimeSum], ...]:
@@ -117,8 +113,6 @@ def sum_of_events(
     names = {first: i for i, first in enumerate(dict.fromkeys(label))}
     event_of = {node: names[label[i]] for node, i in place.items()}
     edges = tuple((event_of[node], event_of.get(diagram.parents[node], ROOT)) for node in place)
-    if any(
-        source == target and node not in instant for node, (source, target) in zip(place, edges, strict=True)
-    ):
+    if any(source == target and node not in instant for node, (source, target) in zip(place, edges, strict=True)):
         return None
     return TimeSum(len(names), edges)

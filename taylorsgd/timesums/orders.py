@@ -69,9 +69,7 @@ def split_surjections(below: tuple[int, ...], early: int) -> dict[tuple[int, int
     for ideal in sorted(lattice.states):
         if early & ~ideal:
             continue
-        before, after = (
-            surjections(_restricted(below, part)) or () for part in (ideal, lattice.full & ~ideal)
-        )
+        before, after = (surjections(_restricted(below, part)) or () for part in (ideal, lattice.full & ~ideal))
         for (j, first), (k, second) in product(enumerate(before), enumerate(after)):
             if first * second:
                 counts[j, k] = counts.get((j, k), 0) + first * second

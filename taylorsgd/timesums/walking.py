@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import mul
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from sympy.polys.matrices import DomainMatrix
 
@@ -24,33 +24,7 @@ from taylorsgd.timesums.events import ROOT, TimeSum
 __all__ = ["Numbers", "System", "Tensors", "plain_system", "scan", "sum_over_cells", "walk"]
 
 
-class Arithmetic(Protocol):
-    """What a walk computes with."""
-
-    times: TimeSum
-
-    def start(self) -> Any:
-        """The state before all events."""
-        ...
-
-    def advance(self, state: Any, done: int, step: int, update: int) -> Any:
-        """The state one update later, a step having happened at it."""
-        ...
-
-    def scaled(self, state: Any, number: int) -> Any:
-        """A state times a number."""
-        ...
-
-    def added(self, some: Any, more: Any) -> Any:
-        """The sum of two states."""
-        ...
-
-    def finish(self, state: Any) -> Any:
-        """What the roots read after the last update; nothing has happened if the state is None."""
-        ...
-
-
-def walk(arithmetic: Arithmetic, updates: int, choices: Callable[[int, int], int] | None = None) -> Any:
+def walk(arithmetic: Numbers | Tensors, updates: int, choices: Callable[[int, int], int] | None = None) -> Any:
     """Sum over all times of the events below `updates`.
 
     Args:
@@ -145,9 +119,7 @@ def sum_over_cells(way: Way, system: System, ends: Sequence[int]) -> Any:
         return scan(way, system, ends)
     # A root before the end is an event of its own, with one cell.
     first = way.times.events
-    into_roots = [
-        target == ROOT and end < updates for end, (_, target) in zip(ends, way.times.edges, strict=True)
-    ]
+    into_roots = [target == ROOT and end < updates for end, (_, target) in zip(ends, way.times.edges, strict=True)]
     moments = sorted({end for end, early in zip(ends, into_roots, strict=True) if early})
     edges = tuple(
         (source, first + moments.index(end) if early else target)
@@ -184,8 +156,7 @@ class Numbers:
         """Keep the numbers."""
         self.times, self.system, self.one = times, system, system.one
         self.readers = [
-            [system.read_by_root if target == ROOT or target >= roots else system.read]
-            for _, target in times.edges
+            [system.read_by_root if target == ROOT or target >= roots else system.read] for _, target in times.edges
         ]
 
     def start(self) -> list[Any]:
@@ -265,13 +236,7 @@ class Tensors:
     """
 
     def __init__(
-        self,
-        times: TimeSum,
-        carry: Sequence[Any],
-        enter: Sequence[Any],
-        read: Any,
-        read_by_root: Any,
-        one: Any,
+        self, times: TimeSum, carry: Sequence[Any], enter: Sequence[Any], read: Any, read_by_root: Any, one: Any
     ) -> None:
         """Keep the arrays."""
         self.times, self.carry, self.enter, self.one = times, carry, enter, one

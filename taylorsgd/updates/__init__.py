@@ -35,17 +35,6 @@ from taylorsgd.updates.rates import Cosine, LinearWarmup, RateSchedule
 from taylorsgd.updates.rule import Batch, Memory, Memoryless, Update
 
 __all__ = [
-    "GDC",
-    "Batch",
-    "Cosine",
-    "Descent",
-    "HeavyBall",
-    "ImplicitStep",
-    "LinearWarmup",
-    "Memory",
-    "Memoryless",
-    "Nesterov",
-    "RateSchedule",
-    "SecondOrder",
-    "Update",
-]
+    "GDC", "Batch", "Cosine", "Descent", "HeavyBall", "ImplicitStep", "LinearWarmup", "Memory", "Memoryless",
+    "Nesterov", "RateSchedule", "SecondOrder", "Update",
+]  # fmt: skip

@@ -34,9 +34,7 @@ class SecondOrder(Memoryless):
 
     lam: Expr = field(default=Integer(1), converter=exactly("lam"))
 
-    def step(
-        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
-    ) -> tuple[Any, ...]:
+    def step(self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any) -> tuple[Any, ...]:
         """S = −η(g + λH s)."""
         (x,) = state
         slope = batch.slope(x)
@@ -65,9 +63,7 @@ class ImplicitStep(Memoryless):
 
     lam: Expr = field(default=Integer(1), converter=exactly("lam"))
 
-    def step(
-        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
-    ) -> tuple[Any, ...]:
+    def step(self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any) -> tuple[Any, ...]:
         """S = −η∇l(θ + λs)."""
         (x,) = state
         return (x + batch.solve(lambda s: -batch.slope(x + numbers["lam"] * s)),)

@@ -63,9 +63,7 @@ class GDC(Memoryless):
 
     needs_rows: ClassVar[bool] = True
 
-    def step(
-        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
-    ) -> tuple[Any, ...]:
+    def step(self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any) -> tuple[Any, ...]:
         """The rule, with s = (1/B − 1/N)/4."""
         (x,) = state
         slope, of_noise = batch.noise_slope(x)

@@ -53,9 +53,7 @@ class HeavyBall(Update):
         """θ, and v = 0: in the units of θ, also with the rate outside, where η is kept inside."""
         return origin, 0 * origin
 
-    def step(
-        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
-    ) -> tuple[Any, ...]:
+    def step(self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any) -> tuple[Any, ...]:
         """The rule."""
         x, v = state
         beta = numbers["beta"]

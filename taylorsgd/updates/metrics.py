@@ -36,9 +36,7 @@ def exact_metric(metric: Any, dimension: int | None = None) -> ImmutableMatrix:
     if matrix.shape != (wanted, wanted):
         raise ValueError(f"metric has shape {matrix.shape}; it must be P x P, here {(wanted, wanted)}")
     if matrix.is_symmetric() is False or matrix.is_positive_definite is False:
-        raise ValueError(
-            f"metric={matrix.tolist()} is not symmetric positive definite; a matrix learning rate must be"
-        )
+        raise ValueError(f"metric={matrix.tolist()} is not symmetric positive definite; a matrix learning rate must be")
     return matrix
 
 
@@ -50,6 +48,4 @@ def one_metric(given: Any, own: ImmutableMatrix | None) -> Any:
     """
     if given is None or own is None:
         return own if given is None else given
-    raise ValueError(
-        f"metric={given!r} is given, and the update rule has {own.tolist()}; leave one of them out"
-    )
+    raise ValueError(f"metric={given!r} is given, and the update rule has {own.tolist()}; leave one of them out")

@@ -36,9 +36,7 @@ class Nesterov(Update):
         """θ, and v = 0."""
         return origin, 0 * origin
 
-    def step(
-        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
-    ) -> tuple[Any, ...]:
+    def step(self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any) -> tuple[Any, ...]:
         """The rule."""
         x, v = state
         beta = numbers["beta"]

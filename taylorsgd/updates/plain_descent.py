@@ -44,9 +44,7 @@ class Descent(Update):
     decay: Expr = field(default=Integer(0), converter=exactly("decay"))
     metric: ImmutableMatrix | None = field(default=None, converter=optional(exact_metric))
 
-    def step(
-        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
-    ) -> tuple[Any, ...]:
+    def step(self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any) -> tuple[Any, ...]:
         """The rule."""
         (x,) = state
         return (x - rate * batch.slope(x) - numbers["decay"] * (x - batch.origin),)

@@ -206,17 +206,14 @@ def _real_part(function: dict[int, Any]) -> Expr:
     for (power,), c in ending.terms():
         # Re P/Q = Re(P Q̄)/(Q Q̄), and both are sums of cosines
         above, below = (Poly(part.as_expr(), _SYMBOL).all_coeffs()[::-1] for part in (c.numer, c.denom))
-        total = (
-            total + cancel(_cosines(above, below) / _cosines(below, below)).subs(_COSINE, x) * UPDATES**power
-        )
+        total = total + cancel(_cosines(above, below) / _cosines(below, below)).subs(_COSINE, x) * UPDATES**power
     return total
 
 
 def _cosines(a: list[Any], b: list[Any]) -> Expr:
     """Re Σ a_i z^i · conj(Σ b_j z^j) as a polynomial in cos(π/T)."""
     return sum(
-        (p * q * chebyshevt(abs(i - j), _COSINE) for (i, p), (j, q) in product(enumerate(a), enumerate(b))),
-        Integer(0),
+        (p * q * chebyshevt(abs(i - j), _COSINE) for (i, p), (j, q) in product(enumerate(a), enumerate(b))), Integer(0)
     )
 
 

@@ -81,9 +81,7 @@ class Update(ABC):
         return (origin,)
 
     @abstractmethod
-    def step(
-        self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any
-    ) -> tuple[Any, ...]:
+    def step(self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any) -> tuple[Any, ...]:
         """One update, from state to state.
 
         Args:
@@ -217,9 +215,7 @@ def exactly(name: str) -> Callable[[Any], Expr]:
     def convert(value: Any) -> Expr:
         expression = value if isinstance(value, (Expr, str)) else sympify(value)
         if not isinstance(expression, Expr) or expression.atoms(Float):
-            raise TypeError(
-                f"{name}={value!r} must be an exact number (such as Rational(9, 10)) or a SymPy expression"
-            )
+            raise TypeError(f"{name}={value!r} must be an exact number (such as Rational(9, 10)) or a SymPy expression")
         return expression
 
     return convert

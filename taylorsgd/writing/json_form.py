@@ -42,9 +42,7 @@ def encoded(expression: Any) -> Any:
             return {"constant": name}
     head = type(expression).__name__
     if head not in _HEADS:
-        raise TypeError(
-            f"{expression} can't be written as JSON: the function {head} is none of {', '.join(_HEADS)}"
-        )
+        raise TypeError(f"{expression} can't be written as JSON: the function {head} is none of {', '.join(_HEADS)}")
     return {"head": head, "arguments": [encoded(argument) for argument in expression.args]}
 
 

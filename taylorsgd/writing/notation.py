@@ -106,9 +106,7 @@ class Contraction:
         return None if self.moments or self.eigenbasis else tensor.trace
 
 
-def contracted(
-    parts: Iterable[tuple[str, Sequence[Sequence[int]]]], free: Sequence[int], moments: bool
-) -> Contraction:
+def contracted(parts: Iterable[tuple[str, Sequence[Sequence[int]]]], free: Sequence[int], moments: bool) -> Contraction:
     """Number the edges of a network as they are met, and raise each index where it occurs again.
 
     Args:
@@ -176,9 +174,7 @@ class Face:
             scalar = coefficient * basis.scalar(tuple(eigenvalues))
         except NotImplementedError:
             over, drawn = basis.otherwise
-            body = (
-                rf"\Sigma_{{\mathrm{{{over}}}}}\mathrm{{[{drawn}]}}" if self.braces else f"Σ_{over}[{drawn}]"
-            )
+            body = rf"\Sigma_{{\mathrm{{{over}}}}}\mathrm{{[{drawn}]}}" if self.braces else f"Σ_{over}[{drawn}]"
             return coefficient * symbols.eta**value.order, body
         prefactor, rest = scalar.as_independent(*eigenvalues, as_Add=False)
         summed = self._script(r"\sum_" if self.braces else "Σ_", [(i, False) for i in value.summed])

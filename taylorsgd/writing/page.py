@@ -164,10 +164,7 @@ class TermTable:
 
     def __str__(self) -> str:
         """An aligned table in plain text."""
-        rows = [
-            (str(t.order), sstr(t.coefficient), str(t.value), "  ".join(map(str, t.diagrams)))
-            for t in self.terms
-        ]
+        rows = [(str(t.order), sstr(t.coefficient), str(t.value), "  ".join(map(str, t.diagrams))) for t in self.terms]
         return text_table(self.header, rows)
 
     __repr__ = __str__

@@ -55,10 +55,7 @@ def test_damaged_records_are_named(folder: Path, content: bytes, words: str) -> 
 
 
 def test_missing_records_are_named(folder: Path) -> None:
-    for where, words in (
-        (folder / "nowhere", "nowhere is not a folder"),
-        (folder, "holds no file data_batch"),
-    ):
+    for where, words in ((folder / "nowhere", "nowhere is not a folder"), (folder, "holds no file data_batch")):
         with pytest.raises(FileNotFoundError, match=words) as caught:
             read_cifar10(where)
         assert "cs.toronto.edu" in str(caught.value)
@@ -95,23 +92,11 @@ def test_idx_files_become_images(folder: Path, arrays: dict[str, np.ndarray]) ->
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        (
-            "train-images-idx3-ubyte",
-            lambda data: data[:-1],
-            "holds 119 bytes after its header, which announces 120",
-        ),
+        ("train-images-idx3-ubyte", lambda data: data[:-1], "holds 119 bytes after its header, which announces 120"),
         ("train-images-idx3-ubyte", lambda data: data[:9], "does not begin like an IDX file of 3 dimensions"),
-        (
-            "train-labels-idx1-ubyte",
-            lambda data: b"\1" + data[1:],
-            "does not begin like an IDX file of 1 dim",
-        ),
+        ("train-labels-idx1-ubyte", lambda data: b"\1" + data[1:], "does not begin like an IDX file of 1 dim"),
         ("train-labels-idx1-ubyte", lambda data: idx(np.zeros(5, np.uint8)), "6 train images, but 5 labels"),
-        (
-            "train-labels-idx1-ubyte",
-            lambda data: idx(np.full(6, 11, np.uint8)),
-            "labels hold 11; expected 0 to 9",
-        ),
+        ("train-labels-idx1-ubyte", lambda data: idx(np.full(6, 11, np.uint8)), "labels hold 11; expected 0 to 9"),
         ("t10k-images-idx3-ubyte.gz", lambda data: data[:-9], "can't be decompressed.*cut off"),
     ],
 )

@@ -19,9 +19,7 @@ try:
     FOLDER: Path | None = fashion_mnist_folder()
 except FileNotFoundError:
     FOLDER = None
-needs_data = pytest.mark.skipif(
-    FOLDER is None, reason="Debian's package dataset-fashion-mnist is not installed"
-)
+needs_data = pytest.mark.skipif(FOLDER is None, reason="Debian's package dataset-fashion-mnist is not installed")
 
 
 @needs_data
@@ -119,12 +117,7 @@ def test_the_convolutional_net_in_plain_loops(channels: int) -> None:
     """The layers of section C.2.1 as sums over taps, with Xavier scales √(2/(fan in + fan out)), biases of fan in 1."""
     landscape, theta = convolutional_net(images(channels), range(6), seed=3)
     raw = {name: np.asarray(leaf, np.float64) for name, leaf in theta.items()}
-    ins = {
-        "convolution 1": 25 * channels,
-        "convolution 2": 250,
-        "dense 1": raw["dense 1"].shape[0],
-        "dense 2": 10,
-    }
+    ins = {"convolution 1": 25 * channels, "convolution 2": 250, "dense 1": raw["dense 1"].shape[0], "dense 2": 10}
     signal = images(channels)[4].astype(np.float64) / 255
     signal = signal.reshape(*signal.shape[:2], channels)
     for name in ("convolution 1", "convolution 2"):

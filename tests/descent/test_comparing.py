@@ -66,9 +66,7 @@ def test_the_variance_agrees(simulation: Any, landscape: Landscape, theta: Any) 
     assert comparison.degrees == 2 and comparison.p_value > 0.01
 
 
-def test_wrong_formulas_are_found_out(
-    simulation: Any, measurement: Any, landscape: Landscape, theta: Any
-) -> None:
+def test_wrong_formulas_are_found_out(simulation: Any, measurement: Any, landscape: Landscape, theta: Any) -> None:
     first_order = prediction_of(ts.TestLoss(), measurement, landscape, theta, order=1)
     assert compare(first_order, simulation).p_value < 1e-6
     right = ts.derive(ts.TestLoss(), SPACETIME, order=3)

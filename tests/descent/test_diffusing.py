@@ -96,9 +96,7 @@ def test_sde_agrees_with_its_formula() -> None:
     formula = ts.derive(ts.TestLoss(), ts.SDE(), order=4)
     rate = sp.Rational(1, 25)
     predicted = float(formula.evaluate(exact_twin(), START, eta=rate, T=4, B=1))
-    without = float(
-        formula[0].evaluate(exact_twin(), START) + formula[1].evaluate(exact_twin(), START, eta=rate, T=4)
-    )
+    without = float(formula[0].evaluate(exact_twin(), START) + formula[1].evaluate(exact_twin(), START, eta=rate, T=4))
     run = ts.simulate(landscape, theta_0(), place, float(rate), 20_000, jax.random.key(1), refinement=64)
     error = float(run.test_loss.standard_error)
     assert abs(run.test_loss.mean - predicted) < 4 * error

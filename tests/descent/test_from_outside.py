@@ -86,9 +86,7 @@ class Fading(Remembering):
 
     def memory(self, rate: Expr) -> Memory:
         beta = self.beta
-        return Memory(
-            ((ONE, rate * beta), (ZERO, beta)), (rate * (1 - beta), 1 - beta), (ONE, ZERO), (ONE, ZERO)
-        )
+        return Memory(((ONE, rate * beta), (ZERO, beta)), (rate * (1 - beta), 1 - beta), (ONE, ZERO), (ONE, ZERO))
 
 
 @frozen
@@ -115,34 +113,21 @@ def test_formulas_are_what_happens(landscapes: Any, update: Any, data: st.DataOb
     spacetime = data.draw(st.sampled_from([Zigzag(2, 3), Zigzag(4, 3), Zigzag(2, 5), ts.SGD(N=2, B=1, E=2)]))
     observable = data.draw(
         st.sampled_from(
-            [
-                ts.TestLoss(),
-                ts.GeneralizationGap(),
-                ts.Displacement(),
-                ts.Covariance(ts.TestLoss(), ts.TrainLoss()),
-            ]
+            [ts.TestLoss(), ts.GeneralizationGap(), ts.Displacement(), ts.Covariance(ts.TestLoss(), ts.TrainLoss())]
         )
     )
     formula = ts.derive(observable, spacetime, order=3, update=update)
-    assert formula.evaluate(landscape, at) == ts.perturb(
-        observable, spacetime, landscape, at, 3, update=update
-    )
+    assert formula.evaluate(landscape, at) == ts.perturb(observable, spacetime, landscape, at, 3, update=update)
 
 
 @pytest.mark.parametrize(
     "update",
-    [
-        Fading(beta),
-        Fading(beta, rates=[1, HALF, 2, Symbol("r")]),
-        AdamsBashforth(rates=[1, HALF, 2, Symbol("r")]),
-    ],
+    [Fading(beta), Fading(beta, rates=[1, HALF, 2, Symbol("r")]), AdamsBashforth(rates=[1, HALF, 2, Symbol("r")])],
     ids=repr,
 )
 def test_symbols_in_rules(update: Any) -> None:
     x, y = Symbol("x"), Symbol("y")
-    landscape = ts.FiniteLandscape(
-        [x**3 / 3 + x * y, x * y**2 - x**2], [Rational(1, 3), Rational(2, 3)], [x, y]
-    )
+    landscape = ts.FiniteLandscape([x**3 / 3 + x * y, x * y**2 - x**2], [Rational(1, 3), Rational(2, 3)], [x, y])
     formula = ts.derive(ts.TestLoss(), Zigzag(2, 4), order=3, update=update)
     direct = ts.perturb(ts.TestLoss(), Zigzag(2, 4), landscape, (1, -HALF), 3, update=update)
     names = {symbol: Rational(5, 7) for symbol in direct.free_symbols - {ts.symbols.eta}}

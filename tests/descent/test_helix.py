@@ -19,18 +19,10 @@ TRIALS = 1_000
 def test_simulated_drift_is_the_formulas(rate):
     helix = ts.landscapes.helix()
     formula = ts.derive(ts.Displacement(), ts.SGD(B=1, E=1), 3, resum="discrete").assume("minimum").drift()
-    predicted = np.array(
-        formula.evaluate(helix, [0, 0, 0], eta=sp.nsimplify(rate)).tolist(), dtype=float
-    ).ravel()
+    predicted = np.array(formula.evaluate(helix, [0, 0, 0], eta=sp.nsimplify(rate)).tolist(), dtype=float).ravel()
     with jax.enable_x64(True):
         run = ts.simulate(
-            helix,
-            helix.array([0, 0, 0]),
-            ts.SGD(N=UPDATES, B=1, E=1),
-            rate,
-            TRIALS,
-            jax.random.key(7),
-            test_points=1,
+            helix, helix.array([0, 0, 0]), ts.SGD(N=UPDATES, B=1, E=1), rate, TRIALS, jax.random.key(7), test_points=1
         )
         drift = np.asarray(run.displacement.mean) / UPDATES
         error = np.asarray(run.displacement.standard_error) / UPDATES

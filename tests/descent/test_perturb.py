@@ -180,14 +180,10 @@ def test_errors_shrink_by_the_next_power(spacetime, cells):
     # differentiating the transcendental losses takes most of the time, so they go to one spacetime
     landscape = SMOOTH if spacetime == SGD(N=2, B=1, E=2) else POLYNOMIAL
     with mpmath.workdps(120):
-        runs = [
-            (rate, run(landscape, cells, rate)) for rate in (mpmath.mpf(10) ** -12, mpmath.mpf(10) ** -12 / 2)
-        ]
+        runs = [(rate, run(landscape, cells, rate)) for rate in (mpmath.mpf(10) ** -12, mpmath.mpf(10) ** -12 / 2)]
         for observable, which in SINGLES.items():
             for order in (1, 3):
-                assert_slopes(
-                    observable, spacetime, landscape, order, runs, lambda means, i=which: means[0][i]
-                )
+                assert_slopes(observable, spacetime, landscape, order, runs, lambda means, i=which: means[0][i])
         for one, two in PAIRS:
             i, j = SINGLES[one], SINGLES[two]
 
@@ -309,9 +305,7 @@ def test_answers_agree_with_each_other(spacetime):
         return perturb(observable, spacetime, POLYNOMIAL, at, order)
 
     assert found(Observable(POLYNOMIAL.loss)) == found(TestLoss())
-    assert found(Observable(lambda theta: theta[0] * theta[1] + 0.5)) == found(
-        Observable(x * y + Rational(1, 2))
-    )
+    assert found(Observable(lambda theta: theta[0] * theta[1] + 0.5)) == found(Observable(x * y + Rational(1, 2)))
     assert found(Observable(2)) == found(Observable(2.0)) == 2
     moved = found(Displacement())
     assert moved == ImmutableMatrix([found(Observable(x - Rational(1, 2))), found(Observable(y + 1))])
@@ -330,9 +324,7 @@ def test_answers_agree_with_each_other(spacetime):
 
 def test_gap_is_test_minus_training_loss():
     spacetime = SGD(N=2, B=1, E=2)
-    test, train, gap = (
-        perturb(o, spacetime, SMOOTH, POINT, 3) for o in (TestLoss(), TrainLoss(), GeneralizationGap())
-    )
+    test, train, gap = (perturb(o, spacetime, SMOOTH, POINT, 3) for o in (TestLoss(), TrainLoss(), GeneralizationGap()))
     assert simplify(test - train - gap) == 0
     # only then do the signs and the sizes follow: at first order the gap is η T tr C / N
     trace = SMOOTH.cumulant((1, 1), POINT).trace()
@@ -392,11 +384,7 @@ def test_nothing_moves_in_no_time(spacetime):
         ({"at": (eta, 0)}, ValueError, "must not depend on the learning rate eta"),
         ({"at": (1, 2, 3)}, ValueError, "at=.* has 3 entries; give 2"),
         ({"landscape": x**2}, TypeError, r"landscape=x\*\*2 must be a FiniteLandscape"),
-        (
-            {"spacetime": [[1, 0], [0, 1]]},
-            TypeError,
-            "spacetime=.* must be an SGD, GD, Replacement, Grid, ODE or SDE",
-        ),
+        ({"spacetime": [[1, 0], [0, 1]]}, TypeError, "spacetime=.* must be an SGD, GD, Replacement, Grid, ODE or SDE"),
         ({"spacetime": SGD()}, ValueError, "N=N of SGD is symbolic"),
         ({"spacetime": SGD(N=2, B=1)}, ValueError, "E=E of SGD is symbolic"),
         ({"spacetime": GD(N=2)}, ValueError, "T=T of GD is symbolic"),
@@ -404,30 +392,12 @@ def test_nothing_moves_in_no_time(spacetime):
         ({"update": 3}, TypeError, "update=3 must be a Descent"),
         ({"spacetime": ODE(T=1 / eta)}, ValueError, "must not depend on the learning rate eta"),
         ({"spacetime": ODE(), "observable": TrainLoss()}, ValueError, "TrainLoss.* ODE has none"),
-        (
-            {"spacetime": SDE(), "observable": GeneralizationGap()},
-            ValueError,
-            "GeneralizationGap.* SDE has none",
-        ),
-        (
-            {"spacetime": SDE(), "observable": Covariance(S, TrainLoss())},
-            ValueError,
-            "TrainLoss.* SDE has none",
-        ),
-        (
-            {"landscape": FiniteLandscape([sqrt(x) * y], [1], [x, y]), "at": (0, 1)},
-            ValueError,
-            r"losses\[0\]",
-        ),
+        ({"spacetime": SDE(), "observable": GeneralizationGap()}, ValueError, "GeneralizationGap.* SDE has none"),
+        ({"spacetime": SDE(), "observable": Covariance(S, TrainLoss())}, ValueError, "TrainLoss.* SDE has none"),
+        ({"landscape": FiniteLandscape([sqrt(x) * y], [1], [x, y]), "at": (0, 1)}, ValueError, r"losses\[0\]"),
     ],
 )
 def test_bad_arguments(change, error, message):
-    arguments = {
-        "observable": TestLoss(),
-        "spacetime": GD(N=2, T=2),
-        "landscape": POLYNOMIAL,
-        "at": (1, 1),
-        "order": 2,
-    }
+    arguments = {"observable": TestLoss(), "spacetime": GD(N=2, T=2), "landscape": POLYNOMIAL, "at": (1, 1), "order": 2}
     with pytest.raises(error, match=message):
         perturb(**(arguments | change))

@@ -61,9 +61,7 @@ def written(update: Any, batches: Any) -> np.ndarray:
         elif isinstance(update, ts.GDC):
             rows = [batch[n : n + 1] for n in range(len(batch))]
             apart = [gradient(at, row) - slope for row in rows]
-            of_noise = sum(2 * hessian(at, row) @ a for row, a in zip(rows, apart, strict=True)) / (
-                len(rows) - 1
-            )
+            of_noise = sum(2 * hessian(at, row) @ a for row, a in zip(rows, apart, strict=True)) / (len(rows) - 1)
             at = at - ETA * (slope + ETA * (1 / int(update.B) - 1 / len(rows)) / 4 * of_noise)
         elif torch:
             velocity = beta * velocity + slope
@@ -84,9 +82,7 @@ def orders(spacetime: Any) -> list[Any]:
     if not getattr(spacetime, "shuffle", False):
         return [batches]
     epochs = [np.reshape(order, (-1, batches.shape[1])) for order in permutations(range(count))]
-    return [
-        np.concatenate(chosen) for chosen in product(epochs, repeat=len(batches) * batches.shape[1] // count)
-    ]
+    return [np.concatenate(chosen) for chosen in product(epochs, repeat=len(batches) * batches.shape[1] // count)]
 
 
 def training_sets(spacetime: Any) -> Any:
@@ -103,15 +99,7 @@ def simulated(spacetime: Any, trials: int, update: Any = None, **options: Any) -
     start, key = jnp.asarray(START), jax.random.key(3)
     with jax.enable_x64(True):
         return ts.simulate(
-            PLACE,
-            start.astype(float),
-            spacetime,
-            ETA,
-            trials,
-            key,
-            update=update,
-            observables=BOTH,
-            **options,
+            PLACE, start.astype(float), spacetime, ETA, trials, key, update=update, observables=BOTH, **options
         )
 
 
@@ -220,9 +208,7 @@ def test_an_optax_optimizer() -> None:
 
         return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
-    np.testing.assert_allclose(
-        simulated(sgd, 50, watchful).test_loss.trials, simulated(sgd, 50).test_loss.trials
-    )
+    np.testing.assert_allclose(simulated(sgd, 50, watchful).test_loss.trials, simulated(sgd, 50).test_loss.trials)
 
 
 def test_a_difference_agrees_with_the_difference_of_formulas() -> None:
@@ -232,8 +218,7 @@ def test_a_difference_agrees_with_the_difference_of_formulas() -> None:
     f, g = (ts.derive(ts.TestLoss(), sgd, order=3, update=update) for update in (ts.Descent(), ball))
     prediction = ts.predict(f - g, place, jnp.asarray(START), eta=rates)
     plain, moved = (
-        ts.simulate(place, jnp.asarray(START), sgd, rates, 2000, key, update=update)
-        for update in (None, ball)
+        ts.simulate(place, jnp.asarray(START), sgd, rates, 2000, key, update=update) for update in (None, ball)
     )
     assert ts.compare(prediction, plain - moved).agrees
     assert ((plain - moved).test_loss.standard_error < plain.test_loss.standard_error / 2).all()

@@ -80,11 +80,7 @@ def test_means_agree_with_every_training_set(spacetime: Any, landscape: Landscap
     run = simulate(landscape, theta, spacetime, ETA, trials, jax.random.key(2))
     exact = every_training_set(spacetime, ETA)
     gap = exact["test"] - exact["train"]
-    for statistic, expected in (
-        (run.test_loss, exact["test"]),
-        (run.train_loss, exact["train"]),
-        (run.gap, gap),
-    ):
+    for statistic, expected in ((run.test_loss, exact["test"]), (run.train_loss, exact["train"]), (run.gap, gap)):
         spread = expected.std() / np.sqrt(trials)
         assert abs(statistic.mean - expected.mean()) <= 4 * spread + 1e-6
         assert statistic.standard_error == pytest.approx(spread, rel=0.1, abs=1e-8)

@@ -54,9 +54,7 @@ def isomorphic(a: nx.DiGraph, b: nx.DiGraph) -> bool:
     return nx.is_isomorphic(a, b, SAME_KIND)
 
 
-@pytest.mark.parametrize(
-    ("ties", "orders"), [((False,), 5), ((True,), 4), ((False, False), 3), ((True, True), 3)]
-)
+@pytest.mark.parametrize(("ties", "orders"), [((False,), 5), ((True,), 4), ((False, False), 3), ((True, True), 3)])
 def test_automorphisms_are_what_networkx_counts(ties: tuple[bool, ...], orders: int) -> None:
     for order in range(orders + 1):
         for diagram in forests_of_order(order, ties):
@@ -86,9 +84,7 @@ def test_there_and_back(order: int, ties: tuple[bool, ...]) -> None:
 def forests(draw: st.DrawFn, most: int = 9) -> tuple[list[int], list[int]]:
     """Parents of a random forest of one or two trees, and a label for every node's part."""
     size = draw(st.integers(2, most))
-    parents = [-1, draw(st.sampled_from([-1, 0]))] + [
-        draw(st.integers(0, node - 1)) for node in range(2, size)
-    ]
+    parents = [-1, draw(st.sampled_from([-1, 0]))] + [draw(st.integers(0, node - 1)) for node in range(2, size)]
     return parents, [draw(st.integers(0, size)) for _ in range(size)]
 
 

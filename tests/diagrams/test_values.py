@@ -95,10 +95,7 @@ def raw_values(draw, most: int = 7) -> tuple[list[int], list[int], list[str]]:
     size = draw(st.integers(1, most))
     parents = [-1] + [draw(st.integers(-1, node - 1)) for node in range(1, size)]
     labels = [draw(st.integers(0, size)) for _ in range(size)]
-    marks = [
-        draw(st.sampled_from(["", "", "s"])) if labels.count(labels[node]) == 1 else ""
-        for node in range(size)
-    ]
+    marks = [draw(st.sampled_from(["", "", "s"])) if labels.count(labels[node]) == 1 else "" for node in range(size)]
     return parents, labels, marks
 
 
@@ -145,9 +142,7 @@ def test_near_misses_are_told_apart(raw, data: st.DataObject) -> None:
     if node:
         changed_parents[node] = data.draw(st.integers(-1, node - 1))
     plain_marks = [""] * len(parents)
-    same = isomorphic(
-        network(parents, labels, plain_marks), network(changed_parents, changed_labels, plain_marks)
-    )
+    same = isomorphic(network(parents, labels, plain_marks), network(changed_parents, changed_labels, plain_marks))
     assert (Value(parents, labels) == Value(changed_parents, changed_labels)) == same
 
 

@@ -89,11 +89,7 @@ def test_tikz(placements, tmp_path):
 
 @pytest.mark.parametrize(
     ("cells", "message"),
-    [
-        ([], "at least one row"),
-        ([[]], "at least one row"),
-        ([[1, 0], [1]], "row 1 has 1 cells, row 0 has 2"),
-    ],
+    [([], "at least one row"), ([[]], "at least one row"), ([[1, 0], [1]], "row 1 has 1 cells, row 0 has 2")],
 )
 def test_bad_cells(cells, message):
     for draw in (grid_svg, grid_tikz):

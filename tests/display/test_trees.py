@@ -98,9 +98,7 @@ def test_ties_lie_under_edges_and_edges_under_nodes():
 
 def test_distinct_ties_look_different():
     root = ET.fromstring(tree_svg(draw((-1, 0, 0, 0, 0, 0, 0), ((1, 2), (3, 4), (5, 6)))))
-    looks = {
-        (e.get("stroke"), e.get("stroke-dasharray")) for e in root if e.get("data-kind", "").startswith("tie")
-    }
+    looks = {(e.get("stroke"), e.get("stroke-dasharray")) for e in root if e.get("data-kind", "").startswith("tie")}
     assert len(looks) == 3
 
 
@@ -136,9 +134,7 @@ def test_ties_keep_clear(nodes):
 
 
 def test_chain_with_its_ends_tied_bends_upwards():
-    [[(_, _, curve)]] = route_ties(
-        [(0, 0), (-1, 0), (-2, 0)], [((-2, 0), (-1, 0)), ((-1, 0), (0, 0))], [(0, 2)]
-    )
+    [[(_, _, curve)]] = route_ties([(0, 0), (-1, 0), (-2, 0)], [((-2, 0), (-1, 0)), ((-1, 0), (0, 0))], [(0, 2)])
     assert len(curve) == 4
     assert min(y for _, y in along(curve, 10)) < -0.3
 
@@ -187,9 +183,7 @@ def test_tikz_labels_are_escaped():
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_tikz_compiles(tmp_path):
-    pictures = "\n\n".join(
-        tree_tikz(draw(*picture, labels=("θ<_",) * len(picture[0]))) for picture in PICTURES
-    )
+    pictures = "\n\n".join(tree_tikz(draw(*picture, labels=("θ<_",) * len(picture[0]))) for picture in PICTURES)
     source = r"\documentclass{article}\usepackage{tikz}\begin{document}" + pictures + r"\end{document}"
     (tmp_path / "trees.tex").write_text(source, encoding="utf-8")
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "trees.tex"]

@@ -56,8 +56,7 @@ def landscapes(draw: st.DrawFn, dimension: int) -> ts.FiniteLandscape:
     monomials = [x, x**2, x**3, x**4] if dimension == 1 else [x, y, x * y, x**2, y**2, x**2 * y, x * y**2]
     numbers = st.lists(st.sampled_from(COEFFICIENTS), min_size=len(monomials), max_size=len(monomials))
     first, second = (
-        sum((n * m for n, m in zip(draw(numbers), monomials, strict=True)), sympy.Integer(0))
-        for _ in range(2)
+        sum((n * m for n, m in zip(draw(numbers), monomials, strict=True)), sympy.Integer(0)) for _ in range(2)
     )
     second += x**3 / 3 - 2 * x**2 + (0 if dimension == 1 else x * y**2 - 3 * x * y + y)
     losses = [first, second]
@@ -97,9 +96,7 @@ NUMBERS = [
 ]
 
 
-def check(
-    spacetime: Any, landscape: ts.FiniteLandscape, start: list[Any], order: int, **options: Any
-) -> None:
+def check(spacetime: Any, landscape: ts.FiniteLandscape, start: list[Any], order: int, **options: Any) -> None:
     flow = moved(spacetime, order, **options).effective_flow()
     field = flow.field.evaluate(landscape, list(landscape.variables))
     found = integrated(field, landscape.variables, start, spacetime.sizes["T"], order)
@@ -117,9 +114,7 @@ def test_the_flow_moves_as_descent_does(spacetime: Any, dimension: int, order: i
     run()
 
 
-@pytest.mark.parametrize(
-    "update", [ts.HeavyBall(Rational(1, 2)), ts.Nesterov(Rational(1, 3)), ts.SecondOrder()]
-)
+@pytest.mark.parametrize("update", [ts.HeavyBall(Rational(1, 2)), ts.Nesterov(Rational(1, 3)), ts.SecondOrder()])
 def test_other_update_rules(update: Any) -> None:
     landscape = ts.FiniteLandscape([x**3 + x, x**2 - x**4], [Rational(1, 3), Rational(2, 3)], [x])
     check(ts.SGD(N=2, B=1, E=1), landscape, [Rational(1, 2)], 3, update=update)
@@ -154,9 +149,7 @@ def test_full_batches_of_fresh_data() -> None:
     assert equal(coefficients(flow.field), expected)
     assert flow.depends_on_T
     assert flow[1] == moved(ts.ODE(), 1).effective_flow().field
-    assert str(flow) == (
-        "dθ/dt = -G^μ - 1/2 H^μ_ν G^ν + (T - 1)/(4*N) ∇^μ C^ν_ν, 0 ≤ t ≤ T, a field that depends on T"
-    )
+    assert str(flow) == ("dθ/dt = -G^μ - 1/2 H^μ_ν G^ν + (T - 1)/(4*N) ∇^μ C^ν_ν, 0 ≤ t ≤ T, a field that depends on T")
     loss = flow.modified_loss()
     assert loss.exists
     assert str(loss) == "l + 1/4 G_μ G^μ - (T - 1)/(4*N) C^μ_μ"
@@ -189,11 +182,7 @@ def test_smith_and_others() -> None:
     loss = flow.modified_loss()
     assert loss.exists
     squares, noise = ts.Value((-1, 0)), ts.Value((-1, 0), (0, 0))
-    expected = {
-        ts.Value((-1,)): sympy.Integer(1),
-        squares: Rational(1, 4),
-        noise: (N - B) / (4 * B * (N - 1)),
-    }
+    expected = {ts.Value((-1,)): sympy.Integer(1), squares: Rational(1, 4), noise: (N - B) / (4 * B * (N - 1))}
     assert equal(coefficients(loss.loss), expected)
 
 
@@ -261,10 +250,7 @@ def test_moments_make_the_same_flow() -> None:
         (lambda: moved(ts.GD(), 2, resum="discrete"), "is resummed"),
         (lambda: ts.derive(ts.TestLoss(), ts.GD(), 2), "0 open indices moves nothing"),
         (lambda: ts.derive(ts.Variance(ts.Displacement()), ts.GD(), 2), "2 open indices"),
-        (
-            lambda: ts.derive(ts.Covariance(ts.Displacement(), ts.TestLoss()), ts.GD(), 2),
-            "is no displacement",
-        ),
+        (lambda: ts.derive(ts.Covariance(ts.Displacement(), ts.TestLoss()), ts.GD(), 2), "is no displacement"),
         (lambda: ts.derive(ts.SecondMoment(ts.TestLoss(), ts.Displacement()), ts.GD(), 2), "no displacement"),
         (lambda: moved(ts.GD(), 2) - moved(ts.SGD(), 2), r"no one number of updates T, but E\*N/B, T"),
         (lambda: moved(ts.GD(T=0), 2), "T=0"),

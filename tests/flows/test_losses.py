@@ -93,10 +93,7 @@ def test_there_is_none_at_the_next_order() -> None:
     assert loss.flow[chain] / loss.flow[cherry] == 4
     assert loss.gradient_part[chain] / loss.gradient_part[cherry] == 2
     assert loss[GHG] == Rational(5, 36)
-    assert {t: c for t, c in loss.remainder.items() if c} == {
-        chain: Rational(1, 18),
-        cherry: Rational(-1, 18),
-    }
+    assert {t: c for t, c in loss.remainder.items() if c} == {chain: Rational(1, 18), cherry: Rational(-1, 18)}
     assert "no gradient: -h**2/18 ∇∇E ∇∇E ∇E + h**2/18 ∇∇∇E(∇E, ∇E)" in str(loss)
     assert "\\dot{\\theta} = -\\nabla \\tilde{E} + \\left(" in loss._repr_latex_()
     assert not loss[2].exists
@@ -182,10 +179,7 @@ def of_the_paper(field: list[Expr]) -> list[Expr]:
 
 
 def by_the_chain_rule(field: list[Expr]) -> list[Expr]:
-    return [
-        sympy.Add(*(sympy.diff(entry, v) * u for v, u in zip(VARIABLES, field, strict=True)))
-        for entry in field
-    ]
+    return [sympy.Add(*(sympy.diff(entry, v) * u for v, u in zip(VARIABLES, field, strict=True))) for entry in field]
 
 
 def test_the_papers_recursion_goes_wrong_at_f3() -> None:
@@ -231,9 +225,7 @@ def test_scalars_read_well() -> None:
 def test_expressions_of_random_losses(data: st.DataObject) -> None:
     """Ẽ and |∇E|², ∇E·∇∇E ∇E, … written out by hand."""
     numbers = data.draw(st.lists(st.integers(-3, 3), min_size=6, max_size=6))
-    loss = sum(
-        (n * m for n, m in zip(numbers, (x, y, x * y, x**2 * y, y**3, x**4), strict=True)), sympy.Integer(0)
-    )
+    loss = sum((n * m for n, m in zip(numbers, (x, y, x * y, x**2 * y, y**3, x**4), strict=True)), sympy.Integer(0))
     g = sympy.Matrix(gradient(loss))
     hessian = sympy.hessian(loss, VARIABLES)
     third = sympy.diff(g.dot(hessian * g), x) * g[0] + sympy.diff(g.dot(hessian * g), y) * g[1]

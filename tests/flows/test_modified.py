@@ -136,11 +136,7 @@ def test_adjoint_and_symmetric_methods() -> None:
     midpoint = ts.modified_flow(6, update=ts.ImplicitStep(Rational(1, 2)))
     assert [bool(midpoint[d]) for d in range(6)] == [True, False, True, False, True, False]
     family = ts.modified_flow(4, update=ts.ImplicitStep(lam))
-    for number, method in (
-        (0, EULER),
-        (1, IMPLICIT),
-        (Rational(1, 3), ts.RungeKutta([[Rational(1, 3)]], [1])),
-    ):
+    for number, method in ((0, EULER), (1, IMPLICIT), (Rational(1, 3), ts.RungeKutta([[Rational(1, 3)]], [1]))):
         assert {t: c.subs(lam, number) for t, c in family.items()} == dict(ts.modified_flow(4, update=method))
 
 
@@ -178,9 +174,7 @@ class Series:
         """Φ at time·h, by the Lie series Σ_n (time·h)^n/n! (field·∂)^n θ."""
         term, total = list(self.theta), list(self.theta)
         for n in range(1, self.order + 1):
-            derivative = [
-                self.cut(sum((v * g.diff(i) for i, v in enumerate(field)), self.ring.zero)) for g in term
-            ]
+            derivative = [self.cut(sum((v * g.diff(i) for i, v in enumerate(field)), self.ring.zero)) for g in term]
             term = [self.cut(d * self.h * QQ(time, n)) for d in derivative]
             total = [s + t for s, t in zip(total, term, strict=True)]
         return total
@@ -197,8 +191,7 @@ class Series:
         return [
             self.cut(
                 theta
-                + self.h
-                * sum((s[i] * QQ(w.p, w.q) for w, s in zip(weights, slopes, strict=True)), self.ring.zero)
+                + self.h * sum((s[i] * QQ(w.p, w.q) for w, s in zip(weights, slopes, strict=True)), self.ring.zero)
             )
             for i, theta in enumerate(self.theta)
         ]
@@ -358,11 +351,7 @@ def test_signs_of_a_gradient_field() -> None:
         (lambda: ts.modified_flow(2, update="euler"), TypeError, "update='euler' is not an update rule"),
         (lambda: ts.modified_flow(2, update=ts.Nesterov(beta)), NotImplementedError, "supported are None"),
         (lambda: ts.modified_flow(2, update=ts.Descent(decay=beta)), NotImplementedError, "no modified flow"),
-        (
-            lambda: ts.modified_flow(2, update=ts.HeavyBall(beta, [1, 2])),
-            NotImplementedError,
-            "supported are",
-        ),
+        (lambda: ts.modified_flow(2, update=ts.HeavyBall(beta, [1, 2])), NotImplementedError, "supported are"),
         (lambda: ts.modified_flow(2, update=ts.HeavyBall(1)), ValueError, "beta=1: .* between -1 and 1"),
         (lambda: ts.modified_flow(2)[2], KeyError, "h.2 is not known; this series goes .* through h.1"),
         (lambda: ts.modified_flow(2)["f"], TypeError, "give a rooted tree as a Diagram"),
@@ -385,8 +374,7 @@ def test_elementary_weights_by_factorials() -> None:
     """Methods of high order have the exact flow's weights 1/γ: Gauss's 2-stage method has no part before h⁴."""
     root = sympy.sqrt(3)
     gauss = ts.RungeKutta(
-        [[Rational(1, 4), Rational(1, 4) - root / 6], [Rational(1, 4) + root / 6, Rational(1, 4)]],
-        [half, half],
+        [[Rational(1, 4), Rational(1, 4) - root / 6], [Rational(1, 4) + root / 6, Rational(1, 4)]], [half, half]
     )
     flow = ts.modified_flow(5, update=gauss)
     assert [bool(flow[d]) for d in range(5)] == [True, False, False, False, True]

@@ -30,18 +30,7 @@ PAIRS = [
     *(ts.SecondMoment(a, b) for a in SINGLE for b in SINGLE),
     *(ts.Covariance(a, b) for a in SINGLE for b in SINGLE),
 ]
-SIZES = [
-    (1, 1, 3),
-    (2, 1, 1),
-    (2, 1, 2),
-    (2, 1, 3),
-    (2, 2, 2),
-    (3, 1, 1),
-    (3, 1, 2),
-    (4, 2, 1),
-    (4, 2, 2),
-    (4, 1, 1),
-]
+SIZES = [(1, 1, 3), (2, 1, 1), (2, 1, 2), (2, 1, 3), (2, 2, 2), (3, 1, 1), (3, 1, 2), (4, 2, 1), (4, 2, 2), (4, 1, 1)]
 """(N, B, E), up to K^N · T = 3^4 · 4 runs' worth of updates."""
 BATCH = [(1, 2), (2, 2), (2, 3), (3, 2), (4, 1)]
 """(N, T) of GD."""
@@ -73,9 +62,7 @@ def check(observable: Any, spacetime: Spacetime, landscape: Any, start: Any, ord
     assert derived(observable, spacetime, order).evaluate(landscape, start) == truth, (observable, spacetime)
 
 
-def check_symbolic(
-    observable: Any, size: tuple[int, int, int], landscape: Any, start: Any, order: int
-) -> None:
+def check_symbolic(observable: Any, size: tuple[int, int, int], landscape: Any, start: Any, order: int) -> None:
     """The formula with symbols N, B, E, and numbers put in when it is evaluated."""
     n, b, e = size
     truth = ts.perturb(observable, ts.SGD(N=n, B=b, E=e), landscape, start, order)
@@ -148,16 +135,12 @@ def test_covariance_with_an_observable(landscapes, data: st.DataObject) -> None:
 
 
 def test_an_observable_given_as_a_function() -> None:
-    landscape = ts.FiniteLandscape(
-        [x**3 * y - x, y**2 + x * y], [sympy.Rational(1, 3), sympy.Rational(2, 3)], [x, y]
-    )
+    landscape = ts.FiniteLandscape([x**3 * y - x, y**2 + x * y], [sympy.Rational(1, 3), sympy.Rational(2, 3)], [x, y])
     start = [1, 2]
     as_function = ts.Observable(lambda theta: theta[0] ** 2 * theta[1])
     as_expression = ts.Observable(x**2 * y)
     for spacetime in (ts.SGD(N=2, B=1, E=2), ts.GD(N=2, T=2)):
-        one, other = (
-            ts.derive(s, spacetime, 3).evaluate(landscape, start) for s in (as_function, as_expression)
-        )
+        one, other = (ts.derive(s, spacetime, 3).evaluate(landscape, start) for s in (as_function, as_expression))
         assert one == other == ts.perturb(as_expression, spacetime, landscape, start, 3)
 
 

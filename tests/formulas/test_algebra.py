@@ -31,9 +31,7 @@ from taylorsgd.symbols import B, E, N, T, eta
 
 x, y = sympy.symbols("x y")
 LANDSCAPE = ts.FiniteLandscape(
-    [x**3 - 2 * x * y + y, 2 * x**2 * y - y**2 + x, x * y**2 / 2 - 3 * x],
-    [Rational(w, 6) for w in (1, 2, 3)],
-    [x, y],
+    [x**3 - 2 * x * y + y, 2 * x**2 * y - y**2 + x, x * y**2 / 2 - 3 * x], [Rational(w, 6) for w in (1, 2, 3)], [x, y]
 )
 START = [1, Rational(-1, 2)]
 TEST, TRAIN, GAP, MOVED = ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement()
@@ -219,9 +217,7 @@ def test_different_observables_add_under_different_names() -> None:
     assert set(both.observables) == {"u", "v"}
 
 
-@pytest.mark.parametrize(
-    "observable", [TEST, TRAIN, GAP, MOVED, ts.Variance(TRAIN), ts.SecondMoment(TEST, TEST)]
-)
+@pytest.mark.parametrize("observable", [TEST, TRAIN, GAP, MOVED, ts.Variance(TRAIN), ts.SecondMoment(TEST, TEST)])
 @pytest.mark.parametrize("spacetime", [ts.SGD(), ts.GD(), ts.Grid([[1, 0, 1], [0, 1, 0]])])
 def test_coefficients_come_from_their_diagrams(observable: Any, spacetime: Spacetime) -> None:
     """(6), with the sign of the gap's root and a factor 1/N for every tie of a training root."""

@@ -39,9 +39,7 @@ def at_a_minimum(landscape: ts.FiniteLandscape, start: list[Any]) -> ts.FiniteLa
     where: Any = dict(zip(landscape.variables, start, strict=True))
     slope = [sympy.diff(landscape.loss, v).subs(where) for v in landscape.variables]
     tilt = sum(g * v for g, v in zip(slope, landscape.variables, strict=True))
-    return ts.FiniteLandscape(
-        [loss - tilt for loss in landscape.losses], landscape.weights, landscape.variables
-    )
+    return ts.FiniteLandscape([loss - tilt for loss in landscape.losses], landscape.weights, landscape.variables)
 
 
 def with_gaussian_noise(landscape: ts.FiniteLandscape, start: list[Any]) -> ts.FiniteLandscape:
@@ -52,25 +50,18 @@ def with_gaussian_noise(landscape: ts.FiniteLandscape, start: list[Any]) -> ts.F
 
 
 def without_noise(landscape: ts.FiniteLandscape, start: list[Any]) -> ts.FiniteLandscape:
-    return ts.FiniteLandscape(
-        [landscape.losses[0]] * len(landscape.losses), landscape.weights, landscape.variables
-    )
+    return ts.FiniteLandscape([landscape.losses[0]] * len(landscape.losses), landscape.weights, landscape.variables)
 
 
 def of_second_degree(landscape: ts.FiniteLandscape, start: list[Any]) -> ts.FiniteLandscape:
     def cut(loss: sympy.Expr) -> sympy.Expr:
         terms = sympy.Poly(loss, *landscape.variables).terms()
-        monomial = [
-            sympy.prod(v**e for v, e in zip(landscape.variables, powers, strict=True)) for powers, _ in terms
-        ]
+        monomial = [sympy.prod(v**e for v, e in zip(landscape.variables, powers, strict=True)) for powers, _ in terms]
         return sum(
-            (c * m for (powers, c), m in zip(terms, monomial, strict=True) if sum(powers) <= 2),
-            sympy.Integer(0),
+            (c * m for (powers, c), m in zip(terms, monomial, strict=True) if sum(powers) <= 2), sympy.Integer(0)
         )
 
-    return ts.FiniteLandscape(
-        [cut(loss) for loss in landscape.losses], landscape.weights, landscape.variables
-    )
+    return ts.FiniteLandscape([cut(loss) for loss in landscape.losses], landscape.weights, landscape.variables)
 
 
 MEETING: dict[str, Callable[[ts.FiniteLandscape, list[Any]], ts.FiniteLandscape]] = {
@@ -114,23 +105,11 @@ def test_kept_terms_do_not_vanish(assumption: str) -> None:
     """Nothing more could be dropped: each kept value is different from 0 on one landscape."""
     losses = [
         x**4 - 2 * x**3 * y + 3 * x**2 * y**2 + 5 * x * y**3 - y**4 + 2 * x**2 + x * y - 3 * y**2 + 4 * x - y,
-        -2 * x**4
-        + x**3 * y
-        + x * y**3
-        + 3 * y**4
-        - x**3
-        + 2 * x**2 * y
-        - 5 * x * y
-        + 7 * x**2
-        + y**2
-        - x
-        + 3 * y,
+        -2 * x**4 + x**3 * y + x * y**3 + 3 * y**4 - x**3 + 2 * x**2 * y - 5 * x * y + 7 * x**2 + y**2 - x + 3 * y,
         x**4 + x**2 * y**2 + y**3 - 4 * x * y**2 + 11 * x * y - x**2 + 2 * y**2 + 6 * y + x,
     ]
     start = [Rational(1, 2), Rational(-1, 3)]
-    landscape = MEETING[assumption](
-        ts.FiniteLandscape(losses, [Rational(w, 6) for w in (1, 2, 3)], [x, y]), start
-    )
+    landscape = MEETING[assumption](ts.FiniteLandscape(losses, [Rational(w, 6) for w in (1, 2, 3)], [x, y]), start)
     for observable in OBSERVABLES:
         formula = ts.derive(observable, ts.SGD(N=3, B=1, E=2), 3)
         for term in formula.assume(assumption).terms:

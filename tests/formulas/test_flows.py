@@ -147,9 +147,7 @@ def test_generator(landscapes, dimension: int, order: int, examples: int, spacet
 @pytest.mark.parametrize(("dimension", "order"), [(1, 4), (2, 2)])
 @given(data=st.data())
 @settings(max_examples=2)
-def test_moments_of_two(
-    landscapes, dimension: int, order: int, spacetime, noise, data: st.DataObject
-) -> None:
+def test_moments_of_two(landscapes, dimension: int, order: int, spacetime, noise, data: st.DataObject) -> None:
     landscape, start = data.draw(landscapes(dimension, order + 1, atoms=2))
     for observable in PAIRS:
         value, numbers = evaluated(observable, spacetime, order, landscape, start)

@@ -62,9 +62,7 @@ def test_random_landscapes(landscapes, spacetime: Any, update: Any) -> None:
 
 
 NOISES = [x - 2 * y, y - 2 * x, x + y]
-QUADRATIC = ts.FiniteLandscape(
-    [x**2 + y**2 / 2 + x * y / 2 + noise for noise in NOISES], [Rational(1, 3)] * 3, [x, y]
-)
+QUADRATIC = ts.FiniteLandscape([x**2 + y**2 / 2 + x * y / 2 + noise for noise in NOISES], [Rational(1, 3)] * 3, [x, y])
 
 
 @pytest.mark.shows("metric", ("test loss", "training loss", "displacement"), resum="discrete")
@@ -72,9 +70,7 @@ QUADRATIC = ts.FiniteLandscape(
 def test_exact_on_quadratics(update: Any) -> None:
     for observable in (ts.TestLoss(), ts.TrainLoss(), ts.Displacement()):
         formula = ts.derive(observable, ts.GD(N=2, T=2), 2, resum="discrete", update=update)
-        truth = ts.perturb(
-            observable, ts.GD(N=2, T=2), QUADRATIC, [1, -1], 4, update=update, metric=MATRICES[0]
-        )
+        truth = ts.perturb(observable, ts.GD(N=2, T=2), QUADRATIC, [1, -1], 4, update=update, metric=MATRICES[0])
         found = formula.evaluate(QUADRATIC, [1, -1], metric=MATRICES[0])
         assert Matrix([found - truth]).expand().is_zero_matrix
 
@@ -95,9 +91,7 @@ def test_other_coordinates() -> None:
     metric = a * a.T
     u, v = a * Matrix([x, y])
     turned = ts.FiniteLandscape(
-        [loss.subs({x: u, y: v}, simultaneous=True).expand() for loss in QUADRATIC.losses],
-        QUADRATIC.weights,
-        [x, y],
+        [loss.subs({x: u, y: v}, simultaneous=True).expand() for loss in QUADRATIC.losses], QUADRATIC.weights, [x, y]
     )
     for method in ("discrete", "continuous"):
         formula = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum=method).assume("minimum").limit()
@@ -122,9 +116,9 @@ def test_the_metric_of_an_update_rule() -> None:
     parts = formula[0] + formula[1] + formula[2] + formula[3]
     assert parts.assume("minimum").subs().metric == Matrix(MATRICES[0])
     resummed = ts.derive(ts.TestLoss(), spacetime, 1, resum="discrete", update=ts.Descent(metric=MATRICES[0]))
-    assert resummed.evaluate(QUADRATIC, [1, -1]) == ts.derive(
-        ts.TestLoss(), spacetime, 1, resum="discrete"
-    ).evaluate(QUADRATIC, [1, -1], metric=MATRICES[0])
+    assert resummed.evaluate(QUADRATIC, [1, -1]) == ts.derive(ts.TestLoss(), spacetime, 1, resum="discrete").evaluate(
+        QUADRATIC, [1, -1], metric=MATRICES[0]
+    )
     with pytest.raises(ValueError, match="have the matrix learning rates"):
         _ = formula + plain
     with pytest.raises(ValueError, match="leave one of them out"):

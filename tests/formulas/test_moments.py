@@ -29,9 +29,7 @@ from taylorsgd.diagrams.partitions import set_partitions
 x, y = sympy.symbols("x y")
 BELL = (1, 1, 2, 5, 15, 52, 203)
 LANDSCAPE = ts.FiniteLandscape(
-    [x**3 - 2 * x * y + y, 2 * x**2 * y - y**2 + x, x * y**2 / 2 - 3 * x],
-    [Rational(w, 6) for w in (1, 2, 3)],
-    [x, y],
+    [x**3 - 2 * x * y + y, 2 * x**2 * y - y**2 + x, x * y**2 / 2 - 3 * x], [Rational(w, 6) for w in (1, 2, 3)], [x, y]
 )
 START = [1, Rational(-1, 2)]
 OBSERVABLES = [
@@ -47,13 +45,9 @@ OBSERVABLES = [
 
 @pytest.mark.parametrize("size", range(7))
 def test_set_partitions(size: int) -> None:
-    found = [
-        tuple(sorted(map(tuple, map(sorted, partition)))) for partition in set_partitions(list(range(size)))
-    ]
+    found = [tuple(sorted(map(tuple, map(sorted, partition)))) for partition in set_partitions(list(range(size)))]
     assert len(set(found)) == len(found) == BELL[size]
-    assert all(
-        sorted(item for block in partition for item in block) == list(range(size)) for partition in found
-    )
+    assert all(sorted(item for block in partition for item in block) == list(range(size)) for partition in found)
 
 
 @pytest.mark.parametrize("size", range(1, 6))
@@ -93,10 +87,7 @@ def test_the_two_are_inverse_on_every_value() -> None:
 
 def test_worked_examples() -> None:
     c_h = Value((-1, 0, 0), (0, 1, 1))
-    assert combined(c_h.in_moments()) == {
-        Value((-1, 0, 0), (0, 1, 1), moments=True): 1,
-        Value((-1, 0, 0)): -1,
-    }
+    assert combined(c_h.in_moments()) == {Value((-1, 0, 0), (0, 1, 1), moments=True): 1, Value((-1, 0, 0)): -1}
     s_j = Value((-1, 0, 0, 0), (0, 1, 1, 1))
     assert combined(s_j.in_moments()) == {
         Value((-1, 0, 0, 0), (0, 1, 1, 1), moments=True): 1,

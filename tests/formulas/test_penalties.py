@@ -57,9 +57,7 @@ def test_random_landscapes(landscapes, dimension: int, order: int, spacetime: An
         landscape, start = data.draw(landscapes(dimension, order + 1, atoms=2))
         variables = [x, y][:dimension]
         center, bend = data.draw(st.integers(-2, 2)), data.draw(st.integers(0, 1))
-        penalty = ts.Observable(
-            sum((v - center) ** 2 / 6 for v in variables) + bend * sympy.prod(variables) ** 3, "p"
-        )
+        penalty = ts.Observable(sum((v - center) ** 2 / 6 for v in variables) + bend * sympy.prod(variables) ** 3, "p")
         for observable in OBSERVABLES:
             if not spacetime.has_training_set and observable not in (OBSERVABLES[0], OBSERVABLES[3]):
                 continue
@@ -109,16 +107,8 @@ def test_errors() -> None:
         (lambda: ts.derive(loss, ts.GD(), 1, penalty=x), TypeError, "penalty=x must be an Observable"),
         (lambda: ts.perturb(loss, ts.GD(1, 1), coin, 0, 1, penalty=x), TypeError, "must be an Observable"),
         (lambda: ts.derive(ts.Observable(x, "p"), ts.GD(), 1, penalty=p), ValueError, "share the name 'p'"),
-        (
-            lambda: ts.derive(loss, ts.GD(), 1, penalty=p, resum="discrete"),
-            NotImplementedError,
-            "without resum",
-        ),
-        (
-            lambda: ts.derive(loss, ts.Replacement(data="fixed"), 1, penalty=p),
-            NotImplementedError,
-            "data='fresh'",
-        ),
+        (lambda: ts.derive(loss, ts.GD(), 1, penalty=p, resum="discrete"), NotImplementedError, "without resum"),
+        (lambda: ts.derive(loss, ts.Replacement(data="fixed"), 1, penalty=p), NotImplementedError, "data='fresh'"),
     ]:
         with pytest.raises(error, match=message):
             make()

@@ -85,8 +85,7 @@ def test_proposition_3_of_gd() -> None:
     """B = N: with T = MN the same polynomial."""
     gd = ts.derive(ts.TestLoss(), ts.GD(), order=2)
     assert equal(
-        coefficients(gd[2]),
-        {GHG: T * (T - Rational(1, 2)), CH: T**2 / (2 * N), NABLA_C_G: T * (T - 1) / (2 * N)},
+        coefficients(gd[2]), {GHG: T * (T - Rational(1, 2)), CH: T**2 / (2 * N), NABLA_C_G: T * (T - 1) / (2 * N)}
     )
 
 
@@ -96,9 +95,7 @@ def orderings(diagram: Diagram) -> int:
     found = set()
     for order in permutations(inner):
         place = {node: i for i, node in enumerate(order)}
-        if any(
-            diagram.parents[node] in place and place[diagram.parents[node]] < place[node] for node in inner
-        ):
+        if any(diagram.parents[node] in place and place[diagram.parents[node]] < place[node] for node in inner):
             continue
         spans = [sorted(place[node] for node in block) for block in diagram.inner_blocks]
         if all(span[-1] - span[0] == len(span) - 1 for span in spans):
@@ -118,9 +115,7 @@ def test_proposition_2(d: int) -> None:
             multinomial = factorial(d) // prod(map(factorial, sizes))
             moment = Value(diagram.parents, diagram.parts, moments=True)
             number = Rational((-1) ** d * orderings(diagram) * multinomial, factorial(d))
-            expected[moment] = expected.get(moment, 0) + number * sympy.ff(N, len(sizes)) / factorial(
-                len(sizes)
-            )
+            expected[moment] = expected.get(moment, 0) + number * sympy.ff(N, len(sizes)) / factorial(len(sizes))
     derived = ts.derive(ts.TestLoss(), one_epoch, order=d)[d].to_moments()
     assert equal(coefficients(derived), expected)
 

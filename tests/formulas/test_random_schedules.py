@@ -31,13 +31,7 @@ from taylorsgd.symbols import B, N
 
 x, y = sympy.symbols("x y")
 
-SINGLE = [
-    ts.TestLoss(),
-    ts.TrainLoss(),
-    ts.GeneralizationGap(),
-    ts.Displacement(),
-    ts.Observable(x**3 / 3 - x),
-]
+SINGLE = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement(), ts.Observable(x**3 / 3 - x)]
 FOURTH = [ts.TestLoss(), ts.TrainLoss(), ts.Displacement()]
 PAIRS = [make(a, b) for make in (ts.SecondMoment, ts.Covariance) for a in SINGLE[:4] for b in SINGLE[:4]]
 SHUFFLED = [(2, 1, 2), (3, 1, 1), (2, 2, 2), (2, 1, 3), (1, 1, 3), (4, 2, 1)]
@@ -193,9 +187,7 @@ def test_small_sets_after_symbols() -> None:
     """1/(N − 1) from averages over orders is removable: at N = 1 there is one order."""
     coin = ts.FiniteLandscape([x**4 - x, x**2 / 2 + x**3], [sympy.Rational(1, 2)] * 2, [x])
     formula = derived(ts.TestLoss(), ts.SGD(shuffle=True), 4)
-    assert formula.evaluate(coin, 1, N=1, B=1, E=3) == ts.perturb(
-        ts.TestLoss(), ts.SGD(N=1, B=1, E=3), coin, 1, 4
-    )
+    assert formula.evaluate(coin, 1, N=1, B=1, E=3) == ts.perturb(ts.TestLoss(), ts.SGD(N=1, B=1, E=3), coin, 1, 4)
 
 
 @pytest.mark.parametrize(

@@ -60,14 +60,10 @@ def truncated(result, order):
     return [[sp.expand(entry).coeff(eta, n) for n in range(order + 1)] for entry in entries]
 
 
-@pytest.mark.shows(
-    "one epoch", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete"
-)
+@pytest.mark.shows("one epoch", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
 @pytest.mark.shows("SGD", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
 @pytest.mark.shows("GD", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
-@pytest.mark.shows(
-    "Grid", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete"
-)
+@pytest.mark.shows("Grid", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
 @settings(deadline=None, max_examples=4, derandomize=True)
 @given(st.data())
 @pytest.mark.parametrize("observable", OBSERVABLES, ids=range(len(OBSERVABLES)))
@@ -83,9 +79,7 @@ def test_discrete_sums_agree_with_descent(observable, data):
 def quadratic(size, noises):
     """l_x = ½ θ·Hθ + x·θ with x one of a few vectors of mean 0: additive noise."""
     theta = sp.symbols("x y z")[:size]
-    hessian = sp.Matrix([[2, Rational(1, 2), 0], [Rational(1, 2), 1, 0], [0, 0, Rational(3, 2)]])[
-        :size, :size
-    ]
+    hessian = sp.Matrix([[2, Rational(1, 2), 0], [Rational(1, 2), 1, 0], [0, 0, Rational(3, 2)]])[:size, :size]
     vector = sp.Matrix(theta)
     base = (vector.T * hessian * vector)[0] / 2
     losses = [base + sum(a * b for a, b in zip(noise, theta, strict=False)) for noise in noises]
@@ -95,14 +89,10 @@ def quadratic(size, noises):
 NOISES = [(1, 2, 0), (-1, 1, 1), (0, -3, -1)]
 
 
-@pytest.mark.shows(
-    "one epoch", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete"
-)
+@pytest.mark.shows("one epoch", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
 @pytest.mark.shows("SGD", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
 @pytest.mark.shows("GD", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
-@pytest.mark.shows(
-    "Grid", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete"
-)
+@pytest.mark.shows("Grid", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
 @pytest.mark.parametrize("spacetime", [*SPACETIMES, ts.SGD(N=4, B=1, E=1), ts.SGD(N=2, B=2, E=3)], ids=repr)
 @pytest.mark.parametrize(
     ("observable", "order"),
@@ -131,17 +121,13 @@ def test_exact_on_quadratics_with_additive_noise(observable, order, spacetime):
 @settings(deadline=None, max_examples=5, derandomize=True)
 @given(st.data())
 @pytest.mark.parametrize("spacetime", [ts.ODE(T=2), ts.SDE(T=3, B=2)], ids=repr)
-@pytest.mark.parametrize(
-    "observable", [ts.TestLoss(), ts.Displacement(), ts.Variance(ts.TestLoss())], ids=str
-)
+@pytest.mark.parametrize("observable", [ts.TestLoss(), ts.Displacement(), ts.Variance(ts.TestLoss())], ids=str)
 def test_continuous_sums_agree_with_the_generators(observable, spacetime, data):
     landscape, at = data.draw(landscapes(order=3, variables=(1, 1)))
     formula = ts.derive(observable, spacetime, 3, resum="continuous")
     resummed = formula.evaluate(landscape, at)
     series = [sp.series(entry, eta, 0, 4).removeO() for entry in sp.Matrix([resummed])]
-    assert truncated(sp.Matrix(series), 3) == truncated(
-        ts.perturb(observable, spacetime, landscape, at, 3), 3
-    )
+    assert truncated(sp.Matrix(series), 3) == truncated(ts.perturb(observable, spacetime, landscape, at, 3), 3)
 
 
 def test_continuous_sums_agree_with_the_sde_in_two_dimensions():
@@ -150,9 +136,7 @@ def test_continuous_sums_agree_with_the_sde_in_two_dimensions():
     landscape = ts.FiniteLandscape(losses, [Rational(2, 3), Rational(1, 3)], [x, y])
     spacetime = ts.SDE(T=2, B=1)
     for observable in (ts.TestLoss(), ts.Displacement()):
-        resummed = sp.Matrix(
-            [ts.derive(observable, spacetime, 3, resum="continuous").evaluate(landscape, [0, 0])]
-        )
+        resummed = sp.Matrix([ts.derive(observable, spacetime, 3, resum="continuous").evaluate(landscape, [0, 0])])
         series = resummed.applyfunc(lambda entry: sp.series(entry, eta, 0, 4).removeO())
         direct = sp.Matrix([ts.perturb(observable, spacetime, landscape, [0, 0], 3)])
         assert truncated(series.applyfunc(sp.simplify), 3) == truncated(direct, 3)
@@ -216,9 +200,7 @@ def test_excess_loss_solves_lyapunovs_equation_in_five_dimensions(continuous):
 
     H = sp.eye(5) * 3 + sp.Matrix(5, 5, lambda i, j: Rational(1, 1 + i + j))
     C = sp.eye(5) + sp.Matrix(5, 5, lambda i, j: Rational(i * j, 7))
-    check_lyapunov(
-        np.array(H.tolist(), dtype=object), np.array(C.tolist(), dtype=object), Rational(1, 10), continuous
-    )
+    check_lyapunov(np.array(H.tolist(), dtype=object), np.array(C.tolist(), dtype=object), Rational(1, 10), continuous)
 
 
 def check_lyapunov(H, C, rate, continuous):

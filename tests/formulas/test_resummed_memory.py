@@ -45,9 +45,7 @@ def test_agrees_with_perturbation(landscapes, dimension: int, order: int) -> Non
     def run(data: st.DataObject) -> None:
         landscape, start = data.draw(landscapes(dimension, order + 1))
         update = ts.HeavyBall(data.draw(st.sampled_from(BETAS)))
-        spacetime = data.draw(
-            st.sampled_from([ts.SGD(N=4, B=2, E=1), ts.GD(N=2, T=3), ts.SGD(N=2, B=1, E=2)])
-        )
+        spacetime = data.draw(st.sampled_from([ts.SGD(N=4, B=2, E=1), ts.GD(N=2, T=3), ts.SGD(N=2, B=1, E=2)]))
         for observable in SINGLE:
             formula = ts.derive(observable, spacetime, order, resum="discrete", update=update)
             truth = ts.perturb(observable, spacetime, landscape, start, order, update=update)
@@ -61,17 +59,11 @@ CUBIC = ts.FiniteLandscape(
 )
 THIRD, TENTH, RATES = Rational(1, 3), Rational(1, 10), [Rational(1, 2), 1, 2, Rational(1, 3)]
 RULES = [
-    pytest.param(
-        ts.HeavyBall(THIRD, RATES, "torch"), 4, marks=pytest.mark.shows("rates", ALL, resum="discrete")
-    ),
-    pytest.param(
-        ts.HeavyBall(THIRD, decay=TENTH), 4, marks=pytest.mark.shows("decay", ALL, resum="discrete")
-    ),
+    pytest.param(ts.HeavyBall(THIRD, RATES, "torch"), 4, marks=pytest.mark.shows("rates", ALL, resum="discrete")),
+    pytest.param(ts.HeavyBall(THIRD, decay=TENTH), 4, marks=pytest.mark.shows("decay", ALL, resum="discrete")),
     pytest.param(ts.Nesterov(THIRD), 4, marks=pytest.mark.shows("Nesterov", ALL, resum="discrete")),
     pytest.param(ts.Nesterov(THIRD, RATES, "sutskever"), 4),
-    pytest.param(
-        ts.Descent(ts.LinearWarmup(3)), 4, marks=pytest.mark.shows("warm-up", ALL, resum="discrete")
-    ),
+    pytest.param(ts.Descent(ts.LinearWarmup(3)), 4, marks=pytest.mark.shows("warm-up", ALL, resum="discrete")),
     pytest.param(ts.Descent(RATES, decay=TENTH), 4),
 ]
 
@@ -89,8 +81,7 @@ def test_every_linear_rule_agrees_with_perturbation(update: Any, updates: int) -
 def quadratic(hessian: Matrix, noises: list[list[Any]]) -> ts.FiniteLandscape:
     theta = Matrix([x, y][: hessian.rows])
     losses = [
-        (theta.T * hessian * theta)[0] / 2 + sum(n * t for n, t in zip(noise, theta, strict=True))
-        for noise in noises
+        (theta.T * hessian * theta)[0] / 2 + sum(n * t for n, t in zip(noise, theta, strict=True)) for noise in noises
     ]
     return ts.FiniteLandscape(losses, [Rational(1, len(noises))] * len(noises), list(theta))
 
@@ -137,9 +128,7 @@ def test_limit_is_the_lyapunov_equations(beta: Any, case: int) -> None:
 
 
 def test_no_momentum_is_plain_descent() -> None:
-    formulas = [
-        ts.derive(ts.TestLoss(), ts.GD(), 2, resum="discrete", update=u) for u in (None, ts.HeavyBall(0))
-    ]
+    formulas = [ts.derive(ts.TestLoss(), ts.GD(), 2, resum="discrete", update=u) for u in (None, ts.HeavyBall(0))]
     assert formulas[0] == formulas[1]
     moved = ts.derive(ts.TestLoss(), ts.GD(), 2, resum="discrete", update=ts.HeavyBall(Rational(1, 2)))
     assert moved != formulas[0]

@@ -60,15 +60,11 @@ def test_substituted_and_derived_agree(observable: Any) -> None:
 def test_substituted_and_derived_agree_at_third_order(observable: Any) -> None:
     for n, b, e in SIZES[4:7]:
         concrete = ts.derive(observable, ts.SGD(N=n, B=b, E=e), 3)
-        assert (
-            symbolic(observable, 3).subs(N=n, B=b, E=e) == concrete == ts.derive(observable, grid(n, b, e), 3)
-        )
+        assert symbolic(observable, 3).subs(N=n, B=b, E=e) == concrete == ts.derive(observable, grid(n, b, e), 3)
 
 
 @pytest.mark.parametrize("observable", OBSERVABLES)
-@pytest.mark.parametrize(
-    "sizes", [{"B": 1}, {"E": 1}, {"B": 1, "E": 1}, {"N": 6}, {"B": N}, {"N": 2 * B, "E": M * B}]
-)
+@pytest.mark.parametrize("sizes", [{"B": 1}, {"E": 1}, {"B": 1, "E": 1}, {"N": 6}, {"B": N}, {"N": 2 * B, "E": M * B}])
 def test_families(observable: Any, sizes: dict[str, Any]) -> None:
     assert symbolic(observable).subs(sizes) == ts.derive(observable, ts.SGD(**sizes), 2)
 
@@ -103,8 +99,7 @@ def test_all_at_once() -> None:
     f = symbolic(ts.TestLoss())
     swapped = f.subs(N=E * B, E=N / B)
     assert [
-        sympy.simplify(t.coefficient - u.coefficient)
-        for t, u in zip(f[1].terms, swapped[1].terms, strict=True)
+        sympy.simplify(t.coefficient - u.coefficient) for t, u in zip(f[1].terms, swapped[1].terms, strict=True)
     ] == [E * N / B - E * N / B]
     assert f.subs(N=2 * N).subs(N=3) == f.subs(N=6)
     assert f.subs(N=T, B=1, E=1)[1].terms[0].coefficient == -T

@@ -19,22 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sympy import (
-    Expr,
-    Float,
-    Function,
-    Rational,
-    Symbol,
-    cos,
-    cosh,
-    exp,
-    log,
-    pi,
-    simplify,
-    sin,
-    sqrt,
-    symbols,
-)
+from sympy import Expr, Float, Function, Rational, Symbol, cos, cosh, exp, log, pi, simplify, sin, sqrt, symbols
 
 import taylorsgd
 from taylorsgd.landscapes import FiniteLandscape
@@ -131,9 +116,7 @@ def test_cumulants_of_independent_sums_add(one, two, degrees):
     """Identity (3)."""
     pairs = list(product(range(len(one.losses)), range(len(two.losses))))
     both = FiniteLandscape(
-        [one.losses[i] + two.losses[j] for i, j in pairs],
-        [one.weights[i] * two.weights[j] for i, j in pairs],
-        [x, y],
+        [one.losses[i] + two.losses[j] for i, j in pairs], [one.weights[i] * two.weights[j] for i, j in pairs], [x, y]
     )
     apart = one.cumulant(degrees, POINT) + two.cumulant(degrees, POINT)
     assert (both.cumulant(degrees, POINT) == apart).all()
@@ -194,13 +177,7 @@ def test_point_in_the_variables_themselves_gives_functions():
 def test_point_forms_and_exact_floats():
     plane, line = FiniteLandscape([x * y], [1], [x, y]), FiniteLandscape([x], [1], [x])
     half = Rational(1, 2)
-    for at in [
-        (half, 2),
-        [0.5, 2.0],
-        {y: 2, x: Fraction(1, 2)},
-        np.array([0.5, 2]),
-        (np.float32(0.5), np.int64(2)),
-    ]:
+    for at in [(half, 2), [0.5, 2.0], {y: 2, x: Fraction(1, 2)}, np.array([0.5, 2]), (np.float32(0.5), np.int64(2))]:
         assert plane.point(at) == (half, 2)
         assert not any(entry.has(Float) for entry in plane.point(at))
     for at in [0.5, half, Fraction(1, 2), [0.5], {x: 0.5}, np.array(0.5), np.float64(0.5)]:
@@ -315,7 +292,5 @@ def test_symbolic_half_loads_neither_numpy_nor_jax():
         "print([module for module in ('numpy', 'jax') if module in sys.modules])"
     )
     root = Path(taylorsgd.__file__).parents[1]
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
-    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert result.stdout.strip() == "[]"

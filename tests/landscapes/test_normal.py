@@ -67,9 +67,7 @@ def three_atoms(loss):
     """Gauss-Hermite quadrature with three nodes as a finite population."""
     atoms = [-sqrt(3), Integer(0), sqrt(3)]
     return FiniteLandscape(
-        [(loss + 0 * u).subs(x, atom) for atom in atoms],
-        [Rational(1, 6), Rational(2, 3), Rational(1, 6)],
-        [u, v],
+        [(loss + 0 * u).subs(x, atom) for atom in atoms], [Rational(1, 6), Rational(2, 3), Rational(1, 6)], [u, v]
     )
 
 
@@ -224,9 +222,7 @@ def test_symbols_at_the_point():
         landscape.cumulant((1,), (0, oo))
 
 
-@pytest.mark.parametrize(
-    "loss", [exp(x) * u, u / (1 + x), sqrt(x) + u, x**a * u, Abs(x) * u, sin(u * x), x**u]
-)
+@pytest.mark.parametrize("loss", [exp(x) * u, u / (1 + x), sqrt(x) + u, x**a * u, Abs(x) * u, sin(u * x), x**u])
 def test_losses_must_be_polynomial_in_the_noise(loss):
     with pytest.raises(ValueError, match="must be a polynomial in the noise x"):
         NormalLandscape(loss, [u], x)
@@ -261,7 +257,5 @@ def test_the_symbolic_half_loads_neither_numpy_nor_jax():
         "print([module for module in ('numpy', 'jax') if module in sys.modules])"
     )
     root = Path(ts.__file__).parents[1]
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
-    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert result.stdout.strip() == "[]"

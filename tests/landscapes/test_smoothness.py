@@ -33,9 +33,7 @@ ROUGH = {
     "abs": lambda t, x: jnp.abs(t * x).sum(),
     "where": lambda t, x: jax.nn.leaky_relu(t * x).sum(),
     "reduce_max": lambda t, x: jnp.max(t * x),
-    "relu6": lambda t, x: jax.lax.scan(
-        lambda c, _: (jax.nn.relu6(c * t.sum()), None), x.sum(), None, length=3
-    )[0],
+    "relu6": lambda t, x: jax.lax.scan(lambda c, _: (jax.nn.relu6(c * t.sum()), None), x.sum(), None, length=3)[0],
 }
 
 

@@ -150,9 +150,7 @@ def test_helix_in_its_valley_for_every_z():
     third = toy.cumulant((3,), at)
     pull = np.einsum("ij,ijk->k", toy.cumulant((1, 1), at), third)
     assert [simplify(entry) for entry in pull] == [0, 0, -1]
-    along = np.einsum(
-        "iik->k", toy.cumulant((1, 2), at)
-    )  # ∇ C_μμ / 2: the noise keeps its size in the valley
+    along = np.einsum("iik->k", toy.cumulant((1, 2), at))  # ∇ C_μμ / 2: the noise keeps its size in the valley
     assert [simplify(entry) for entry in along] == [0, 0, 0]
     assert not any(toy.cumulant((1, 1, 1), at).flat)
 

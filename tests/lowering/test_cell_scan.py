@@ -42,35 +42,23 @@ def exactly(ways: Any, memories: list[Memory], rate: Fraction) -> Fraction:
     for memory in (memories * updates)[:updates]:
         b, c = ([fraction(x) for x in part] for part in (memory.enter, memory.read))
         carry.append(
-            [
-                [fraction(a) - rate * b[i] * c[j] for j, a in enumerate(row)]
-                for i, row in enumerate(memory.carry)
-            ]
+            [[fraction(a) - rate * b[i] * c[j] for j, a in enumerate(row)] for i, row in enumerate(memory.carry)]
         )
         enter.append(b)
     read, by_root = ([fraction(x) for x in part] for part in (memories[-1].read, memories[-1].read_by_root))
     system = System(carry, enter, read, by_root, Fraction(1))
     return sum(
-        (
-            way.count * walk(Numbers(way.times, system, way.times.events), updates, way.choices)
-            for way in ways
-        ),
+        (way.count * walk(Numbers(way.times, system, way.times.events), updates, way.choices) for way in ways),
         start=Fraction(0),
     )
 
 
 @pytest.mark.parametrize("memories", MEMORIES.values(), ids=MEMORIES)
 @pytest.mark.parametrize(
-    "spacetime",
-    [ts.Replacement(N=3, B=2, T=3), ts.SGD(N=6, B=2, E=1, shuffle=True), ts.GD(N=2, T=3)],
-    ids=str,
+    "spacetime", [ts.Replacement(N=3, B=2, T=3), ts.SGD(N=6, B=2, E=1, shuffle=True), ts.GD(N=2, T=3)], ids=str
 )
 def test_ways_of_a_run_are_the_exact_walk(spacetime: Any, memories: list[Memory]) -> None:
-    for diagram in (
-        Diagram((-1, 0, 0)),
-        Diagram((-1, 0, 0), (0, 1, 1)),
-        Diagram((-1, 0, 1, 0), (0, 1, 2, 1)),
-    ):
+    for diagram in (Diagram((-1, 0, 0)), Diagram((-1, 0, 0), (0, 1, 1)), Diagram((-1, 0, 1, 0), (0, 1, 2, 1))):
         ways = tuple(spacetime.ways(diagram))
         rate = Fraction(3, 8)
         with jax.enable_x64(True):

@@ -61,9 +61,7 @@ def test_sizes_that_floats_miss_by_a_little() -> None:
     g = f.lower()
     for n, e in ((1, 49), (2, 49), (1, 3)):  # N = T·B/E, and 49 · (1/49) < 1
         found = g.weights(ETA, T=n * e, B=1, E=e)
-        np.testing.assert_allclose(
-            found, exact_weights(f, g.values, {"N": n, "B": 1, "E": e}), rtol=2e-5, atol=1e-6
-        )
+        np.testing.assert_allclose(found, exact_weights(f, g.values, {"N": n, "B": 1, "E": e}), rtol=2e-5, atol=1e-6)
 
 
 def test_shuffled_at_order_four() -> None:
@@ -105,9 +103,7 @@ def test_every_update_rule(update: Any, sizes: Any) -> None:
 
 def test_a_schedule_of_rates() -> None:
     rates = [Rational(1, 2), 1, 3, 2]
-    f = ts.derive(
-        ts.TestLoss(), ts.SGD(N=4, B=2, E=2), order=3, update=ts.Nesterov(Rational(1, 2), rates=rates)
-    )
+    f = ts.derive(ts.TestLoss(), ts.SGD(N=4, B=2, E=2), order=3, update=ts.Nesterov(Rational(1, 2), rates=rates))
     check(f)
 
 

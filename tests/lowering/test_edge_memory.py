@@ -55,9 +55,7 @@ def test_lowered_is_evaluated(update: Any, spacetime: Any, sizes: Any) -> None:
 
 def test_limit_is_evaluated() -> None:
     """One dimension: η C H/2 · (1 + β)/((1 − β) ηλ (2(1 + β) − ηλ)) η."""
-    formula = (
-        ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete", update=BALL).assume("minimum").limit()
-    )
+    formula = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete", update=BALL).assume("minimum").limit()
     g = formula.lower()
     with jax.enable_x64(True):
         found = g({(0,): 0.0, (2,): jnp.array([[0.75]]), (1, 1): jnp.array([[3.0]])}, eta=0.5)
@@ -107,9 +105,7 @@ def test_plain_blocks_are_divided_differences() -> None:
             np.testing.assert_allclose(blocks, time_sum(times, rates, T, continuous=False), rtol=1e-9)
         damped = [rate + 0.25 for rate in rates]
         np.testing.assert_allclose(
-            remembering_limit(times, PLAIN, damped),
-            time_sum_limit(times, damped, continuous=False),
-            rtol=1e-13,
+            remembering_limit(times, PLAIN, damped), time_sum_limit(times, damped, continuous=False), rtol=1e-13
         )
 
 

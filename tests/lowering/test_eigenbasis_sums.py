@@ -74,9 +74,7 @@ def difference(nodes: Sequence[Any], derivative: Callable[[Any, int], Any]) -> A
     row = [derivative(node, 0) for node in nodes]
     for k in range(1, len(nodes)):
         row = [
-            derivative(nodes[i], k)
-            if nodes[i] == nodes[i + k]
-            else (row[i + 1] - row[i]) / (nodes[i + k] - nodes[i])
+            derivative(nodes[i], k) if nodes[i] == nodes[i + k] else (row[i + 1] - row[i]) / (nodes[i + k] - nodes[i])
             for i in range(len(nodes) - k)
         ]
     return row[0]
@@ -97,9 +95,7 @@ def exact(structure: TimeSum, rates: Sequence[Any], T: Any, continuous: bool, ab
         s = [rates[e] for e in labels]
         for chain in chains_of(own, continuous):
             if continuous:
-                value += difference(
-                    [mp.mpf(0), *(-mp.fsum(s[e] for e in interval) for interval in chain)], exponential
-                )
+                value += difference([mp.mpf(0), *(-mp.fsum(s[e] for e in interval) for interval in chain)], exponential)
                 continue
             decays = [abs(1 - rate) if absolute else 1 - rate for rate in s]
             nodes = [mp.fprod(decays[e] for e in interval) for interval in chain]
@@ -266,9 +262,7 @@ def test_overflow_is_infinite_and_nothing_else() -> None:
 
 
 @both_kinds
-@pytest.mark.parametrize(
-    ("name", "dtype"), [*((name, "float64") for name in SOME), ("tied parts", "float32")]
-)
+@pytest.mark.parametrize(("name", "dtype"), [*((name, "float64") for name in SOME), ("tied parts", "float32")])
 def test_gradients(name: str, dtype: str, continuous: bool) -> None:
     """In the rates and in T. Nothing overflows here, so all must be right, at s = 0 and 1 and T = 0 too."""
     structure = STRUCTURES[name]
@@ -295,8 +289,7 @@ def test_gradients(name: str, dtype: str, continuous: bool) -> None:
                 s = numbers(row)
                 for e in range(edges):
                     up, down = (
-                        exact(structure, [*s[:e], s[e] + h, *s[e + 1 :]], size, continuous)
-                        for h in (step, -step)
+                        exact(structure, [*s[:e], s[e] + h, *s[e + 1 :]], size, continuous) for h in (step, -step)
                     )
                     true = negligible((up - down) / (2 * step))
                     check(slope[e], true, abs(true), dtype, (name, T, row, e))

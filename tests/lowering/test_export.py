@@ -25,11 +25,7 @@ CASES: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (ts.TestLoss(), {"spacetime": ts.GD(), "order": 2, "resum": "continuous"}, {"N": 10.0, "T": 4.0}),
     (ts.Displacement(), {"spacetime": ts.SGD(B=1, E=1), "order": 2, "resum": "discrete"}, {"N": 10.0}),
     (ts.TestLoss(), {"spacetime": ts.SGD(N=2, B=1, E=2), "order": 2, "resum": "discrete"}, {}),
-    (
-        ts.GeneralizationGap(),
-        {"spacetime": ts.GD(), "order": 2, "resum": "discrete", "limit": True},
-        {"N": 10.0},
-    ),
+    (ts.GeneralizationGap(), {"spacetime": ts.GD(), "order": 2, "resum": "discrete", "limit": True}, {"N": 10.0}),
 ]
 
 

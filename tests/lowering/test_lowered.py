@@ -119,9 +119,7 @@ def test_derivatives_in_everything(landscape: ts.FiniteLandscape) -> None:
 def test_vmap_over_everything() -> None:
     g = ts.derive(ts.TestLoss(), ts.SGD(B=1), order=1).lower()
     tensors = jnp.array([[2.0, 0.5], [1.0, 0.25]])
-    batched = jax.vmap(lambda t, eta, n: g(t, eta=eta, N=n, E=2))(
-        tensors, jnp.array([0.1, 0.2]), jnp.array([3, 5])
-    )
+    batched = jax.vmap(lambda t, eta, n: g(t, eta=eta, N=n, E=2))(tensors, jnp.array([0.1, 0.2]), jnp.array([3, 5]))
     np.testing.assert_allclose(batched, [2 - 6 * 0.1 * 0.5, 1 - 10 * 0.2 * 0.25], rtol=1e-6)
 
 
@@ -146,8 +144,7 @@ def test_exports_for_cpu_gpu_and_tpu(observable: Any) -> None:
     g = f.lower()
     shape = (len(f.terms),) if observable == ts.TestLoss() else (len(f.terms), 7)
     exported = jax.export.export(
-        jax.jit(lambda tensors, eta, n: g(tensors, eta=eta, N=n, B=1.0, E=2.0)),
-        platforms=["cpu", "cuda", "tpu"],
+        jax.jit(lambda tensors, eta, n: g(tensors, eta=eta, N=n, B=1.0, E=2.0)), platforms=["cpu", "cuda", "tpu"]
     )(
         jax.ShapeDtypeStruct(shape, jnp.float32),
         jax.ShapeDtypeStruct((5,), jnp.float32),

@@ -19,10 +19,7 @@ from taylorsgd.lowering import resummed as module
 
 X, Y = sp.symbols("x y")
 LANDSCAPE = ts.FiniteLandscape(
-    [
-        X**2 * Y + X * Y**2 - X + Y**3 / 3 + X**2 + 2 * Y**2,
-        -(X**2) * Y / 2 + 3 * X - Y + X**2 / 2 + X**3 / 2 + Y**2,
-    ],
+    [X**2 * Y + X * Y**2 - X + Y**3 / 3 + X**2 + 2 * Y**2, -(X**2) * Y / 2 + 3 * X - Y + X**2 / 2 + X**3 / 2 + Y**2],
     [Rational(1, 3), Rational(2, 3)],
     [X, Y],
 )
@@ -49,9 +46,7 @@ CASES = [
 
 @pytest.mark.parametrize(("spacetime", "method"), CASES, ids=range(len(CASES)))
 @pytest.mark.parametrize(
-    "observable",
-    [ts.TestLoss(), ts.GeneralizationGap(), ts.Displacement(), ts.Variance(ts.Displacement())],
-    ids=str,
+    "observable", [ts.TestLoss(), ts.GeneralizationGap(), ts.Displacement(), ts.Variance(ts.Displacement())], ids=str
 )
 def test_lowered_is_evaluated(observable, spacetime, method):
     if not spacetime.has_training_set and observable == ts.GeneralizationGap():
@@ -71,11 +66,7 @@ def test_limit_is_evaluated():
         formula = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum=method).assume("minimum").limit()
         with jax.enable_x64(True):
             found = formula.lower()({(0,): 0.0, (2,): H * 1.0, (1, 1): C * 1.0}, eta=0.05)
-        kron = (
-            np.kron(H, np.eye(2))
-            + np.kron(np.eye(2), H)
-            - (0.05 * np.kron(H, H) if method == "discrete" else 0)
-        )
+        kron = np.kron(H, np.eye(2)) + np.kron(np.eye(2), H) - (0.05 * np.kron(H, H) if method == "discrete" else 0)
         sigma = np.linalg.solve(kron, 0.05 * C.ravel()).reshape(2, 2)
         assert np.isclose(found, np.trace(H @ sigma) / 2, rtol=1e-12)
 
@@ -97,11 +88,7 @@ def test_derivatives_are_differences(method):
                 return lambda step: g({**tensors, (2,): hessian + step * direction}, eta=0.1, N=20)
 
             gradient = jax.grad(lambda h: g({**tensors, (2,): h}, eta=0.1, N=20))(hessian)
-            for direction in (
-                jnp.eye(2),
-                jnp.array([[0.0, 1.0], [1.0, 0.0]]),
-                jnp.array([[1.0, 0.5], [0.5, -1.0]]),
-            ):
+            for direction in (jnp.eye(2), jnp.array([[0.0, 1.0], [1.0, 0.0]]), jnp.array([[1.0, 0.5], [0.5, -1.0]])):
                 f = along(direction)
                 difference = (f(1e-5) - f(-1e-5)) / 2e-5
                 np.testing.assert_allclose(jnp.sum(gradient * direction), difference, rtol=1e-7, atol=1e-9)
@@ -156,12 +143,9 @@ def test_broadcasts_batches_and_exports():
         parts = g.contributions(tensors, rates, N=7)
         assert parts.shape == (3, 3)
         np.testing.assert_allclose(parts.sum(0), together, rtol=1e-12)
-        np.testing.assert_allclose(
-            g(tensors, eta=0.1, metric=2 * np.eye(2), N=7), g(tensors, eta=0.2, N=7), rtol=1e-12
-        )
+        np.testing.assert_allclose(g(tensors, eta=0.1, metric=2 * np.eye(2), N=7), g(tensors, eta=0.2, N=7), rtol=1e-12)
     exported = jax.export.export(
-        jax.jit(lambda t, eta, n: g(dict(zip(g.parts, t, strict=True)), eta=eta, N=n)),
-        platforms=["cpu", "cuda", "tpu"],
+        jax.jit(lambda t, eta, n: g(dict(zip(g.parts, t, strict=True)), eta=eta, N=n)), platforms=["cpu", "cuda", "tpu"]
     )(tuple(jnp.zeros((2,) * sum(key)) for key in g.parts), jnp.float32(0.1), jnp.float32(7))
     assert exported.platforms == ("cpu", "cuda", "tpu")
 
@@ -178,9 +162,7 @@ def test_a_matrix_learning_rate_is_a_change_of_coordinates():
                 array = jnp.moveaxis(jnp.tensordot(array, factor, (axis, 0)), -1, axis)
             turned[key] = array
         metric = factor @ factor.T
-        np.testing.assert_allclose(
-            g(tensors, eta=0.03, metric=metric, N=9), g(turned, eta=0.03, N=9), rtol=1e-11
-        )
+        np.testing.assert_allclose(g(tensors, eta=0.03, metric=metric, N=9), g(turned, eta=0.03, N=9), rtol=1e-11)
         of_rule = ts.derive(
             ts.TestLoss(), ts.SGD(B=1, E=1), 3, resum="discrete", update=ts.Descent(metric=[[2, 1], [1, 3]])
         )

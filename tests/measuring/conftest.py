@@ -113,10 +113,7 @@ def polynomial_twins() -> Twins:
     """Three points with coordinates that floats hold exactly."""
     points = np.array([[0.5, -1.0], [-0.25, 0.75], [1.0, 0.5]])
     u, v = sympy.symbols("u v")
-    losses = [
-        polynomial_loss((u, v), [sympy.Rational(Fraction(float(entry))) for entry in point])
-        for point in points
-    ]
+    losses = [polynomial_loss((u, v), [sympy.Rational(Fraction(float(entry))) for entry in point]) for point in points]
     exact = ts.FiniteLandscape(losses, [sympy.Rational(1, 3)] * 3, [u, v])
     return Twins(exact, points, (Fraction(1, 2), Fraction(-3, 4)))
 

@@ -97,8 +97,7 @@ def test_a_sweep_is_preferred_to_a_cheaper_draw() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "coefficients"),
-    [(3, {1: 1}), (4, {1: 1, -1: 3}), (5, {1: 1, -1: 10}), (6, {1: 1, -1: 25, 2: 15})],
+    ("size", "coefficients"), [(3, {1: 1}), (4, {1: 1, -1: 3}), (5, {1: 1, -1: 10}), (6, {1: 1, -1: 25, 2: 15})]
 )
 def test_parts_are_expanded_into_zero_mean_cumulants(size: int, coefficients: dict[int, int]) -> None:
     star = ts.Value((-1,) + (0,) * (size - 1), (0,) * size)
@@ -148,9 +147,7 @@ def test_no_choice_of_roots_is_cheaper() -> None:
             waiting += message.needs
         sizes = {"x": 1, "b": 4, "y": 3}
         sampled = frozenset().union(*(m.work for m in known if m.sampled))
-        return sum(
-            products(share) * sum(sizes[letter] for letter, _ in share[0].source.groups) for share in sampled
-        )
+        return sum(products(share) * sum(sizes[letter] for letter, _ in share[0].source.groups) for share in sampled)
 
     options = [
         [
@@ -209,9 +206,7 @@ def test_a_plan_shows_what_it_will_do() -> None:
     assert "Once:" in text and f"{plan.gradients_per_draw:.4g} gradients of one point" in text
     assert repr(plan).startswith("<Plan: ") and "<table>" in plan._repr_html_()
     header, rows = plan.table()
-    assert [row[header.index("when")] for row in rows].count("each draw") == sum(
-        m.sampled for m in plan.steps
-    )
+    assert [row[header.index("when")] for row in rows].count("each draw") == sum(m.sampled for m in plan.steps)
     total = sum(float(row[header.index("gradients")]) for row in rows if row[-1] == "each draw")
     assert total == pytest.approx(plan.gradients_per_draw, rel=1e-3)
 

@@ -23,9 +23,7 @@ SPECTRA = [
 
 def valley(spectrum, seed=0, diagonal=False):
     size = len(spectrum)
-    basis = (
-        np.eye(size) if diagonal else np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))[0]
-    )
+    basis = np.eye(size) if diagonal else np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))[0]
     hessian = jnp.asarray(basis * np.array(spectrum, dtype=float) @ basis.T)
     # Points of weights 1/2 and 3/2: the Hessian of the mean is what counts.
     return ts.Landscape(lambda theta, x: theta @ hessian @ theta * x / 2, jnp.array([0.5, 1.5])), hessian

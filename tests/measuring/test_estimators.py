@@ -102,10 +102,7 @@ def test_exact_values_are_exact(twins: Any) -> None:
 @pytest.mark.usefixtures("x64")
 def test_exact_displacements_are_exact(twins: Any) -> None:
     measured = measure(
-        ts.derive(ts.Displacement(), ts.SGD(), order=3),
-        twins.landscape(),
-        twins.theta(),
-        method=MatrixFree("exact"),
+        ts.derive(ts.Displacement(), ts.SGD(), order=3), twins.landscape(), twins.theta(), method=MatrixFree("exact")
     )
     expected = np.array([twins.value(value) for value in measured.values])
     np.testing.assert_allclose(np.stack(measured.mean, axis=-1), expected, rtol=1e-12)
@@ -197,9 +194,7 @@ class TestErrors:
 
 
 def test_every_choice_of_points_is_listed_once(twins: Any) -> None:
-    plan = ts.plan(
-        ts.derive(ts.TrainLoss(), ts.SGD(), order=3), twins.landscape(), method=MatrixFree("exact")
-    )
+    plan = ts.plan(ts.derive(ts.TrainLoss(), ts.SGD(), order=3), twins.landscape(), method=MatrixFree("exact"))
     runner = Runner(plan, twins.landscape(), twins.theta(), {})
     found = []
     for points in runner.draws(jax.random.key(0), 9, 4):

@@ -110,9 +110,7 @@ def test_monte_carlo_agrees_in_mean_and_covariance(twins: Any, batch: int) -> No
     assert (errors[exactly] == 0).all()
     z = (np.asarray(measured.mean) - exact)[sampled] / errors[sampled]
     assert np.abs(z).max() < 4.0
-    assert (
-        0.2 < np.mean(z**2) < (2.0 if batch == 2 else 5.0)
-    )  # correlated; and of batch 3 only six are sampled
+    assert 0.2 < np.mean(z**2) < (2.0 if batch == 2 else 5.0)  # correlated; and of batch 3 only six are sampled
     if batch == 3:  # then a draw has few enough choices to list, and its covariance is known
         plan = make_plan(measured.values, batch=3, population=3)
         runner = Runner(plan, twins.landscape(), twins.theta(), {})
@@ -134,9 +132,7 @@ def test_thousands_of_parameters_as_any_pytree(x64: None) -> None:
     theta = {"a": jnp.full((100, 300), 0.25), "b": jnp.full(10_000, -0.5)}
     flat = np.concatenate([np.asarray(theta["a"]).ravel(), np.asarray(theta["b"])])
     f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2)
-    measured = measure(
-        f, Landscape(loss, points), theta, key=jax.random.key(0), samples=64, method=MatrixFree(batch=2)
-    )
+    measured = measure(f, Landscape(loss, points), theta, key=jax.random.key(0), samples=64, method=MatrixFree(batch=2))
     gradients, hessians = np.sinh(flat + points), np.cosh(flat + points)
     G, H = gradients.mean(0), hessians.mean(0)
     expected = [hessians.sum(1).mean(), G @ G, G @ (H * G), ((gradients - G) ** 2).mean(0) @ H]
@@ -151,8 +147,7 @@ def test_the_shape_of_the_parameters_does_not_matter(twins: Any, x64: None) -> N
     key = jax.random.key(5)
     plain = measure(f, twins.landscape(), twins.theta(), key=key, samples=50)
     nested = Landscape(
-        lambda theta, x: twins.landscape().loss((theta["p"][0], theta["q"]), (x["z"][0], x["z"][1])),
-        {"z": points},
+        lambda theta, x: twins.landscape().loss((theta["p"][0], theta["q"]), (x["z"][0], x["z"][1])), {"z": points}
     )
     start = {"p": [twins.theta()[0]], "q": twins.theta()[1]}
     np.testing.assert_allclose(measure(f, nested, start, key=key, samples=50).mean, plain.mean, rtol=1e-12)
@@ -163,9 +158,7 @@ def test_chunks_change_nothing_but_rounding(twins: Any) -> None:
     f = ts.derive(ts.TestLoss(), ts.SGD(), order=3)
     key = jax.random.key(1)
     whole, pieces = (
-        measure(
-            f, twins.landscape(), twins.theta(), key=key, samples=50, method=MatrixFree(batch=2, chunk=chunk)
-        )
+        measure(f, twins.landscape(), twins.theta(), key=key, samples=50, method=MatrixFree(batch=2, chunk=chunk))
         for chunk in (50, 7)
     )
     np.testing.assert_allclose(pieces.mean, whole.mean, rtol=1e-12)
@@ -287,9 +280,7 @@ class TestErrors:
 
     def test_an_infinite_derivative_is_named(self, twins: Any) -> None:
         landscape = Landscape(lambda theta, x: jnp.sqrt(theta[0]) + x[0] * theta[1], twins.points)
-        with pytest.raises(
-            ValueError, match="of the loss of order 1 is .* for 3 of 3 points, first for point 0"
-        ):
+        with pytest.raises(ValueError, match="of the loss of order 1 is .* for 3 of 3 points, first for point 0"):
             self.call(twins, landscape=landscape, theta=(0.0, 1.0))
 
     def test_points_with_infinite_derivatives_are_named(self, twins: Any) -> None:
@@ -300,9 +291,7 @@ class TestErrors:
         settings: dict[str, Any] = {"key": jax.random.key(0), "samples": 100}
         with pytest.raises(ValueError, match="order 1 .* for 2 of 40 points, first for point 5"):
             measure(self.f, landscape, 0.5, **settings)
-        with pytest.raises(
-            ValueError, match=r"in \d+ of 100 draws, first in draw \d+, of points \[.*\b(5|30)\b.*\]"
-        ):
+        with pytest.raises(ValueError, match=r"in \d+ of 100 draws, first in draw \d+, of points \[.*\b(5|30)\b.*\]"):
             measure(self.f, landscape, 0.5, method=MatrixFree("correlators"), **settings)
         sampler = Landscape(landscape.loss, lambda key, n: jax.random.choice(key, places, (n,)))
         with pytest.raises(ValueError, match=r"in \d+ of 100 draws, first in draw \d+: a derivative"):
@@ -320,8 +309,6 @@ class TestErrors:
             measure(divergence[1], Landscape(landscape.loss, 1e8 * places), jnp.ones(2))
 
     def test_one_name_for_two_observables(self, twins: Any) -> None:
-        formulas = [
-            ts.derive(ts.Observable(s), ts.SGD(), order=1) for s in (twins.observable, lambda theta: theta[0])
-        ]
+        formulas = [ts.derive(ts.Observable(s), ts.SGD(), order=1) for s in (twins.observable, lambda theta: theta[0])]
         with pytest.raises(ValueError, match="observe something called 's'"):
             self.call(twins, formula=formulas)

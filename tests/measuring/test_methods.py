@@ -100,14 +100,10 @@ def test_a_plan_along_eigenvectors_counts_their_labels() -> None:
     ratio = wider.gradients_once / plan.gradients_once
     assert 1 < ratio < 4  # at most G_i G_j H_ij, C_ij H_ij and the like have two labels, and some none
     labelled = [m for m in plan.steps if m.labels]
-    assert {m.labels for m in labelled} >= {1} and all(
-        share[3] == m.labels for m in labelled for share in m.work
-    )
+    assert {m.labels for m in labelled} >= {1} and all(share[3] == m.labels for m in labelled for share in m.work)
     # Gradients of l along one eigenvector: a Hessian-vector product of 9 multiplications, for each of two labels.
     (one,) = {
-        m
-        for m in labelled
-        if m.source.kind == "population" and m.cuts == 1 and not m.incoming and m.ends == "vector"
+        m for m in labelled if m.source.kind == "population" and m.cuts == 1 and not m.incoming and m.ends == "vector"
     }
     assert plan._gradients(one.work) == pytest.approx(2 * 9 / 3 * 200)
 
@@ -116,9 +112,7 @@ def test_predictions_along_eigenvectors_have_the_scatter_of_their_draws() -> Non
     landscape, lowered, eta = ts.Landscape(loss, MANY), RESUMMED.lower(), np.array([0.02, 0.1])
     dense = lowered(ts.measure(RESUMMED, landscape, THETA), eta=eta, N=10)
     found = [
-        ts.measure(
-            RESUMMED, landscape, THETA, key=jax.random.key(seed), samples=256, method=ts.TopEigenpairs(3)
-        )
+        ts.measure(RESUMMED, landscape, THETA, key=jax.random.key(seed), samples=256, method=ts.TopEigenpairs(3))
         for seed in range(12)
     ]
     errors = np.array([lowered.uncertainty(each, eta, N=10).sampling for each in found])

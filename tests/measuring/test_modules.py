@@ -16,9 +16,7 @@ FORMULA = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2)
 
 def measured(loss: Any, theta: Any) -> Any:
     landscape = ts.Landscape(loss, DATA)
-    return ts.measure(
-        FORMULA, landscape, theta, key=jax.random.key(1), samples=16, method=ts.MatrixFree(batch=2)
-    ).mean
+    return ts.measure(FORMULA, landscape, theta, key=jax.random.key(1), samples=16, method=ts.MatrixFree(batch=2)).mean
 
 
 def by_hand(weight: Any, bias: Any) -> Any:

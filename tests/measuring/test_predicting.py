@@ -24,17 +24,12 @@ def gap() -> ts.Formula:
 
 
 def test_mean_and_covariance_are_the_weights_applied(twins: Any, gap: ts.Formula, x64: None) -> None:
-    measured = measure(
-        gap, twins.landscape(), twins.theta(), key=jax.random.key(0), samples=100, method=PAIRS
-    )
+    measured = measure(gap, twins.landscape(), twins.theta(), key=jax.random.key(0), samples=100, method=PAIRS)
     predicted = predict(gap, twins.landscape(), twins.theta(), eta=RATES, measurement=measured, T=12, N=4)
     sizes = {"T": 12, "N": 4}
     weights = np.array(
         [
-            [
-                float(term.coefficient.subs({symbols.E: 3, symbols.N: 4})) * eta**term.order
-                for term in gap.terms
-            ]
+            [float(term.coefficient.subs({symbols.E: 3, symbols.N: 4})) * eta**term.order for term in gap.terms]
             for eta in RATES
         ]
     )
@@ -85,9 +80,7 @@ def test_displacements_have_errors_entry_by_entry(twins: Any, x64: None) -> None
 
 def test_the_range_is_where_the_highest_order_is_small(twins: Any) -> None:
     f = ts.derive(ts.TestLoss(), ts.SGD(N=4, B=1, E=1), order=3)
-    predicted = predict(
-        f, twins.landscape(), twins.theta(), eta=RATES, samples=50, method=PAIRS, tolerance=0.05
-    )
+    predicted = predict(f, twins.landscape(), twins.theta(), eta=RATES, samples=50, method=PAIRS, tolerance=0.05)
     ratio = np.abs(predicted.contributions[3] / predicted.contributions[1])
     np.testing.assert_allclose(predicted.truncation, ratio)
     np.testing.assert_array_equal(predicted.range_ok, ratio <= 0.05)
@@ -110,13 +103,7 @@ def test_coverage_of_the_intervals(twins: Any) -> None:
     inside = 0
     for seed in range(200):
         predicted = predict(
-            f,
-            twins.landscape(),
-            twins.theta(),
-            eta=0.01,
-            key=jax.random.key(seed),
-            samples=60,
-            method=PAIRS,
+            f, twins.landscape(), twins.theta(), eta=0.01, key=jax.random.key(seed), samples=60, method=PAIRS
         )
         low, high = predicted.interval
         inside += bool(low <= exact <= high)

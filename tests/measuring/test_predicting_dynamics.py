@@ -61,20 +61,13 @@ def test_the_points_are_the_training_set() -> None:
 
 @pytest.mark.parametrize(
     "spacetime",
-    [
-        ts.SGD(N=8, B=2, E=2, shuffle=True),
-        ts.Replacement(N=8, B=2, T=8),
-        ts.Replacement(N=8, B=2, T=8, data="fixed"),
-    ],
+    [ts.SGD(N=8, B=2, E=2, shuffle=True), ts.Replacement(N=8, B=2, T=8), ts.Replacement(N=8, B=2, T=8, data="fixed")],
     ids=repr,
 )
 def test_a_small_net(spacetime: Any) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(8 if spacetime.data == "fixed" else 40, 3)).astype("f4")
-    theta = {
-        "W": jnp.asarray(rng.normal(size=(3, 4)), "float32"),
-        "a": jnp.asarray(rng.normal(size=4), "float32"),
-    }
+    theta = {"W": jnp.asarray(rng.normal(size=(3, 4)), "float32"), "a": jnp.asarray(rng.normal(size=4), "float32")}
 
     def net(theta: Any, point: Any) -> Any:
         return (jnp.tanh(point @ theta["W"]) @ theta["a"] - jnp.sin(2 * point[0])) ** 2 / 2

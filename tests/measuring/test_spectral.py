@@ -43,9 +43,7 @@ def landscape_with(spectrum, points=3, seed=0):
 
 
 def measured(formula, landscape, count, size, **settings):
-    return ts.measure(
-        formula, landscape, jnp.zeros(size), key=KEY, method=ts.TopEigenpairs(count), **settings
-    )
+    return ts.measure(formula, landscape, jnp.zeros(size), key=KEY, method=ts.TopEigenpairs(count), **settings)
 
 
 DIAGRAMS = [
@@ -137,9 +135,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("observable", "spacetime", "method", "sizes", "known"), CASES, ids=range(len(CASES))
-)
+@pytest.mark.parametrize(("observable", "spacetime", "method", "sizes", "known"), CASES, ids=range(len(CASES)))
 def test_all_eigenpairs_or_all_but_flat_ones_are_the_dense_path(observable, spacetime, method, sizes, known):
     spectrum, count = known
     with jax.enable_x64(True):
@@ -271,9 +267,7 @@ def test_the_table_says_what_is_neglected():
     low, dots, high, *rest = str(spectral).splitlines()[-1].split()
     assert -1e-12 < float(low) <= 0 and (dots, high) == ("…", "0.25")  # the low end is 0 but for rounding
     assert " ".join(rest) == "the other 1, taken to be 0"
-    assert repr(spectral).startswith(
-        "<SpectralMeasurement of 2 diagrams in 2 of 3 eigendirections, from 3 points"
-    )
+    assert repr(spectral).startswith("<SpectralMeasurement of 2 diagrams in 2 of 3 eigendirections, from 3 points")
     assert "<table" in spectral._repr_html_()
 
 

@@ -109,9 +109,7 @@ def quadratic() -> tuple[Landscape, jax.Array, dict[int, np.ndarray]]:
     A = A + np.swapaxes(A, 1, 2) + np.eye(3)
     centres = random.normal(size=(5, 3))
     theta = np.array([0.5, -1.0, 0.25])
-    landscape = Landscape(
-        lambda theta, point: (theta - point[1]) @ point[0] @ (theta - point[1]) / 2, (A, centres)
-    )
+    landscape = Landscape(lambda theta, point: (theta - point[1]) @ point[0] @ (theta - point[1]) / 2, (A, centres))
     gradients = np.einsum("xij,xj->xi", A, theta - centres)
     return landscape, jnp.asarray(theta), {1: gradients, 2: A, 3: np.zeros((5, 3, 3, 3))}
 
@@ -163,9 +161,7 @@ def test_the_statistics_are_the_ways_to_tie_the_trees() -> None:
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(
-    ("estimator", "samples"), [("centred", 4000), ("correlators", 4000), ("exact", None)]
-)
+@pytest.mark.parametrize(("estimator", "samples"), [("centred", 4000), ("correlators", 4000), ("exact", None)])
 def test_statistics_of_a_random_quadratic(estimator: str, samples: int | None) -> None:
     landscape, theta, derivatives = quadratic()
     key = jax.random.key(6)
@@ -180,12 +176,7 @@ def test_statistics_of_a_random_quadratic(estimator: str, samples: int | None) -
 def test_statistics_of_cosh_with_normal_noise(estimator: str) -> None:
     theta = jnp.asarray(COSH_AT)
     measured = measure(
-        GAP,
-        cosh_sampler(),
-        theta,
-        key=jax.random.key(2),
-        samples=20_000,
-        method=MatrixFree(estimator, batch=2),
+        GAP, cosh_sampler(), theta, key=jax.random.key(2), samples=20_000, method=MatrixFree(estimator, batch=2)
     )
     check_z_scores(measured, {value: by_closed_form(value, COSH_AT, SIGMA) for value in GAP.values})
     assert len(measured.sampled) == 24
@@ -199,12 +190,7 @@ def test_statistics_of_a_cosh_population_in_cumulants(estimator: str, samples: i
     by_moment[ts.Value((-1,))] = float(np.cosh(COSH_AT + np.asarray(landscape.data)).sum(axis=1).mean())
     expected = {v: sum(factor * by_moment[m] for factor, m in v.in_moments()) for v in TRAINING.values}
     measured = measure(
-        TRAINING,
-        landscape,
-        jnp.asarray(COSH_AT),
-        key=jax.random.key(3),
-        samples=samples,
-        method=MatrixFree(estimator),
+        TRAINING, landscape, jnp.asarray(COSH_AT), key=jax.random.key(3), samples=samples, method=MatrixFree(estimator)
     )
     check_z_scores(measured, expected)
 

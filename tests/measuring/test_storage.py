@@ -182,9 +182,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="is damaged"):
             Measurement.load(path)
-    ts.measure(
-        SCALARS, LANDSCAPE, THETA, key=KEY, samples=4, method=MatrixFree(checkpoint=tmp_path / "state.npz")
-    )
+    ts.measure(SCALARS, LANDSCAPE, THETA, key=KEY, samples=4, method=MatrixFree(checkpoint=tmp_path / "state.npz"))
     with pytest.raises(ValueError, match="holds a checkpoint, not a measurement"):
         Measurement.load(tmp_path / "state.npz")
     with pytest.raises(FileNotFoundError):

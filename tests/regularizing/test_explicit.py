@@ -43,9 +43,7 @@ def run(optimizer: Any, of: Any, count: int = 12, **keywords: Any) -> Any:
         return (optax.apply_updates(theta, change), state), None
 
     theta = start()
-    (theta, state), _ = jax.jit(lambda carry: jax.lax.scan(step, carry, batches(count)))(
-        (theta, optimizer.init(theta))
-    )
+    (theta, state), _ = jax.jit(lambda carry: jax.lax.scan(step, carry, batches(count)))((theta, optimizer.init(theta)))
     return ravel_pytree(theta)[0]
 
 
@@ -56,9 +54,7 @@ def test_one_update_is_the_gradient_of_the_regularized_loss() -> None:
     gradient = jax.grad(loss)(theta, batch)
     hessian = jax.jit(jax.hessian(lambda flat: loss(unravel(flat), batch)))(flat)
     optimizer = explicit_gradient_regularization(mu)
-    update, _ = optimizer.update(
-        gradient, optimizer.init(theta), theta, value_fn=lambda theta: loss(theta, batch)
-    )
+    update, _ = optimizer.update(gradient, optimizer.init(theta), theta, value_fn=lambda theta: loss(theta, batch))
     flat_gradient = ravel_pytree(gradient)[0]
     np.testing.assert_allclose(
         ravel_pytree(update)[0], flat_gradient + 2 * mu * hessian @ flat_gradient, rtol=1e-4, atol=1e-6

@@ -51,9 +51,7 @@ def dense(theta: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def integral(H: np.ndarray, time: float) -> np.ndarray:
     size = len(H)
-    return expm(np.block([[-time * H, time * np.eye(size)], [np.zeros_like(H), np.zeros_like(H)]]))[
-        :size, size:
-    ]
+    return expm(np.block([[-time * H, time * np.eye(size)], [np.zeros_like(H), np.zeros_like(H)]]))[:size, size:]
 
 
 def penalty(theta: Any, steps: Any = None, time: float = 1.5) -> Any:
@@ -106,9 +104,7 @@ def test_its_mean_is_the_simulated_gap() -> None:
     place = ts.Landscape(quadratic, noise)
     run = ts.simulate(place, jnp.zeros(2), ts.GD(N=4, T=6), 0.2, 20_000, jax.random.key(0))
     sets = place.draw(jax.random.key(1), (4000, 4))
-    estimates = np.asarray(
-        jax.vmap(lambda batch: gap_estimate(quadratic, jnp.zeros(2), batch, 1.2, steps=6))(sets)
-    )
+    estimates = np.asarray(jax.vmap(lambda batch: gap_estimate(quadratic, jnp.zeros(2), batch, 1.2, steps=6))(sets))
     assert run.gap is not None
     error = np.hypot(run.gap.standard_error, estimates.std() / np.sqrt(4000))
     assert abs(estimates.mean() - run.gap.mean) < 4 * error
@@ -124,9 +120,7 @@ def descended(optimizer: Any, objective: Any, steps: int = 10) -> Any:
         return (optax.apply_updates(theta, change), state), None
 
     theta = start()
-    (theta, _), _ = jax.jit(lambda carry: jax.lax.scan(step, carry, length=steps))(
-        (theta, optimizer.init(theta))
-    )
+    (theta, _), _ = jax.jit(lambda carry: jax.lax.scan(step, carry, length=steps))((theta, optimizer.init(theta)))
     return ravel_pytree(theta)[0]
 
 
@@ -190,16 +184,7 @@ def test_an_l2_coefficient_is_tuned_and_stays_positive() -> None:
             return optax.chain(optax.masked(optax.set_to_zero(), {"w": False, "lam": True}), optax.sgd(eta))
 
         runs = [
-            ts.simulate(
-                place,
-                theta,
-                ts.GD(N=4, T=60),
-                0.1,
-                300,
-                jax.random.key(0),
-                update=u,
-                observables=[plain, lam],
-            )
+            ts.simulate(place, theta, ts.GD(N=4, T=60), 0.1, 300, jax.random.key(0), update=u, observables=[plain, lam])
             for u in (stic, gd)
         ]
         saved = (runs[1] - runs[0]).statistic(plain)

@@ -150,9 +150,7 @@ def test_the_gradient_of_the_penalty_is_a_hessian_vector_product() -> None:
     gradient, hessian = dense(theta)
     value, found = jax.jit(jax.value_and_grad(explicitly_regularized(network_loss, mu)))(theta, batch())
     np.testing.assert_allclose(value, network_loss(theta, batch()) + mu * gradient @ gradient, rtol=1e-13)
-    np.testing.assert_allclose(
-        ravel_pytree(found)[0], gradient + 2 * mu * hessian @ gradient, rtol=1e-11, atol=1e-13
-    )
+    np.testing.assert_allclose(ravel_pytree(found)[0], gradient + 2 * mu * hessian @ gradient, rtol=1e-11, atol=1e-13)
 
 
 def plainly(mu: Any, theta: Any, data: Any) -> Any:
@@ -262,12 +260,7 @@ def test_descent_follows_the_modified_flow_to_third_order_and_no_further() -> No
 
     def local_error(h: float, modified: bool) -> float:
         flow = scipy.integrate.solve_ivp(
-            lambda t, flat: np.asarray(field(h * modified, flat)),
-            (0, h),
-            start,
-            "DOP853",
-            rtol=1e-13,
-            atol=1e-15,
+            lambda t, flat: np.asarray(field(h * modified, flat)), (0, h), start, "DOP853", rtol=1e-13, atol=1e-15
         )
         return float(np.linalg.norm(flow.y[:, -1] - (start + h * field(0.0, start))))
 
@@ -306,11 +299,7 @@ def test_the_tangent_kernel(outputs: int, scale: float) -> None:
     ("call", "error", "words"),
     [
         (lambda: gradient_regularizer(3.0, 1.0), TypeError, "loss=3.0 is neither"),
-        (
-            lambda: gradient_regularizer(lambda t: t, jnp.ones(2)),
-            ValueError,
-            "loss returned an array of shape",
-        ),
+        (lambda: gradient_regularizer(lambda t: t, jnp.ones(2)), ValueError, "loss returned an array of shape"),
         (lambda: loss_surface_slope(lambda t: 1.0 * t, 1), TypeError, "theta has dtype int"),
         (lambda: metric_determinant(lambda t: t, {}), ValueError, "holds no parameters"),
         (lambda: regularization_rate(0.1, "theta"), TypeError, "theta='theta' is not an array"),

@@ -36,11 +36,7 @@ def cifar10(tmp_path: Path) -> Path:
 
 
 def idx(array: np.ndarray) -> bytes:
-    return (
-        bytes([0, 0, 8, array.ndim])
-        + np.array(array.shape, ">u4").tobytes()
-        + array.astype(np.uint8).tobytes()
-    )
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
 
 
 @pytest.fixture
@@ -68,9 +64,7 @@ def run_small() -> Callable[..., tuple[Outcome, list[str]]]:
 
 
 def left_files(name: str, folder: Path, outcome: Outcome) -> dict[str, Any]:
-    assert {path.name for path in folder.iterdir()} == {
-        f"{name}{end}" for end in (".csv", ".json", ".png", ".svg")
-    }
+    assert {path.name for path in folder.iterdir()} == {f"{name}{end}" for end in (".csv", ".json", ".png", ".svg")}
     assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     ElementTree.parse(folder / f"{name}.svg")
     with (folder / f"{name}.csv").open(encoding="utf-8") as file:

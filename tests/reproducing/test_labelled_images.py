@@ -25,9 +25,7 @@ def test_images_are_shuffled_split_and_pooled() -> None:
     assert whole.pooled(8).train[0].shape == whole.train[0].shape == whole.pooled(100).train[0].shape
 
 
-@pytest.mark.parametrize(
-    ("height", "side", "pooled"), [(28, 8, 7), (28, 12, 14), (32, 16, 16), (8, 8, 8), (7, 3, 7)]
-)
+@pytest.mark.parametrize(("height", "side", "pooled"), [(28, 8, 7), (28, 12, 14), (32, 16, 16), (8, 8, 8), (7, 3, 7)])
 def test_images_are_pooled_in_whole_blocks(height: int, side: int, pooled: int) -> None:
     x = np.random.default_rng(0).normal(size=(2, height, height, 3))
     y = np.zeros(2, np.int32)

@@ -41,16 +41,8 @@ def test_the_experiments_are_found() -> None:
 
 def test_every_experiment_has_a_name_and_a_line_in_its_papers_docstring() -> None:
     for paper in PAPERS:
-        modules = (
-            importlib.import_module(f"{paper.__name__}.{m.name}")
-            for m in pkgutil.iter_modules(paper.__path__)
-        )
-        there = {
-            id(thing)
-            for module in modules
-            for thing in vars(module).values()
-            if isinstance(thing, Experiment)
-        }
+        modules = (importlib.import_module(f"{paper.__name__}.{m.name}") for m in pkgutil.iter_modules(paper.__path__))
+        there = {id(thing) for module in modules for thing in vars(module).values() if isinstance(thing, Experiment)}
         assert there == {id(load_experiment(name)) for name in paper.EXPERIMENTS}
         lines = [line.split()[0] for line in str(paper.__doc__).splitlines() if line.startswith("    ")]
         assert sorted(lines) == sorted(paper.EXPERIMENTS)

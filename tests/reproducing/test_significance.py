@@ -58,12 +58,7 @@ def test_under_no_trend_it_is_seldom_significant() -> None:
 
 
 def test_nothing_to_compare_agrees_with_nothing() -> None:
-    for x, y, strata in (
-        ([], [], None),
-        ([1.0], [2.0], None),
-        ([1, 2], [3, 3], None),
-        ([1, 2], [3, 4], ["a", "b"]),
-    ):
+    for x, y, strata in (([], [], None), ([1.0], [2.0], None), ([1, 2], [3, 3], None), ([1, 2], [3, 4], ["a", "b"])):
         found = trend(x, y, 1, strata)
         assert found.p_value == 1.0 and found.agrees is None
 

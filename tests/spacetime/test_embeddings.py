@@ -25,18 +25,7 @@ import taylorsgd as ts
 from taylorsgd.diagrams import Diagram
 from taylorsgd.symbols import B, E, N, T
 
-SIZES = [
-    (2, 1, 2),
-    (2, 2, 3),
-    (4, 2, 2),
-    (3, 1, 1),
-    (3, 3, 2),
-    (2, 1, 3),
-    (4, 4, 1),
-    (6, 2, 1),
-    (1, 1, 4),
-    (4, 1, 1),
-]
+SIZES = [(2, 1, 2), (2, 2, 3), (4, 2, 2), (3, 1, 1), (3, 3, 2), (2, 1, 3), (4, 4, 1), (6, 2, 1), (1, 1, 4), (4, 1, 1)]
 ALL = [diagram for order in range(5) for diagram in ts.diagrams_of_order(order)]
 SMALL = [diagram for diagram in ALL if diagram.order <= 3]
 
@@ -53,9 +42,7 @@ def brute_force(diagram: Diagram, cells: list[list[bool]]) -> int:
     inner = [node for node, parent in enumerate(diagram.parents) if parent >= 0]
     place = {node: i for i, node in enumerate(inner)}
     rising = [(place[v], place[diagram.parents[v]]) for v in inner if diagram.parents[v] in place]
-    sharing = [
-        (place[v], place[w]) for v in inner for w in inner if v < w and diagram.parts[v] == diagram.parts[w]
-    ]
+    sharing = [(place[v], place[w]) for v in inner for w in inner if v < w and diagram.parts[v] == diagram.parts[w]]
     count = 0
     for spots in product(filled, repeat=len(inner)):
         if all(spots[v][0] == spots[w][0] for v, w in sharing):
@@ -97,9 +84,7 @@ def test_some_sizes_symbolic(counted, given_sizes: str) -> None:
             assert spacetime.embeddings(diagram).subs(rest) == count, (diagram, size)
 
 
-@pytest.mark.parametrize(
-    "spacetime", [ts.SGD(B=1), ts.SGD(E=1), ts.SGD(B=1, E=1), ts.SGD(N=4), ts.SGD(N=N, B=N)]
-)
+@pytest.mark.parametrize("spacetime", [ts.SGD(B=1), ts.SGD(E=1), ts.SGD(B=1, E=1), ts.SGD(N=4), ts.SGD(N=N, B=N)])
 def test_families(counted, spacetime: ts.SGD) -> None:
     """All diagrams up to order 4 in the families that have a formula of their own."""
     symbolic = [spacetime.embeddings(diagram) for diagram in ALL]
@@ -118,9 +103,7 @@ def test_sizes_that_are_expressions() -> None:
     spacetime = ts.SGD(N=2 * B, E=2)
     assert spacetime.sizes["T"] == 4
     for diagram in SMALL:
-        assert (
-            sympy.expand(spacetime.embeddings(diagram) - ts.SGD(E=2).embeddings(diagram).subs(N, 2 * B)) == 0
-        )
+        assert sympy.expand(spacetime.embeddings(diagram) - ts.SGD(E=2).embeddings(diagram).subs(N, 2 * B)) == 0
 
 
 def test_gd_is_sgd_with_the_whole_set_as_batch() -> None:

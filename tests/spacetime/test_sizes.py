@@ -99,10 +99,7 @@ def test_what_is_no_size(kind: Any, sizes: dict[str, Any]) -> None:
         ([[1, 1], [1]], r"cells is ragged: its rows have lengths \[1, 2\]; all rows need one length"),
         ([[1, 0], [1, 0]], "column 1 is empty; every update needs a batch of at least one point"),
         ([[0, 1], [0, 1]], "column 0 is empty"),
-        (
-            [[1, 1], [1, 0]],
-            "column 1 holds 1 cells but column 0 holds 2; every batch must have the same size B",
-        ),
+        ([[1, 1], [1, 0]], "column 1 holds 1 cells but column 0 holds 2; every batch must have the same size B"),
         ([[1, 2]], r"cells\[0\]\[1\]=2 is neither true nor false"),
         ([[0.5]], r"cells\[0\]\[0\]=0.5 is neither true nor false"),
         ([["x"]], r"cells\[0\]\[0\]='x' is neither true nor false"),
@@ -139,9 +136,7 @@ def test_grids_from_arrays() -> None:
 @pytest.mark.parametrize("spacetime", [ts.ODE(), ts.SDE()])
 @pytest.mark.parametrize("observable", [ts.TrainLoss(), ts.GeneralizationGap()])
 def test_flows_have_no_training_set(spacetime: Spacetime, observable) -> None:
-    with pytest.raises(
-        ValueError, match=r"needs a training set, and (ODE|SDE) has none; observe the test loss"
-    ):
+    with pytest.raises(ValueError, match=r"needs a training set, and (ODE|SDE) has none; observe the test loss"):
         ts.derive(observable, spacetime, order=1)
     with pytest.raises(ValueError, match="needs a training set"):
         ts.derive(ts.Covariance(ts.TestLoss(), observable), spacetime, order=1)

@@ -36,11 +36,7 @@ def strict_maps(below: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
     return [
         image
         for image in product(range(size), repeat=len(below))
-        if all(
-            not mask >> j & 1 or image[j] < image[i]
-            for i, mask in enumerate(below)
-            for j in range(len(below))
-        )
+        if all(not mask >> j & 1 or image[j] < image[i] for i, mask in enumerate(below) for j in range(len(below)))
     ]
 
 
@@ -108,9 +104,7 @@ def test_hook_length_formula(order: int) -> None:
         assert levels(diagram)[order] == factorial(order) // prod(sizes[1:])
 
 
-@given(
-    st.lists(st.integers(0, 15), min_size=4, max_size=4), st.lists(st.integers(1, 3), min_size=4, max_size=4)
-)
+@given(st.lists(st.integers(0, 15), min_size=4, max_size=4), st.lists(st.integers(1, 3), min_size=4, max_size=4))
 def test_compositions_and_moments(masks: list[int], sizes: list[int]) -> None:
     """By what levels hold, and before or after a moment: sums of the counts by the number of levels."""
     below = tuple(mask & ((1 << i) - 1) for i, mask in enumerate(masks))
@@ -121,9 +115,7 @@ def test_compositions_and_moments(masks: list[int], sizes: list[int]) -> None:
     assert [sum(n for c, n in held.items() if len(c) == k) for k in range(5)] == list(counts)
     early = masks[0] & 15
     for first, second in ((0, 3), (2, 2), (1, 4)):
-        split = sum(
-            n * comb(first, j) * comb(second, k) for (j, k), n in split_surjections(below, early).items()
-        )
+        split = sum(n * comb(first, j) * comb(second, k) for (j, k), n in split_surjections(below, early).items())
         images = strict_maps(below, first + second)
         assert split == sum(all(i[e] < first for e in range(4) if early >> e & 1) for i in images)
 

@@ -16,11 +16,7 @@ from hypothesis import strategies as st
 from plain_sums import exact_time_sum, homogeneous
 
 from taylorsgd.diagrams import Diagram, diagrams_of_order
-from taylorsgd.timesums.closed_forms import (
-    chains_of,
-    closed_time_sum,
-    divided_difference,
-)
+from taylorsgd.timesums.closed_forms import chains_of, closed_time_sum, divided_difference
 from taylorsgd.timesums.events import ROOT, TimeSum, sum_of_events
 from taylorsgd.timesums.orders import surjections
 
@@ -57,9 +53,7 @@ def test_closed_form_is_the_plain_sum(make, T):
         for diagram in diagrams_of_order(order):
             times = make(diagram)
             if possible(times):
-                assert exact_time_sum(times, decays[:order], T) == plain_sum(times, decays[:order], T), (
-                    diagram
-                )
+                assert exact_time_sum(times, decays[:order], T) == plain_sum(times, decays[:order], T), diagram
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)
@@ -98,10 +92,7 @@ def test_integral_is_sympys_own(times, rates):
     T = sp.Symbol("T", positive=True)
     when = sp.symbols("t:3", positive=True)[: times.events]
     weight = sp.exp(
-        -sum(
-            rate * ((T if b == ROOT else when[b]) - when[a])
-            for rate, (a, b) in zip(rates, times.edges, strict=True)
-        )
+        -sum(rate * ((T if b == ROOT else when[b]) - when[a]) for rate, (a, b) in zip(rates, times.edges, strict=True))
     )
     # Integrate each event up to the first event above it, leaves first.
     integral = weight
@@ -135,8 +126,7 @@ def test_growth_is_the_difference_of_late_sums():
     for continuous in (False, True):
         growth = closed_time_sum(ladder, [a, b, sp.Integer(0)], sp.oo, continuous=continuous, flat=[2])
         late = [
-            closed_time_sum(ladder, [a, b, sp.Integer(0)], sp.Integer(T), continuous=continuous)
-            for T in (600, 601)
+            closed_time_sum(ladder, [a, b, sp.Integer(0)], sp.Integer(T), continuous=continuous) for T in (600, 601)
         ]
         assert abs(sp.N(late[1] - late[0] - growth, 40)) < 1e-40
 

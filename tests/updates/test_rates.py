@@ -22,13 +22,7 @@ import taylorsgd as ts
 from taylorsgd.symbols import T
 
 x, W = Symbol("x"), Symbol("W")
-OBSERVABLES = [
-    ts.TestLoss(),
-    ts.TrainLoss(),
-    ts.GeneralizationGap(),
-    ts.Displacement(),
-    ts.Variance(ts.TestLoss()),
-]
+OBSERVABLES = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement(), ts.Variance(ts.TestLoss())]
 ALL = ("test loss", "training loss", "gap", "displacement", "variance")
 LANDSCAPE = ts.FiniteLandscape([x**4 - x + x**2, x**2 / 2 + x**5], [Rational(1, 3), Rational(2, 3)], [x])
 COMPOSITIONS = [(1,), (2,), (1, 1), (3,), (2, 1), (1, 2), (1, 1, 1)]

@@ -116,12 +116,7 @@ def test_closed_form_of_third_order(landscapes) -> None:
 def test_rules_that_coincide() -> None:
     spacetime = ts.SGD(N=3, B=1, E=2)
     plain = ts.derive(ts.TestLoss(), spacetime, 3)
-    for update in (
-        ts.HeavyBall(0),
-        ts.Nesterov(0),
-        ts.Nesterov(0, convention="sutskever"),
-        ts.Descent([1] * 6),
-    ):
+    for update in (ts.HeavyBall(0), ts.Nesterov(0), ts.Nesterov(0, convention="sutskever"), ts.Descent([1] * 6)):
         assert ts.derive(ts.TestLoss(), spacetime, 3, update=update) == plain
     assert ts.derive(ts.TestLoss(), ts.SGD(), 3, update=ts.Descent()) == ts.derive(ts.TestLoss(), ts.SGD(), 3)
     polyak, torch = (ts.HeavyBall(beta, convention=name) for name in ("polyak", "torch"))
@@ -140,9 +135,7 @@ def test_second_order_updates_and_implicit_steps_part_at_third_order() -> None:
             for update in (ts.SecondOrder, ts.ImplicitStep)
         )
         assert (second == implicit) is equal
-    assert ts.derive(ts.TestLoss(), ts.GD(), 3, update=ts.SecondOrder(0)) == ts.derive(
-        ts.TestLoss(), ts.GD(), 3
-    )
+    assert ts.derive(ts.TestLoss(), ts.GD(), 3, update=ts.SecondOrder(0)) == ts.derive(ts.TestLoss(), ts.GD(), 3)
 
 
 def green(update: ts.Descent, start: int, end: int, rates: Sequence[sympy.Expr]) -> sympy.Expr:
@@ -174,21 +167,9 @@ def test_errors() -> None:
         (lambda: ts.HeavyBall(beta, convention="torch", decay=decay), NotImplementedError, "supported is"),
         (lambda: ts.derive(test, sgd, 1, update=0.9), TypeError, "is not an update rule"),
         (lambda: ts.derive(test, sgd, 1, update=ts.Descent([1])), ValueError, "1 entries for 2 updates"),
-        (
-            lambda: ts.derive(test, ts.SGD(), 1, update=ts.HeavyBall(beta)),
-            NotImplementedError,
-            "supported are SGD",
-        ),
-        (
-            lambda: ts.derive(test, ts.ODE(), 1, update=ts.HeavyBall(beta)),
-            NotImplementedError,
-            "supported are",
-        ),
-        (
-            lambda: ts.derive(test, ts.SGD(shuffle=True), 1, update=ts.HeavyBall(beta)),
-            NotImplementedError,
-            "all sizes",
-        ),
+        (lambda: ts.derive(test, ts.SGD(), 1, update=ts.HeavyBall(beta)), NotImplementedError, "supported are SGD"),
+        (lambda: ts.derive(test, ts.ODE(), 1, update=ts.HeavyBall(beta)), NotImplementedError, "supported are"),
+        (lambda: ts.derive(test, ts.SGD(shuffle=True), 1, update=ts.HeavyBall(beta)), NotImplementedError, "all sizes"),
         (lambda: ts.derive(test, ts.GD(), 1, update=ts.HeavyBall(1)), ValueError, "coincide"),
         (
             lambda: ts.derive(test, sgd, 1, update=ts.Nesterov(beta), resum="continuous"),

@@ -89,9 +89,7 @@ def test_names_are_never_parsed() -> None:
 
 
 def test_what_json_can_not_hold() -> None:
-    with pytest.raises(
-        TypeError, match="'s' is a Python function, which JSON can't hold; give a SymPy expression"
-    ):
+    with pytest.raises(TypeError, match="'s' is a Python function, which JSON can't hold; give a SymPy expression"):
         ts.derive(ts.Observable(lambda theta: theta[0]), ts.SGD(), 1).to_json()
     strange = ts.derive(ts.Observable(sympy.besselj(0, x)), ts.SGD(), 1)
     with pytest.raises(TypeError, match="can't be written as JSON: the function besselj is none of Add"):
@@ -134,13 +132,7 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-3, 5)
-    | st.floats(-2, 2)
-    | st.sampled_from(["", "x", "@0", "Pow"])
-)
+SCALARS = st.none() | st.booleans() | st.integers(-3, 5) | st.floats(-2, 2) | st.sampled_from(["", "x", "@0", "Pow"])
 ANYTHING = st.recursive(
     SCALARS,
     lambda inner: (

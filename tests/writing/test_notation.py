@@ -118,9 +118,7 @@ def read(text: str) -> tuple[Fraction, Value, Counter[tuple[str, bool]]]:
         else:
             node([], part, token["bare"])
     assert not text[position:].strip(), f"left over: {text[position:]!r}"
-    free = [
-        letter for letter, _ in sorted(seen) if sum(seen[letter, raised] for raised in (False, True)) == 1
-    ]
+    free = [letter for letter, _ in sorted(seen) if sum(seen[letter, raised] for raised in (False, True)) == 1]
     for number, letter in enumerate(sorted(free, key=[pair[1] for pair in GREEK].index)):
         ends.append([letter])
         parts.append(-1 - number)

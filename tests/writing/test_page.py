@@ -227,9 +227,7 @@ def test_to_sympy_equals_evaluate(observable: Any, moments: bool) -> None:
         found = [in_two_variables(written, observables, {mu: i}) for i in range(2)]
         assert sympy.Matrix(found) == sympy.Matrix(expected)
     else:
-        entries = [
-            [in_two_variables(written, observables, {mu: i, nu: j}) for j in range(2)] for i in range(2)
-        ]
+        entries = [[in_two_variables(written, observables, {mu: i, nu: j}) for j in range(2)] for i in range(2)]
         assert sympy.Matrix(entries) == sympy.Matrix(expected)
 
 

@@ -63,11 +63,7 @@ def new_residual_net(seed: Seed, colours: int, widths: Sequence[int], blocks: in
     for outs in widths:
         stage = []
         for place in range(blocks):
-            block = {
-                "first": filters(3, ins, outs),
-                "second": filters(3, outs, outs),
-                "scale": np.float32(depth**-0.5),
-            }
+            block = {"first": filters(3, ins, outs), "second": filters(3, outs, outs), "scale": np.float32(depth**-0.5)}
             block |= {"bias": np.zeros(outs, np.float32)}
             if ins != outs or (stages and not place):  # the image is halved there
                 block["skip"] = filters(1, ins, outs)

@@ -46,18 +46,14 @@ def along(field: Sequence[Expr], direction: Sequence[Expr]) -> list[Expr]:
     return [Add(*(diff(g, v) * f for v, f in zip(VARIABLES, direction, strict=True))) for g in field]
 
 
-def corrections(
-    second: Callable[[list[Expr]], list[Expr]], field: Sequence[Expr], order: int
-) -> list[list[Expr]]:
+def corrections(second: Callable[[list[Expr]], list[Expr]], field: Sequence[Expr], order: int) -> list[list[Expr]]:
     """f_0, …, f_order by the paper's recursion (A.14), with θ″ as `second` gives it for f̃.
 
     θ + hf = Σ h^n/n! θ^(n)(0), where θ^(n) are derivatives along f̃ = f + h f_1 + …, known up to the one in question.
     """
     parts = [list(field)]
     for level in range(1, order + 1):
-        known = [
-            _cut(Add(*(h**k * part[i] for k, part in enumerate(parts))), order) for i in range(len(field))
-        ]
+        known = [_cut(Add(*(h**k * part[i] for k, part in enumerate(parts))), order) for i in range(len(field))]
         derivative = [_cut(entry, order) for entry in second(known)]
         total = [Integer(0)] * len(field)
         for n in range(2, level + 2):
@@ -70,14 +66,10 @@ def corrections(
 
 def euler_defect(parts: Sequence[Sequence[Expr]], order: int) -> list[Expr]:
     """How far the flow of Σ h^k f_k is from an Euler step after a time h: the coefficients of h^(order + 1)."""
-    field = [
-        _cut(Add(*(h**k * part[i] for k, part in enumerate(parts))), order) for i in range(len(VARIABLES))
-    ]
+    field = [_cut(Add(*(h**k * part[i] for k, part in enumerate(parts))), order) for i in range(len(VARIABLES))]
     end, derivative = [Integer(0)] * len(field), field
     for n in range(1, order + 2):
-        end = [
-            e + _coefficient(d, order + 1 - n) / factorial(n) for e, d in zip(end, derivative, strict=True)
-        ]
+        end = [e + _coefficient(d, order + 1 - n) / factorial(n) for e, d in zip(end, derivative, strict=True)]
         derivative = [_cut(entry, order) for entry in along(derivative, field)]
     return [expand(entry) for entry in end]
 
@@ -167,11 +159,7 @@ def _errata(order: int) -> Iterator[Erratum]:
 
 def _hessian_term(field: Sequence[Expr]) -> list[Expr]:
     """f″(f, f)."""
-    pairs = [
-        (u, v, f, g)
-        for u, f in zip(VARIABLES, field, strict=True)
-        for v, g in zip(VARIABLES, field, strict=True)
-    ]
+    pairs = [(u, v, f, g) for u, f in zip(VARIABLES, field, strict=True) for v, g in zip(VARIABLES, field, strict=True)]
     return [Add(*(diff(entry, u, v) * f * g for u, v, f, g in pairs)) for entry in field]
 
 

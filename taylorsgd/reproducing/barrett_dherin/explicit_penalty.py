@@ -123,9 +123,7 @@ def _run(size: ResidualSize, work: Work) -> Outcome:
         kinds = ", ".join(f"{count} with h = {rate:g}, μ = {mu:g}" for (rate, mu), count in ends.items())
         notes.append(f"networks that diverged in the end, and count as they were at their best: {kinds}")
     if not size.only_cifar10:
-        notes.append(
-            "the paper's is a ResNet-18 on the whole of CIFAR-10: --full --data DIR, where there is a GPU"
-        )
+        notes.append("the paper's is a ResNet-18 on the whole of CIFAR-10: --full --data DIR, where there is a GPU")
     return Outcome(_picture(size, trained, rows), rows, _findings(size, rows), notes)
 
 
@@ -149,8 +147,7 @@ def _gains(size: ResidualSize, rows: Sequence[dict[str, Any]]) -> list[Finding]:
     """Gains in maximum test accuracy by explicit regularization, seed by seed."""
     best = {(row["rate"], row["mu"], row["seed"]): row["test accuracy"] for row in rows}
     gains = {
-        mu: np.array([best[size.rate, mu, s] - best[size.rate, 0.0, s] for s in range(size.seeds)])
-        for mu in size.mus
+        mu: np.array([best[size.rate, mu, s] - best[size.rate, 0.0, s] for s in range(size.seeds)]) for mu in size.mus
     }
     mu = max(gains, key=lambda mu: gains[mu].mean())
     gain = float(gains[mu].mean())
@@ -207,11 +204,7 @@ def _picture(size: ResidualSize, trained: Mapping[Run, Training], rows: Sequence
 
 
 def _draw_curves(
-    panels: Any,
-    chosen: Mapping[float, Sequence[Training]],
-    colours: Mapping[float, Any],
-    name: str,
-    title: str,
+    panels: Any, chosen: Mapping[float, Sequence[Training]], colours: Mapping[float, Any], name: str, title: str
 ) -> None:
     """Test accuracy and R_IG against steps, averaged over the networks of each value of a rate."""
     accuracy, regularizer = panels

@@ -97,9 +97,7 @@ def _findings(rows: Sequence[Row], control: Sequence[Row]) -> list[Finding]:
         trend_among(fitted, "R_IG falls with m, rate by rate (Figure A.5)", "m", R, -1, by_rate),
         trend_among(fitted, "test accuracy rises with λ (Figure 2b)", "lambda", accuracy, 1),
         trend_among(fitted, rises, "rate", accuracy, 1, by_width),
-        trend_among(
-            fitted, "test accuracy rises with m, rate by rate (Figure A.5)", "m", accuracy, 1, by_rate
-        ),
+        trend_among(fitted, "test accuracy rises with m, rate by rate (Figure A.5)", "m", accuracy, 1, by_rate),
         trend_among(fitted, "test accuracy falls with R_IG (Figure A.5)", R, accuracy, -1),
         trend_among(fitted, equal, "rate", ratio(" at end"), -1, by_width),
         trend_among(fitted, later, "rate", ratio(" at fixed physical time"), -1, by_width),
@@ -117,9 +115,7 @@ def _run(size: RateWidthSize, work: Work) -> Outcome:
         groups.append(train_perceptrons(work, f"width {width}", images, size, width, separate=True))
     large = size.full_batch()
     work.say(f"Training {len(large.rates) * size.seeds} networks of width {size.middle} on full batches")
-    full = train_perceptrons(
-        work, f"width {size.middle} full batch", images, large, size.middle, separate=True
-    )
+    full = train_perceptrons(work, f"width {size.middle} full batch", images, large, size.middle, separate=True)
     rows, control = _rows(groups, f"batches of {size.batch}"), _rows([full], "full batch")
     fitted = sum(row["fitted"] for row in rows)
     if not fitted:
@@ -146,9 +142,7 @@ def _picture(size: RateWidthSize, groups: Sequence[Perceptrons], rows: Sequence[
         columns = ([row[name] for row in fitted] for name in (x, y))
         place.scatter(*columns, **style, alpha=0.75, lw=0.3, edgecolor="k")
         place.set_xscale("log")
-    axes[0, 0].set(
-        yscale="log", xlabel="$λ = hm/4$", ylabel="$R_{IG}$", title="(2a) at maximum test accuracy"
-    )
+    axes[0, 0].set(yscale="log", xlabel="$λ = hm/4$", ylabel="$R_{IG}$", title="(2a) at maximum test accuracy")
     axes[0, 1].set(xlabel="$λ = hm/4$", ylabel="test accuracy", title="(2b) at maximum test accuracy")
     axes[0, 2].set(xlabel="$R_{IG}$", ylabel="test accuracy", title="(A.5) at maximum test accuracy")
     widest = groups[-1]

@@ -113,9 +113,7 @@ def shake(size: PerturbedSize, work: Work, measure: Measure, on_training_set: bo
     for draw in range(size.draws):
         noise = _noise(kept, seeds, draw)
         draws.append([_measured(measure, kept, noise, sigma, x, y) for sigma in size.sigmas])
-    fitted = (
-        f"{len(chosen)} of {len(trained.rates)} networks fit all training images; the others are left out"
-    )
+    fitted = f"{len(chosen)} of {len(trained.rates)} networks fit all training images; the others are left out"
     return Shaken(rates, seeds, unperturbed, np.moveaxis(np.array(draws), 0, -1), [str(images), fitted])
 
 
@@ -124,9 +122,7 @@ def _noise(theta: Any, seeds: np.ndarray, draw: int) -> Any:
     random = {seed: np.random.default_rng((int(seed), draw)) for seed in dict.fromkeys(seeds)}
 
     def like(leaf: Any) -> np.ndarray:
-        of_seed = {
-            seed: each.standard_normal(leaf.shape[1:], dtype=np.float32) for seed, each in random.items()
-        }
+        of_seed = {seed: each.standard_normal(leaf.shape[1:], dtype=np.float32) for seed, each in random.items()}
         return np.stack([of_seed[seed] for seed in seeds])
 
     return jax.tree.map(like, theta)
@@ -267,10 +263,7 @@ ROBUSTNESS = Experiment(
     "multiplied by 1 + σξ, with normal ξ",
     judged="Kendall's τ of the mean test accuracy over all perturbations against the learning rate, within "
     "initializations, one-sided, at the level 0.01",
-    sizes={
-        "quick": replace(QUICK, sigmas=SIGMAS, draws=20),
-        "full": replace(FULL, sigmas=(*SIGMAS[:-1], 2.0, 3.0)),
-    },
+    sizes={"quick": replace(QUICK, sigmas=SIGMAS, draws=20), "full": replace(FULL, sigmas=(*SIGMAS[:-1], 2.0, 3.0))},
     lasts={"quick": "about a minute", "full": "about an hour"},
     run=_run_robustness,
     data=DIGITS,

@@ -15,29 +15,15 @@ import numpy as np
 import optax
 
 from taylorsgd.descent import explicit_gradient_regularization
-from taylorsgd.reproducing.barrett_dherin.architectures import (
-    accuracy,
-    cross_entropy,
-    new_perceptron,
-    perceptron,
-)
+from taylorsgd.reproducing.barrett_dherin.architectures import accuracy, cross_entropy, new_perceptron, perceptron
 from taylorsgd.reproducing.experiment import Finding, Work
 from taylorsgd.reproducing.labelled_images import Images
 from taylorsgd.reproducing.significance import trend
 
 __all__ = [
-    "PerceptronSize",
-    "Perceptrons",
-    "Row",
-    "Training",
-    "TrainingSize",
-    "seconds_per_epoch",
-    "stacked",
-    "train",
-    "train_once",
-    "train_perceptrons",
-    "trend_among",
-]
+    "PerceptronSize", "Perceptrons", "Row", "Training", "TrainingSize", "seconds_per_epoch", "stacked", "train",
+    "train_once", "train_perceptrons", "trend_among",
+]  # fmt: skip
 
 Network = Callable[[Any, jax.Array], jax.Array]
 Row = dict[str, Any]
@@ -188,17 +174,13 @@ def train(
             theta = update(theta, rates, mus, rows[:, number], x, y)
         if epoch % every == 0:
             records.append(_look(network, theta, images))
-            best, highest, kept = _better(
-                len(records) - 1, theta, records[-1], only_fitted, best, highest, kept
-            )
+            best, highest, kept = _better(len(records) - 1, theta, records[-1], only_fitted, best, highest, kept)
     loss, slope, right, tested, norm = np.stack(records, axis=-1)
     steps = np.arange(len(records)) * every * updates
     return Training(steps, loss, slope, right, tested, norm, best, kept, _count(kept))
 
 
-def train_once(
-    work: Work, name: str, network: Network, theta: Any, *arguments: Any, **options: Any
-) -> Training:
+def train_once(work: Work, name: str, network: Network, theta: Any, *arguments: Any, **options: Any) -> Training:
     """What `train` returns, or what it returned to a run that was interrupted later.
 
     Args:
@@ -310,9 +292,7 @@ def seconds_per_epoch(network: Network, theta: Any, images: Images, batch: int, 
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _update(
-    network: Network, regularized: bool, theta: Any, rates: Any, mus: Any, rows: Any, x: Any, y: Any
-) -> Any:
+def _update(network: Network, regularized: bool, theta: Any, rates: Any, mus: Any, rows: Any, x: Any, y: Any) -> Any:
     """One step of SGD for all networks, each with its own rates and batch."""
 
     def one(theta: Any, rate: jax.Array, mu: jax.Array, rows: jax.Array) -> Any:
@@ -347,9 +327,7 @@ def _parts(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _sums(
-    network: Network, with_slope: bool, theta: Any, x: Any, y: Any, weight: Any
-) -> tuple[Any, Any, Any]:
+def _sums(network: Network, with_slope: bool, theta: Any, x: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
     """Weighted sums over some images, for each network: the loss, the right answers, and the loss's gradient."""
 
     def loss(theta: Any) -> tuple[jax.Array, jax.Array]:

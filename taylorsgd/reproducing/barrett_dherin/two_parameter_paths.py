@@ -123,11 +123,7 @@ def _run(size: TwoParameterSize, work: Work) -> Outcome:
     ricochet = descend(first.at, size.large, 0.0, size.settled, size.most)
     findings = [
         *(finding for start, paths in everything.items() for finding in _of_paths(start, paths)),
-        *(
-            finding
-            for start, each in zip(size.starts, errors, strict=True)
-            for finding in _of_orders(start, each)
-        ),
+        *(finding for start, each in zip(size.starts, errors, strict=True) for finding in _of_orders(start, each)),
         Finding.of_trend(
             f"from {first.label}, R_IG/E after descent falls with the learning rate (Figure 1b)",
             trend(size.rates, ratios, expected=-1),
@@ -141,8 +137,7 @@ def _run(size: TwoParameterSize, work: Work) -> Outcome:
         for i, (a, b) in _thinned(points)
     ]
     table += [
-        _row("descent, h_L from I", h=size.large, time=size.large * i, a=a, b=b)
-        for i, (a, b) in enumerate(ricochet)
+        _row("descent, h_L from I", h=size.large, time=size.large * i, a=a, b=b) for i, (a, b) in enumerate(ricochet)
     ]
     table += [
         _row("R_IG/E after descent", h=h, a=a, b=b, value=ratio)

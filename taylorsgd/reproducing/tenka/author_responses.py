@@ -12,19 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
-from sympy import (
-    Expr,
-    Matrix,
-    Rational,
-    Symbol,
-    diff,
-    expand,
-    integrate,
-    lambdify,
-    nsimplify,
-    simplify,
-    solve,
-)
+from sympy import Expr, Matrix, Rational, Symbol, diff, expand, integrate, lambdify, nsimplify, simplify, solve
 
 import taylorsgd as ts
 from taylorsgd.landscapes import mean_estimation
@@ -108,9 +96,7 @@ class _Sharpness:
         corollary = overfit.evaluate(mean_estimation(a, b), 0, eta=eta, N=1, T=few)
         same = simplify(corollary - closed) == 0 and simplify(a * place**2 / 2 - closed) == 0
         worst: Any = brentq(lambda y: 2 * y * np.exp(-y) - (1 - np.exp(-y)), 0.5, 3)
-        peaks = {
-            T: float(self.curvatures[np.argmax(self.overfitting(self.curvatures, T))]) for T in self.times
-        }
+        peaks = {T: float(self.curvatures[np.argmax(self.overfitting(self.curvatures, T))]) for T in self.times}
         products = {T: self.step * T * peak for T, peak in peaks.items()}
         return [
             Finding(
@@ -193,10 +179,7 @@ class _Limits:
         """|L_{d,∞}(η) − RHS(η)| with one minimum, by order and rate."""
         right = [self.exact(self.single, rate).limit() for rate in self.size.rates]
         return {
-            d: [
-                abs(self.left(self.single, d, rate) - r)
-                for rate, r in zip(self.size.rates, right, strict=True)
-            ]
+            d: [abs(self.left(self.single, d, rate) - r) for rate, r in zip(self.size.rates, right, strict=True)]
             for d in self.formulas
         }
 
@@ -204,8 +187,7 @@ class _Limits:
     def hops(self) -> list[tuple[float, float, float]]:
         """η, L_{2,∞}(η) and RHS(η) with two minima."""
         return [
-            (rate, self.left(self.double, 2, rate), self.exact(self.double, rate).limit())
-            for rate in self.size.hopping
+            (rate, self.left(self.double, 2, rate), self.exact(self.double, rate).limit()) for rate in self.size.hopping
         ]
 
     def findings(self) -> list[Finding]:
@@ -325,9 +307,7 @@ def _picture(sharp: _Sharpness, limits: _Limits) -> Figure:
         errors.loglog(rates, error, marker, label=f"$d = {order}$")
         errors.loglog(rates, error[-1] * (rates / rates[-1]) ** (power + 1), "-", color="0.5", lw=0.8)
     errors.set(
-        xlabel="$η$",
-        ylabel=r"$|L_{d,\infty}(η) - \lim_T E\,l(θ_T)|$",
-        title="One minimum: lines of slope 2 and 3",
+        xlabel="$η$", ylabel=r"$|L_{d,\infty}(η) - \lim_T E\,l(θ_T)|$", title="One minimum: lines of slope 2 and 3"
     )
     errors.legend()
 
@@ -335,17 +315,13 @@ def _picture(sharp: _Sharpness, limits: _Limits) -> Figure:
     times, values = limits.path(limits.single, rate, 14)
     settled.semilogx(times, values, "ko", label="exact")
     for order, formula in limits.formulas.items():
-        curve = [
-            float(formula.evaluate(limits.single, [0], eta=nsimplify(rate), N=int(t))) for t in times[:6]
-        ]
+        curve = [float(formula.evaluate(limits.single, [0], eta=nsimplify(rate), N=int(t))) for t in times[:6]]
         curve += [limits.left(limits.single, order, rate)] * (len(times) - 6)
         settled.semilogx(times, curve, label=f"resummed, $d = {order}$")
     plain = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 4).assume("minimum")
     polynomial = [plain.evaluate(limits.single, [0], N=int(t)).subs(eta, nsimplify(rate)) for t in times]
     settled.semilogx(times, polynomial, ":", color="0.4", label="polynomial in $T$, $d = 4$")
-    settled.set(
-        xlabel="$T$", ylabel=r"$E\,l(θ_T)$", ylim=(0, 1.6 * values[-1]), title=f"One minimum, $η = {rate:g}$"
-    )
+    settled.set(xlabel="$T$", ylabel=r"$E\,l(θ_T)$", ylim=(0, 1.6 * values[-1]), title=f"One minimum, $η = {rate:g}$")
     settled.legend()
 
     for rate, left, right in limits.hops[:: max(1, len(limits.hops) // 3)]:

@@ -21,21 +21,9 @@ from taylorsgd.reproducing.errata import Erratum
 from taylorsgd.symbols import eta
 
 __all__ = [
-    "GD",
-    "ONE_EPOCH",
-    "PLACE",
-    "POINTS",
-    "PRINTED",
-    "START",
-    "Dynamics",
-    "entry",
-    "errata_of_the_table",
-    "found_twice",
-    "printed",
-    "value",
-    "x",
-    "y",
-]
+    "GD", "ONE_EPOCH", "PLACE", "POINTS", "PRINTED", "START", "Dynamics", "entry", "errata_of_the_table",
+    "found_twice", "printed", "value", "x", "y",
+]  # fmt: skip
 
 x, y = symbols("x y")
 """The variables of landscapes."""

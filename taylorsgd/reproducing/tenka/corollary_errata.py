@@ -39,9 +39,7 @@ from taylorsgd.symbols import eta
 
 __all__ = ["EXPERIMENT", "ErrataSize"]
 
-VALLEY = ts.FiniteLandscape(
-    [x**4 + x**3 + x**2 + 2 * x, x**4 + x**3 + x**2 - x], [Rational(1, 3), Rational(2, 3)], [x]
-)
+VALLEY = ts.FiniteLandscape([x**4 + x**3 + x**2 + 2 * x, x**4 + x**3 + x**2 - x], [Rational(1, 3), Rational(2, 3)], [x])
 """A landscape with a minimum at 0, where H = 2, C = 2, S = 2 and J = 6."""
 CH = ts.Value((-1, 0, 0), (0, 1, 1))
 NABLA_C_G = ts.Value((-1, 0, 0), (0, 0, 1))  # κ(∇l, ∇∇l)·G = ½ ∇C·G
@@ -144,9 +142,7 @@ def _at_minima() -> Iterator[Erratum]:
     """A.8.2 and the limits of Corollaries 4 and 5."""
     n, loss = POINTS, ts.TestLoss()
     sgd = ts.derive(loss, ts.SGD(B=1, E=1), 3)
-    skew = (
-        (sgd.assume("minimum") - sgd.assume("minimum", "gaussian")).evaluate(VALLEY, [0], N=n).coeff(eta, 3)
-    )
+    skew = (sgd.assume("minimum") - sgd.assume("minimum", "gaussian")).evaluate(VALLEY, [0], N=n).coeff(eta, 3)
     all_noise = ts.perturb(loss, ts.SGD(N=n, B=1, E=1), VALLEY, [0], 3).coeff(eta, 3)
     others = sgd.assume("minimum", "gaussian").evaluate(VALLEY, [0], N=n).coeff(eta, 3)
     yield Erratum(
@@ -290,10 +286,7 @@ EXPERIMENT = Experiment(
     claim="what is printed there",
     judged="direct perturbation over all training sets or enumeration, exactly; the stationary mean within 10%, "
     "remainders within 5%, drifts by simulation within 5% (SDE) and 2% (SGD)",
-    sizes={
-        "quick": ErrataSize(),
-        "full": ErrataSize(updates=10_000, trials=1000, time=1000, refinement=16),
-    },
+    sizes={"quick": ErrataSize(), "full": ErrataSize(updates=10_000, trials=1000, time=1000, refinement=16)},
     lasts={"quick": "about 30 s", "full": "about 3 minutes"},
     run=_run,
 )

@@ -79,8 +79,7 @@ def of_resumming(found: Sequence[Curve], most: float, figure: str) -> Finding:
     resummed = np.abs(curve.resummed[-1] - curve.simulated)[large]
     nearer = int((resummed < plain).sum())
     claim = (
-        f"un-resummed values may be less accurate than resummed ones ({figure}): of order 2, {LOGISTIC}, "
-        f"ηT > {most:g}"
+        f"un-resummed values may be less accurate than resummed ones ({figure}): of order 2, {LOGISTIC}, ηT > {most:g}"
     )
     if not len(plain):
         return Finding(claim, "no such learning rate was looked at", None, {})

@@ -84,12 +84,7 @@ class Curve:
         """What was simulated at the i-th learning rate, as columns of a table."""
         initialization, eta = self.seed + 1, self.eta[i]
         simulated, error = self.simulated[i], self.error[i]
-        return {
-            "initialization": initialization,
-            "eta": eta,
-            "simulated": simulated,
-            "simulated error": error,
-        }
+        return {"initialization": initialization, "eta": eta, "simulated": simulated, "simulated error": error}
 
     def predictions(self, i: int, labels: Sequence[str]) -> dict[str, Any]:
         """What was predicted at the i-th learning rate, with errors, as columns of a table."""
@@ -121,13 +116,7 @@ def loss_curves(size: CurveSize, work: Work, observable: Any) -> list[Curve]:
 
 
 def _curve(
-    observable: Any,
-    eta: np.ndarray,
-    eigenpairs: int,
-    place: ts.Landscape,
-    theta: Any,
-    size: CurveSize,
-    key: jax.Array,
+    observable: Any, eta: np.ndarray, eigenpairs: int, place: ts.Landscape, theta: Any, size: CurveSize, key: jax.Array
 ) -> dict[str, np.ndarray]:
     """The arrays of a `Curve`."""
     measuring, simulating, resumming = jax.random.split(key, 3)
@@ -180,10 +169,7 @@ def _resummed(
         warnings.simplefilter("ignore", RuntimeWarning)
         parts = np.asarray(lowered.contributions(measured, eta, N=POINTS), dtype=float)
         uncertainty = lowered.uncertainty(measured, eta, N=POINTS)
-    return {
-        "resummed": np.cumsum(parts, axis=0)[1:],
-        "resummed_error": np.asarray(uncertainty.sampling, dtype=float),
-    }
+    return {"resummed": np.cumsum(parts, axis=0)[1:], "resummed_error": np.asarray(uncertainty.sampling, dtype=float)}
 
 
 def joint_agreement(curves: Sequence[Curve], order: int, most: float) -> ChiSquare:

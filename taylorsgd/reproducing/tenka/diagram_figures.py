@@ -209,9 +209,7 @@ def _resummation(page: Page, size: DiagramSize) -> Part:
     # where the un-resummed sum has Z(D)/|Aut D| for every diagram D with k links on the fork's edges.
     weights, rows = [], []
     for links in range(size.links + 1):
-        stands_for = Rational(
-            sum(int(binomial(2 * gap, links)) for gap in range(steps)), TIED_FORK.automorphisms
-        )
+        stands_for = Rational(sum(int(binomial(2 * gap, links)) for gap in range(steps)), TIED_FORK.automorphisms)
         unresummed = sum(
             Rational(grid.count(diagram), diagram.automorphisms)
             for diagram in diagrams_of_order(TIED_FORK.order + links)
@@ -243,9 +241,7 @@ def _table(page: Page, size: DiagramSize) -> Part:
         columns[3 - len(term.diagrams[0].inner_blocks)].append(term)
     counted = [[sum(len(time_orders(d)) for d in term.diagrams) for term in column] for column in columns]
     left, top, rows = 0.0, 32.5, []
-    page.write(
-        "Table 1: the diagrams of order 3 for E = B = 1, in all orders of time", (-0.4, top - 1.6), 0.75
-    )
+    page.write("Table 1: the diagrams of order 3 for E = B = 1, in all orders of time", (-0.4, top - 1.6), 0.75)
     for power, (column, ways) in enumerate(zip(columns, counted, strict=True)):
         y, right = top + 2.0, left + 11.0
         page.write(rf"$\Theta((\eta N)^3 N^{{-{power}}})$", (left - 0.4, top), 0.8)
@@ -295,9 +291,7 @@ def _proposition_3() -> Part:
         Value((-1, 0, 0), (0, 1, 1)): M * N * M / 2,
         Value((-1, 0, 0), (0, 0, 1)): M * N * (M - 1 / B) / 2,
     }
-    terms = {
-        term.value: term.coefficient for term in ts.derive(ts.TestLoss(), ts.SGD(E=M * B), order=2)[2].terms
-    }
+    terms = {term.value: term.coefficient for term in ts.derive(ts.TestLoss(), ts.SGD(E=M * B), order=2)[2].terms}
     agree = [value for value, coefficient in printed.items() if expand(terms[value] - coefficient) == 0]
     rows = [
         _row("Proposition 3", str(value), "coefficient of η²", coefficient, terms[value])

@@ -108,8 +108,6 @@ def _patch(shape: Stroke | Dot | Box, points: float) -> PathPatch | Circle | Rec
             return PathPatch(Path(vertices, codes), facecolor="none", **style)
         case Dot():
             edge = "black" if shape.outline else "none"
-            return Circle(
-                shape.centre, shape.radius, facecolor=ink, edgecolor=edge, linewidth=shape.outline * points
-            )
+            return Circle(shape.centre, shape.radius, facecolor=ink, edgecolor=edge, linewidth=shape.outline * points)
         case Box():
             return Rectangle(shape.corner, *shape.size, facecolor=ink, edgecolor="none")

@@ -96,8 +96,7 @@ def _predicted(size: MeanEstimationSize) -> dict[str, np.ndarray]:
     found = {}
     for method, resum in RESUMMED.items():
         formulas = [
-            ts.derive(observable, ts.GD(), 2, resum=resum).assume("minimum")
-            for observable in OBSERVABLES.values()
+            ts.derive(observable, ts.GD(), 2, resum=resum).assume("minimum") for observable in OBSERVABLES.values()
         ]
         found[method] = np.array(
             [[float(f.evaluate(place, at=0, eta=size.rate, **sizes)) for place in places] for f in formulas]
@@ -158,9 +157,7 @@ STYLES = {
 }
 
 
-def _picture(
-    size: MeanEstimationSize, mean: np.ndarray, error: np.ndarray, predicted: dict[str, np.ndarray]
-) -> Figure:
+def _picture(size: MeanEstimationSize, mean: np.ndarray, error: np.ndarray, predicted: dict[str, np.ndarray]) -> Figure:
     figure, both = panels(11, 4.5, columns=2)
     hessians = np.array(size.hessians)
     for k, (axes, name) in enumerate(zip(both, OBSERVABLES, strict=True)):
@@ -186,9 +183,7 @@ EXPERIMENT = Experiment(
     f"p > {LEAST_P:g}; the distance from the simulated number at the smallest H",
     sizes={
         "quick": MeanEstimationSize(),
-        "full": MeanEstimationSize(
-            trials=10_000, hessians=tuple(float(h) for h in np.geomspace(1e-4, 4, 40).round(6))
-        ),
+        "full": MeanEstimationSize(trials=10_000, hessians=tuple(float(h) for h in np.geomspace(1e-4, 4, 40).round(6))),
     },
     lasts={"quick": "about 20 s", "full": "about three minutes"},
     run=_run,

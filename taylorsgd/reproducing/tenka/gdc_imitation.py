@@ -65,9 +65,7 @@ def _differences(landscape: ts.Landscape, theta: Any, size: GdcSize, key: jax.Ar
     """SGD − GD and SGD − GDC in test loss at all learning rates, and Corollary 1's SGD − GD of order 2."""
     simulating, measuring = jax.random.split(key)
     sgd, gd, gdc = (
-        ts.simulate(
-            landscape, theta, where, size.rates, size.trials, simulating, update=update, chunk=size.chunk
-        )
+        ts.simulate(landscape, theta, where, size.rates, size.trials, simulating, update=update, chunk=size.chunk)
         for where, update in (
             (ts.SGD(N=POINTS, B=1, E=1), None),
             (ts.GD(N=POINTS, T=POINTS), None),
@@ -76,8 +74,7 @@ def _differences(landscape: ts.Landscape, theta: Any, size: GdcSize, key: jax.Ar
     )
     both = {"GD": (sgd - gd).test_loss, "GDC": (sgd - gdc).test_loss}
     formula = (
-        ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2)
-        - ts.derive(ts.TestLoss(), ts.GD(), 2).subs(T=POINTS, N=POINTS)
+        ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2) - ts.derive(ts.TestLoss(), ts.GD(), 2).subs(T=POINTS, N=POINTS)
     ).simplify()
     measured = ts.measure(formula, landscape, theta, key=measuring, samples=size.samples)
     predicted = formula.lower()(measured, eta=np.array(size.rates), N=POINTS)
@@ -126,22 +123,17 @@ def _picture(table: Sequence[Mapping[str, Any]]) -> Figure:
     for name, error, color in (("SGD - GD", ERRORS[0], "tab:red"), ("SGD - GDC", ERRORS[1], "tab:blue")):
         x, y, dy = (_over_square(table, column) for column in ("Corollary 1", name, error))
         predicted.errorbar(x, y, HALF * dy, color=color, label=name.replace("-", "−"), **style)
-    reach = 1.15 * max(
-        np.abs(_over_square(table, name)).max() for name in ("SGD - GD", "SGD - GDC", "Corollary 1")
-    )
+    reach = 1.15 * max(np.abs(_over_square(table, name)).max() for name in ("SGD - GD", "SGD - GDC", "Corollary 1"))
     for axes in (pairs, predicted):
         axes.plot([-reach, reach], [-reach, reach], color="0.8", lw=0.8, zorder=0)
         axes.axhline(0, color="0.6", lw=0.8, zorder=0)
         axes.axvline(0, color="0.6", lw=0.8, zorder=0)
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         axes.legend(fontsize=8, loc="upper left")
-    pairs.set(
-        xlabel="(test loss of SGD − GD) / $η^2$ (nats)", ylabel="(test loss of SGD − GDC) / $η^2$ (nats)"
-    )
+    pairs.set(xlabel="(test loss of SGD − GD) / $η^2$ (nats)", ylabel="(test loss of SGD − GDC) / $η^2$ (nats)")
     pairs.set_title("GDC matches SGD where points lie along the x axis")
     predicted.set(
-        xlabel="SGD − GD by Corollary 1, order 2, over $η^2$ (nats)",
-        ylabel="simulated difference / $η^2$ (nats)",
+        xlabel="SGD − GD by Corollary 1, order 2, over $η^2$ (nats)", ylabel="simulated difference / $η^2$ (nats)"
     )
     predicted.set_title("Corollary 1, and what GDC removes (95% bars)")
     return figure
@@ -163,9 +155,7 @@ EXPERIMENT = Experiment(
     f"paired, one-sided, at the level {LEVEL:g}; and the ratio of mean squares",
     sizes={
         "quick": GdcSize(),
-        "full": GdcSize(
-            images=1000, side=28, trials=20_000, samples=8192, rates=(0.01, 0.02, 0.04, 0.07, 0.1)
-        ),
+        "full": GdcSize(images=1000, side=28, trials=20_000, samples=8192, rates=(0.01, 0.02, 0.04, 0.07, 0.1)),
     },
     lasts={"quick": "about a minute and a half", "full": "about ten hours"},
     run=_run,

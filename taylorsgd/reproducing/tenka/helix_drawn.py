@@ -72,9 +72,7 @@ def _of_the_landscape() -> list[Finding]:
     eigenvalues = {simplify(value): count for value, count in curvature.eigenvals().items()}
     turn = Symbol("c", real=True)
     turned: Any = {u: cos(turn) * u - sin(turn) * v, v: sin(turn) * u + cos(turn) * v, z: z + turn}
-    change = simplify(
-        (place.sample_loss.subs(turned, simultaneous=True) - place.sample_loss).expand(trig=True)
-    )
+    change = simplify((place.sample_loss.subs(turned, simultaneous=True) - place.sample_loss).expand(trig=True))
     return [
         Finding(
             "the landscape's axis is a one-dimensional valley of minima perpendicular to the page (Figure 3)",
@@ -141,9 +139,7 @@ def _draw_drift(axes: Axes, depths: np.ndarray, shown: int = 40) -> None:
     axes.plot(times, depths[:, times].mean(axis=0), color="black", lw=2, label=f"mean of {len(depths)}")
     for period in range(int(depths.mean(axis=0)[-1] / PERIOD) + 2):
         axes.axhline(PERIOD * period, color="0.8", lw=0.8, zorder=0)
-    axes.set(
-        xlabel="updates", ylabel="$z$", title="Depth; a gray line is a period of the landscape", xmargin=0
-    )
+    axes.set(xlabel="updates", ylabel="$z$", title="Depth; a gray line is a period of the landscape", xmargin=0)
     axes.legend(loc="upper left")
 
 

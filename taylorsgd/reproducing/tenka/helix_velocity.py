@@ -90,8 +90,7 @@ def _findings(
     coefficient_error = float(np.sqrt(covariance[0, 0]))
     p_value = 2 * float(norm.sf(abs(coefficient - 1 / 6) / coefficient_error))
     lowest, resummed = (
-        chi_square(float(np.sum(((mean - predicted) / error) ** 2)), len(rates))
-        for predicted in (rates**2 / 6, exact)
+        chi_square(float(np.sum(((mean - predicted) / error) ** 2)), len(rates)) for predicted in (rates**2 / 6, exact)
     )
     return [
         Finding(
@@ -152,10 +151,7 @@ EXPERIMENT = Experiment(
     "period, where Chaudhari and Soatto's analysis predicts 0",
     judged="the z-score of every velocity, above 5; the coefficient of η² in a weighted fit by η² and η³, "
     f"p > {LEAST_P:g} for 1/6; the mean displacement at the largest η",
-    sizes={
-        "quick": HelixSize(),
-        "full": HelixSize(rates=tuple(k / 100 for k in range(1, 11)), trials=4000),
-    },
+    sizes={"quick": HelixSize(), "full": HelixSize(rates=tuple(k / 100 for k in range(1, 11)), trials=4000)},
     lasts={"quick": "about 15 s", "full": "about ten minutes"},
     run=_run,
 )

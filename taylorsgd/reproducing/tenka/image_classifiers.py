@@ -15,15 +15,8 @@ from taylorsgd.reproducing.experiment import Work
 from taylorsgd.reproducing.labelled_images import Images
 
 __all__ = [
-    "CONVOLUTIONAL",
-    "DATA",
-    "LOGISTIC",
-    "POINTS",
-    "ClassifierSize",
-    "classifiers",
-    "on_classifiers",
-    "population",
-]
+    "CONVOLUTIONAL", "DATA", "LOGISTIC", "POINTS", "ClassifierSize", "classifiers", "on_classifiers", "population",
+]  # fmt: skip
 
 CONVOLUTIONAL, LOGISTIC = "convolutional net", "logistic regression"
 """The classifiers, by what they are called."""
@@ -67,9 +60,7 @@ class ClassifierSize:
 
 def population(images: Images, size: ClassifierSize) -> tuple[np.ndarray, np.ndarray]:
     """The first `size.images` images, about `size.side` pixels high, with pixels in [0, 1], and their labels."""
-    pixels, labels = (
-        np.concatenate(both)[: size.images] for both in zip(images.train, images.test, strict=True)
-    )
+    pixels, labels = (np.concatenate(both)[: size.images] for both in zip(images.train, images.test, strict=True))
     pooled = Images(images.name, (pixels, labels), (pixels[:0], labels[:0])).pooled(size.side)
     return (pooled.train[0] + 1) / 2, labels
 
@@ -87,11 +78,7 @@ def classifiers(images: Images, size: ClassifierSize) -> Iterator[tuple[str, int
 
 
 def on_classifiers(
-    size: ClassifierSize,
-    work: Work,
-    net: str,
-    what: str,
-    compute: Callable[[Landscape, Any, Any, jax.Array], Arrays],
+    size: ClassifierSize, work: Work, net: str, what: str, compute: Callable[[Landscape, Any, Any, jax.Array], Arrays]
 ) -> Iterator[tuple[int, Arrays]]:
     """Do something with a classifier from each of its initializations, and keep what comes out.
 

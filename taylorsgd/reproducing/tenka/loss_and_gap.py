@@ -33,10 +33,7 @@ def _run_loss(size: CurveSize, work: Work) -> Outcome:
 
 def _run_gap(size: CurveSize, work: Work) -> Outcome:
     found = loss_curves(size, work, ts.GeneralizationGap())
-    findings = [
-        *of_small_times(found, size.order, SMALL_OF_GAP, FIGURE),
-        of_large_times(found, size.order, FIGURE),
-    ]
+    findings = [*of_small_times(found, size.order, SMALL_OF_GAP, FIGURE), of_large_times(found, size.order, FIGURE)]
     figure = curves_figure(found, "generalization gap (nats)", SMALL_OF_GAP)
     subtracted = "what a training set contributes to the gap before training, 0 on average, is subtracted"
     return Outcome(figure, rows(found), findings, [*notes(size, work.images), subtracted])

@@ -143,9 +143,7 @@ def _picture(table: Sequence[Mapping[str, Any]]) -> Figure:
     left.set_title("Below the line STIC outperforms GD")
     left.legend()
     right.plot(hessians, [row["mean penalty"] for row in table], "o-", ms=4)
-    right.set(
-        xscale="log", xlabel="$H$", ylabel="$λ$, mean over training sets", title="The penalty that it tunes"
-    )
+    right.set(xscale="log", xlabel="$H$", ylabel="$λ$, mean over training sets", title="The penalty that it tunes")
     return figure
 
 

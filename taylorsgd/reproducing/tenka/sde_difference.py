@@ -58,9 +58,7 @@ def _simulated(size: SdeSize, number: int, spacetime: ts.SGD | ts.SDE) -> dict[s
     key = jax.random.fold_in(jax.random.key(size.seed), number)
     refinement = size.refinement if isinstance(spacetime, ts.SDE) else None
     start = jax.numpy.zeros(1)
-    run = ts.simulate(
-        gauss(), start, spacetime, np.array(size.rates), size.trials, key, refinement=refinement
-    )
+    run = ts.simulate(gauss(), start, spacetime, np.array(size.rates), size.trials, key, refinement=refinement)
     return {"mean": run.test_loss.mean, "error": run.test_loss.standard_error}
 
 

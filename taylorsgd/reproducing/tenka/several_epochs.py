@@ -17,13 +17,7 @@ from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.pictures import band, bars, panels
 from taylorsgd.reproducing.significance import LEAST_P, LEVEL, joint_z
 from taylorsgd.reproducing.tenka.curves import Curve, joint_agreement
-from taylorsgd.reproducing.tenka.image_classifiers import (
-    CONVOLUTIONAL,
-    DATA,
-    POINTS,
-    ClassifierSize,
-    on_classifiers,
-)
+from taylorsgd.reproducing.tenka.image_classifiers import CONVOLUTIONAL, DATA, POINTS, ClassifierSize, on_classifiers
 
 __all__ = ["EXPERIMENT", "EpochSize", "more_epochs", "printed"]
 
@@ -55,8 +49,7 @@ def more_epochs(epochs: int, order: int) -> ts.Formula:
     """The test loss of E epochs at η/E less that of one at η, N = 10: its terms of orders 2 to `order`."""
     loss = ts.derive(ts.TestLoss(), ts.SGD(B=1), order).subs(N=POINTS)
     parts = [
-        Rational(1, epochs**power) * loss[power].subs(E=epochs) - loss[power].subs(E=1)
-        for power in range(2, order + 1)
+        Rational(1, epochs**power) * loss[power].subs(E=epochs) - loss[power].subs(E=1) for power in range(2, order + 1)
     ]
     return sum(parts[1:], start=parts[0]).simplify()  # type: ignore[return-value]
 
@@ -86,11 +79,7 @@ def _run(size: EpochSize, work: Work) -> Outcome:
     return Outcome(
         _picture(curves, size),
         [
-            {
-                "epochs": curve.net.split()[0],
-                **curve.simulation(i),
-                **curve.predictions(i, tuple(NAMES.values())),
-            }
+            {"epochs": curve.net.split()[0], **curve.simulation(i), **curve.predictions(i, tuple(NAMES.values()))}
             for curve in curves
             for i in range(len(curve.eta))
         ],
@@ -104,9 +93,7 @@ def _run(size: EpochSize, work: Work) -> Outcome:
     )
 
 
-def _differences(
-    landscape: ts.Landscape, theta: Any, size: EpochSize, key: jax.Array
-) -> dict[str, np.ndarray]:
+def _differences(landscape: ts.Landscape, theta: Any, size: EpochSize, key: jax.Array) -> dict[str, np.ndarray]:
     """For every E the simulated differences with their errors, and the predicted ones with their covariances."""
     simulating, measuring = jax.random.split(key)
 
@@ -122,8 +109,7 @@ def _differences(
     everything = [formula for row in formulas for formula in row]
     measured = ts.measure(everything, landscape, theta, key=measuring, samples=size.samples)
     predictions = [
-        [ts.predict(f, landscape, theta, eta=size.rates, measurement=measured) for f in row]
-        for row in formulas
+        [ts.predict(f, landscape, theta, eta=size.rates, measurement=measured) for f in row] for row in formulas
     ]
     statistics = [(run(epochs) - once).test_loss for epochs in size.epochs]
     return {
@@ -198,11 +184,7 @@ EXPERIMENT = Experiment(
     sizes={
         "quick": EpochSize(),
         "full": EpochSize(
-            images=1000,
-            initializations=6,
-            trials=20_000,
-            samples=16_384,
-            rates=(0.01, 0.025, 0.05, 0.075, 0.1),
+            images=1000, initializations=6, trials=20_000, samples=16_384, rates=(0.01, 0.025, 0.05, 0.075, 0.1)
         ),
     },
     lasts={"quick": "about a minute", "full": "about a day"},

@@ -131,9 +131,7 @@ def with_links(
         above = parents[node]
         end = cells[above][1] if above in cells else last
         if list(times) != sorted(set(times)) or not all(cells[node][1] < t < end for t in times):
-            raise ValueError(
-                f"links[{node}]={list(times)} must rise between {cells[node][1]} and {end}, both left out"
-            )
+            raise ValueError(f"links[{node}]={list(times)} must rise between {cells[node][1]} and {end}, both left out")
         below = node
         for t in times:
             link = len(parents)
@@ -161,9 +159,7 @@ def without_links(diagram: Diagram) -> Diagram:
     return diagram
 
 
-def _placement(
-    parents: Sequence[int], blocks: Iterable[tuple[int, ...]], cells: Mapping[int, Cell]
-) -> Placement:
+def _placement(parents: Sequence[int], blocks: Iterable[tuple[int, ...]], cells: Mapping[int, Cell]) -> Placement:
     return Placement(
         tuple(cells.get(node) for node in range(len(parents))),
         tuple((node, parent) for node, parent in enumerate(parents) if parent >= 0),

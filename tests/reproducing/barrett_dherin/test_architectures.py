@@ -16,9 +16,7 @@ def test_a_residual_net_with_closed_branches_is_its_skeleton() -> None:
     theta["stages"] = [[{**block, "scale": 0.0} for block in stage] for stage in theta["stages"][:1]]
     x = np.random.default_rng(1).normal(size=(2, 6, 6, 3)).astype("f4")
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    convolved = sum(
-        padded[:, i : i + 6, j : j + 6] @ theta["first"][i, j] for i in range(3) for j in range(3)
-    )
+    convolved = sum(padded[:, i : i + 6, j : j + 6] @ theta["first"][i, j] for i in range(3) for j in range(3))
     expected = np.maximum(convolved, 0).mean((1, 2)) @ theta["W"]
     np.testing.assert_allclose(residual_net(theta, x), expected, rtol=1e-4, atol=1e-5)
 

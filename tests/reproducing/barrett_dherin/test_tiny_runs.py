@@ -40,9 +40,7 @@ Run = Callable[..., tuple[Outcome, list[str]]]
 
 @pytest.fixture
 def run(run_small: Run) -> Run:
-    return lambda name, output, data=None, **changes: run_small(
-        name, output, data, **{**TINY[name], **changes}
-    )
+    return lambda name, output, data=None, **changes: run_small(name, output, data, **{**TINY[name], **changes})
 
 
 def test_every_experiment_is_run_here_or_among_the_errata() -> None:
@@ -50,9 +48,7 @@ def test_every_experiment_is_run_here_or_among_the_errata() -> None:
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_an_experiment_leaves_its_files(
-    name: str, run: Run, check_files: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_an_experiment_leaves_its_files(name: str, run: Run, check_files: Callable[..., Any], tmp_path: Path) -> None:
     outcome, said = run(name, tmp_path)
     check_files(name, tmp_path, outcome)
     text = "\n".join(said)
@@ -97,15 +93,11 @@ def test_an_interrupted_run_trains_no_network_twice(
     run(name, tmp_path / "parts")
     assert before == 1
     whole = sorted((tmp_path / "whole").iterdir())
-    assert [path.read_bytes() for path in whole] == [
-        (tmp_path / "parts" / path.name).read_bytes() for path in whole
-    ]
+    assert [path.read_bytes() for path in whole] == [(tmp_path / "parts" / path.name).read_bytes() for path in whole]
     assert len(trained) == TRAININGS[name]
 
 
-def test_the_large_network_wants_cifar10_and_says_how_long_it_takes(
-    run: Run, cifar10: Path, tmp_path: Path
-) -> None:
+def test_the_large_network_wants_cifar10_and_says_how_long_it_takes(run: Run, cifar10: Path, tmp_path: Path) -> None:
     large = {"only_cifar10": True, "channels": (2, 3), "epochs": 1, "seeds": 1, "rates": (0.05,)}
     with pytest.raises(ValueError, match="ResNet-18.*not on scikit-learn's digits.*--data"):
         run("igr-egr", tmp_path, **large)

@@ -11,12 +11,7 @@ import pytest
 
 from taylorsgd.landscapes import explicitly_regularized, gradient_regularizer
 from taylorsgd.reproducing.barrett_dherin import training
-from taylorsgd.reproducing.barrett_dherin.architectures import (
-    accuracy,
-    cross_entropy,
-    new_perceptron,
-    perceptron,
-)
+from taylorsgd.reproducing.barrett_dherin.architectures import accuracy, cross_entropy, new_perceptron, perceptron
 from taylorsgd.reproducing.barrett_dherin.training import stacked, train
 from taylorsgd.reproducing.labelled_images import Images, load_images
 

@@ -31,11 +31,7 @@ WRONG = {
     "4.2, the SDE on HELIX",
     "4.2, SGD on HELIX",
 }
-RIGHT = {
-    "authors' table, test loss, order 3",
-    "authors' table, gap, order 2",
-    "A.2, footnote 1",
-}
+RIGHT = {"authors' table, test loss, order 3", "authors' table, gap, order 2", "A.2, footnote 1"}
 
 
 def test_every_mistake_is_shown(check_errata: Callable[..., None], tmp_path: Path) -> None:

@@ -100,10 +100,7 @@ def test_the_papers_nets_on_both_kinds_of_images(cifar10: Path, fashion: Path) -
     nets = list(image_classifiers.classifiers(load_images(cifar10), size))
     assert [(net, seed) for net, seed, *_ in nets] == [(CONVOLUTIONAL, 0), (CONVOLUTIONAL, 1), (LOGISTIC, 0)]
     assert all(place.size == 120 for *_, place, _ in nets)  # all that there are
-    assert nets[0][3]["convolution 1"].shape == (5, 5, 3, 10) and nets[2][3]["dense"].shape == (
-        32 * 32 * 3,
-        10,
-    )
+    assert nets[0][3]["convolution 1"].shape == (5, 5, 3, 10) and nets[2][3]["dense"].shape == (32 * 32 * 3, 10)
     pixels, labels = population(load_images(fashion), size)
     assert pixels.shape == (40, 4, 6, 1) and 0 <= pixels.min() and pixels.max() <= 1 and len(labels) == 40
 
@@ -116,9 +113,7 @@ def test_the_same_files_twice(name: str, run: Run, tmp_path: Path) -> None:
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_an_interrupted_run_goes_on_where_it_was(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_goes_on_where_it_was(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run("sgd-sde", tmp_path / "whole")
     simulated = []
     simulate = ts.simulate
