@@ -12,6 +12,7 @@ from taylorsgd import symbols
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_evaluation import Resummation, contract
+from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.formulas.term import Combination
 from taylorsgd.updates.metrics import exact_metric
 
@@ -45,7 +46,7 @@ def evaluate(formula: Combination, landscape: ExactLandscape, at: Any, eta: Any 
         total = ImmutableMatrix.zeros(size, size ** (formula.indices - 1))
     resummed = Resummation(tensors, observables, rate, raising)
     for term in formula.terms:
-        if term.value.is_resummed:
+        if isinstance(term.value, ResummedValue):
             try:
                 value = resummed.evaluate(term.value)
             except ValueError as error:

@@ -7,26 +7,30 @@ flat direction of a valley nothing is damped, and a displacement grows by a cons
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from sympy import Dummy, Expr, Integer, Symbol, factor, limit, oo
 
 from taylorsgd import symbols
 from taylorsgd.formulas.assumptions import survives
-from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
 from taylorsgd.formulas.term import Combination, Term
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import closed_time_sum
 
 __all__ = ["formula_drift", "formula_limit"]
 
+Made = TypeVar("Made", bound=Combination)
 
-def formula_limit(formula: Combination) -> Combination:
+
+def formula_limit(formula: Made) -> Made:
     """The limit T → ∞, term by term; see `Formula.limit`."""
     limits = [_at_minimum(term, "limit()").with_T(oo) if term.order else term.value for term in formula.terms]
     pairs = zip(formula.terms, limits, strict=True)
     return formula.replaced([_rescaled(term, value, formula) for term, value in pairs])
 
 
-def formula_drift(formula: Combination) -> Combination:
+def formula_drift(formula: Made) -> Made:
     """The growth per update along flat open indices; see `Formula.drift`."""
     if not formula.indices:
         raise ValueError(
@@ -51,7 +55,7 @@ def formula_drift(formula: Combination) -> Combination:
 
 def _at_minimum(term: Term, method: str) -> ResummedValue:
     value = term.value
-    if not value.is_resummed:
+    if not is_resummed(value):
         raise ValueError(
             f"{method}: the term {term} is a polynomial in T, which diverges as T -> oo; "
             "derive the formula with resum='discrete' or resum='continuous'"

@@ -312,7 +312,7 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
         total: Any = 0
         for way in value.times.ways(value.diagram):
             sums = _tensors(value, way.times, hessian, arithmetic, updates)
-            total = total + walk(sums, updates, way.choices) * arithmetic.number(way.count)
+            total = total + walk(sums, updates, way.choices) * arithmetic.number(way.number)
         return total
     if updates is not None:
         return walk(_tensors(value, value.times, hessian, arithmetic, updates), updates)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from sympy import Add, Expr, Integer, Symbol, factor_terms, oo
 
@@ -29,7 +29,7 @@ from taylorsgd.updates import Descent, HeavyBall, Update
 from taylorsgd.writing.json_form import decoded, decoded_call, encoded, encoded_call
 from taylorsgd.writing.notation import Contraction, Eigenbasis, Tensor
 
-__all__ = ["ResummedValue"]
+__all__ = ["ResummedValue", "is_resummed"]
 
 PLAIN = Descent()
 SPACETIMES = {name: getattr(spacetime, name) for name in spacetime.__all__}
@@ -247,6 +247,11 @@ class ResummedValue(TensorNetwork):
                 partial(_scalar, self), ("cells" if isinstance(self.times, CellSum) else "times", str(self.diagram))
             ),
         )
+
+
+def is_resummed(value: Any) -> TypeGuard[ResummedValue]:
+    """Whether a value holds a sum over times."""
+    return value.is_resummed
 
 
 @lru_cache(maxsize=4096)

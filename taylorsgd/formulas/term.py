@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from sympy import Expr, ImmutableMatrix
 
@@ -82,15 +82,15 @@ class Combination(Protocol):
         """The values of the terms."""
         ...
 
-    def __getitem__(self, order: int) -> Combination:
+    def __getitem__(self, order: int) -> Self:
         """The part of one order in η."""
         ...
 
-    def replaced(self, terms: Iterable[Term]) -> Combination:
+    def replaced(self, terms: Iterable[Term]) -> Self:
         """A formula of the same kind with other terms."""
         ...
 
-    def to_cumulants(self) -> Combination:
+    def to_cumulants(self) -> Self:
         """The formula in cumulants."""
         ...
 

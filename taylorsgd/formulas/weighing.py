@@ -102,7 +102,7 @@ class _Run:
                 key = (*way[1:], *ends)
                 if key not in self.known:
                     self.known[key] = sum_over_cells(way, self.system, ends)
-                totals[way.count] = totals.get(way.count, self.domain.zero) + self.known[key]
+                totals[way.number] = totals.get(way.number, self.domain.zero) + self.known[key]
             total: Expr = Integer(0)
             for count, number in totals.items():
                 written = self.domain.to_sympy(self.domain.convert(number))

@@ -22,9 +22,9 @@ them over one lattice of down-sets. Where H is known in a few directions only, i
 (`lowering.projected`).
 """
 
+from taylorsgd.formulas.resummed_value import is_resummed
 from taylorsgd.formulas.term import Combination
 from taylorsgd.lowering.lowered import Lowered
-from taylorsgd.lowering.networks import is_resummed
 from taylorsgd.lowering.resummed import LoweredResummed
 
 __all__ = ["Lowered", "LoweredResummed", "lower"]

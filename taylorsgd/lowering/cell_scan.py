@@ -62,7 +62,7 @@ def sum_of_ways(
             alone = [way._replace(cells=((1,),) * times.events) for way in group]
             drawn = {step: jnp.array([way.choices(step, 0) for way in alone], rates.dtype) for step in steps}
         sums = jax.vmap(partial(_scanned, times, memories, spread))(cells, drawn)
-        counts = jnp.array([float(way.count) for way in group], rates.dtype)
+        counts = jnp.array([float(way.number) for way in group], rates.dtype)
         total = total + jnp.tensordot(counts, sums, 1, precision="highest")
     return total
 

@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from sympy import Integer, Tuple, oo
 
-from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
 from taylorsgd.formulas.term import AnyValue, Combination
 from taylorsgd.lowering.block_sums import remembering_limit, remembering_sum
 from taylorsgd.lowering.cell_scan import sum_of_ways
@@ -36,7 +36,7 @@ from taylorsgd.timesums.events import TimeSum
 from taylorsgd.updates import Memory
 
 __all__ = [
-    "HESSIAN", "Network", "PartKey", "contract", "make_network", "memories_of", "is_resummed", "part_keys",
+    "HESSIAN", "Network", "PartKey", "contract", "make_network", "memories_of", "part_keys",
     "sums_along_edges", "turned",
 ]  # fmt: skip
 
@@ -48,11 +48,6 @@ HESSIAN: PartKey = (2,)
 
 DiagramKey = tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]
 """A diagram with what its nodes carry, whatever its sum over times: parents, parts and marks of the nodes."""
-
-
-def is_resummed(value: AnyValue) -> TypeGuard[ResummedValue]:
-    """Whether a value holds a sum over times."""
-    return value.is_resummed
 
 
 def diagram_key(value: AnyValue) -> DiagramKey:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import cache
 from itertools import product
@@ -45,11 +45,11 @@ class Placement(NamedTuple):
     """One way to place a diagram whatever the sizes are.
 
     Attributes:
-        count: what multiplies the sum over times, an element of `RING`.
+        number: what multiplies the sum over times, an element of `RING`.
         times: the events that the diagram's nodes make, and the edges between them.
     """
 
-    count: PolyElement
+    number: PolyElement
     times: TimeSum
 
 
@@ -150,11 +150,10 @@ class Spacetime(ABC):
         """
         placements = self.placements(diagram)
         if placements is not None:
-            counts: Any = (count * self.orders(times) for count, times in placements)
-            return sum(counts, RING.zero)
+            return _total(number * self.orders(times) for number, times in placements)
         updates, batch = (int(self.sizes[name]) for name in ("T", "B"))
         ends, system = [updates] * diagram.order, plain_system(updates)
-        total = sum((way.count * sum_over_cells(way, system, ends) for way in self.ways(diagram)), Fraction(0))
+        total = sum((way.number * sum_over_cells(way, system, ends) for way in self.ways(diagram)), Fraction(0))
         return RING(total) / batch**diagram.order
 
     def orders(self, times: TimeSum) -> PolyElement:
@@ -164,7 +163,7 @@ class Spacetime(ABC):
             return RING.zero
         if self.is_flow:  # only those without ties have volume
             return self.clock**times.events * levels[-1] / factorial(times.events)
-        return sum((binomial_polynomial(self.clock, k) * s for k, s in enumerate(levels) if s), RING.zero)
+        return _total(binomial_polynomial(self.clock, k) * s for k, s in enumerate(levels) if s)
 
     def cell_sum(self) -> CellSum | None:
         """The sum over the cells of this run; None if a size is a symbol, or there are no cells."""
@@ -234,6 +233,10 @@ class Spacetime(ABC):
             if isinstance(value := getattr(self, field.name), Expr)
         }
         return evolve(self, **changed)
+
+
+def _total(polynomials: Iterable[Any]) -> Any:
+    return sum(polynomials, RING.zero)
 
 
 def placed_parts(diagram: Diagram, instant: frozenset[int]) -> Iterator[Placement]:

@@ -23,14 +23,14 @@ class Way(NamedTuple):
     """One way to place a diagram in a run: its events, and the cells that each can be in.
 
     Attributes:
-        count: what multiplies the sum.
+        number: what multiplies the sum.
         times: the events and the edges between them.
         cells: for every event and every update, in how many cells it can be there.
         slots: B, if the events of one update need distinct slots of its batch; None if they are independent.
         taken: how many slots each event takes.
     """
 
-    count: Fraction
+    number: Fraction
     times: TimeSum
     cells: tuple[tuple[int, ...], ...]
     slots: int | None = None

@@ -341,7 +341,7 @@ def test_both_kinds_of_value_answer_alike(kind: dict[str, Any]) -> None:
 def test_values_are_pickled_through_their_constructors(kind: dict[str, Any]) -> None:
     """Hashes of texts differ from one process to the next: neither a hash nor anything derived is kept."""
     for value in ts.derive(MOVED, ts.SGD(B=1, E=1), 2, **kind).values:
-        str(value), hash(value), value.degrees
+        _ = str(value), hash(value), value.degrees
         again = pickle.loads(pickle.dumps(value))
         assert again == value
         assert hash(again) == hash(value)

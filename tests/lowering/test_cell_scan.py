@@ -48,7 +48,7 @@ def exactly(ways: Any, memories: list[Memory], rate: Fraction) -> Fraction:
     read, by_root = ([fraction(x) for x in part] for part in (memories[-1].read, memories[-1].read_by_root))
     system = System(carry, enter, read, by_root, Fraction(1))
     return sum(
-        (way.count * walk(Numbers(way.times, system, way.times.events), updates, way.choices) for way in ways),
+        (way.number * walk(Numbers(way.times, system, way.times.events), updates, way.choices) for way in ways),
         start=Fraction(0),
     )
 

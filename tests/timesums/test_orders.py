@@ -101,7 +101,8 @@ def test_hook_length_formula(order: int) -> None:
         sizes = [1] * (order + 1)
         for node in range(order, 0, -1):
             sizes[diagram.parents[node]] += sizes[node]
-        assert levels(diagram)[order] == factorial(order) // prod(sizes[1:])
+        counts = levels(diagram)
+        assert counts is not None and counts[order] == factorial(order) // prod(sizes[1:])
 
 
 @given(st.lists(st.integers(0, 15), min_size=4, max_size=4), st.lists(st.integers(1, 3), min_size=4, max_size=4))

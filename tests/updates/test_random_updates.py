@@ -86,7 +86,7 @@ def test_every_count_is_a_sum_over_the_times_of_events() -> None:
                 closed = spacetime.expression(spacetime.weight(diagram))
                 updates = int(spacetime.sizes["T"])
                 system, ends = plain_system(updates), [updates] * order
-                ways = (way.count * sum_over_cells(way, system, ends) for way in spacetime.ways(diagram))
+                ways = (way.number * sum_over_cells(way, system, ends) for way in spacetime.ways(diagram))
                 total = Fraction(sum(ways), int(spacetime.sizes["B"]) ** order)
                 assert Rational(total.numerator, total.denominator) == closed, (spacetime, diagram)
 
