@@ -33,6 +33,7 @@ from taylorsgd.spacetime.epochs import epoch_count
 from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.shuffling import fixed_count, reshuffled_count, shuffled_ways
 from taylorsgd.timesums.cells import CellSum
+from taylorsgd.timesums.events import sum_of_events
 
 __all__ = ["SGD"]
 
@@ -148,6 +149,10 @@ class SGD(Spacetime):
         batches, epochs, width = int(self.batches), int(self.E), int(self.B)
         if self.random:
             return shuffled_ways(diagram, instant, batches, width, epochs, self.data == "fixed")
+        if self.E == 1:  # the nodes of a part share their time: no need to go through its rows
+            times = sum_of_events(diagram, diagram.inner_blocks, instant)
+            number = Fraction(width ** len(diagram.inner_blocks))
+            return iter([] if times is None else [Way(number, times, ((1,) * batches,) * times.events)])
         rows = {tuple(int(t % batches == b) for t in range(batches * epochs)): width for b in range(batches)}
         return row_ways(diagram, instant, rows if epochs else {(): int(self.N)}, width)
 
