@@ -94,12 +94,10 @@ def draw(graph: nx.DiGraph[str]) -> None:
         for x, room in enumerate(sorted(floor)):
             place[room] = ((x + 0.5) / len(floor) - 0.5, -y)
     for above, below in nx.transitive_reduction(graph).edges:
-        axes.annotate(
-            "",
-            xy=place[below],
-            xytext=place[above],
-            arrowprops={"arrowstyle": "-|>", "color": "0.6", "shrinkA": 16, "shrinkB": 18, "linewidth": 0.8},
-        )
+        (x, y), (_, end) = place[above], place[below]
+        bend = 0.0 if y - end < 1.5 else -0.35 if x > 0 else 0.35  # around the rooms between
+        arrow = {"arrowstyle": "-|>", "color": "0.6", "shrinkA": 17, "shrinkB": 24, "linewidth": 0.8}
+        axes.annotate("", xy=place[below], xytext=(x, y), arrowprops=arrow | {"connectionstyle": f"arc3,rad={bend}"})
     for room, (x, y) in place.items():
         box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "0.3"}
         axes.text(x, y, room, ha="center", va="center", fontsize=12, bbox=box)
