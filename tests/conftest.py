@@ -18,12 +18,14 @@ import taylorsgd as ts
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# Derandomized, so that a run on another machine tries the same examples; no deadline, because a first
-# example pays for caches.
+# "suite" is derandomized, so that a run on another machine tries the same examples; no deadline, because a first example
+# pays for caches. "search" looks further: HYPOTHESIS_PROFILE=search pytest tests/...
+CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
-    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    "suite", deadline=None, derandomize=True, max_examples=25, print_blob=True, suppress_health_check=CHECKS
 )
-settings.load_profile("suite")
+settings.register_profile("search", deadline=None, derandomize=False, max_examples=200, suppress_health_check=CHECKS)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 VARIABLES = sympy.symbols("x y z")
 COEFFICIENTS = [sympy.Rational(n, d) for n in (-3, -2, -1, 0, 1, 2, 3) for d in (1, 2, 3)]

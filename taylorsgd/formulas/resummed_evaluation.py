@@ -304,6 +304,8 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
     Raises:
         ValueError: if T is not an integer.
     """
+    import numpy as np
+
     if not (value.T is oo or value.T.is_Integer):
         raise ValueError(f"T={value.T} is not an integer number of updates")
     updates = None if value.T is oo else int(value.T)
@@ -317,9 +319,9 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
     if updates is not None:
         return walk(_tensors(value, value.times, hessian, arithmetic, updates), updates)
     field = arithmetic.ring.to_field()
-    return _tensors(value, value.times, hessian, arithmetic, 1, field).limit(
-        field.to_domain(), hessian * arithmetic.rate if value.continuous else None
-    )
+    lifted = _tensors(value, value.times, hessian, arithmetic, 1, field)
+    rate = np.vectorize(field, otypes=[object])(hessian * arithmetic.rate) if value.continuous else None
+    return lifted.limit(field.to_domain(), rate)
 
 
 def _tensors(

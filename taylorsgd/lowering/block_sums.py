@@ -93,14 +93,14 @@ def remembering_limit(times: TimeSum, memory: Memory, rates: Sequence[Float[Arra
         An array of the broadcast shape.
 
     Example:
-        Momentum 1/2: the same displacement as without, for twice the rate.
+        A force is followed to where it is balanced, with momentum as without: 1/(ηλ).
 
         >>> import taylorsgd as ts
         >>> from sympy import Integer, Rational
         >>> from taylorsgd.timesums.events import ROOT
         >>> memory = ts.HeavyBall(Rational(1, 2)).memory(Integer(1))
         >>> print(remembering_limit(TimeSum(1, ((0, ROOT),)), memory, [jnp.array([0.25])]))
-        [8.]
+        [4.]
     """
     if not times.possible:
         return jnp.zeros((), jnp.result_type(*rates))

@@ -19,7 +19,7 @@ OWN = {"descent/perturbation", "descent/local_expansion", "descent/series_arithm
 ASKED = {
     "spacetime": {"sizes", "histories", "N", "B", "T", "E", "M", "batches"},
     "updates": {"start", "step", "numbers", "parameters", "rows", "rates", "one_metric", "exact_metric"}
-    | {"exact", "checked_rates"},  # what checks a constructor's argument
+    | {"exactly", "checked_rates"},  # what checks a constructor's argument
     "landscapes": {"point", "dimension", "exact_expression", "_is_finite"},
 }
 """What each room may be asked for, besides constructors."""

@@ -96,6 +96,16 @@ def test_corollary_4(spacetime):
     assert sp.simplify(drift.subs(J[a, b, mu], J[mu, a, b]) - expected * eta * lam[mu]) == 0
 
 
+def test_corollary_4_in_numbers():
+    """One dimension: H = 2, J = 6, C = 2, and −(η/2) CJ/(2H · H) by resolvents, not by the closed form."""
+    x = sp.Symbol("x")
+    losses = [x**4 + x**3 + x**2 + 2 * x, x**4 + x**3 + x**2 - x]
+    place = ts.FiniteLandscape(losses, [sp.Rational(1, 3), sp.Rational(2, 3)], [x])
+    displacement = at_minimum(ts.Displacement(), ts.SDE(B=1), 3, "continuous").limit()
+    assert displacement.evaluate(place, [0]) == sp.Matrix([-3 * eta / 4])
+    assert displacement.evaluate(place, [0], eta=sp.Rational(1, 50)) == sp.Matrix([-sp.Rational(3, 200)])
+
+
 @pytest.mark.parametrize("spacetime", [ts.SGD(B=1, E=1), ts.SDE(B=1)], ids=repr)
 def test_helix_drifts_along_z(spacetime):
     helix = ts.landscapes.helix()

@@ -151,8 +151,6 @@ def test_errors() -> None:
     flat = ts.FiniteLandscape([x, -x], [Rational(1, 2)] * 2, [x, y])
     with pytest.raises(NotImplementedError, match="flat direction"):
         limit(Rational(1, 2)).evaluate(flat, [0, 0], eta=1)
-    with pytest.raises(NotImplementedError, match="is not lowered"):
-        limit(Rational(1, 2)).lower()
     with pytest.raises(NotImplementedError, match="no closed form"):
         limit(Rational(1, 2)).to_sympy()
     drifting = ts.derive(ts.Displacement(), ts.GD(), 3, resum="discrete", update=ts.HeavyBall(Rational(1, 2)))
