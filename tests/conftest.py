@@ -18,7 +18,7 @@ import taylorsgd as ts
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# "suite" is derandomized, so that a run on another machine tries the same examples; no deadline, because a first example
+# "suite" is derandomized, so that a run on another machine tries the same; no deadline, because a first example
 # pays for caches. "search" looks further: HYPOTHESIS_PROFILE=search pytest tests/...
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(

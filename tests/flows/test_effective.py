@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import sympy
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.mathtext import MathTextParser
 from sympy import Expr, Rational
@@ -107,7 +107,7 @@ def check(spacetime: Any, landscape: ts.FiniteLandscape, start: list[Any], order
 @pytest.mark.parametrize(("dimension", "order"), [(1, 4), (2, 3)])
 def test_the_flow_moves_as_descent_does(spacetime: Any, dimension: int, order: int) -> None:
     @given(landscape=landscapes(dimension), start=st.tuples(*[st.sampled_from(COEFFICIENTS)] * dimension))
-    @settings(max_examples=2, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=2)
     def run(landscape: ts.FiniteLandscape, start: tuple[Any, ...]) -> None:
         check(spacetime, landscape, list(start), order)
 
@@ -195,7 +195,7 @@ def gradient(scalar: Expr, variables: Any) -> sympy.Matrix:
 
 @pytest.mark.parametrize("spacetime", [ts.GD(N=3, T=4), ts.SGD(N=4, B=2, E=2), ts.SDE(T=2, B=3)], ids=str)
 @given(landscape=landscapes(2))
-@settings(max_examples=1, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=1)
 def test_field_is_gradient_and_remainder(spacetime: Any, landscape: ts.FiniteLandscape) -> None:
     flow = moved(spacetime, 3).effective_flow()
     loss = flow.modified_loss()

@@ -23,7 +23,7 @@ import kauri
 import mpmath
 import pytest
 import sympy
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.mathtext import MathTextParser
 from sympy import QQ, Rational
@@ -213,7 +213,7 @@ def fields(draw: st.DrawFn, dimension: int) -> list[sympy.Expr]:
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize(("dimension", "order"), [(1, 4), (2, 3)])
 @given(data=st.data())
-@settings(max_examples=3, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=3)
 def test_the_flow_makes_the_steps(name: str, dimension: int, order: int, data: st.DataObject) -> None:
     f = data.draw(fields(dimension))
     variables = [x, y][:dimension]
@@ -234,7 +234,7 @@ def test_the_flow_makes_the_steps(name: str, dimension: int, order: int, data: s
 
 @pytest.mark.parametrize(("dimension", "order"), [(1, 4), (2, 3)])
 @given(data=st.data())
-@settings(max_examples=3, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=3)
 def test_heavy_ball_on_its_slow_manifold(dimension: int, order: int, data: st.DataObject) -> None:
     """θ_{t+1} − θ_t = β (θ_t − θ_{t−1}) + h f(θ_t) along the flow, to the order claimed and not to the next."""
     f = data.draw(fields(dimension))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sympy
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Matrix, Rational
 
@@ -47,7 +47,7 @@ MATRICES = [[[2, 1], [1, 3]], [[1, 0], [0, 5]], [[Rational(1, 2), -1], [-1, 4]]]
 @pytest.mark.parametrize(("spacetime", "update"), DYNAMICS, ids=repr)
 def test_random_landscapes(landscapes, spacetime: Any, update: Any) -> None:
     @given(data=st.data())
-    @settings(max_examples=1, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=1)
     def run(data: st.DataObject) -> None:
         landscape, start = data.draw(landscapes(2, 4, atoms=2))
         metric = data.draw(st.sampled_from(MATRICES))

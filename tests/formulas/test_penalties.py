@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sympy
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Rational
 
@@ -52,7 +52,7 @@ ALL = ("test loss", "training loss", "gap", "displacement", "variance")
 @pytest.mark.parametrize(("dimension", "order"), [(1, 3), (2, 2)])
 def test_random_landscapes(landscapes, dimension: int, order: int, spacetime: Any, update: Any) -> None:
     @given(data=st.data())
-    @settings(max_examples=1, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=1)
     def run(data: st.DataObject) -> None:
         landscape, start = data.draw(landscapes(dimension, order + 1, atoms=2))
         variables = [x, y][:dimension]

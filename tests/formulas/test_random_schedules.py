@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import sympy
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import taylorsgd as ts
@@ -61,7 +61,7 @@ def check(observable: Any, numbers: Spacetime, landscape: Any, start: Any, order
 @pytest.mark.parametrize("kind", ["shuffled", "drawn"])
 def test_fresh_data(landscapes, kind: str, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
-    @settings(max_examples=examples, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=examples)
     def run(data: st.DataObject) -> None:
         landscape, start = data.draw(landscapes(dimension, order + 1, atoms=2))
         if kind == "shuffled":
@@ -96,7 +96,7 @@ def training_sets(draw: st.DrawFn, size: int, dimension: int, degree: int) -> tu
 @pytest.mark.parametrize("kind", ["shuffled", "drawn"])
 def test_fixed_data(kind: str, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
-    @settings(max_examples=examples, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=examples)
     def run(data: st.DataObject) -> None:
         if kind == "shuffled":
             n, b, e = data.draw(st.sampled_from([*SHUFFLED, (3, 1, 2), (4, 2, 2)]))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import sympy
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Matrix, Rational
 
@@ -41,7 +41,7 @@ def through(expression: Any, order: int) -> Any:
 @pytest.mark.parametrize(("dimension", "order"), [(1, 3), (2, 2)])
 def test_agrees_with_perturbation(landscapes, dimension: int, order: int) -> None:
     @given(data=st.data())
-    @settings(max_examples=4, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=4)
     def run(data: st.DataObject) -> None:
         landscape, start = data.draw(landscapes(dimension, order + 1))
         update = ts.HeavyBall(data.draw(st.sampled_from(BETAS)))

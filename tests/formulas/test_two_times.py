@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import sympy
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Rational, Symbol
 
@@ -38,7 +38,7 @@ def symbolic(moment: Any, a: Any, b: Any, spacetime: Any, order: int) -> ts.Form
 @pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 5), (2, 2, 5), (2, 3, 1)])
 def test_random_landscapes(landscapes, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
-    @settings(max_examples=examples, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=examples)
     def run(data: st.DataObject) -> None:
         landscape, start = data.draw(landscapes(dimension, order + 1, atoms=2))
         one_epoch, gd = ts.SGD(N=4, B=2, E=1), ts.GD(N=2, T=3)
@@ -92,7 +92,7 @@ def test_update_rules(update: Any) -> None:
 @pytest.mark.parametrize("spacetime", [ts.ODE(), ts.SDE(), ts.SDE(T=9, B=2)], ids=repr)
 def test_flows(landscapes, spacetime: Any) -> None:
     @given(data=st.data())
-    @settings(max_examples=2, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=2)
     def run(data: st.DataObject) -> None:
         landscape, start = data.draw(landscapes(2, 4, atoms=2))
         numbers = {early: 2, late: 5, ts.symbols.T: 9, ts.symbols.B: 2}

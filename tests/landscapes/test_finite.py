@@ -110,7 +110,7 @@ def landscapes(draw):
 degree_lists = st.lists(st.integers(0, 2), min_size=1, max_size=4).map(tuple)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(landscapes(), landscapes(), degree_lists)
 def test_cumulants_of_independent_sums_add(one, two, degrees):
     """Identity (3)."""
@@ -122,7 +122,7 @@ def test_cumulants_of_independent_sums_add(one, two, degrees):
     assert (both.cumulant(degrees, POINT) == apart).all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(landscapes(), degree_lists.filter(lambda degrees: len(degrees) > 1))
 def test_a_common_summand_has_no_cumulants(landscape, degrees):
     """Identity (4)."""

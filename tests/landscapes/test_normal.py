@@ -96,7 +96,7 @@ def test_hermite_polynomials_are_orthogonal():
     assert moments.tolist() == np.diag([factorial(k) for k in range(6)]).tolist()
 
 
-@settings(max_examples=8)
+@settings(max_examples=25)
 @given(polynomial_losses(4), st.sampled_from([(0,), (1,), (2,)]))
 def test_stein(loss, degrees):
     left = NormalLandscape(x * loss, [u, v], x).moment(degrees, POINT)
@@ -104,7 +104,7 @@ def test_stein(loss, degrees):
     assert (left == right).all()
 
 
-@settings(max_examples=10)
+@settings(max_examples=25)
 @given(polynomial_losses(2), st.sampled_from([(1,), (1, 1), (2, 1), (1, 1, 1), (2, 0, 1)]))
 def test_the_sign_of_the_noise_does_not_matter(loss, degrees):
     mirrored = (loss + 0 * u).subs(x, -x) if loss != 0 else loss
@@ -112,7 +112,7 @@ def test_the_sign_of_the_noise_does_not_matter(loss, degrees):
     assert (left == NormalLandscape(mirrored, [u, v], x).cumulant(degrees, POINT)).all()
 
 
-@settings(max_examples=15)
+@settings(max_examples=25)
 @given(polynomial_losses(1), st.lists(st.integers(0, 2), min_size=1, max_size=5))
 def test_linear_noise_agrees_with_three_atoms_up_to_five_nodes(loss, degrees):
     if sum(degrees) > 5:
@@ -122,7 +122,7 @@ def test_linear_noise_agrees_with_three_atoms_up_to_five_nodes(loss, degrees):
     assert_equal(normal.cumulant(degrees, POINT), finite.cumulant(degrees, POINT))
 
 
-@settings(max_examples=10)
+@settings(max_examples=25)
 @given(polynomial_losses(2), st.lists(st.integers(0, 3), min_size=1, max_size=2))
 def test_quadratic_noise_agrees_with_three_atoms_up_to_two_nodes(loss, degrees):
     normal, finite = NormalLandscape(loss, [u, v], x), three_atoms(loss)

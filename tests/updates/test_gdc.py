@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sympy
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import taylorsgd as ts
@@ -40,7 +40,7 @@ def symbolic(observable: Any, order: int) -> ts.Formula:
 @pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 4), (2, 3, 2)])
 def test_random_landscapes(landscapes, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
-    @settings(max_examples=examples, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=examples)
     def run(data: st.DataObject) -> None:
         landscape, start = data.draw(landscapes(dimension, order + 1))
         n, t, b = data.draw(st.sampled_from([(2, 3, 1), (3, 2, 1), (3, 2, 2), (2, 2, 2), (1, 3, 1)]))

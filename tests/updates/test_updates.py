@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import sympy
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Rational
 
@@ -67,7 +67,7 @@ def rule(kind: str, b: Any, w: Any, rates: Any) -> Any:
 )
 def test_random_landscapes(landscapes, kind: str, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
-    @settings(max_examples=examples, phases=[Phase.explicit, Phase.generate])
+    @settings(max_examples=examples)
     def run(data: st.DataObject) -> None:
         landscape, start = data.draw(landscapes(dimension, order + 1, atoms=2))
         spacetime = data.draw(
