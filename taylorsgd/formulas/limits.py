@@ -7,7 +7,7 @@ flat direction of a valley nothing is damped, and a displacement grows by a cons
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 from sympy import Dummy, Expr, Integer, Symbol, factor, limit, oo
 
@@ -20,17 +20,15 @@ from taylorsgd.timesums.closed_forms import closed_time_sum
 
 __all__ = ["formula_drift", "formula_limit"]
 
-Made = TypeVar("Made", bound=Combination)
 
-
-def formula_limit(formula: Made) -> Made:
+def formula_limit(formula: Combination) -> Any:
     """The limit T → ∞, term by term; see `Formula.limit`."""
     limits = [_at_minimum(term, "limit()").with_T(oo) if term.order else term.value for term in formula.terms]
     pairs = zip(formula.terms, limits, strict=True)
     return formula.replaced([_rescaled(term, value, formula) for term, value in pairs])
 
 
-def formula_drift(formula: Made) -> Made:
+def formula_drift(formula: Combination) -> Any:
     """The growth per update along flat open indices; see `Formula.drift`."""
     if not formula.indices:
         raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from sympy import Expr, ImmutableMatrix
 
@@ -82,15 +82,15 @@ class Combination(Protocol):
         """The values of the terms."""
         ...
 
-    def __getitem__(self, order: int) -> Self:
+    def __getitem__(self, order: int) -> Combination:
         """The part of one order in η."""
         ...
 
-    def replaced(self, terms: Iterable[Term]) -> Self:
+    def replaced(self, terms: Iterable[Term]) -> Combination:
         """A formula of the same kind with other terms."""
         ...
 
-    def to_cumulants(self) -> Self:
+    def to_cumulants(self) -> Combination:
         """The formula in cumulants."""
         ...
 
