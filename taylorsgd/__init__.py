@@ -6,9 +6,10 @@ compare it with simulated SGD:
     import taylorsgd as ts
     f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=3)
 
-The rooms, in the order in which data flows: `diagrams` (what is summed), `spacetime` (where), `formulas`
-(what comes out), `flows` (backward error analysis), `lowering` (formulas as jitted JAX functions), `landscapes`
-(where numbers come from), beside `descent` (what really happens), and `display` (shapes on a page).
+The rooms, in the order in which data flows: `diagrams` (what is summed), `timesums` and `spacetime` (over which times,
+and where), `updates` (what edges carry), `formulas` (what comes out), `flows` (backward error analysis), `lowering`
+(formulas as jitted JAX functions), `landscapes` and `measuring` (where numbers come from), `regularizing` and
+`datasets`, beside `descent` (what really happens), and `display` and `writing` (shapes and formulas on a page).
 """
 
 from typing import TYPE_CHECKING

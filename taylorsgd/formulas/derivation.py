@@ -52,8 +52,8 @@ def derive(
         update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)`, `SecondOrder(lam)`, `ImplicitStep(lam)`,
             a `Descent` with rates, decay or metric, or (of GD) `GDC(B)`; None for plain descent. In closed form for
             GD and one epoch at constant rates, or of descent with `LinearWarmup()` or `Cosine()`; elsewhere with
-            numbers for sizes. Of these `HeavyBall(beta)` can be resummed (discrete): evaluate() and limit() are
-            exact, a closed form in the eigenvalues is not written.
+            numbers for sizes. Those with memory or decay can be resummed (discrete), at constant rates or with
+            numbers for sizes: evaluate(), limit() and lower() work, a closed form in the eigenvalues is not written.
         penalty: p(θ), what descent minimizes beside the losses, as an `Observable`: every update follows l_x + p,
             and l is observed without it. Coupled weight decay w towards a is p = w|θ − a|²/2. A node that is
             alone carries l + p, and so has a term with each.

@@ -49,9 +49,6 @@ from taylorsgd.timesums.orders import compositions, surjections, weak_orderings
 
 __all__ = ["dealt", "fixed_count", "reshuffled_count", "shuffled_ways", "translated"]
 
-Blocks = tuple[tuple[int, ...], ...]
-"""For every epoch in use, and for every part there, the mask of parts that must come strictly before."""
-
 _OWN, _n, _e, _B = ring("n,e,B", QQ)
 
 

@@ -184,3 +184,18 @@ def test_errors_say_that_the_text_is_damaged() -> None:
         target[path[-1]] = value
         with pytest.raises(ValueError):
             ts.Formula.from_json(json.dumps(damaged))
+
+
+@pytest.mark.parametrize("momentum", [0, Rational(1, 2)])
+@pytest.mark.parametrize("spacetime", [ts.GD(), ts.Grid([[1, 0, 1], [0, 1, 0]])], ids=["GD", "Grid"])
+def test_formulas_of_version_0_1_are_read(spacetime: Any, momentum: Any) -> None:
+    """A resummed value held beta of a heavy ball, and the cells of a grid, in place of a rule and a run."""
+    update = ts.HeavyBall(momentum) if momentum else None
+    formula = ts.derive(ts.TestLoss(), spacetime, 2, resum="discrete", update=update)
+    data = json.loads(formula.to_json())
+    for value in (term["value"] for term in data["terms"] if "propagated" in term["value"]):
+        run = value.pop("run")
+        del value["update"]
+        value["momentum"] = {"rational": [1, 2]} if momentum else 0
+        value["cells"] = None if run in (None, {"none": []}) else run["cells"]
+    assert ts.Formula.from_json(json.dumps(data)) == formula
