@@ -7,15 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from taylorsgd.descent.counterparts import counterpart
 from taylorsgd.descent.runs import Difference, Simulation
-from taylorsgd.formulas import TestLoss
-from taylorsgd.measuring.predicting import TWO_SIDED_95, Prediction
+from taylorsgd.display import html_table, text_table
+from taylorsgd.display.numbers import with_error
+from taylorsgd.measuring.predicting import Prediction
 
 __all__ = ["Comparison", "compare"]
 
 
-def compare(prediction: Prediction, simulation: Simulation | Difference, observable: Any = None) -> Comparison:
-    """Compare a prediction with a simulation at the same learning rates.
+def compare(
+    prediction: Prediction, simulation: Simulation | Difference, observable: Any = None, *, strict: bool = True
+) -> Comparison:
+    """Compare a prediction with a simulation of the same thing, at the same learning rates.
 
     With r = prediction − simulation over the k learning rates in the formula's range,
 
@@ -23,27 +27,32 @@ def compare(prediction: Prediction, simulation: Simulation | Difference, observa
 
     Predictions at different learning rates share one measurement, so Cov_prediction is a full matrix;
     simulated training sets at different learning rates are independent. Terms beyond the formula's order are
-    no part of either error: well inside the range they are small against both.
+    no part of either error: well inside the range they are small against both. Where the range is not known, as for a
+    formula of one order, all learning rates count.
+
+    What is compared is what the formula is of: its observable, or a sum of them, and of a difference of formulas that
+    of two runs.
 
     Args:
         prediction: what `predict` returned for a scalar observable.
-        simulation: what `simulate` returned for the same landscape, θ_0, spacetime and learning rates; or the
+        simulation: what `simulate` returned for the same landscape, θ_0, spacetime, rule and learning rates; or the
             difference of two runs, for a prediction of a difference of formulas.
-        observable: what the formula is of, such as `TestLoss()`, which None means.
+        observable: what the formula is of, such as `TestLoss()`, where it does not know, as a part `f[d]` does not.
+        strict: whether to refuse a simulation of something else; False for controls, which are meant to disagree.
 
     Returns:
         A `Comparison`.
 
     Raises:
         TypeError: if arguments have other types, or the observable is a vector.
-        ValueError: if the learning rates differ, none is in range, trials diverged in range, or both errors
-            vanish.
+        ValueError: if prediction and simulation are of different things, it is not known of what the prediction is,
+            the learning rates differ, none is in range, trials diverged in range, or both errors vanish.
 
     Example:
         >>> import jax, taylorsgd as ts
         >>> coin = ts.Landscape(lambda theta, x: theta**2 / 2 + x * theta, jax.numpy.array([-1.0, 1.0]))
         >>> sgd, rates = ts.SGD(N=4, B=1, E=1), [0.01, 0.02]
-        >>> f = ts.derive(ts.TestLoss(), sgd, order=3)
+        >>> f = ts.derive(ts.GeneralizationGap(), sgd, order=3)
         >>> run = ts.simulate(coin, 1.0, sgd, eta=rates, trials=500, key=jax.random.key(1))
         >>> ts.compare(ts.predict(f, coin, 1.0, eta=rates), run).p_value > 0.01
         True
@@ -53,16 +62,19 @@ def compare(prediction: Prediction, simulation: Simulation | Difference, observa
             f"compare takes a Prediction and a Simulation, not {type(prediction).__name__} and "
             f"{type(simulation).__name__}"
         )
-    statistic = simulation.statistic(TestLoss() if observable is None else observable)
-    if statistic.trials is None or any(value.open_indices for value in prediction.formula.values):
+    if any(value.open_indices for value in prediction.formula.values):
+        raise TypeError("compare takes scalars, and a displacement is a vector; compare an Observable(s) of it")
+    statistic = counterpart(prediction, simulation, observable, strict)
+    if statistic.trials is None:
         raise TypeError("compare takes scalars, and a displacement is a vector; compare an Observable(s) of it")
     if prediction.eta.shape != simulation.eta.shape or not np.allclose(prediction.eta, simulation.eta, rtol=1e-6):
         raise ValueError(f"the learning rates differ: predicted at {prediction.eta}, simulated at {simulation.eta}")
-    inside = np.atleast_1d(prediction.range_ok)
+    finite = np.isfinite(np.atleast_1d(prediction.mean))
+    inside = np.atleast_1d(prediction.range_ok) if prediction.range_known else finite
     if not inside.any():
         raise ValueError(
-            f"no learning rate lies in the formula's range: the highest order is more than "
-            f"{prediction.tolerance} of the lowest at all of {prediction.eta}; take smaller ones"
+            f"no learning rate lies in the formula's range, which ends at {prediction.eta_max:.3g}: all of "
+            f"eta={prediction.eta} are larger; take smaller ones"
         )
     simulated, error = np.atleast_1d(statistic.mean), np.atleast_1d(statistic.standard_error)
     if not np.isfinite(simulated[inside]).all():
@@ -102,7 +114,8 @@ class Comparison:
         simulated: the simulated counterpart of the prediction, (k,).
         simulated_error: its standard error, (k,).
         deviations: (prediction − simulation) in units of their joint standard error, (k,).
-        inside: whether a learning rate is in the formula's range and counts, (k,).
+        inside: whether a learning rate is in the formula's range and counts, (k,); where the range is not known, all
+            count.
         chi2: the joint χ² of those inside.
         degrees: its degrees of freedom, the number inside.
         p_value: the probability of a larger χ² if prediction and simulation agree.
@@ -124,36 +137,38 @@ class Comparison:
         return self.p_value >= 0.01
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """The header and the rows of a table, one row for each learning rate; errors are 95 % half-widths."""
+        """The header and the rows of a table, one row for each learning rate; behind ± stands one standard error."""
         predicted, errors = np.atleast_1d(self.prediction.mean), np.atleast_1d(self.prediction.standard_error)
         rows = [
             (
                 f"{rate:.4g}",
-                f"{predicted[i]:.6g} ± {TWO_SIDED_95 * errors[i]:.2g}",
-                f"{self.simulated[i]:.6g} ± {TWO_SIDED_95 * self.simulated_error[i]:.2g}",
+                with_error(predicted[i], errors[i]),
+                with_error(self.simulated[i], self.simulated_error[i]),
                 f"{self.deviations[i]:+.1f} σ",
-                "yes" if self.inside[i] else "no",
+                "unknown" if not self.prediction.range_known else "yes" if self.inside[i] else "no",
             )
             for i, rate in enumerate(np.atleast_1d(self.prediction.eta))
         ]
-        return ("η", "predicted (95 %)", "simulated (95 %)", "difference", "in range"), rows
+        return ("η", "predicted ± s.e.", "simulated ± s.e.", "difference", "in range"), rows
 
     def __str__(self) -> str:
         """The table and the verdict in plain text."""
-        from taylorsgd.display import text_table
-
-        return f"{text_table(*self.table())}\n{self._verdict()}"
+        return f"{self._heading()}{text_table(*self.table())}\n{self._verdict()}"
 
     def __repr__(self) -> str:
         """The verdict."""
         return f"<Comparison {self._verdict()}>"
 
     def _repr_html_(self) -> str:
-        from taylorsgd.display import html_table
+        heading = self._heading().strip()
+        return f"<p>{heading}</p>\n{html_table(*self.table())}\n<p>{self._verdict()}</p>"
 
-        return f"{html_table(*self.table())}\n<p>{self._verdict()}</p>"
+    def _heading(self) -> str:
+        of = self.prediction.expectations
+        return "" if of is None else f"{of.heading}, {self.simulation.count} trials\n\n"
 
     def _verdict(self) -> str:
         verdict = "they agree" if self.agrees else "they disagree"
-        count = f"{self.degrees} learning rates in range"
+        where = "in range" if self.prediction.range_known else "of which none is known to be in range"
+        count = f"{self.degrees} learning rate{'s' if self.degrees > 1 else ''} {where}"
         return f"χ² = {self.chi2:.2f} for {count}, p = {self.p_value:.2g}: {verdict}"

@@ -15,6 +15,7 @@ from taylorsgd.landscapes.landscape import PointFunction
 from taylorsgd.measuring.devices import gathered
 from taylorsgd.measuring.results import DrawMoments
 from taylorsgd.spacetime import Spacetime
+from taylorsgd.updates import Descent
 
 __all__ = ["Record", "assembled", "observable_functions", "refuse_open_sizes", "warn_of_divergence"]
 
@@ -104,8 +105,9 @@ def assembled(
     names: Sequence[str],
     theta: Any,
     training_sets: TrainingSets | None,
+    update: Any,
 ) -> Simulation:
-    """The statistics over the trials at all learning rates, one record for each."""
+    """The statistics over the trials of a rule at all learning rates, one record for each."""
     scalars = np.stack([np.concatenate(record.scalars) for record in records]).astype(np.float64)
     scalars = np.moveaxis(scalars, -1, 0).reshape(-1, *rates.shape, trials)
     test, *rest = scalars
@@ -133,4 +135,5 @@ def assembled(
         observables={name: over_trials(column) for name, column in zip(names, rest, strict=True)},
         diverged=np.sum(~np.isfinite(scalars).all(axis=0), axis=-1),
         training_sets=training_sets,
+        update=Descent() if update is None else update,
     )

@@ -10,7 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from attrs import evolve
 
+from taylorsgd.display.numbers import with_error
 from taylorsgd.formulas import (
     Covariance,
     Displacement,
@@ -20,7 +22,9 @@ from taylorsgd.formulas import (
     TestLoss,
     TrainLoss,
 )
+from taylorsgd.formulas.expectations import Run
 from taylorsgd.spacetime import Spacetime
+from taylorsgd.updates import Descent
 
 __all__ = ["Difference", "Simulation", "Statistic", "TrainingSets", "over_trials"]
 
@@ -79,6 +83,7 @@ class Simulation:
         observables: the recorded observables by name.
         diverged: how many trials ended with something that is not finite, (k,).
         training_sets: which training sets the trials had; None for the ODE and SDE.
+        update: the update rule; or the function of η that made it.
     """
 
     spacetime: Spacetime
@@ -91,6 +96,13 @@ class Simulation:
     observables: Mapping[str, Statistic]
     diverged: np.ndarray
     training_sets: TrainingSets | None = None
+    update: Any = field(default_factory=Descent)
+
+    @property
+    def run(self) -> Run:
+        """Which descent was run; without the metric of its rule, which formulas keep apart."""
+        plain = evolve(self.update, metric=None) if isinstance(self.update, Descent) else self.update
+        return Run(self.spacetime, plain)
 
     def __sub__(self, other: Simulation) -> Difference:
         """What this run gave minus what another gave, trial by trial on the same training sets.
@@ -167,7 +179,7 @@ class Simulation:
 
     def __repr__(self) -> str:
         """The table under a line that says what it is."""
-        return f"<Simulation of {self.count} trials>\n{self}"
+        return f"<Simulation of {self.count} trials of {self.run}>\n{self}"
 
     def _repr_html_(self) -> str:
         from taylorsgd.display import html_table
@@ -264,12 +276,12 @@ def _table(
     rows = [
         (
             f"{eta[at]:.4g}",
-            *(f"{s.mean[at]:.6g} ± {s.standard_error[at]:.2g}" for s in statistics.values()),
+            *(with_error(s.mean[at], s.standard_error[at]) for s in statistics.values()),
             str(diverged[at]),
         )
         for at in np.ndindex(eta.shape)
     ]
-    return ("η", *statistics, "diverged"), rows
+    return ("η", *(f"{name} ± s.e." for name in statistics), "diverged"), rows
 
 
 def over_trials(trials: np.ndarray) -> Statistic:

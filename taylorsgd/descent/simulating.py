@@ -179,7 +179,7 @@ def simulate(
             records[i].add(results, at_once, trials)
     warn_of_divergence(rates, records, trials)
     names = [observable.name for observable in observables]
-    return assembled(spacetime, rates, trials, records, names, theta, seen)
+    return assembled(spacetime, rates, trials, records, names, theta, seen, update)
 
 
 @partial(jax.jit, static_argnums=0)

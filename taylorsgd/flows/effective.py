@@ -122,7 +122,7 @@ class EffectiveFlow:
         loss = type(self.field)(
             (Term(coefficient, value, ()) for value, coefficient in scalar.items()), self.field.spacetimes, {}
         )
-        return EffectiveLoss(loss, self.field.replaced(_terms((v, -c) for v, c in rest.items())))
+        return EffectiveLoss(loss, self.field.part(_terms((v, -c) for v, c in rest.items())))
 
     def latex(self) -> str:
         r"""The field in LaTeX.
@@ -173,7 +173,7 @@ def effective_flow(formula: Combination) -> EffectiveFlow:
         minus = domain.from_sympy(QQ.to_sympy(QQ(-1)))
         unit.append(_sum([displacement[d], *(_scaled(powers[n][d], minus) for n in range(2, d + 1))]))
     field = {value: factor(domain.to_sympy(c) / time) for part in unit for value, c in part.items() if c}
-    return EffectiveFlow(formula.replaced(_terms(field.items())), time)
+    return EffectiveFlow(formula.part(_terms(field.items())), time)
 
 
 def _along(chi: Field, moved: Field, share: Any) -> Field:

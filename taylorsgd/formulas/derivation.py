@@ -13,6 +13,7 @@ from sympy import QQ, Add, Expr, Integer, factor
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.tensor_network import LOSS
 from taylorsgd.diagrams.values import side_by_side
+from taylorsgd.formulas.expectations import Expectations, Run
 from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.observables import AnyObservable, Covariance, Observable, Root, SecondMoment, SingleObservable
 from taylorsgd.formulas.resummed_value import ResummedValue
@@ -71,14 +72,14 @@ def derive(
     Example:
         >>> import taylorsgd as ts
         >>> print(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2))
-        l - T G_μ G^μ + T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T/2 C_μν H^μν    with T = N
+        E[l(θ_T)] = l - T G_μ G^μ + T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T/2 C_μν H^μν + O(η^3)    with T = N
         >>> print(ts.derive(ts.GeneralizationGap(), ts.GD(), order=1))
-        T/N C^μ_μ
+        E[l(θ_T) - l_train(θ_T)] = T/N C^μ_μ + O(η^2)
         >>> print(ts.derive(ts.GeneralizationGap(), ts.GD(), order=1, resum="continuous"))
-        1/N Σ_μ C_μμ (1 - exp(-T*eta*λ_μ))/λ_μ
+        E[l(θ_T) - l_train(θ_T)] = 1/N Σ_μ C_μμ (1 - exp(-T*eta*λ_μ))/λ_μ + …
         >>> decay = ts.Observable(lambda theta: sum(x**2 for x in theta) / 20, name="p")
         >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1, penalty=decay))
-        l - T G_μ G^μ - T G_μ ∇^μ p
+        E[l(θ_T)] = l - T G_μ G^μ - T G_μ ∇^μ p + O(η^2)
 
     Source: Tenka, Theorem 3 (section B.3), summed over maps instead of embeddings; resummed, Theorem 1.
     """
@@ -135,7 +136,8 @@ def _summed_up(
         written = [spacetime.expression(count) * weight for weight, count in counts.items() if count]
         coefficient = written[0] if written and counts.keys() == {1} else factor(Add(*written))
         terms.append(Term(coefficient, value, tuple(sources[value])))
-    formula = Formula(terms, (spacetime,), _observed(observable, penalty), _indices(roots))
+    of = Expectations.of(observable, Run(spacetime, rule, penalty))
+    formula = Formula(terms, (spacetime,), _observed(observable, penalty), _indices(roots), None, of, order)
     return formula.to_cumulants() if moments else formula
 
 
@@ -246,7 +248,9 @@ def _covariance_over_schedules(
         for right in b.terms
         if left.order + right.order <= order
     ]
-    return joint + Formula(apart, (spacetime,), joint.observables, joint.indices)
+    both = joint + Formula(apart, (spacetime,), joint.observables, joint.indices)
+    both.expectations, both.through = Expectations.of(observable, Run(spacetime, update, penalty)), order
+    return both
 
 
 def _times(observable: AnyObservable, spacetime: Spacetime) -> tuple[Expr, Expr] | None:

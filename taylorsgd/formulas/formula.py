@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
+from attrs import evolve
 from sympy import Expr, ImmutableMatrix, Integer, factor, simplify
 
 from taylorsgd import symbols
 from taylorsgd.formulas.assumptions import survives
-from taylorsgd.formulas.observables import Observable
+from taylorsgd.formulas.expectations import Expectations
+from taylorsgd.formulas.observables import AnyObservable, Observable
 from taylorsgd.formulas.serializing import read_text, written_text
 from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted
+from taylorsgd.formulas.statement import stated
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates.metrics import one_metric
@@ -21,6 +24,9 @@ from taylorsgd.writing.sympy_form import to_sympy
 
 __all__ = ["Formula"]
 
+LINE = 110
+"""The columns of a line of plain text."""
+
 
 class Formula:
     """An exact formula in η: Σ coefficient · value, in canonical form.
@@ -28,12 +34,17 @@ class Formula:
     Formulas add, subtract and scale; equal values are merged, and two formulas are equal when all their
     coefficients are. `f[d]` is the part of order d. `derive` makes formulas; so does their algebra.
 
+    A formula knows what it equals, and says so: E[l(θ_T)] = …. Sums and multiples know it too. A part `f[d]` does not, and
+    a formula to which a part was added is taken as altered: it stands for what it was, and no longer equals it.
+
     Attributes:
         terms: the terms, by order and then from few ties to many.
         spacetimes: the spacetimes whose sizes the coefficients are written in.
         observables: by name, the `Observable`s that marked nodes carry.
         indices: the number of open indices: 0 for a scalar, 1 for a displacement, 2 for its covariance.
         metric: Λ of a matrix learning rate ηΛ, which raises indices; None for the identity, or one yet to be given.
+        expectations: what the formula equals, up to terms of higher order; None if that is not known.
+        through: the order in η through which it was derived; None if that is not known, as for a part `f[d]`.
 
     Example:
         >>> import taylorsgd as ts
@@ -42,6 +53,9 @@ class Formula:
         True
         >>> print(test[1].subs(N=10, B=2, E=3))
         -15 G_μ G^μ
+        >>> print(test - train)
+        E[l(θ_T)] - E[l_train(θ_T)] = E/B C^μ_μ - T*(3*T - 1)/(4*N) (∇_μ C^ν_ν) G^μ - T*(T - 1)/(2*N) C_μν H^μν
+            - E*(2*E - 1)/(2*B**2) κ(∇_μ∇_ν l, ∇^μ l, ∇^ν l) + O(η^3)    with T = E*N/B
     """
 
     def __init__(
@@ -51,6 +65,8 @@ class Formula:
         observables: Mapping[str, Observable],
         indices: int = 0,
         metric: ImmutableMatrix | None = None,
+        expectations: Expectations | None = None,
+        through: int | None = None,
     ) -> None:
         """Merge equal values, drop zeros and sort; users call `derive` instead."""
         merged: dict[AnyValue, Term] = {}
@@ -69,13 +85,34 @@ class Formula:
         self.observables: dict[str, Observable] = dict(observables)
         self.indices = indices
         self.metric = metric
+        self.expectations = expectations
+        self.through = through
+
+    # -- what it is of -------------------------------------------------------------------------------
+
+    @property
+    def observable(self) -> AnyObservable | None:
+        """What the formula is the expectation of; None for a sum of several, or a part."""
+        only = None if self.expectations is None else self.expectations.only
+        return None if only is None else only.observable
+
+    @property
+    def sizes(self) -> dict[str, Expr]:
+        """The sizes by name, T and M with them, as numbers or in the free symbols; of all spacetimes together.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> ts.derive(ts.TestLoss(), ts.SGD(B=2, E=1), order=1).sizes
+            {'N': N, 'B': 2, 'E': 1, 'T': N/2, 'M': 1/2}
+        """
+        return {name: size for place in self.spacetimes[::-1] for name, size in place.sizes.items()}
 
     # -- parts ---------------------------------------------------------------------------------------
 
     @property
     def order(self) -> int:
-        """The highest power of η with a term; 0 for the formula 0."""
-        return max((term.order for term in self.terms), default=0)
+        """The power of η through which the formula was derived; of a part, the highest that it has."""
+        return max((term.order for term in self.terms), default=0) if self.through is None else self.through
 
     @property
     def values(self) -> tuple[AnyValue, ...]:
@@ -86,13 +123,15 @@ class Formula:
         """The part of one order in η."""
         if isinstance(order, bool) or not isinstance(order, int) or order < 0:
             raise TypeError(f"f[{order!r}]: an order is an integer of at least 0; f.terms lists the terms")
-        return self.replaced(term for term in self.terms if term.order == order)
+        return self.part(term for term in self.terms if term.order == order)
 
     __iter__ = None  # the orders are not a sequence: f.terms is
 
     def truncate(self, order: int) -> Formula:
-        """The part of order at most `order`."""
-        return self.replaced(term for term in self.terms if term.order <= order)
+        """The formula through η^order only."""
+        kept = self.replaced(term for term in self.terms if term.order <= order)
+        kept.through = None if self.through is None else min(order, self.through)
+        return kept
 
     # -- algebra -------------------------------------------------------------------------------------
 
@@ -111,12 +150,15 @@ class Formula:
             )
         if self.metric != other.metric:
             raise ValueError(f"these formulas have the matrix learning rates {self.metric} and {other.metric}")
+        derived = self.through is not None and other.through is not None
         return Formula(
             (*self.terms, *other.terms),
             (*self.spacetimes, *other.spacetimes),
             self.observables | other.observables,
             self.indices,
             self.metric,
+            _sum_of(self, other),
+            min(self.through, other.through) if derived else None,  # type: ignore[type-var]
         )
 
     __radd__ = __add__
@@ -134,7 +176,9 @@ class Formula:
         number = exact_number(scale)
         if number is None:
             return NotImplemented
-        return self.replaced(Term(factor(number * t.coefficient), t.value, t.diagrams) for t in self.terms)
+        scaled = self.replaced(Term(factor(number * t.coefficient), t.value, t.diagrams) for t in self.terms)
+        scaled.expectations = None if self.expectations is None else self.expectations * number
+        return scaled
 
     __rmul__ = __mul__
 
@@ -183,15 +227,16 @@ class Formula:
             >>> import taylorsgd as ts
             >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1), order=1)
             >>> print(f.subs(T=12, N=4))
-            l - 12 G_μ G^μ
+            E[l(θ_12)] = l - 12 G_μ G^μ + O(η^2)
         """
         given = {str(key): value for key, value in (sizes or {}).items()} | named
-        solution = self._solve(given)
+        solution = self.solve_sizes(given)
         spacetimes = [spacetime.substitute(solution) for spacetime in self.spacetimes]
         terms = (
             Term(substituted(t.coefficient, solution), t.value.substitute(solution), t.diagrams) for t in self.terms
         )
-        return Formula(terms, spacetimes, self.observables, self.indices, self.metric)
+        of = None if self.expectations is None else self.expectations.substitute(solution)
+        return Formula(terms, spacetimes, self.observables, self.indices, self.metric, of, self.through)
 
     def simplify(self) -> Formula:
         """Simplify every coefficient with `sympy.simplify`; useful after substituting expressions."""
@@ -210,13 +255,15 @@ class Formula:
         Example:
             >>> import taylorsgd as ts
             >>> print(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2).assume("minimum"))
-            l + T/2 C_μν H^μν    with T = N
+            E[l(θ_T)] = l + T/2 C_μν H^μν + O(η^3)    with T = N, G = 0
         """
         if any(term.value.moments for term in self.terms):
             raise ValueError("assume() reads cumulants, and this formula is in moments; use to_cumulants() first")
-        return self.replaced(
+        left = self.replaced(
             term for term in self.terms if all(survives(term.value, assumption) for assumption in assumptions)
         )
+        left.expectations = None if self.expectations is None else self.expectations.assuming(assumptions)
+        return left
 
     def to_moments(self) -> Formula:
         """Write the formula in joint moments E[∇^a l_x ∇^b l_x …] instead of cumulants (Proposition 2).
@@ -249,11 +296,13 @@ class Formula:
             >>> import taylorsgd as ts
             >>> gap = ts.derive(ts.GeneralizationGap(), ts.GD(), order=1, resum="discrete")
             >>> print(gap.limit())        # Takeuchi's criterion
-            1/N Σ_μ C_μμ 1/λ_μ
+            E[l(θ_∞) - l_train(θ_∞)] = 1/N Σ_μ C_μμ 1/λ_μ + …
         """
         from taylorsgd.formulas.limits import formula_limit
 
-        return formula_limit(self)
+        limit = formula_limit(self)
+        limit.expectations = None if self.expectations is None else self.expectations.ending("limit")
+        return limit
 
     def drift(self) -> Formula:
         """The steady growth per update of a displacement along the flat directions of a valley.
@@ -268,13 +317,15 @@ class Formula:
             >>> import taylorsgd as ts
             >>> valley = ts.derive(ts.Displacement(), ts.SDE(B=1), order=3, resum="continuous")
             >>> print(valley.assume("minimum").drift())
-            -eta**2/2 Σ_νρ C_νρ J_μνρ 1/(λ_ν + λ_ρ)
+            E[θ_(T + 1) - θ_T]^μ = -eta**2/2 Σ_νρ C_νρ J_μνρ 1/(λ_ν + λ_ρ) + …    with G = 0
 
         Source: Tenka, Corollary 4, along a flat direction.
         """
         from taylorsgd.formulas.limits import formula_drift
 
-        return formula_drift(self)
+        drift = formula_drift(self)
+        drift.expectations = None if self.expectations is None else self.expectations.ending("drift")
+        return drift
 
     def effective_flow(self) -> Any:
         """The autonomous field whose time-T flow makes this displacement, `taylorsgd.flows.EffectiveFlow`.
@@ -385,22 +436,64 @@ class Formula:
         """
         return read_text(text, cls)
 
-    def latex(self) -> str:
+    def latex(
+        self,
+        width: float | None = None,
+        environment: str | None = None,
+        *,
+        lhs: bool | str = True,
+        eta: bool = False,
+        sums: bool = False,
+    ) -> str:
         r"""The formula in LaTeX, in index notation; η raises indices, so a value of order d holds η^d.
+
+        Args:
+            width: how wide a line may be, in em of its font: 24 for one of two columns, 34 for a page, 50 for a
+                notebook's cell of 1,000 pixels, at 10 to 14 points. Lines end between terms, and within those that
+                are too wide. None for one line.
+            environment: "aligned", "align", "align*", "equation" or "equation*" to put it into; by default none for
+                one line, for display between dollars, and "aligned" for several.
+            lhs: whether to write what the formula equals and of which order the rest is; or a left-hand side to
+                write instead.
+            eta: whether to write the powers of η, which otherwise are in the raised indices.
+            sums: whether to write sums over indices, which then are all lower, and the powers of η.
+
+        Raises:
+            ValueError: if the environment is unknown, the width is below 20 em, or sums are asked of a formula with
+                a metric, where indices are raised by it.
 
         Example:
             >>> import taylorsgd as ts
-            >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1).latex())
-            l - T G_{\mu} G^{\mu}
+            >>> f = ts.derive(ts.TestLoss(), ts.GD(), order=1)
+            >>> print(f.latex())
+            \mathbb{E}\left[l(\theta_{T})\right] = l - T G_{\mu} G^{\mu} + O(\eta^{2})
+            >>> print(f.latex(lhs=r"L", sums=True))
+            L = l - T \eta \sum_{\mu} G_{\mu} G_{\mu} + O(\eta^{2})
         """
-        return self._page.latex()
+        return self._page(lhs, eta, sums).latex(width, environment)
+
+    def text(self, width: int | None = LINE, *, lhs: bool | str = True, eta: bool = False, sums: bool = False) -> str:
+        """The formula in plain text.
+
+        Args:
+            width: the columns of a line, which ends between two terms; None for one line.
+            lhs: as in `latex`.
+            eta: as in `latex`.
+            sums: as in `latex`.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1).text(eta=True, lhs=False))
+            l - T*eta G_μ G^μ
+        """
+        return self._page(lhs, eta, sums).text(width)
 
     def _repr_latex_(self) -> str:
-        return self._page.display()
+        return self._page().display()
 
     def __str__(self) -> str:
-        """The formula in plain text."""
-        return self._page.text()
+        """The formula in plain text, on lines of 110 columns."""
+        return self.text()
 
     def __repr__(self) -> str:
         """The formula in plain text, so that it reads well at a prompt."""
@@ -423,16 +516,30 @@ class Formula:
 
     def under(self, metric: ImmutableMatrix | None) -> Formula:
         """The same formula for a matrix learning rate ηΛ."""
-        return Formula(self.terms, self.spacetimes, self.observables, self.indices, metric)
+        return self._with(self.terms, metric, self.expectations, self.through)
 
     def replaced(self, terms: Iterable[Term]) -> Formula:
-        """A formula of the same kind with other terms."""
-        return Formula(terms, self.spacetimes, self.observables, self.indices, self.metric)
+        """A formula of the same expectations with other terms."""
+        return self._with(terms, self.metric, self.expectations, self.through)
 
-    @property
-    def _page(self) -> Page:
+    def part(self, terms: Iterable[Term]) -> Formula:
+        """A formula of the same kind with other terms, which is not known to equal anything."""
+        return self._with(terms, self.metric, None, None)
+
+    def _with(
+        self,
+        terms: Iterable[Term],
+        metric: ImmutableMatrix | None,
+        expectations: Expectations | None,
+        through: int | None,
+    ) -> Formula:
+        return Formula(terms, self.spacetimes, self.observables, self.indices, metric, expectations, through)
+
+    def _page(self, lhs: bool | str = True, eta: bool = False, sums: bool = False) -> Page:
+        if sums and self.metric is not None:
+            raise ValueError("sums=True: this formula has a matrix learning rate, which raises indices; leave out sums")
         derived = self.spacetimes[0].sizes.get("T") if len(self.spacetimes) == 1 else None
-        return Page(self.terms, derived)
+        return Page(self.terms, derived, stated(self, lhs), eta=eta, sums=sums)
 
     def _rewritten(self, pairs: Iterable[tuple[Term, Iterable[tuple[int, AnyValue]]]]) -> Formula:
         """Every term with multiples of other values in place of its own."""
@@ -442,9 +549,19 @@ class Formula:
             for number, value in multiples
         )
 
-    def _solve(self, given: Mapping[str, Any]) -> dict[Any, Expr]:
+    def solve_sizes(self, given: Mapping[str, Any]) -> dict[Any, Expr]:
+        """What sizes, given by name, make of the free symbols."""
         free = {symbol for term in self.terms for symbol in term.free_symbols}
         free |= {symbol for spacetime in self.spacetimes for symbol in spacetime.free_symbols}
+        free |= set() if self.expectations is None else self.expectations.free_symbols
         if symbols.eta.name in given:
             raise ValueError("eta is part of every value, not a size; give it to evaluate(), or use to_sympy()")
         return solve_sizes([spacetime.sizes for spacetime in self.spacetimes], free, given)  # type: ignore[arg-type]
+
+
+def _sum_of(one: Formula, two: Formula) -> Expectations | None:
+    """What the sum of two formulas equals."""
+    if one.expectations is not None and two.expectations is not None:
+        return one.expectations + two.expectations
+    known = one.expectations or two.expectations
+    return None if known is None else evolve(known, altered=True)

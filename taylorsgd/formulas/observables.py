@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from taylorsgd.diagrams.tensor_network import LOSS, is_open, open_index
+from taylorsgd.writing.notation import in_latex
 
 __all__ = [
     "AnyObservable", "Covariance", "Displacement", "GeneralizationGap", "Observable", "Root", "SecondMoment",
@@ -49,6 +50,16 @@ class SingleObservable(ABC):
     def root(self, position: int) -> Root:
         """The root of its diagrams, as the first observable of a pair (or alone, 0) or the second (1)."""
 
+    def at(self, theta: str, latex: bool, position: int) -> str:
+        """How it is written at given parameters.
+
+        Args:
+            theta: the parameters' name.
+            latex: whether to write LaTeX rather than plain text.
+            position: 0 for the first observable of a pair or one alone, 1 for the second.
+        """
+        return rf"\mathrm{{{type(self).__name__}}}({theta})" if latex else f"{type(self).__name__}({theta})"
+
 
 @dataclass(frozen=True)
 class TestLoss(SingleObservable):
@@ -57,7 +68,7 @@ class TestLoss(SingleObservable):
     Example:
         >>> import taylorsgd as ts
         >>> print(ts.derive(ts.TestLoss(), ts.SGD(), order=1))
-        l - T G_μ G^μ    with T = E*N/B
+        E[l(θ_T)] = l - T G_μ G^μ + O(η^2)    with T = E*N/B
     """
 
     __test__ = False  # pytest would otherwise collect the class by its name
@@ -65,6 +76,10 @@ class TestLoss(SingleObservable):
     def root(self, position: int) -> Root:
         """A plain node of the loss, alone."""
         return Root(LOSS)
+
+    def at(self, theta: str, latex: bool, position: int) -> str:
+        """l(θ)."""
+        return f"l({theta})"
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,10 @@ class TrainLoss(SingleObservable):
         """Alone or in a part."""
         return Root(LOSS, may_tie=True)
 
+    def at(self, theta: str, latex: bool, position: int) -> str:
+        """l_train(θ)."""
+        return rf"l_{{\mathrm{{train}}}}({theta})" if latex else f"l_train({theta})"
+
 
 @dataclass(frozen=True)
 class GeneralizationGap(SingleObservable):
@@ -84,6 +103,10 @@ class GeneralizationGap(SingleObservable):
         """Those of the training loss's diagrams in which the root is tied, with −1."""
         return Root(LOSS, may_tie=True, must_tie=True, sign=-1)
 
+    def at(self, theta: str, latex: bool, position: int) -> str:
+        """l(θ) − l_train(θ)."""
+        return f"{TestLoss().at(theta, latex, position)} - {TrainLoss().at(theta, latex, position)}"
+
 
 @dataclass(frozen=True)
 class Displacement(SingleObservable):
@@ -92,6 +115,11 @@ class Displacement(SingleObservable):
     def root(self, position: int) -> Root:
         """An open index, which ends one edge."""
         return Root(open_index(position))
+
+    def at(self, theta: str, latex: bool, position: int) -> str:
+        """(θ − θ_0)^μ."""
+        origin, index = (r"\theta_{0}", (r"\mu", r"\nu")[position]) if latex else ("θ_0", "μν"[position])
+        return rf"({theta} - {origin})^{{{index}}}" if latex else f"({theta} - {origin})^{index}"
 
 
 @dataclass(frozen=True)
@@ -130,6 +158,10 @@ class Observable(SingleObservable):
         """Derivatives of s."""
         return Root(self.name)
 
+    def at(self, theta: str, latex: bool, position: int) -> str:
+        """s(θ)."""
+        return f"{in_latex(self.name) if latex else self.name}({theta})"
+
 
 @dataclass(frozen=True)
 class SecondMoment:
@@ -150,7 +182,7 @@ class SecondMoment:
         >>> from sympy import Symbol
         >>> loss, t = ts.TestLoss(), Symbol("t")
         >>> print(ts.derive(ts.SecondMoment(loss, loss, times=(t, None)), ts.GD(), order=1))
-        l l - (T + t) l G_μ G^μ
+        E[l(θ_t) l(θ_T)] = l l - (T + t) l G_μ G^μ + O(η^2)
     """
 
     a: SingleObservable
@@ -182,7 +214,7 @@ class Covariance:
         >>> from sympy import Symbol
         >>> moved, t = ts.Displacement(), Symbol("t")
         >>> print(ts.derive(ts.Covariance(moved, moved, times=(t, None)), ts.SGD(B=1, E=1), order=2))
-        t C^μν
+        Cov[(θ_t - θ_0)^μ, (θ_T - θ_0)^ν] = t C^μν + O(η^3)    with T = N
     """
 
     a: SingleObservable

@@ -10,8 +10,19 @@ import sympy
 from sympy import Expr
 
 from taylorsgd.diagrams import Diagram, Value
-from taylorsgd.formulas.observables import Observable
-from taylorsgd.formulas.resummed_value import SPACETIMES, ResummedValue
+from taylorsgd.formulas.assumptions import ASSUMPTIONS
+from taylorsgd.formulas.expectations import ENDS, Expectation, Expectations, Run
+from taylorsgd.formulas.observables import (
+    AnyObservable,
+    Covariance,
+    Displacement,
+    GeneralizationGap,
+    Observable,
+    SecondMoment,
+    TestLoss,
+    TrainLoss,
+)
+from taylorsgd.formulas.resummed_value import RULES, SPACETIMES, ResummedValue
 from taylorsgd.formulas.term import Combination, Term
 from taylorsgd.updates.metrics import exact_metric
 from taylorsgd.writing.json_form import decoded, decoded_call, encoded, encoded_call
@@ -19,6 +30,8 @@ from taylorsgd.writing.json_form import decoded, decoded_call, encoded, encoded_
 __all__ = ["read_text", "written_text"]
 
 VERSION = 1
+SINGLE = {kind.__name__: kind for kind in (TestLoss, TrainLoss, GeneralizationGap, Displacement)}
+PAIRS = {kind.__name__: kind for kind in (SecondMoment, Covariance)}
 Made = TypeVar("Made")
 
 
@@ -38,6 +51,8 @@ def written_text(formula: Combination) -> str:
             "spacetimes": [encoded_call(spacetime) for spacetime in formula.spacetimes],
             "observables": [_encode_observable(observable) for observable in formula.observables.values()],
             "indices": formula.indices,
+            "of": None if formula.expectations is None else _encode_expectations(formula.expectations),
+            "through": formula.through,
             "metric": None if formula.metric is None else [list(map(encoded, row)) for row in formula.metric.tolist()],
         },
         indent=1,
@@ -71,9 +86,69 @@ def read_text(text: str, make: Callable[..., Made]) -> Made:
                 raise ValueError(f"the coefficient {term.coefficient} is no number")
         rows = data.get("metric")
         metric = None if rows is None else exact_metric([[decoded(entry) for entry in row] for row in rows])
-        return make(terms, places, observed, indices, metric)
+        of = None if data.get("of") is None else _decode_expectations(data["of"])
+        through = data.get("through")
+        if through is not None and (isinstance(through, bool) or not isinstance(through, int) or through < 0):
+            raise ValueError(f"through={through!r} is no order")
+        return make(terms, places, observed, indices, metric, of, through)
     except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError, ValueError) as error:
         raise ValueError(f"the JSON text is damaged: {error!r}") from error
+
+
+def _encode_expectations(of: Expectations) -> dict[str, Any]:
+    parts = [
+        {
+            "coefficient": encoded(coefficient),
+            "observable": _encode_observed(part.observable),
+            "spacetime": encoded_call(part.run.spacetime),
+            "update": encoded_call(part.run.update),
+            "penalty": None if part.run.penalty is None else _encode_observable(part.run.penalty),
+            "ends": part.ends,
+        }
+        for part, coefficient in of.parts
+    ]
+    return {"parts": parts, "assumed": list(of.assumed), "altered": of.altered}
+
+
+def _decode_expectations(data: dict[str, Any]) -> Expectations:
+    parts = []
+    for entry in data["parts"]:
+        penalty = entry["penalty"]
+        run = Run(
+            decoded_call(entry["spacetime"], SPACETIMES),
+            decoded_call(entry["update"], RULES),
+            None if penalty is None else _decode_observed(penalty),
+        )
+        if entry["ends"] not in ENDS:
+            raise ValueError(f"ends={entry['ends']!r} is none of {', '.join(ENDS)}")
+        part = Expectation(_decode_observed(entry["observable"]), run, entry["ends"])
+        parts.append((part, decoded(entry["coefficient"])))
+    if not parts or any(name not in ASSUMPTIONS for name in data["assumed"]):
+        raise ValueError(f"{data!r} is no combination of expectations")
+    return Expectations(tuple(parts), tuple(data["assumed"]), data["altered"] is True)
+
+
+def _encode_observed(observable: AnyObservable) -> dict[str, Any]:
+    if isinstance(observable, Observable):
+        return _encode_observable(observable)
+    kind = type(observable).__name__
+    if not isinstance(observable, (SecondMoment, Covariance)):
+        return {"kind": kind}
+    times = None if observable.times is None else [None if t is None else encoded(t) for t in observable.times]
+    return {"kind": kind, "a": _encode_observed(observable.a), "b": _encode_observed(observable.b), "times": times}
+
+
+def _decode_observed(data: dict[str, Any]) -> Any:
+    if "kind" not in data:
+        return Observable(decoded(data["s"]), data["name"])
+    if data["kind"] in SINGLE:
+        return SINGLE[data["kind"]]()
+    times = data["times"]
+    return PAIRS[data["kind"]](
+        _decode_observed(data["a"]),
+        _decode_observed(data["b"]),
+        None if times is None else tuple(None if t is None else decoded(t) for t in times),
+    )
 
 
 def _encode_observable(observable: Observable) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from sympy import Expr, ImmutableMatrix
 
 from taylorsgd.diagrams import Diagram, Value
+from taylorsgd.formulas.expectations import Expectations
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.spacetime import Spacetime
@@ -61,6 +62,8 @@ class Combination(Protocol):
     observables: dict[str, Observable]
     indices: int
     metric: ImmutableMatrix | None
+    expectations: Expectations | None
+    through: int | None
 
     def __init__(
         self,
@@ -69,12 +72,14 @@ class Combination(Protocol):
         observables: Mapping[str, Observable],
         indices: int = 0,
         metric: ImmutableMatrix | None = None,
+        expectations: Expectations | None = None,
+        through: int | None = None,
     ) -> None:
         """Merge equal values, drop zeros and sort."""
 
     @property
     def order(self) -> int:
-        """The highest power of η with a term."""
+        """The power of η through which it was derived; of a part, the highest that it has."""
         ...
 
     @property
@@ -87,7 +92,11 @@ class Combination(Protocol):
         ...
 
     def replaced(self, terms: Iterable[Term]) -> Combination:
-        """A formula of the same kind with other terms."""
+        """A formula of the same expectations with other terms."""
+        ...
+
+    def part(self, terms: Iterable[Term]) -> Combination:
+        """A formula of the same kind with other terms, which is not known to equal anything."""
         ...
 
     def to_cumulants(self) -> Combination:

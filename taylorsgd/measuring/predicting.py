@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float
+from sympy import Rational
 
+from taylorsgd.display import html_table, text_table
+from taylorsgd.display.numbers import with_error
 from taylorsgd.formulas import Formula
+from taylorsgd.formulas.expectations import Expectations
+from taylorsgd.formulas.resummed_value import is_resummed
 from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape
 from taylorsgd.lowering import Lowered, LoweredResummed
+from taylorsgd.lowering.networks import HESSIAN
 from taylorsgd.measuring.dense import DenseMeasurement
 from taylorsgd.measuring.front import FORMER, measure, refuse_former
 from taylorsgd.measuring.matrix_free import MatrixFree
 from taylorsgd.measuring.results import Measured, Measurement
 from taylorsgd.measuring.spectral_results import SpectralMeasurement
 from taylorsgd.measuring.tasks import Method
+from taylorsgd.measuring.validity import growth, largest_rate, left_out
 from taylorsgd.spacetime import Spacetime
 
-__all__ = ["TWO_SIDED_95", "Prediction", "predict"]
+__all__ = ["TWO_SIDED_95", "Prediction", "predict", "yes_or_no"]
+
+Growth = Callable[[Float[np.ndarray, " k"]], Float[np.ndarray, " k"]]
 
 TWO_SIDED_95 = 1.959963984540054
 """A normal variable lies within this many standard deviations with probability 0.95."""
@@ -61,8 +70,9 @@ def predict(
         method: as in `measure`; by default `MatrixFree("exact")` for plain formulas of fixed data.
         measurement: what `measure` returned for this formula, landscape and θ_0; measures if None.
         tolerance: the formula is taken to hold while its highest order is at most this fraction of its
-            lowest order in η (after the constant). At order 3 the terms left out are then about
-            tolerance^(3/2) of the lowest order: 0.3 % of the change in loss by default.
+            lowest order in η (after the constant), estimated from the growth of all its orders: see
+            `Prediction.eta_max`. At order 3 the terms left out are then about tolerance^(3/2) of the lowest
+            order: 0.3 % of the change in loss by default.
         progress: whether to show a progress bar while measuring.
         **sizes: any sizes that determine those that the formula leaves free, as numbers.
 
@@ -81,16 +91,20 @@ def predict(
         >>> coin = ts.Landscape(lambda theta, x: theta**2 / 2 + x * theta, jax.numpy.array([-1.0, 1.0]))
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2).assume("quadratic")
         >>> print(ts.predict(f, coin, 1.0, eta=[0.001, 0.02], N=10))
-            η  prediction  ± (95 %)  order 1  order 2  in range
-        ─────  ──────────  ────────  ───────  ───────  ────────
-        0.001      0.4901         0    -0.01   0.0001  yes
-         0.02        0.34         0     -0.2     0.04  no
+        Prediction of E[l(θ_10)] through η^2, to be believed up to η = 0.002
+        <BLANKLINE>
+            η  prediction ± s.e.  order 1  order 2  in range
+        ─────  ─────────────────  ───────  ───────  ────────
+        0.001             0.4901    -0.01   0.0001  yes
+         0.02               0.34     -0.2     0.04  no
     """
     if not isinstance(formula, Formula):
         raise TypeError(f"formula={formula!r} is not a Formula; derive() makes one")
     rates = np.asarray(eta, dtype=float)
     if rates.ndim > 1 or rates.size == 0 or not np.isfinite(rates).all():
         raise ValueError(f"eta={eta!r} must be a finite number or a sequence of them")
+    if not 0 < tolerance <= 1:
+        raise ValueError(f"tolerance={tolerance!r} must be a fraction above 0 and at most 1")
     refuse_former("predict", {name: sizes[name] for name in FORMER if name in sizes})
     lowered = formula.lower()
     if any(_is_fixed(spacetime) for spacetime in formula.spacetimes):
@@ -116,6 +130,9 @@ def predict(
     ]
     sampled = np.stack(columns, axis=-1) if columns else np.zeros((*rates.shape, 0))
     covariance = jax.tree.map(lambda leaf: _propagated(sampled, leaf), measurement.sampled_covariance)
+    start = float(np.max(np.abs(rates))) or 1.0
+    known = _orders(formula)
+    sizes_of_parts, errors = _parts_at(lowered, measurement, start, sizes)
     return Prediction(
         formula=formula,
         eta=rates,
@@ -124,7 +141,50 @@ def predict(
         contributions=parts,
         tolerance=float(tolerance),
         measurement=measurement,
+        eta_max=_edge(lambda _: growth(sizes_of_parts[:, None], errors[:, None], known), known, tolerance, start, True),
+        expectations=_settled(formula, sizes),
     )
+
+
+def _orders(formula: Formula) -> list[int]:
+    """The powers of η at which a formula was derived, from the lowest with a term; not the constant."""
+    present = sorted({term.order for term in formula.terms if term.order > 0})
+    return list(range(present[0], max(formula.order, present[-1]) + 1)) if present else []
+
+
+def _edge(grown: Growth, orders: list[int], tolerance: float, start: float, power: bool) -> float:
+    """The largest η in range; NaN if it is not known."""
+    if len(orders) < 2:
+        return float("nan")
+    return largest_rate(grown, tolerance ** (1 / (orders[-1] - orders[0])), start, power)
+
+
+def _parts_at(
+    lowered: Lowered, measurement: Measurement, rate: float, sizes: Mapping[str, Any]
+) -> tuple[Float[np.ndarray, " orders"], Float[np.ndarray, " orders"]]:
+    """The size of the part of every order at one learning rate, and its standard error; vectors by their norms."""
+    count = lowered.formula.order + 1
+    found = _norms(lowered.contributions(measurement, rate, **sizes), 1)
+    sizes_of_parts = np.zeros(max(count, len(found)))
+    sizes_of_parts[: len(found)] = found
+    weights = _wide(lowered.weights(rate, **sizes))
+    of_value = dict(zip(lowered.values, weights, strict=True))
+    sampled = [measurement.values[i] for i in measurement.sampled]
+    errors = np.zeros_like(sizes_of_parts)
+    for order in range(len(errors)):
+        row = np.array([of_value.get(value, 0.0) if value.order == order else 0.0 for value in sampled])
+        if row.any():
+            variance = jax.tree.map(lambda leaf, row=row: _propagated(row, leaf), measurement.sampled_covariance)
+            errors[order] = np.sqrt(sum(float(np.sum(leaf)) for leaf in jax.tree.leaves(variance)))
+    return sizes_of_parts, errors
+
+
+def _settled(formula: Formula, sizes: Mapping[str, Any]) -> Expectations | None:
+    """What a formula is of, with numbers for its sizes."""
+    if formula.expectations is None:
+        return None
+    exact = {name: Rational(str(size)) if isinstance(size, float) else size for name, size in sizes.items()}
+    return formula.expectations.substitute(formula.solve_sizes(exact))
 
 
 def _is_fixed(spacetime: Spacetime) -> bool:
@@ -184,7 +244,28 @@ def _resummed_prediction(
         flat = apart.reshape(len(apart), rates.size, -1)
         products = np.einsum("gi...,gj...->ij...", flat, flat) / (len(flat) * (len(flat) - 1))
         covariance = products.reshape(*rates.shape, *mean.shape)
-    return Prediction(formula, rates, mean, covariance, parts, tolerance, measurement)
+    known = _orders(formula)
+    steepest = 0.0 if formula.metric is not None else _largest_eigenvalue(measurement)
+
+    def grown(at: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+        sizes_of_parts = _norms(lowered.contributions(measurement, at, **sizes), 2)
+        padded = np.zeros((max(formula.order + 1, len(sizes_of_parts)), len(at)))
+        padded[: len(sizes_of_parts)] = sizes_of_parts
+        return np.where(at * steepest <= 1, growth(padded, np.zeros_like(padded), known), np.inf)
+
+    edge = _edge(grown, known, tolerance, float(np.max(np.abs(rates))) or 1.0, False)
+    of = _settled(formula, sizes)
+    return Prediction(formula, rates, mean, covariance, parts, tolerance, measurement, edge, of)
+
+
+def _largest_eigenvalue(measurement: DenseMeasurement | SpectralMeasurement) -> float:
+    """λ_max of the Hessian, where it was measured; else 0."""
+    if isinstance(measurement, SpectralMeasurement):
+        return float(np.max(np.asarray(measurement.pairs.values), initial=0.0))
+    hessian = measurement.tensors.get(HESSIAN)
+    if hessian is not None:
+        return float(np.linalg.eigvalsh(_wide(hessian))[-1])
+    return 0.0
 
 
 def _groups_of_draws(measurement: SpectralMeasurement) -> list[Any]:
@@ -212,8 +293,14 @@ class Prediction:
         mean: the predictions, (k,).
         covariance: of their errors, (k, k); a displacement's entry by entry, (k, k, *leaf).
         contributions: the part of every order 0, …, d, (d + 1, k).
-        tolerance: the fraction behind `range_ok`.
+        tolerance: the fraction behind `eta_max`.
         measurement: what was measured.
+        eta_max: the largest η up to which the formula is to be believed: with c_k the part of order η^k and m, d the
+            lowest and the highest k ≥ 1, every part is at most x^{k−m} |c_m| for an x that grows like η (or does, if
+            resummed); then x^{d−m} ≤ tolerance. Terms left out are then at most x^{d+1−m}/(1 − x) of |c_m|, if they
+            grow like those that are known. Of a resummed formula also η λ_max ≤ 1. NaN if it is not known, as for a
+            formula of one order; inf if all parts but the lowest vanish.
+        expectations: what is predicted, with its sizes; None if the formula does not know.
     """
 
     formula: Formula
@@ -223,6 +310,8 @@ class Prediction:
     contributions: Any
     tolerance: float
     measurement: Measured
+    eta_max: float
+    expectations: Expectations | None = None
 
     @property
     def standard_error(self) -> Any:
@@ -243,54 +332,95 @@ class Prediction:
 
         NaN where there is nothing to compare: the formula has one order only, or both vanish.
         """
-        orders = sorted({term.order for term in self.formula.terms if term.order > 0})
+        orders = _orders(self.formula)
         if len(orders) < 2:
             return np.full(self.eta.shape, np.nan)
-        sizes = _sizes(self.contributions, 1 + self.eta.ndim)
+        sizes = self._part_sizes
         with np.errstate(divide="ignore", invalid="ignore"):
             return sizes[orders[-1]] / sizes[orders[0]]
 
     @property
-    def range_ok(self) -> Bool[np.ndarray, "*k"]:
-        """Whether the highest order is small, |order d| ≤ tolerance · |lowest order|, (k,) booleans.
+    def remainder(self) -> Float[np.ndarray, "*k"]:
+        """The estimated size of all terms that the formula leaves out, in absolute value or norm, (k,).
 
-        A formula of one order says nothing about its range: then all True.
+        |c_m| x^{d+1−m}/(1 − x), see `eta_max`. inf where the orders do not decrease, NaN where nothing is known.
         """
-        return ~(self.truncation > self.tolerance)
+        orders = _orders(self.formula)
+        if len(orders) < 2:
+            return np.full(self.eta.shape, np.nan)
+        sizes = self._part_sizes
+        steps = orders[-1] - orders[0]
+        if np.isfinite(self.eta_max) and not any(map(is_resummed, self.formula.values)):
+            x = np.abs(self.eta) / self.eta_max * self.tolerance ** (1 / steps)
+        else:
+            x = growth(sizes, np.zeros_like(sizes), orders)
+        return left_out(sizes[orders[0]], x, steps)
+
+    @property
+    def range_known(self) -> bool:
+        """Whether it is known up to which learning rate the formula holds."""
+        return not np.isnan(self.eta_max)
+
+    @property
+    def range_ok(self) -> Bool[np.ndarray, "*k"]:
+        """Whether the formula is to be believed, |η| ≤ eta_max and a finite prediction, (k,) booleans.
+
+        All False where the range is not known: see `range_known`.
+        """
+        return (np.abs(self.eta) <= self.eta_max) & np.isfinite(_norms(self.mean, self.eta.ndim))
+
+    @property
+    def _part_sizes(self) -> np.ndarray:
+        found = _norms(self.contributions, 1 + self.eta.ndim)
+        missing = max(self.formula.order + 1 - len(found), 0)
+        return np.concatenate([found, np.zeros((missing, *found.shape[1:]))])
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """The header and the rows of a table, one row for each learning rate; vectors as their norms."""
+        """The header and the rows of a table, one row for each learning rate; vectors as their norms.
+
+        Behind ± stands one standard error.
+        """
         orders = sorted({term.order for term in self.formula.terms if term.order > 0})
-        header = ("η", "prediction", "± (95 %)", *(f"order {d}" for d in orders), "in range")
-        means = _sizes(self.mean, self.eta.ndim, signed=True)
-        errors = TWO_SIDED_95 * _sizes(self.standard_error, self.eta.ndim)
-        parts = _sizes(self.contributions, 1 + self.eta.ndim, signed=True)
+        header = ("η", "prediction ± s.e.", *(f"order {d}" for d in orders), "in range")
+        means = _sizes(self.mean, self.eta.ndim)
+        errors = _norms(self.standard_error, self.eta.ndim)
+        parts = _sizes(self.contributions, 1 + self.eta.ndim)
         rows = [
             (
                 f"{self.eta[at]:.4g}",
-                f"{means[at]:.6g}",
-                f"{errors[at]:.2g}",
+                with_error(means[at], errors[at]),
                 *(f"{parts[(d, *at)]:.4g}" for d in orders),
-                "yes" if self.range_ok[at] else "no",
+                yes_or_no(self, at),
             )
             for at in np.ndindex(self.eta.shape)
         ]
         return header, rows
 
+    @property
+    def heading(self) -> str:
+        """What is predicted, and the range, in a line."""
+        what = "Prediction" if self.expectations is None else f"Prediction of {self.expectations.heading}"
+        if not self.range_known:
+            edge = "its range is unknown: that takes two orders"
+        elif np.isinf(self.eta_max):
+            edge = "no higher orders are in sight"
+        else:
+            edge = f"to be believed up to η = {self.eta_max:.3g}"
+        return f"{what} through η^{self.formula.order}, {edge}"
+
     def __str__(self) -> str:
-        """The table in plain text."""
-        from taylorsgd.display import text_table
+        """The table in plain text, under a line that says what it is."""
+        return f"{self.heading}\n\n{text_table(*self.table())}"
 
-        return text_table(*self.table())
-
-    def __repr__(self) -> str:
-        """The table under a line that says what it is."""
-        return f"<Prediction through η^{self.formula.order}>\n{self}"
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from taylorsgd.display import html_table
+        return f"<p>{self.heading}</p>\n{html_table(*self.table())}"
 
-        return html_table(*self.table())
+
+def yes_or_no(prediction: Prediction, at: tuple[int, ...]) -> str:
+    """Whether a learning rate is in a prediction's range, for its table."""
+    return "unknown" if not prediction.range_known else "yes" if prediction.range_ok[at] else "no"
 
 
 def _wide(leaf: Any) -> np.ndarray:
@@ -305,10 +435,15 @@ def _propagated(
     return np.tensordot(weights, once, axes=(-1, weights.ndim - 1))
 
 
-def _sizes(tree: Any, axes: int, signed: bool = False) -> np.ndarray:
-    """Numbers as they are (or in absolute value); for vectors the norm over what follows the first axes."""
+def _norms(tree: Any, axes: int) -> np.ndarray:
+    """Absolute values of numbers; for vectors the norm over what follows the first axes."""
+    return np.abs(_sizes(tree, axes))
+
+
+def _sizes(tree: Any, axes: int) -> np.ndarray:
+    """Numbers as they are; for vectors the norm over what follows the first axes."""
     leaves = [_wide(leaf) for leaf in jax.tree.leaves(tree)]
     if len(leaves) == 1 and leaves[0].ndim == axes:
-        return leaves[0] if signed else np.abs(leaves[0])
+        return leaves[0]
     flat = np.concatenate([leaf.reshape(*leaf.shape[:axes], -1) for leaf in leaves], axis=-1)
     return np.linalg.norm(flat, axis=-1)

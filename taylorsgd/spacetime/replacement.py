@@ -50,7 +50,7 @@ class Replacement(Spacetime):
     Example:
         >>> import taylorsgd as ts
         >>> print(ts.derive(ts.TestLoss(), ts.Replacement(B=1), order=2)[2])
-        T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T*(T - 1)/(4*N) ∇_μ C^ν_ν G^μ + T*(N + T - 1)/(2*N) C_μν H^μν
+        T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T*(T - 1)/(4*N) (∇_μ C^ν_ν) G^μ + T*(N + T - 1)/(2*N) C_μν H^μν
     """
 
     N: Expr = field(default=None, converter=size("N", symbols.N, 1))

@@ -29,7 +29,7 @@ class SecondOrder(Memoryless):
         >>> lam = Symbol("lambda")
         >>> f = ts.derive(ts.TestLoss(), ts.GD(), order=2, update=ts.SecondOrder(lam)).assume("noiseless")
         >>> print(f)
-        l - T G_μ G^μ + T*(2*T + 2*lambda - 1)/2 G_μ H^μ_ν G^ν
+        E[l(θ_T)] = l - T G_μ G^μ + T*(2*T + 2*lambda - 1)/2 G_μ H^μ_ν G^ν + O(η^3)    with no noise
     """
 
     lam: Expr = field(default=Integer(1), converter=exactly("lam"))

@@ -34,7 +34,7 @@ class HeavyBall(Update):
         >>> from sympy import Symbol
         >>> f = ts.derive(ts.TestLoss(), ts.GD(T=3), order=1, update=ts.HeavyBall(Symbol("beta")))
         >>> print(f)
-        l - (beta**2 + 2*beta + 3) G_μ G^μ
+        E[l(θ_3)] = l - (beta**2 + 2*beta + 3) G_μ G^μ + O(η^2)
     """
 
     beta: Expr = field(converter=exactly("beta"))

@@ -37,7 +37,7 @@ class Descent(Update):
         >>> warm_up = ts.Descent(rates=[0, 1, 2])
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(N=3, B=1, E=1), order=1, update=warm_up)
         >>> print(f)
-        l - 3 G_μ G^μ
+        E[l(θ_3)] = l - 3 G_μ G^μ + O(η^2)
     """
 
     rates: Rates = field(default=None, converter=checked_rates)

@@ -98,7 +98,7 @@ class LinearWarmup(RateSchedule):
         >>> ts.LinearWarmup(2).rates(4)
         (1/2, 1, 1, 1)
         >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1, update=ts.Descent(rates=ts.LinearWarmup())))
-        l - (T + 1)/2 G_μ G^μ
+        E[l(θ_T)] = l - (T + 1)/2 G_μ G^μ + O(η^2)
     """
 
     steps: Expr | None = field(default=None, converter=optional(size("steps", UPDATES, 1)))
@@ -139,7 +139,7 @@ class Cosine(RateSchedule):
         >>> ts.Cosine().rates(3)
         (1, 3/4, 1/4)
         >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1, update=ts.Descent(rates=ts.Cosine())))
-        l - (T + 1)/2 G_μ G^μ
+        E[l(θ_T)] = l - (T + 1)/2 G_μ G^μ + O(η^2)
     """
 
     def rates(self, updates: int) -> tuple[Expr, ...]:

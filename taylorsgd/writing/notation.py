@@ -14,15 +14,16 @@ written out, and what the edges carry is a function of eigenvalues λ_μ.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sympy import Add, Expr, Rational, S, Symbol, latex, sstr
 
 from taylorsgd import symbols
 
-__all__ = ["LATEX", "TEXT", "Contraction", "Eigenbasis", "Face", "Tensor", "contracted", "letter"]
+__all__ = ["LATEX", "TEXT", "Contraction", "Eigenbasis", "Face", "Tensor", "contracted", "in_latex", "letter"]
 
 GREEK = (
     (r"\mu", "μ"), (r"\nu", "ν"), (r"\lambda", "λ"), (r"\rho", "ρ"), (r"\sigma", "σ"), (r"\tau", "τ"),
@@ -95,6 +96,8 @@ class Contraction:
     free: tuple[int, ...]
     moments: bool = False
     eigenbasis: Eigenbasis | None = None
+    explicit: bool = False
+    """Whether sums over indices are written out; then all indices are lower."""
 
     @property
     def summed(self) -> tuple[int, ...]:
@@ -104,6 +107,11 @@ class Contraction:
     def trace(self, tensor: Tensor) -> tuple[Index, Index] | None:
         """The outer and the inner index of a tensor that is written as ½ ∇C; None for any other."""
         return None if self.moments or self.eigenbasis else tensor.trace
+
+    def with_sums(self) -> Contraction:
+        """The same with all indices lower, and sums over them to be written."""
+        lower = (Tensor(t.mark, tuple(tuple((i, False) for i, _ in node) for node in t.nodes)) for t in self.tensors)
+        return replace(self, tensors=tuple(lower), explicit=True)
 
 
 def contracted(parts: Iterable[tuple[str, Sequence[Sequence[int]]]], free: Sequence[int], moments: bool) -> Contraction:
@@ -140,6 +148,17 @@ def letter(number: int, face: int) -> str:
     return f"μ{digits}" if face else rf"\mu_{{{digits}}}"
 
 
+def in_latex(name: str) -> str:
+    r"""A name that a user chose, as LaTeX sets it: a letter as a variable, any other upright.
+
+    Example:
+        >>> in_latex("s"), in_latex("R_IG")
+        ('s', '\\mathrm{R\\_IG}')
+    """
+    escaped = re.sub(r"([_&%$#{}])", r"\\\1", name)
+    return name if len(name) == 1 else rf"\mathrm{{{escaped}}}"
+
+
 @dataclass(frozen=True)
 class Face:
     """One face of the notation: how it writes expressions, tensors, derivatives and brackets."""
@@ -153,21 +172,23 @@ class Face:
 
     def alone(self, value: Contraction) -> str:
         """A value by itself."""
-        prefactor, body = self.pieces(value)
+        prefactor, words, rest = self.pieces(value)
+        body = self.product(words, rest)
         if prefactor == 1:
             return body
         return f"{'½' if prefactor == S.Half and not self.braces else self.write(prefactor)} {body}"
 
-    def pieces(self, value: Contraction, coefficient: Expr = S.One) -> tuple[Expr, str]:
-        """A coefficient times the factor that the notation splits off (½ for each ∇C), and the rest.
+    def pieces(self, value: Contraction, coefficient: Expr = S.One) -> tuple[Expr, list[str], Expr]:
+        """A coefficient times the factor that the notation splits off (½ for each ∇C), the tensors, and the rest.
 
-        In an eigenbasis the factor is all that holds no eigenvalue.
+        In an eigenbasis the factor is all that holds no eigenvalue, and the rest all that does.
         """
         halves = sum(value.trace(tensor) is not None for tensor in value.tensors)
         prefactor = coefficient * Rational(1, 2**halves)
         basis = value.eigenbasis
+        summed = self._script(r"\sum_" if self.braces else "Σ_", [(i, False) for i in value.summed])
         if basis is None:
-            return prefactor, " ".join(self._tensor(tensor, value) for tensor in value.tensors)
+            return prefactor, [*filter(None, [summed if value.explicit else ""]), *self._tensors(value)], S.One
         name = "lambda_{}" if self.braces else "λ_{}"
         eigenvalues = [Symbol(name.format(letter(i, self.greek).lstrip("\\"))) for i in value.numbers]
         try:
@@ -175,18 +196,32 @@ class Face:
         except NotImplementedError:
             over, drawn = basis.otherwise
             body = rf"\Sigma_{{\mathrm{{{over}}}}}\mathrm{{[{drawn}]}}" if self.braces else f"Σ_{over}[{drawn}]"
-            return coefficient * symbols.eta**value.order, body
+            return coefficient * symbols.eta**value.order, [body], S.One
         prefactor, rest = scalar.as_independent(*eigenvalues, as_Add=False)
-        summed = self._script(r"\sum_" if self.braces else "Σ_", [(i, False) for i in value.summed])
-        words = [*filter(None, [summed]), *(self._tensor(tensor, value) for tensor in value.tensors)]
-        if rest != 1:
-            written = self.write(rest, order="old")  # 1 - x rather than -x + 1
-            words.append(self.bracketed(written) if isinstance(rest, Add) else written)
-        return prefactor, " ".join(words) or "1"
+        return prefactor, [*filter(None, [summed]), *self._tensors(value)], rest
+
+    def product(self, words: Sequence[str], rest: Expr) -> str:
+        """Tensors and what stands behind them; 1 for nothing."""
+        if rest == 1:
+            return " ".join(words) or "1"
+        written = self.write(rest, order="old")  # 1 - x rather than -x + 1
+        return " ".join([*words, self.bracketed(written) if isinstance(rest, Add) else written])
 
     def bracketed(self, written: str) -> str:
         """An expression in round brackets."""
         return rf"\left({written}\right)" if self.braces else f"({written})"
+
+    def _tensors(self, value: Contraction) -> list[str]:
+        """All tensors; a derivative in front of another factor is bracketed, for it ends there."""
+        written = [self._tensor(tensor, value) for tensor in value.tensors]
+        is_derivative = [
+            value.trace(tensor) is not None or (word.startswith(self.derivative) and len(tensor.nodes) == 1)
+            for tensor, word in zip(value.tensors, written, strict=True)
+        ]
+        for i in range(len(written) - 1):
+            if is_derivative[i]:
+                written[i] = self.bracketed(written[i])
+        return written
 
     def _tensor(self, tensor: Tensor, value: Contraction) -> str:
         degrees, trace = tuple(sorted(tensor.degrees)), value.trace(tensor)
@@ -197,7 +232,7 @@ class Face:
         if trace is not None:
             outer, (inner, _) = trace
             space = "" if self.braces else " "
-            covariance = self._indexed("C", [(inner, True), (inner, False)])
+            covariance = self._indexed("C", [(inner, not value.explicit), (inner, False)])
             return self._indexed(self.derivative, [outer]) + space + covariance
         opening, closing = self.moment if value.moments else self.cumulant
         separator = " " if value.moments else ", "
@@ -215,6 +250,8 @@ class Face:
 
     def _derivatives(self, name: str, indices: Sequence[Index]) -> str:
         nablas = "".join(self._indexed(self.derivative, [index]) for index in indices)
+        if self.braces:
+            name = in_latex(name)
         return f"{nablas} {name}" if indices and not self.braces else nablas + name
 
 

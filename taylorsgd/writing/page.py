@@ -8,18 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
-from typing import Any, Protocol
+from math import inf
+from typing import Any, NamedTuple, Protocol
 
 from sympy import Add, Expr, Symbol, factor, latex, solve, sstr
 
 from taylorsgd import symbols
 from taylorsgd.display import Raw, html_table, text_table
+from taylorsgd.writing.breaking import broken
+from taylorsgd.writing.latex_width import latex_width
 from taylorsgd.writing.notation import LATEX, TEXT, Contraction, Face
 
-__all__ = ["Page", "TermTable", "joined", "signed"]
+__all__ = ["Page", "Statement", "TermTable", "joined", "signed"]
 
-_LINE = 4
-"""How many terms stand on one line of a displayed formula."""
+CELL = 50.0
+"""How wide a formula may be in a notebook's cell of 1,000 pixels, in em."""
+LEAST_WIDTH = 20.0
+"""The narrowest column that formulas can be broken for, in em: one of two on a page has 24."""
+ENVIRONMENTS = (None, "aligned", "align", "align*", "equation", "equation*")
+_INDENT = 1.0
 
 
 class _Value(Protocol):
@@ -45,44 +52,94 @@ class _Term(Protocol):
     def diagrams(self) -> Sequence[_Drawn]: ...
 
 
+class Statement(NamedTuple):
+    """What a sum of terms is said to be; every text twice, in LaTeX and plain.
+
+    Attributes:
+        left: what the sum equals, with T in it if it is at the end of a run; None to leave it out.
+        rest: what the terms leave out, such as O(η^4); None for nothing.
+        conditions: what was assumed, such as G = 0.
+        names_T: whether the left side speaks of T.
+    """
+
+    left: tuple[str, str] | None = None
+    rest: tuple[str, str] | None = None
+    conditions: tuple[tuple[str, str], ...] = ()
+    names_T: bool = False
+
+
+_NOTHING = Statement()
+
+
 class Page:
     """A sum of terms as it is shown.
 
     Args:
         terms: the terms.
         derived: T in the sizes of the coefficients, if there is one T.
+        statement: what the sum is.
+        eta: whether η^d is written in front of a value of order d; else a raised index stands for each η.
+        sums: whether sums over indices are written, with all indices lower; then η^d is written too.
     """
 
-    def __init__(self, terms: Sequence[_Term], derived: Expr | None = None) -> None:
+    def __init__(
+        self,
+        terms: Sequence[_Term],
+        derived: Expr | None = None,
+        statement: Statement = _NOTHING,
+        *,
+        eta: bool = False,
+        sums: bool = False,
+    ) -> None:
         """Find out what T stands for, if it is derived from other sizes and free to be used."""
         self.terms = terms
+        self.statement = statement
+        self.eta = eta or sums
+        self.sums = sums
         own = derived is not None and derived != symbols.T and derived.free_symbols
+        self.derived = derived if own else None
         used = any(symbols.T in term.coefficient.free_symbols for term in terms)
         self.shorthand = derived if own and own <= {symbols.N, symbols.B, symbols.E} and not used else None
 
-    def text(self) -> str:
-        """The sum in plain text, with T explained where it is a shorthand."""
-        return joined(self._pieces(TEXT)) + self._explanation(TEXT, "    with T = {}")
+    def text(self, width: int | None = None) -> str:
+        """The sum in plain text, with T explained where it is a shorthand.
 
-    def latex(self) -> str:
-        """The sum in LaTeX on one line; T is written for E·N/B where that is shorter."""
-        return joined(self._pieces(LATEX))
+        Args:
+            width: the columns of a line, which ends between two terms; None for one line.
+        """
+        pieces = [signed(number, TEXT.product(words, rest), sstr) for number, words, rest in self._pieces(TEXT)]
+        body = self._completed(pieces, TEXT)
+        where = self._where(TEXT)
+        last = [f"   with {', '.join(where)}"] if where else []
+        return "\n".join(_packed([*body, *last], width or inf, len))
+
+    def latex(self, width: float | None = None, environment: str | None = None) -> str:
+        r"""The sum in LaTeX; T is written for E·N/B where that is shorter, and explained.
+
+        Args:
+            width: how wide a line may be, in em; None for one line.
+            environment: what to put it into: "aligned", "align", "align*", "equation" or "equation*"; by default
+                nothing for one line, and "aligned" for several.
+        """
+        if environment not in ENVIRONMENTS:
+            known = ", ".join(repr(name) for name in ENVIRONMENTS)
+            raise ValueError(f"environment={environment!r} is unknown; give one of {known}")
+        if width is not None and not width >= LEAST_WIDTH:
+            raise ValueError(f"width={width!r} is too narrow for a formula; give at least {LEAST_WIDTH} em, or None")
+        room = inf if width is None else width - _INDENT
+        pieces = []
+        for number, words, rest in self._pieces(LATEX):
+            whole = signed(number, LATEX.product(words, rest), latex)
+            pieces += [whole] if latex_width(whole) <= room else broken(number, words, rest, room)
+        body = self._completed(pieces, LATEX)
+        where = self._where(LATEX)
+        last = [r"\qquad\left(" + r",\ ".join(where) + r"\right)"] if where else []
+        lines = _packed([*body, *last], room, latex_width)
+        return _in_environment(lines, environment)
 
     def display(self) -> str:
-        """The sum in LaTeX for display, a few terms a line, with T explained where it is a shorthand."""
-        pieces = self._pieces(LATEX)
-        orders = [term.order for term in self.terms]
-        explanation = self._explanation(LATEX, r"\qquad\left(T = {}\right)")
-        if len(pieces) <= _LINE:
-            return f"$\\displaystyle {joined(pieces)}{explanation}$"
-        lines: list[str] = []
-        for order in sorted(set(orders)):
-            group = [piece for piece, d in zip(pieces, orders, strict=True) if d == order]
-            for start in range(0, len(group), _LINE):
-                line = joined(group[start : start + _LINE])
-                lines.append("&" + (line if not lines or line.startswith("-") else "+ " + line))
-        body = " \\\\\n".join(lines)
-        return f"$\\displaystyle \\begin{{aligned}}\n{body}{explanation}\n\\end{{aligned}}$"
+        """The sum in LaTeX for a notebook, broken to fit a cell."""
+        return f"$\\displaystyle {self.latex(CELL)}$"
 
     @cached_property
     def coefficients(self) -> list[Expr]:
@@ -90,23 +147,78 @@ class Page:
         coefficients = [term.coefficient for term in self.terms]
         return [_shortest(c, self.shorthand) for c in coefficients] if self.shorthand else coefficients
 
-    def _pieces(self, face: Face) -> list[str]:
-        """Every term with its sign."""
+    def _completed(self, pieces: list[str], face: Face) -> list[str]:
+        """Signed pieces as a sum with its left side and the rest."""
+        left, rest = self.statement.left, self.statement.rest
+        if rest is not None:
+            pieces = [*pieces, f"+ {rest[face.greek]}"]
+        if not pieces:
+            pieces = ["+ 0"]
+        head, *tail = pieces
+        head = head[2:] if head.startswith("+ ") else f"-{head[2:]}" if head.startswith("- ") else head
+        return [head, *tail] if left is None else [f"{left[face.greek]} = {head}", *tail]
+
+    def _pieces(self, face: Face) -> list[tuple[Expr, list[str], Expr]]:
+        """What is written for every term: a number, tensors, and what depends on eigenvalues."""
         found = []
         for coefficient, term in zip(self.coefficients, self.terms, strict=True):
             value = term.value.with_T(symbols.T) if self._is_short(term) else term.value
-            found.append(signed(*face.pieces(value.contraction(), coefficient), face.write))
+            contraction = value.contraction()
+            if contraction.eigenbasis is None:
+                if self.sums:
+                    contraction = contraction.with_sums()
+                if self.eta:
+                    coefficient = coefficient * symbols.eta**term.order
+            found.append(face.pieces(contraction, coefficient))
         return found
 
     def _is_short(self, term: _Term) -> bool:
         """Whether a term's value sums up to the T that has a shorthand."""
         return self.shorthand is not None and term.value.T == self.shorthand
 
-    def _explanation(self, face: Face, template: str) -> str:
-        used = any(symbols.T in coefficient.free_symbols for coefficient in self.coefficients)
-        if self.shorthand is None or not (used or any(map(self._is_short, self.terms))):
-            return ""
-        return template.replace("{}", face.write(self.shorthand))
+    def _where(self, face: Face) -> list[str]:
+        """What has to be known to read the sum: what T is, and what was assumed."""
+        short = self.shorthand is not None and (
+            any(symbols.T in coefficient.free_symbols for coefficient in self.coefficients)
+            or any(map(self._is_short, self.terms))
+        )
+        named = self.statement.left is not None and self.statement.names_T and self.derived is not None
+        found = [f"T = {face.write(self.derived)}"] if short or named else []
+        return [*found, *(condition[face.greek] for condition in self.statement.conditions)]
+
+
+def _packed(pieces: list[str], room: float, measure: Callable[[str], float]) -> list[str]:
+    """Pieces put into lines as they come, none longer than there is room for unless a single piece is."""
+    lines: list[str] = []
+    for piece in pieces:
+        if lines and measure(f"{lines[-1]} {piece}") <= room:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(piece.strip() if measure is len else piece)
+    if measure is len:
+        return [lines[0], *("    " + line for line in lines[1:])]
+    return lines
+
+
+def _in_environment(lines: list[str], environment: str | None) -> str:
+    r"""Lines of LaTeX, all but the first a quad to the right."""
+    if environment is None and len(lines) == 1:
+        return lines[0]
+    numbered = environment == "align"
+    ends = (r" \notag" if numbered else "") + " \\\\\n"
+    aligned = ends.join(["&" + lines[0], *(r"&\quad " + _continued(line) for line in lines[1:])])
+    inside = environment if environment in ("align", "align*") else "aligned"
+    text = f"\\begin{{{inside}}}\n{aligned}\n\\end{{{inside}}}"
+    if environment in ("equation", "equation*"):
+        return f"\\begin{{{environment}}}\n{text}\n\\end{{{environment}}}"
+    return text
+
+
+def _continued(line: str) -> str:
+    """A line that goes on: its sign is set as that of a sum, or of a product that was broken."""
+    if line.startswith(("+", "-")):
+        return "{}" + line
+    return line if line.startswith((r"\qquad", r"\bigr")) else r"{}\cdot " + line
 
 
 @lru_cache(maxsize=4096)  # formulas repeat their coefficients, and are written more than once

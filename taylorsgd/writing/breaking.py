@@ -1,0 +1,80 @@
+r"""Breaking a term that is wider than a line: between its factors, and inside of sums.
+
+A fraction that is too wide becomes 1/denominator in front of the factors of the numerator; a bracket that is too wide
+is opened on one line and closed on another, with brackets of one size, for \left and \right can't be parted.
+"""
+
+from __future__ import annotations
+
+from sympy import Add, Expr, Mul, Pow, fraction, latex
+
+from taylorsgd.writing.latex_width import latex_width
+
+__all__ = ["broken"]
+
+
+def broken(prefactor: Expr, words: list[str], rest: Expr, room: float) -> list[str]:
+    r"""The pieces of a term, each narrow enough for a line where that can be had.
+
+    Args:
+        prefactor: the number in front.
+        words: the tensors, in LaTeX.
+        rest: a further factor, behind them.
+        room: the width of a line, in em.
+
+    Returns:
+        LaTeX texts, the first of which begins with the term's sign.
+
+    Example:
+        >>> from sympy.abc import T, N
+        >>> broken(-(T + N) * (T - N) / 2, [r"G_{\mu}", r"G^{\mu}"], Integer(1), 7)
+        ['- \\frac{1}{2}', '\\left(N + T\\right)', '\\left(- N + T\\right)', 'G_{\\mu}', 'G^{\\mu}']
+    """
+    sign = "-" if prefactor.could_extract_minus_sign() else "+"
+    size = -prefactor if sign == "-" else prefactor
+    atoms = [] if size == 1 else _atoms(size, room, "lex")
+    atoms += words
+    if rest != 1:
+        atoms += _atoms(rest, room, "old")
+    return [f"{sign} {atoms[0]}", *atoms[1:]]
+
+
+def _atoms(expression: Expr, room: float, order: str) -> list[str]:
+    """An expression as factors and pieces of factors."""
+    options = {"order": order} if order == "old" else {}
+    whole = latex(expression, **options)
+    if isinstance(expression, Add):
+        whole = rf"\left({whole}\right)"
+    if latex_width(whole) <= room:
+        return [whole]
+    if isinstance(expression, Add):
+        return _bracketed(expression, room, order, "")
+    numerator, denominator = fraction(expression)
+    if denominator != 1:
+        under: list[str] = []
+        for factor in Mul.make_args(denominator):
+            written = rf"\frac{{1}}{{{latex(factor, **options)}}}"
+            under += [written] if latex_width(written) <= room else _atoms(Pow(factor, -1, evaluate=False), room, order)
+        together = rf"\frac{{1}}{{{latex(denominator, **options)}}}"
+        if latex_width(together) <= room:
+            under = [together]
+        return [*under, *(_atoms(numerator, room, order) if numerator != 1 else [])]
+    if isinstance(expression, Mul):
+        return [atom for factor in expression.as_ordered_factors() for atom in _atoms(factor, room, order)]
+    if isinstance(expression, Pow) and isinstance(expression.base, Add) and expression.exp != -1:
+        return _bracketed(expression.base, room, order, f"^{{{latex(expression.exp)}}}")
+    if isinstance(expression, Pow) and isinstance(expression.base, Add):
+        return _bracketed(expression.base, room, order, "^{-1}")
+    return [whole]
+
+
+def _bracketed(sum_: Add, room: float, order: str, power: str) -> list[str]:
+    """A sum in brackets that can be broken at its signs."""
+    pieces: list[str] = []
+    for term in sum_.as_ordered_terms(order=order if order == "old" else None):
+        negative = term.could_extract_minus_sign()
+        size = -term if negative else term
+        sign = "- " if negative else "+ " if pieces else ""
+        first, *others = _atoms(size, room, order) if size != 1 else ["1"]
+        pieces += [f"{sign}{first}", *others]
+    return [rf"\bigl({pieces[0]}", *pieces[1:-1], rf"{pieces[-1]}\bigr){power}"]
