@@ -37,7 +37,7 @@ from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
 from taylorsgd.updates import GDC, Cosine, Descent, HeavyBall, ImplicitStep, LinearWarmup, Nesterov, SecondOrder
 
 if TYPE_CHECKING:
-    from taylorsgd.descent import compare, simulate
+    from taylorsgd.descent import check, compare, simulate
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.measuring import Dense, MatrixFree, TopEigenpairs, measure, plan, predict, tensors
 
@@ -46,7 +46,7 @@ __all__ = [
     "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
     "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement",
     "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
-    "Variance", "compare", "count_diagrams", "derive", "diagrams_of_order", "landscapes", "measure",
+    "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "landscapes", "measure",
     "modified_flow", "modified_loss", "perturb", "plan", "predict", "simulate", "symbols", "tensors",
 ]  # fmt: skip
 
@@ -55,6 +55,7 @@ __getattr__ = loader(
     {
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict tensors",
         "taylorsgd.landscapes.landscape": "Landscape",
+        "taylorsgd.descent.checking": "check",
         "taylorsgd.descent.comparing": "compare",
         "taylorsgd.descent.simulating": "simulate",
     },

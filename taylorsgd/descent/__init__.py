@@ -18,6 +18,7 @@ from taylorsgd._lazy import loader
 from taylorsgd.descent.perturbation import perturb
 
 if TYPE_CHECKING:
+    from taylorsgd.descent.checking import Check, check
     from taylorsgd.descent.comparing import Comparison, compare
     from taylorsgd.descent.runs import Difference, Simulation
     from taylorsgd.descent.simulating import simulate
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
     from taylorsgd.regularizing.transformations import covariance_regularization, gap_regularization
 
 __all__ = [
-    "Comparison", "Difference", "Simulation", "compare", "covariance_regularization",
+    "Check", "Comparison", "Difference", "Simulation", "check", "compare", "covariance_regularization",
     "explicit_gradient_regularization", "gap_estimate", "gap_regularization", "perturb", "simulate",
 ]  # fmt: skip
 
 __getattr__ = loader(
     __name__,
     {
+        "taylorsgd.descent.checking": "Check check",
         "taylorsgd.descent.comparing": "Comparison compare",
         "taylorsgd.descent.runs": "Difference Simulation",
         "taylorsgd.regularizing.transformations": "covariance_regularization gap_regularization",

@@ -59,7 +59,7 @@ def diffuse(
     refinement: int,
     test_points: int | None,
     chunk: int | None,
-    tracked: Callable[[Iterable[Any], int], Iterable[Any]],
+    simulated: Callable[[Iterable[Any], int], Iterable[Any]],
 ) -> list[Record]:
     """Run the ODE or SDE at some learning rates.
 
@@ -74,7 +74,7 @@ def diffuse(
         refinement: the steps of the SDE in one unit of time.
         test_points: how many fresh points the test loss is averaged over; None for the exact test loss.
         chunk: the number of paths run side by side.
-        tracked: wraps an iterable of known length in a progress bar.
+        simulated: wraps an iterable of known length in a progress bar.
 
     Returns:
         One record for each learning rate, its scalars being the test loss and the observables.
@@ -91,7 +91,7 @@ def diffuse(
                 f"the ODE flows down the expected loss, and {landscape!r} is a sampler that does not know it; "
                 "give Landscape(loss, data, expected=...), or a population of data"
             )
-        for i, rate in enumerate(tracked(rates.flat, rates.size)):
+        for i, rate in enumerate(simulated(rates.flat, rates.size)):
             own = jax.random.fold_in(key, i)
             scalars, displacement = _flow(
                 landscape.point_loss,
@@ -135,7 +135,7 @@ def diffuse(
         chunk=population_chunk(landscape, theta, copies=4 * at_once),
     )
     starts = [(i, start) for i in range(rates.size) for start in range(0, trials, at_once)]
-    for i, start in tracked(starts, len(starts)):
+    for i, start in simulated(starts, len(starts)):
         keys = jax.random.split(jax.random.fold_in(key, i), trials)
         chosen = np.minimum(np.arange(start, start + at_once), trials - 1)  # fills the last chunk up
         records[i].add(run(jnp.asarray(rates.flat[i]), spread(keys[chosen])), at_once, trials)

@@ -15,7 +15,9 @@ from taylorsgd.descent.diffusing import diffuse, has_noise
 from taylorsgd.descent.pytree_arithmetic import AnyUpdate, form_of, numbers_of, stepping
 from taylorsgd.descent.recording import Record, assembled, observable_functions, refuse_open_sizes, warn_of_divergence
 from taylorsgd.descent.runs import Simulation, TrainingSets
+from taylorsgd.display.progress import tracked
 from taylorsgd.formulas import Observable
+from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     AnyLandscape,
@@ -43,14 +45,14 @@ def simulate(
     spacetime: Spacetime,
     eta: Any,
     trials: int,
-    key: jax.Array,
+    key: jax.Array | int,
     *,
     update: AnyUpdate | None = None,
     observables: Sequence[Observable] = (),
     test_points: int | None = None,
     refinement: int | None = None,
     chunk: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Simulation:
     """Run descent from θ_0 = theta on many independent training sets.
 
@@ -72,7 +74,7 @@ def simulate(
             `SDE(T=…, B=…)`, with numbers for its sizes.
         eta: a learning rate, or a sequence of k of them.
         trials: the number of training sets for each learning rate, at least 2.
-        key: a JAX random key.
+        key: a JAX random key, or an integer seed.
         update: the update rule, with numbers for its parameters, `Descent()` if None; not with the ODE or SDE.
             `SecondOrder` and `ImplicitStep` solve their equations by conjugate gradients, and a trial where that
             fails counts as diverged. Or a function of η that returns an optax transformation, such as
@@ -84,7 +86,8 @@ def simulate(
         refinement: for the SDE, the steps in one unit of time; 16 if None.
         chunk: the number of trials run side by side; by default what a few hundred megabytes hold. A sampler
             is asked for the training points of one chunk at a time.
-        progress: whether to show a progress bar with the time left.
+        progress: whether to show a progress bar with the time left; None for one on a terminal and in a notebook, if
+            more than a few seconds are ahead.
 
     Returns:
         A `Simulation`.
@@ -126,6 +129,8 @@ def simulate(
         refinement=(1 if refinement is None else refinement, 1),
     )
     functions = observable_functions(observables)
+    key = random_key(key)
+    simulated = partial(_simulated, progress=progress)
     if place.size is None and place.expected is None and test_points is None:
         test_points = 256
     if not isinstance(spacetime, Spacetime):
@@ -143,7 +148,7 @@ def simulate(
         records = diffuse(
             place, theta, spacetime, rates, trials, key,
             functions=functions, refinement=refinement or 16, test_points=test_points, chunk=chunk,
-            tracked=partial(_tracked, progress=progress),
+            simulated=simulated,
         )  # fmt: skip
     else:
         count, updates = int(spacetime.sizes["N"]), int(spacetime.sizes["T"])
@@ -167,10 +172,9 @@ def simulate(
         )
         records = [Record() for _ in range(rates.size)]
         batches = jnp.asarray(spacetime.draw(jax.random.split(key, 1)))
-        for i, train, test, keys in _tracked(
+        for i, train, test, keys in simulated(
             _points(place, key, rates.size, trials, at_once, (None if fixed else count, test_points)),
             rates.size * -(-trials // at_once),
-            progress,
         ):
             if batches.ndim == 3:  # every trial has its own
                 batches = spread(_drawn(spacetime, keys))
@@ -237,10 +241,9 @@ def _points(
             yield i, train, test, orders[chosen]
 
 
-def _tracked(chunks: Iterable[Any], count: int, progress: bool) -> Iterable[Any]:
-    from rich.progress import track
-
-    return track(chunks, description="Simulating", total=count, disable=not progress)
+def _simulated(chunks: Iterable[Any], count: int, progress: bool | None) -> Iterable[Any]:
+    """The chunks of trials, under a progress bar where it is wanted."""
+    return tracked(chunks, "Simulating", count, progress)
 
 
 @partial(jax.jit, static_argnames=("loss", "observables", "expected", "rule", "chunk", "fixed"))

@@ -16,6 +16,7 @@ from taylorsgd.diagrams.values import side_by_side
 from taylorsgd.formulas.expectations import Expectations, Run
 from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.observables import AnyObservable, Covariance, Observable, Root, SecondMoment, SingleObservable
+from taylorsgd.formulas.pace import Pace
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.formulas.weighing import weights_of
@@ -123,8 +124,10 @@ def _summed_up(
     signs = prod(root.sign for root in roots)
     found: dict[AnyValue, dict[Expr, Count]] = {}
     sources: dict[AnyValue, dict[Diagram, None]] = {}
+    pace = Pace(order)
     for d in range(order + 1):
-        for diagram, ties in generalized_diagrams(observable, spacetime, d, tied_ancestors=ancestors):
+        every = generalized_diagrams(observable, spacetime, d, tied_ancestors=ancestors)
+        for diagram, ties in pace.through(every, d):
             share = INVERSE_ROWS**ties * QQ(signs * (-1) ** d, diagram.automorphisms)
             for count, weight, value in summed(diagram):
                 if count and weight != 0:

@@ -34,8 +34,8 @@ class Formula:
     Formulas add, subtract and scale; equal values are merged, and two formulas are equal when all their
     coefficients are. `f[d]` is the part of order d. `derive` makes formulas; so does their algebra.
 
-    A formula knows what it equals, and says so: E[l(θ_T)] = …. Sums and multiples know it too. A part `f[d]` does not, and
-    a formula to which a part was added is taken as altered: it stands for what it was, and no longer equals it.
+    A formula knows what it equals, and says so: E[l(θ_T)] = …. Sums and multiples know it too. A part `f[d]` does not,
+    and a formula to which a part was added is taken as altered: it stands for what it was, and no longer equals it.
 
     Attributes:
         terms: the terms, by order and then from few ties to many.
@@ -538,7 +538,8 @@ class Formula:
     def _page(self, lhs: bool | str = True, eta: bool = False, sums: bool = False) -> Page:
         if sums and self.metric is not None:
             raise ValueError("sums=True: this formula has a matrix learning rate, which raises indices; leave out sums")
-        derived = self.spacetimes[0].sizes.get("T") if len(self.spacetimes) == 1 else None
+        ends = {spacetime.sizes["T"] for spacetime in self.spacetimes}
+        derived = ends.pop() if len(ends) == 1 else None
         return Page(self.terms, derived, stated(self, lhs), eta=eta, sums=sums)
 
     def _rewritten(self, pairs: Iterable[tuple[Term, Iterable[tuple[int, AnyValue]]]]) -> Formula:

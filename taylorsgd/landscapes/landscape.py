@@ -210,7 +210,13 @@ class PointFunction:
 
     def __call__(self, *arguments: Any) -> jax.Array:
         """Call the function; raises if what it returns is not one float."""
-        result = self.function(*arguments)
+        try:
+            result = self.function(*arguments)
+        except TypeError as error:
+            if type(error) is not TypeError:  # JAX's own kinds say more
+                raise
+            given = " and ".join(map(_described, arguments))
+            raise TypeError(f"{self.name} can't be computed from {given}: {error}") from error
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(result)]
         if jax.tree.structure(result) != jax.tree.structure(0) or shapes != [()]:
             described = f"an array of shape {shapes[0]}" if len(shapes) == 1 else f"{len(shapes)} arrays"
@@ -227,6 +233,13 @@ class PointFunction:
     def __hash__(self) -> int:
         """Hash the function or its identity."""
         return hash((self._key, self.name))
+
+
+def _described(argument: Any) -> str:
+    """The shapes of a function's argument."""
+    leaves, structure = tree_flatten_with_path(argument)
+    shapes = [f"{keystr(path)}{'' if not path else ': '}{jnp.shape(leaf)}" for path, leaf in leaves]
+    return f"an array of shape {shapes[0]}" if structure == jax.tree.structure(0) else f"arrays {', '.join(shapes)}"
 
 
 def population_mean(weighted_sum: Callable[[Any, jax.Array], Any], data: Any, chunk: int = POPULATION_CHUNK) -> Any:

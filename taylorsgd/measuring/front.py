@@ -32,9 +32,9 @@ def measure(
     theta: Any,
     *,
     method: Method[M] | None = None,
-    key: jax.Array | None = None,
+    key: jax.Array | int | None = None,
     samples: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     **former: Any,
 ) -> M:
     """Measure what a formula takes of a landscape at θ_0 = theta, without bias.
@@ -49,11 +49,12 @@ def measure(
         landscape: the loss and its data, or a toy landscape.
         theta: the parameters θ_0, a pytree of float arrays; their dtype is the dtype of the arithmetic.
         method: with what to measure; by default `MatrixFree()`, and `Dense()` for a resummed formula.
-        key: a JAX random key. Only needed if something is sampled.
+        key: a JAX random key, or an integer seed. Only needed if something is sampled.
         samples: the number of independent draws, at least 2, of what has to be sampled; 2048 by default. Standard
             errors fall as its square root. `Dense` draws so many points of a sampler, and `TopEigenpairs` rounds it
             up to a multiple of 16; a diagram whose tied points can be enumerated with less work it averages exactly.
-        progress: whether to show a progress bar with the time left, while there are draws.
+        progress: whether to show a progress bar with the time left, while there are draws; None for one on a terminal
+            and in a notebook, if more than a few seconds are ahead.
         **former: nothing; arguments that have moved into methods are refused with their new spelling.
 
     Returns:

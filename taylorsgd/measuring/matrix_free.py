@@ -24,7 +24,7 @@ from taylorsgd.measuring.planning import ESTIMATORS, make_plan
 from taylorsgd.measuring.results import DrawMoments, Measurement
 from taylorsgd.measuring.running import Runner, finite_columns
 from taylorsgd.measuring.storage import Checkpoint, digest, encoded_value, versions
-from taylorsgd.measuring.tasks import Task, tracked
+from taylorsgd.measuring.tasks import Task, measured
 
 __all__ = ["MatrixFree"]
 
@@ -133,7 +133,7 @@ class MatrixFree:
                 moments = DrawMoments.from_state(known)
             chunks, done = -(-samples // at_once), -(-moments.count // at_once)
             draws = islice(runner.draws(key, samples, at_once), done, None)
-            for points in tracked(draws, chunks - done, task.progress):
+            for points in measured(draws, chunks - done, task.progress):
                 estimates = runner.estimates(spread(points))
                 new = min(at_once, samples - moments.count)  # the rest fills the last chunk, or the devices, up
                 leaves = [gathered(leaf)[:new] for leaf in jax.tree.leaves(estimates)]

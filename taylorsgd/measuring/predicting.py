@@ -17,6 +17,7 @@ from taylorsgd.display.numbers import with_error
 from taylorsgd.formulas import Formula
 from taylorsgd.formulas.expectations import Expectations
 from taylorsgd.formulas.resummed_value import is_resummed
+from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape
 from taylorsgd.lowering import Lowered, LoweredResummed
 from taylorsgd.lowering.networks import HESSIAN
@@ -26,7 +27,7 @@ from taylorsgd.measuring.matrix_free import MatrixFree
 from taylorsgd.measuring.results import Measured, Measurement
 from taylorsgd.measuring.spectral_results import SpectralMeasurement
 from taylorsgd.measuring.tasks import Method
-from taylorsgd.measuring.validity import growth, largest_rate, left_out
+from taylorsgd.measuring.validity import growth, largest_growth, largest_rate, left_out
 from taylorsgd.spacetime import Spacetime
 
 __all__ = ["TWO_SIDED_95", "Prediction", "predict", "yes_or_no"]
@@ -43,12 +44,12 @@ def predict(
     theta: Any,
     *,
     eta: Any,
-    key: jax.Array | None = None,
+    key: jax.Array | int | None = None,
     samples: int | None = None,
     method: Method[Measured] | None = None,
     measurement: Measured | None = None,
     tolerance: float = 0.02,
-    progress: bool = False,
+    progress: bool | None = None,
     **sizes: Any,
 ) -> Prediction:
     """Measure what a formula needs and evaluate it at some learning rates, with error bars.
@@ -65,15 +66,14 @@ def predict(
         landscape: the loss and its data, or a toy landscape. For fixed data a population of N points.
         theta: the parameters θ_0, a pytree of float arrays.
         eta: a learning rate, or a sequence of them.
-        key: a JAX random key for measuring; None means `jax.random.key(0)`.
+        key: a JAX random key for measuring, or an integer seed; None means 0.
         samples: as in `measure`.
         method: as in `measure`; by default `MatrixFree("exact")` for plain formulas of fixed data.
         measurement: what `measure` returned for this formula, landscape and θ_0; measures if None.
-        tolerance: the formula is taken to hold while its highest order is at most this fraction of its
-            lowest order in η (after the constant), estimated from the growth of all its orders: see
-            `Prediction.eta_max`. At order 3 the terms left out are then about tolerance^(3/2) of the lowest
-            order: 0.3 % of the change in loss by default.
-        progress: whether to show a progress bar while measuring.
+        tolerance: the formula is taken to hold while the terms left out are estimated at tolerance^(3/2) of its
+            lowest order in η (after the constant): 0.3 % of the change in loss by default. At order 3 this is
+            where the highest order is the fraction `tolerance` of the lowest. See `Prediction.eta_max`.
+        progress: whether to show a progress bar while measuring; None as in `measure`.
         **sizes: any sizes that determine those that the formula leaves free, as numbers.
 
     Returns:
@@ -114,7 +114,7 @@ def predict(
     if isinstance(lowered, Lowered):
         lowered.weights(rates, **sizes)  # complains about sizes before the long measurement
     if measurement is None:
-        own = jax.random.key(0) if key is None else key
+        own = random_key(0 if key is None else key)
         measurement = measure(formula, landscape, theta, method=method, key=own, samples=samples, progress=progress)
     if not isinstance(lowered, Lowered):
         return _resummed_prediction(formula, lowered, measurement, rates, float(tolerance), sizes)
@@ -156,7 +156,7 @@ def _edge(grown: Growth, orders: list[int], tolerance: float, start: float, powe
     """The largest η in range; NaN if it is not known."""
     if len(orders) < 2:
         return float("nan")
-    return largest_rate(grown, tolerance ** (1 / (orders[-1] - orders[0])), start, power)
+    return largest_rate(grown, largest_growth(tolerance, orders[-1] - orders[0]), start, power)
 
 
 def _parts_at(
@@ -297,8 +297,8 @@ class Prediction:
         measurement: what was measured.
         eta_max: the largest η up to which the formula is to be believed: with c_k the part of order η^k and m, d the
             lowest and the highest k ≥ 1, every part is at most x^{k−m} |c_m| for an x that grows like η (or does, if
-            resummed); then x^{d−m} ≤ tolerance. Terms left out are then at most x^{d+1−m}/(1 − x) of |c_m|, if they
-            grow like those that are known. Of a resummed formula also η λ_max ≤ 1. NaN if it is not known, as for a
+            resummed); terms left out, if they grow likewise, are at most x^{d+1−m}/(1 − x) of |c_m|. In range
+            x^{d+1−m} ≤ tolerance^{3/2}. Of a resummed formula also η λ_max ≤ 1. NaN if it is not known, as for a
             formula of one order; inf if all parts but the lowest vanish.
         expectations: what is predicted, with its sizes; None if the formula does not know.
     """
@@ -351,7 +351,7 @@ class Prediction:
         sizes = self._part_sizes
         steps = orders[-1] - orders[0]
         if np.isfinite(self.eta_max) and not any(map(is_resummed, self.formula.values)):
-            x = np.abs(self.eta) / self.eta_max * self.tolerance ** (1 / steps)
+            x = np.abs(self.eta) / self.eta_max * largest_growth(self.tolerance, steps)
         else:
             x = growth(sizes, np.zeros_like(sizes), orders)
         return left_out(sizes[orders[0]], x, steps)

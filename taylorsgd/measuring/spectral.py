@@ -29,7 +29,7 @@ from taylorsgd.measuring.directions import make_eigenplan, open_edge
 from taylorsgd.measuring.eigenpairs import top_eigenpairs
 from taylorsgd.measuring.running import Runner, spans
 from taylorsgd.measuring.spectral_results import SpectralMeasurement
-from taylorsgd.measuring.tasks import Task, tracked
+from taylorsgd.measuring.tasks import Task, measured
 
 __all__ = ["TopEigenpairs"]
 
@@ -148,7 +148,7 @@ def _flat_runner(plan: Plan, task: Task, flat: Float[Array, " P"], vectors: Floa
     return Runner(plan, Landscape(loss, task.landscape.data), flat, observables, vectors=vectors)
 
 
-def _accumulated(runner: Runner, key: jax.Array, samples: int, progress: bool) -> list[list[_Total]]:
+def _accumulated(runner: Runner, key: jax.Array, samples: int, progress: bool | None) -> list[list[_Total]]:
     """For every diagram what its draws add up to, in groups; one group where it is exact."""
     plan, vectors = runner.plan, runner.vectors
     assert vectors is not None
@@ -171,7 +171,7 @@ def _accumulated(runner: Runner, key: jax.Array, samples: int, progress: bool) -
     if plan.sampled:
         at_once = min(samples // GROUPS, runner.draws_at_once)
         chunks = spans(samples, at_once, GROUPS)
-        draws = tracked(runner.draws(key, samples, at_once, GROUPS), len(chunks), progress)
+        draws = measured(runner.draws(key, samples, at_once, GROUPS), len(chunks), progress)
         for (start, stop), points in zip(chunks, draws, strict=True):
             add(plan.sampled, points, start * GROUPS // samples, stop - start, GROUPS / samples)
     return totals

@@ -13,8 +13,10 @@ from attrs import field, frozen
 from jax import lax
 
 from taylorsgd.diagrams import Value
+from taylorsgd.display.progress import tracked
 from taylorsgd.formulas import Formula, Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import POPULATION_CHUNK, Landscape, PointFunction, as_landscape
 from taylorsgd.landscapes.smoothness import warn_of_rough_losses
 from taylorsgd.measuring.contraction import DiagramKey, Plan
@@ -61,7 +63,7 @@ class Task:
         theta: the parameters, checked; None for a plan.
         key: a JAX random key, or None.
         samples: the number of draws that was asked for, or None.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar; None for where somebody watches and it takes long.
     """
 
     formulas: tuple[Formula, ...] = field(converter=_formulas)
@@ -69,7 +71,7 @@ class Task:
     theta: Any = None
     key: jax.Array | None = None
     samples: int | None = None
-    progress: bool = False
+    progress: bool | None = None
 
     @property
     def resummed(self) -> bool:
@@ -121,7 +123,7 @@ class Task:
         """
         if self.key is None and draws:
             raise ValueError("key=None: measuring draws points; give a JAX random key such as jax.random.key(0)")
-        key = jax.random.key(0) if self.key is None else self.key
+        key = random_key(0 if self.key is None else self.key)
         place = self.landscape
         batch = place.draw(key, (64,)) if place.size is None else place.data
         finite = np.asarray(_finite_losses(place.point_loss, self.theta, batch))
@@ -139,8 +141,6 @@ def _finite_losses(loss: PointFunction, theta: Any, batch: Any) -> jax.Array:
     return lax.map(lambda x: jnp.isfinite(loss(theta, x)), batch, batch_size=POPULATION_CHUNK)
 
 
-def tracked(draws: Iterable[Any], chunks: int, progress: bool) -> Iterable[Any]:
-    """The chunks of draws, under a progress bar if asked."""
-    from rich.progress import track
-
-    return track(draws, description="Measuring", total=chunks, disable=not progress)
+def measured(draws: Iterable[Any], chunks: int, progress: bool | None) -> Iterable[Any]:
+    """The chunks of draws, under a progress bar where it is wanted."""
+    return tracked(draws, "Measuring", chunks, progress)

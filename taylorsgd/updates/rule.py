@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
+from fractions import Fraction
 from itertools import combinations
+from math import isfinite
+from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from attrs import asdict, frozen
-from sympy import Expr, Float, Integer, Matrix, sympify
+from sympy import Expr, Float, Integer, Matrix, Rational, nan, oo, zoo
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import Spacetime
@@ -205,26 +209,51 @@ def exactly(name: str) -> Callable[[Any], Expr]:
         name: the parameter's name, for the error.
 
     Returns:
-        A function that raises a TypeError for what is neither an exact number nor a SymPy expression.
+        A function that takes a float for the shortest decimal that stands for it (0.9 is 9/10), and raises a TypeError
+        for what is neither a number nor a SymPy expression, a ValueError for what is not finite.
 
     Example:
-        >>> exactly("beta")(1)
-        1
+        >>> exactly("beta")(1), exactly("beta")(0.9)
+        (1, 9/10)
     """
 
     def convert(value: Any) -> Expr:
-        expression = value if isinstance(value, (Expr, str)) else sympify(value)
-        if not isinstance(expression, Expr) or expression.atoms(Float):
-            raise TypeError(f"{name}={value!r} must be an exact number (such as Rational(9, 10)) or a SymPy expression")
+        expression = exact_decimal(value)
+        if expression is None:
+            raise TypeError(f"{name}={value!r} must be a number (such as 0.9 or Rational(9, 10)) or a SymPy expression")
+        if expression.has(nan, oo, -oo, zoo):
+            raise ValueError(f"{name}={value!r} must be finite")
         return expression
 
     return convert
+
+
+def exact_decimal(value: Any) -> Expr | None:
+    """A number as an exact one, a float as the shortest decimal that stands for it; None for anything else."""
+    if isinstance(value, (bool, str, bytes)):
+        return None
+    if isinstance(value, Expr):
+        return value.xreplace({number: Rational(repr(float(number))) for number in value.atoms(Float)})
+    if isinstance(value, Integral):
+        return Integer(int(value))
+    if isinstance(value, Fraction):
+        return Rational(value.numerator, value.denominator)
+    if isinstance(value, Decimal) and value.is_finite():
+        return Rational(str(value))
+    if not (isinstance(value, Real) or getattr(value, "shape", None) == ()):
+        return None
+    text = str(value)  # of a float32 its own shortest decimal, not that of the float64 nearest to it
+    return Rational(text) if isfinite(float(value)) else nan
 
 
 def checked_rates(rates: Iterable[Any] | RateSchedule | None) -> Rates:
     """A rule's rates as exact expressions, or a schedule of them."""
     if rates is None or isinstance(rates, RateSchedule):
         return rates
+    if isinstance(rates, (str, bytes)) or not hasattr(rates, "__iter__"):
+        raise TypeError(
+            f"rates={rates!r} must be a sequence of numbers, one for each update, or LinearWarmup() or Cosine()"
+        )
     return tuple(exactly(f"rates[{i}]")(rate) for i, rate in enumerate(rates))
 
 

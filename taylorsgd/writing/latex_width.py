@@ -14,7 +14,8 @@ __all__ = ["latex_width"]
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[^\s]")
 _SCRIPT = 0.72
 _WIDTHS = {
-    **dict.fromkeys("abcdefghijklmnopqrstuvwxyz", 0.53), "l": 0.32, "i": 0.36, "j": 0.42, "t": 0.37, "m": 0.88, "w": 0.72,
+    **dict.fromkeys("abcdefghijklmnopqrstuvwxyz", 0.53),
+    "l": 0.32, "i": 0.36, "j": 0.42, "t": 0.37, "m": 0.88, "w": 0.72,
     **dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", 0.79), "I": 0.51, "M": 1.08, "N": 0.92, "T": 0.73, "W": 1.09,
     **dict.fromkeys("0123456789", 0.5),
     **dict.fromkeys("()", 0.39), **dict.fromkeys("[]|!'", 0.28),
