@@ -115,7 +115,7 @@ def _plot(comparison: Comparison, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from taylorsgd.measuring.predicting import TWO_SIDED_95
+    from taylorsgd.measuring.predictions import TWO_SIDED_95
 
     prediction = comparison.prediction
     eta, initial = prediction.eta, prediction.contributions[0]

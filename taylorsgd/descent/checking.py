@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from attrs import evolve, fields, has
 from sympy import Expr
 
-from taylorsgd.descent.comparing import Comparison, compare
+from taylorsgd.descent.comparing import Comparison, compare, overlaid
 from taylorsgd.descent.runs import Difference, Simulation
 from taylorsgd.descent.simulating import simulate
 from taylorsgd.formulas import Formula, Observable, derive
@@ -20,10 +20,14 @@ from taylorsgd.formulas.observables import AnyObservable, Covariance, SecondMome
 from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import AnyLandscape
 from taylorsgd.measuring.front import measure
-from taylorsgd.measuring.predicting import Prediction, predict
+from taylorsgd.measuring.predicting import predict
+from taylorsgd.measuring.predictions import Prediction
 from taylorsgd.measuring.tasks import Method
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates import Update
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Check", "check"]
 
@@ -240,6 +244,18 @@ class Check:
     def agrees(self) -> bool:
         """Whether they agree at the 1 % level."""
         return self.comparison.agrees
+
+    def plot(self, axes: Axes | None = None, *, orders: bool = True) -> Axes:
+        """Draw the predicted curve with its orders, the simulation as bars of one standard error, and the range.
+
+        Args:
+            axes: where; by default in a new figure.
+            orders: whether to draw the lower orders of the prediction.
+
+        Returns:
+            The axes.
+        """
+        return overlaid(self.comparison, self.curve, axes, orders)
 
     def __str__(self) -> str:
         """The comparison, and the range."""

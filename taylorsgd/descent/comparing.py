@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from taylorsgd.descent.counterparts import counterpart
 from taylorsgd.descent.runs import Difference, Simulation
 from taylorsgd.display import html_table, text_table
+from taylorsgd.display.figures import bars, given_or_new, house_style
 from taylorsgd.display.numbers import with_error
-from taylorsgd.measuring.predicting import Prediction
+from taylorsgd.measuring.predictions import Prediction
 
-__all__ = ["Comparison", "compare"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Comparison", "compare", "overlaid"]
 
 
 def compare(
@@ -151,6 +155,18 @@ class Comparison:
         ]
         return ("η", "predicted ± s.e.", "simulated ± s.e.", "difference", "in range"), rows
 
+    def plot(self, axes: Axes | None = None, *, orders: bool = True) -> Axes:
+        """Draw the prediction with its orders, the simulation as bars of one standard error, and the range.
+
+        Args:
+            axes: where; by default in a new figure.
+            orders: whether to draw the lower orders of the prediction.
+
+        Returns:
+            The axes.
+        """
+        return overlaid(self, self.prediction, axes, orders)
+
     def __str__(self) -> str:
         """The table and the verdict in plain text."""
         return f"{self._heading()}{text_table(*self.table())}\n{self._verdict()}"
@@ -172,3 +188,20 @@ class Comparison:
         where = "in range" if self.prediction.range_known else "of which none is known to be in range"
         count = f"{self.degrees} learning rate{'s' if self.degrees > 1 else ''} {where}"
         return f"χ² = {self.chi2:.2f} for {count}, p = {self.p_value:.2g}: {verdict}"
+
+
+def overlaid(comparison: Comparison, curve: Prediction, axes: Axes | None, orders: bool) -> Axes:
+    """A predicted curve with the simulated bars over it; the axes show the simulation whatever the orders do."""
+    eta, mean, error = np.atleast_1d(comparison.prediction.eta), comparison.simulated, comparison.simulated_error
+    with house_style():
+        axes = given_or_new(axes)
+        curve.plot(axes, orders=orders)
+        bars(axes, eta, mean, error, f"simulated, {comparison.simulation.count} trials")
+        finite = np.isfinite(mean)
+        shown = [*(mean - 2 * error)[finite], *(mean + 2 * error)[finite], *np.atleast_1d(comparison.prediction.mean)]
+        shown += [float(comparison.prediction.contributions[0].ravel()[0])]
+        low, high = min(shown), max(shown)
+        margin = 0.08 * (high - low)
+        axes.set(ylim=(low - margin, high + margin), title=comparison._verdict())
+        axes.legend()
+    return axes

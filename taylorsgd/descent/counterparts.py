@@ -9,7 +9,7 @@ from sympy import Expr, Integer
 from taylorsgd.descent.runs import Difference, Simulation, Statistic, over_trials
 from taylorsgd.formulas.expectations import Expectations, Run
 from taylorsgd.formulas.observables import AnyObservable, GeneralizationGap, TestLoss, TrainLoss
-from taylorsgd.measuring.predicting import Prediction
+from taylorsgd.measuring.predictions import Prediction
 from taylorsgd.updates import Update
 
 __all__ = ["counterpart"]

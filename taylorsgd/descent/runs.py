@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from attrs import evolve
 
+from taylorsgd.display.figures import bars, given_or_new, house_style
 from taylorsgd.display.numbers import with_error
 from taylorsgd.formulas import (
     Covariance,
@@ -22,9 +23,12 @@ from taylorsgd.formulas import (
     TestLoss,
     TrainLoss,
 )
-from taylorsgd.formulas.expectations import Run
+from taylorsgd.formulas.expectations import Expectations, Run
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates import Descent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Difference", "Simulation", "Statistic", "TrainingSets", "over_trials"]
 
@@ -171,6 +175,21 @@ class Simulation:
         statistics |= self.observables
         return _table(self.eta, statistics, self.diverged)
 
+    def plot(self, axes: Axes | None = None, *, observable: Any = None) -> Axes:
+        """Draw the mean of an observable over η, with bars of one standard error.
+
+        Args:
+            axes: where; by default in a new figure.
+            observable: which, as in `statistic`; the test loss by default.
+
+        Returns:
+            The axes.
+
+        Raises:
+            TypeError: if the observable is a vector, or `axes` are none.
+        """
+        return drawn(self, self.run, TestLoss() if observable is None else observable, axes)
+
     def __str__(self) -> str:
         """The table in plain text."""
         from taylorsgd.display import text_table
@@ -246,6 +265,10 @@ class Difference:
         with np.errstate(invalid="ignore"):  # where both diverge
             return over_trials(a - b)
 
+    def plot(self, axes: Axes | None = None, *, observable: Any = None) -> Axes:
+        """Draw the mean difference of an observable over η, as `Simulation.plot` does."""
+        return drawn(self, None, TestLoss() if observable is None else observable, axes)
+
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The header and the rows of a table, one row for each learning rate."""
         statistics = {"test loss": self.test_loss, "training loss": self.train_loss, "gap": self.gap}
@@ -268,6 +291,20 @@ class Difference:
         from taylorsgd.display import html_table
 
         return html_table(*self.table())
+
+
+def drawn(run: Simulation | Difference, of: Run | None, observable: Any, axes: Axes | None) -> Axes:
+    """The plot of a statistic of a run, or of the difference of two."""
+    statistic = run.statistic(observable)
+    if statistic.trials is None:
+        raise TypeError(f"plot() draws scalars, and {observable!r} is a vector; record an Observable(s) of it")
+    with house_style():
+        axes = given_or_new(axes)
+        bars(axes, *(np.atleast_1d(part) for part in (run.eta, statistic.mean, statistic.standard_error)), "simulated")
+        label = "simulated difference" if of is None else f"${Expectations.of(observable, of).written()[0]}$"
+        axes.set(xlabel="learning rate $η$", ylabel=label)
+        axes.legend()
+    return axes
 
 
 def _table(

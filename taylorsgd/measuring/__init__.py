@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from taylorsgd.measuring.eigenpairs import Eigenpairs, top_eigenpairs
     from taylorsgd.measuring.front import measure, plan
     from taylorsgd.measuring.matrix_free import MatrixFree
-    from taylorsgd.measuring.predicting import Prediction, predict
+    from taylorsgd.measuring.predicting import predict
+    from taylorsgd.measuring.predictions import Prediction
     from taylorsgd.measuring.results import Measured, Measurement
     from taylorsgd.measuring.spectral import TopEigenpairs
     from taylorsgd.measuring.spectral_results import SpectralMeasurement
@@ -44,7 +45,8 @@ NAMES = {
     "taylorsgd.measuring.eigenpairs": "Eigenpairs top_eigenpairs",
     "taylorsgd.measuring.front": "measure plan",
     "taylorsgd.measuring.matrix_free": "MatrixFree",
-    "taylorsgd.measuring.predicting": "Prediction predict",
+    "taylorsgd.measuring.predicting": "predict",
+    "taylorsgd.measuring.predictions": "Prediction",
     "taylorsgd.measuring.results": "Measured Measurement",
     "taylorsgd.measuring.spectral": "TopEigenpairs",
     "taylorsgd.measuring.spectral_results": "SpectralMeasurement",

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from sympy import Rational
 
-from taylorsgd.display import html_table, text_table
-from taylorsgd.display.numbers import with_error
 from taylorsgd.formulas import Formula
 from taylorsgd.formulas.expectations import Expectations
-from taylorsgd.formulas.resummed_value import is_resummed
 from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape
 from taylorsgd.lowering import Lowered, LoweredResummed
@@ -24,18 +21,19 @@ from taylorsgd.lowering.networks import HESSIAN
 from taylorsgd.measuring.dense import DenseMeasurement
 from taylorsgd.measuring.front import FORMER, measure, refuse_former
 from taylorsgd.measuring.matrix_free import MatrixFree
+from taylorsgd.measuring.predictions import Prediction, norms, orders_of, wide
 from taylorsgd.measuring.results import Measured, Measurement
 from taylorsgd.measuring.spectral_results import SpectralMeasurement
 from taylorsgd.measuring.tasks import Method
-from taylorsgd.measuring.validity import growth, largest_growth, largest_rate, left_out
+from taylorsgd.measuring.validity import growth, largest_growth, largest_rate
 from taylorsgd.spacetime import Spacetime
 
-__all__ = ["TWO_SIDED_95", "Prediction", "predict", "yes_or_no"]
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["predict"]
 
 Growth = Callable[[Float[np.ndarray, " k"]], Float[np.ndarray, " k"]]
-
-TWO_SIDED_95 = 1.959963984540054
-"""A normal variable lies within this many standard deviations with probability 0.95."""
 
 
 def predict(
@@ -120,10 +118,10 @@ def predict(
         return _resummed_prediction(formula, lowered, measurement, rates, float(tolerance), sizes)
     if not isinstance(measurement, Measurement):
         raise TypeError(f"measurement={measurement!r} is not a Measurement; measure() makes one")
-    parts = jax.tree.map(_wide, lowered.contributions(measurement, rates, **sizes))
-    mean = jax.tree.map(_wide, lowered(measurement, eta=rates, **sizes))
+    parts = jax.tree.map(wide, lowered.contributions(measurement, rates, **sizes))
+    mean = jax.tree.map(wide, lowered(measurement, eta=rates, **sizes))
     positions = [lowered.values.index(v) if v in lowered.values else None for v in measurement.values]
-    weights = _wide(lowered.weights(rates, **sizes))
+    weights = wide(lowered.weights(rates, **sizes))
     columns = [
         weights[..., position] if position is not None else np.zeros(rates.shape)
         for position in (positions[i] for i in measurement.sampled)
@@ -131,7 +129,7 @@ def predict(
     sampled = np.stack(columns, axis=-1) if columns else np.zeros((*rates.shape, 0))
     covariance = jax.tree.map(lambda leaf: _propagated(sampled, leaf), measurement.sampled_covariance)
     start = float(np.max(np.abs(rates))) or 1.0
-    known = _orders(formula)
+    known = orders_of(formula)
     sizes_of_parts, errors = _parts_at(lowered, measurement, start, sizes)
     return Prediction(
         formula=formula,
@@ -146,12 +144,6 @@ def predict(
     )
 
 
-def _orders(formula: Formula) -> list[int]:
-    """The powers of η at which a formula was derived, from the lowest with a term; not the constant."""
-    present = sorted({term.order for term in formula.terms if term.order > 0})
-    return list(range(present[0], max(formula.order, present[-1]) + 1)) if present else []
-
-
 def _edge(grown: Growth, orders: list[int], tolerance: float, start: float, power: bool) -> float:
     """The largest η in range; NaN if it is not known."""
     if len(orders) < 2:
@@ -164,10 +156,10 @@ def _parts_at(
 ) -> tuple[Float[np.ndarray, " orders"], Float[np.ndarray, " orders"]]:
     """The size of the part of every order at one learning rate, and its standard error; vectors by their norms."""
     count = lowered.formula.order + 1
-    found = _norms(lowered.contributions(measurement, rate, **sizes), 1)
+    found = norms(lowered.contributions(measurement, rate, **sizes), 1)
     sizes_of_parts = np.zeros(max(count, len(found)))
     sizes_of_parts[: len(found)] = found
-    weights = _wide(lowered.weights(rate, **sizes))
+    weights = wide(lowered.weights(rate, **sizes))
     of_value = dict(zip(lowered.values, weights, strict=True))
     sampled = [measurement.values[i] for i in measurement.sampled]
     errors = np.zeros_like(sizes_of_parts)
@@ -231,24 +223,24 @@ def _resummed_prediction(
             "a resummed formula is not linear in its tensors, and errors of tensors estimated from a sampler are not "
             "propagated through it; give a population of data, or call formula.lower() on what measure() returns"
         )
-    parts = _wide(lowered.contributions(measurement, rates, **sizes))
+    parts = wide(lowered.contributions(measurement, rates, **sizes))
     mean = parts.sum(axis=0)
     covariance = np.zeros((*rates.shape, *mean.shape))
     if isinstance(measurement, SpectralMeasurement) and not measurement.exact:
         with warnings.catch_warnings():  # the same was said above
             warnings.simplefilter("ignore", RuntimeWarning)
-            groups = np.stack(
-                [_wide(lowered(tensors, eta=rates, **sizes)) for tensors in _groups_of_draws(measurement)]
-            )
+            groups = np.stack([wide(lowered(tensors, eta=rates, **sizes)) for tensors in _groups_of_draws(measurement)])
         apart = groups - groups.mean(axis=0)
         flat = apart.reshape(len(apart), rates.size, -1)
         products = np.einsum("gi...,gj...->ij...", flat, flat) / (len(flat) * (len(flat) - 1))
         covariance = products.reshape(*rates.shape, *mean.shape)
-    known = _orders(formula)
+    known = orders_of(formula)
     steepest = 0.0 if formula.metric is not None else _largest_eigenvalue(measurement)
 
     def grown(at: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
-        sizes_of_parts = _norms(lowered.contributions(measurement, at, **sizes), 2)
+        with warnings.catch_warnings():  # beyond η λ_max = 1 nothing is looked at
+            warnings.simplefilter("ignore", RuntimeWarning)
+            sizes_of_parts = norms(lowered.contributions(measurement, at, **sizes), 2)
         padded = np.zeros((max(formula.order + 1, len(sizes_of_parts)), len(at)))
         padded[: len(sizes_of_parts)] = sizes_of_parts
         return np.where(at * steepest <= 1, growth(padded, np.zeros_like(padded), known), np.inf)
@@ -264,7 +256,7 @@ def _largest_eigenvalue(measurement: DenseMeasurement | SpectralMeasurement) -> 
         return float(np.max(np.asarray(measurement.pairs.values), initial=0.0))
     hessian = measurement.tensors.get(HESSIAN)
     if hessian is not None:
-        return float(np.linalg.eigvalsh(_wide(hessian))[-1])
+        return float(np.linalg.eigvalsh(wide(hessian))[-1])
     return 0.0
 
 
@@ -280,170 +272,9 @@ def _groups_of_draws(measurement: SpectralMeasurement) -> list[Any]:
     return [of(group) for group in range(count)]
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a formula predicts at some learning rates.
-
-    With k learning rates (or a scalar one: then drop the k axes), arrays for scalar observables; for a
-    displacement every array is a pytree like θ, with its leaf's axes behind those below.
-
-    Attributes:
-        formula: the formula.
-        eta: the learning rates, (k,).
-        mean: the predictions, (k,).
-        covariance: of their errors, (k, k); a displacement's entry by entry, (k, k, *leaf).
-        contributions: the part of every order 0, …, d, (d + 1, k).
-        tolerance: the fraction behind `eta_max`.
-        measurement: what was measured.
-        eta_max: the largest η up to which the formula is to be believed: with c_k the part of order η^k and m, d the
-            lowest and the highest k ≥ 1, every part is at most x^{k−m} |c_m| for an x that grows like η (or does, if
-            resummed); terms left out, if they grow likewise, are at most x^{d+1−m}/(1 − x) of |c_m|. In range
-            x^{d+1−m} ≤ tolerance^{3/2}. Of a resummed formula also η λ_max ≤ 1. NaN if it is not known, as for a
-            formula of one order; inf if all parts but the lowest vanish.
-        expectations: what is predicted, with its sizes; None if the formula does not know.
-    """
-
-    formula: Formula
-    eta: Float[np.ndarray, "*k"]
-    mean: Any
-    covariance: Any
-    contributions: Any
-    tolerance: float
-    measurement: Measured
-    eta_max: float
-    expectations: Expectations | None = None
-
-    @property
-    def standard_error(self) -> Any:
-        """The standard errors of the predictions, (k,): what measuring leaves uncertain."""
-        if self.eta.ndim == 0:
-            return jax.tree.map(np.sqrt, self.covariance)
-        return jax.tree.map(lambda leaf: np.sqrt(np.einsum("ii...->i...", leaf)), self.covariance)
-
-    @property
-    def interval(self) -> tuple[Any, Any]:
-        """The ends of the 95 % intervals, (k,) each."""
-        half = jax.tree.map(lambda error: TWO_SIDED_95 * error, self.standard_error)
-        return jax.tree.map(np.subtract, self.mean, half), jax.tree.map(np.add, self.mean, half)
-
-    @property
-    def truncation(self) -> Float[np.ndarray, "*k"]:
-        """The highest order over the lowest (after the constant), in absolute value or norm, (k,).
-
-        NaN where there is nothing to compare: the formula has one order only, or both vanish.
-        """
-        orders = _orders(self.formula)
-        if len(orders) < 2:
-            return np.full(self.eta.shape, np.nan)
-        sizes = self._part_sizes
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return sizes[orders[-1]] / sizes[orders[0]]
-
-    @property
-    def remainder(self) -> Float[np.ndarray, "*k"]:
-        """The estimated size of all terms that the formula leaves out, in absolute value or norm, (k,).
-
-        |c_m| x^{d+1−m}/(1 − x), see `eta_max`. inf where the orders do not decrease, NaN where nothing is known.
-        """
-        orders = _orders(self.formula)
-        if len(orders) < 2:
-            return np.full(self.eta.shape, np.nan)
-        sizes = self._part_sizes
-        steps = orders[-1] - orders[0]
-        if np.isfinite(self.eta_max) and not any(map(is_resummed, self.formula.values)):
-            x = np.abs(self.eta) / self.eta_max * largest_growth(self.tolerance, steps)
-        else:
-            x = growth(sizes, np.zeros_like(sizes), orders)
-        return left_out(sizes[orders[0]], x, steps)
-
-    @property
-    def range_known(self) -> bool:
-        """Whether it is known up to which learning rate the formula holds."""
-        return not np.isnan(self.eta_max)
-
-    @property
-    def range_ok(self) -> Bool[np.ndarray, "*k"]:
-        """Whether the formula is to be believed, |η| ≤ eta_max and a finite prediction, (k,) booleans.
-
-        All False where the range is not known: see `range_known`.
-        """
-        return (np.abs(self.eta) <= self.eta_max) & np.isfinite(_norms(self.mean, self.eta.ndim))
-
-    @property
-    def _part_sizes(self) -> np.ndarray:
-        found = _norms(self.contributions, 1 + self.eta.ndim)
-        missing = max(self.formula.order + 1 - len(found), 0)
-        return np.concatenate([found, np.zeros((missing, *found.shape[1:]))])
-
-    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """The header and the rows of a table, one row for each learning rate; vectors as their norms.
-
-        Behind ± stands one standard error.
-        """
-        orders = sorted({term.order for term in self.formula.terms if term.order > 0})
-        header = ("η", "prediction ± s.e.", *(f"order {d}" for d in orders), "in range")
-        means = _sizes(self.mean, self.eta.ndim)
-        errors = _norms(self.standard_error, self.eta.ndim)
-        parts = _sizes(self.contributions, 1 + self.eta.ndim)
-        rows = [
-            (
-                f"{self.eta[at]:.4g}",
-                with_error(means[at], errors[at]),
-                *(f"{parts[(d, *at)]:.4g}" for d in orders),
-                yes_or_no(self, at),
-            )
-            for at in np.ndindex(self.eta.shape)
-        ]
-        return header, rows
-
-    @property
-    def heading(self) -> str:
-        """What is predicted, and the range, in a line."""
-        what = "Prediction" if self.expectations is None else f"Prediction of {self.expectations.heading}"
-        if not self.range_known:
-            edge = "its range is unknown: that takes two orders"
-        elif np.isinf(self.eta_max):
-            edge = "no higher orders are in sight"
-        else:
-            edge = f"to be believed up to η = {self.eta_max:.3g}"
-        return f"{what} through η^{self.formula.order}, {edge}"
-
-    def __str__(self) -> str:
-        """The table in plain text, under a line that says what it is."""
-        return f"{self.heading}\n\n{text_table(*self.table())}"
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self.heading}</p>\n{html_table(*self.table())}"
-
-
-def yes_or_no(prediction: Prediction, at: tuple[int, ...]) -> str:
-    """Whether a learning rate is in a prediction's range, for its table."""
-    return "unknown" if not prediction.range_known else "yes" if prediction.range_ok[at] else "no"
-
-
-def _wide(leaf: Any) -> np.ndarray:
-    return np.asarray(leaf, dtype=np.float64)
-
-
 def _propagated(
     weights: Float[np.ndarray, "*k s"], covariance: Float[np.ndarray, "s s ..."]
 ) -> Float[np.ndarray, "*k *k ..."]:
     """The covariance w Cov wᵀ, (…, …, *leaf), of linear combinations w (…, s) with Cov (s, s, *leaf)."""
     once = np.tensordot(weights, covariance, axes=(-1, 0))  # (…, s, *leaf)
     return np.tensordot(weights, once, axes=(-1, weights.ndim - 1))
-
-
-def _norms(tree: Any, axes: int) -> np.ndarray:
-    """Absolute values of numbers; for vectors the norm over what follows the first axes."""
-    return np.abs(_sizes(tree, axes))
-
-
-def _sizes(tree: Any, axes: int) -> np.ndarray:
-    """Numbers as they are; for vectors the norm over what follows the first axes."""
-    leaves = [_wide(leaf) for leaf in jax.tree.leaves(tree)]
-    if len(leaves) == 1 and leaves[0].ndim == axes:
-        return leaves[0]
-    flat = np.concatenate([leaf.reshape(*leaf.shape[:axes], -1) for leaf in leaves], axis=-1)
-    return np.linalg.norm(flat, axis=-1)

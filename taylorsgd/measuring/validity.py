@@ -8,9 +8,10 @@ so that every part known is at most x^{k−m} |c_m|. If those left out are too, 
 
     |c_m| x^{d+1−m} / (1 − x).
 
-The formula is taken to hold while x^{d+1−m} ≤ tolerance^{3/2}: then what is left out is about 0.3 % of the lowest part by
-default, and of the first three orders the highest is `tolerance` of the lowest; of a resummed formula also while η λ_max ≤ 1, where the largest eigenvalue of H has been measured: beyond, steps
-overshoot, and what multiplies high orders grows. A formula of one order knows no growth, and its range is unknown.
+The formula is taken to hold while x^{d+1−m} ≤ tolerance^{3/2}: then what is left out is about 0.3 % of the lowest part
+by default, and of the first three orders the highest is `tolerance` of the lowest. A resummed formula is also held to
+η λ_max ≤ 1, where the largest eigenvalue of H has been measured: beyond, steps overshoot, and what multiplies high
+orders grows. A formula of one order knows no growth, and its range is unknown.
 """
 
 from __future__ import annotations

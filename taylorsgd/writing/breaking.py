@@ -26,9 +26,10 @@ def broken(prefactor: Expr, words: list[str], rest: Expr, room: float) -> list[s
         LaTeX texts, the first of which begins with the term's sign.
 
     Example:
-        >>> from sympy.abc import T, N
+        >>> from sympy import Integer
+        >>> from sympy.abc import N, T
         >>> broken(-(T + N) * (T - N) / 2, [r"G_{\mu}", r"G^{\mu}"], Integer(1), 7)
-        ['- \\frac{1}{2}', '\\left(N + T\\right)', '\\left(- N + T\\right)', 'G_{\\mu}', 'G^{\\mu}']
+        ['+ \\frac{1}{2}', '\\left(- N - T\\right)', '\\left(- N + T\\right)', 'G_{\\mu}', 'G^{\\mu}']
     """
     sign = "-" if prefactor.could_extract_minus_sign() else "+"
     size = -prefactor if sign == "-" else prefactor

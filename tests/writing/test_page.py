@@ -19,7 +19,8 @@ from sympy import Indexed, Rational, Symbol
 
 import taylorsgd as ts
 from taylorsgd.symbols import B, E, N, T, eta
-from taylorsgd.writing.page import Page
+from taylorsgd.writing.latex_width import latex_width
+from taylorsgd.writing.page import CELL, Page
 
 x, y = sympy.symbols("x y")
 OBSERVABLES = [
@@ -68,13 +69,13 @@ def test_the_display_is_the_line_broken_up(formula: ts.Formula) -> None:
     shown = formula._repr_latex_()
     assert shown.startswith("$\\displaystyle ")
     assert shown.endswith("$")
-    body = shown.removeprefix("$\\displaystyle ").removesuffix("$")
-    body = re.sub(r"\\qquad\\left\(T = .*?\\right\)(?=\n|$)", "", body)
+    body = shown.removeprefix("$\\displaystyle ").removesuffix("$").replace(r"&\quad {}", "&").replace(r"&\quad ", "&")
     lines = body.removeprefix("\\begin{aligned}").removesuffix("\\end{aligned}").strip().split(" \\\\\n")
     parser = MathTextParser("path")
     for line in lines:
         assert line.startswith("&") or len(lines) == 1
         parser.parse(f"${line.removeprefix('&')}$")
+    assert all(latex_width(line) <= CELL for line in lines)
     joined = "".join(line.removeprefix("&") for line in lines)
     assert re.sub(r"\s", "", joined) == re.sub(r"\s", "", formula.latex())
 
@@ -104,24 +105,29 @@ def test_the_display_is_the_line_broken_up(formula: ts.Formula) -> None:
     ],
 )
 def test_what_formulas_look_like(formula: ts.Formula, text: str, latex: str) -> None:
-    assert str(formula) == text
-    assert repr(formula) == f"<Formula {text}>"
-    assert formula.latex() == latex
+    assert formula.text(lhs=False) == text
+    assert repr(formula) == f"<Formula {formula}>"
+    assert formula.latex(lhs=False) == latex
+    left, right = str(formula).split(" = ", 1)
+    assert left == formula.expectations.written()[1]
+    assert right == f"{text} + O(η^{formula.order + 1})"
+    assert formula.latex() == rf"{formula.expectations.written()[0]} = {latex} + O(\eta^{{{formula.order + 1}}})"
 
 
 def test_the_shorthand_is_explained() -> None:
-    assert str(ts.derive(ts.TestLoss(), ts.SGD(), 2)) == (
-        "l - T G_μ G^μ + T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T*(E - 1)/(4*B) ∇_μ C^ν_ν G^μ + T**2/(2*N) C_μν H^μν"
-        "    with T = E*N/B"
+    assert ts.derive(ts.TestLoss(), ts.SGD(), 2).text(None) == (
+        "E[l(θ_T)] = l - T G_μ G^μ + T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T*(E - 1)/(4*B) (∇_μ C^ν_ν) G^μ"
+        " + T**2/(2*N) C_μν H^μν + O(η^3)    with T = E*N/B"
     )
-    assert str(ts.derive(ts.TestLoss(), ts.SGD(), 1)) == "l - T G_μ G^μ    with T = E*N/B"
+    assert str(ts.derive(ts.TestLoss(), ts.SGD(), 1)) == "E[l(θ_T)] = l - T G_μ G^μ + O(η^2)    with T = E*N/B"
     gap = ts.derive(ts.TrainLoss(), ts.SGD(), 1)
-    assert str(gap) == "l - T G_μ G^μ - E/B C^μ_μ    with T = E*N/B", "E/B is no longer than T/N"
-    assert str(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 1)) == "l - T G_μ G^μ    with T = N"
-    assert str(ts.derive(ts.TestLoss(), ts.SGD(N=4, B=2), 1)) == "l - T G_μ G^μ    with T = 2*E"
+    assert gap.text(lhs=False) == "l - T G_μ G^μ - E/B C^μ_μ    with T = E*N/B", "E/B is no longer than T/N"
+    assert ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 1).text(lhs=False) == "l - T G_μ G^μ    with T = N"
+    assert ts.derive(ts.TestLoss(), ts.SGD(N=4, B=2), 1).text(lhs=False) == "l - T G_μ G^μ    with T = 2*E"
     assert "with" not in str(ts.derive(ts.TestLoss(), ts.GD(), 2))
     assert "with" not in str(ts.derive(ts.TestLoss(), ts.SGD(N=4, B=2, E=3), 2))
-    assert r"\left(T = \frac{E N}{B}\right)" in ts.derive(ts.TestLoss(), ts.SGD(), 1)._repr_latex_()
+    formula = ts.derive(ts.TestLoss(), ts.SGD(), 1)
+    assert all(r"\left(T = \frac{E N}{B}\right)" in text for text in (formula._repr_latex_(), formula.latex()))
 
 
 @pytest.mark.parametrize(
@@ -140,18 +146,18 @@ def test_no_shorthand_where_T_is_taken() -> None:
     assert "with" not in str(mixed)
     assert Page(mixed.terms).coefficients == [term.coefficient for term in mixed.terms]
     scaled = T * ts.derive(ts.TestLoss(), ts.SGD(), 1)
-    assert str(scaled) == "T l - E*N*T/B G_μ G^μ"
+    assert scaled.text(lhs=False) == "T l - E*N*T/B G_μ G^μ"
     renamed = ts.derive(ts.TestLoss(), ts.SGD(N=T, B=1, E=1), 1)
-    assert str(renamed) == "l - T G_μ G^μ"
+    assert renamed.text(lhs=False) == "l - T G_μ G^μ"
 
 
 def test_signs_and_sums() -> None:
     f = ts.derive(ts.TestLoss(), ts.GD(), 1)
-    assert str(-f) == "-l + T G_μ G^μ"
+    assert str(-f) == "-E[l(θ_T)] = -l + T G_μ G^μ + O(η^2)"
     assert str((N + 1) * f[0]) == "(N + 1) l"
     assert (N + 1) * f[0] == f[0] + N * f[0]
     assert (f[0] * (N + 1)).latex() == r"\left(N + 1\right) l"
-    assert str(f / 2) == "1/2 l - T/2 G_μ G^μ"
+    assert str(f / 2) == "1/2 E[l(θ_T)] = 1/2 l - T/2 G_μ G^μ + O(η^2)"
 
 
 def test_terms_show_themselves() -> None:
