@@ -16,8 +16,9 @@ from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates.metrics import one_metric
-from taylorsgd.writing.page import Page, TermTable
+from taylorsgd.writing.page import Page
 from taylorsgd.writing.sympy_form import to_sympy
+from taylorsgd.writing.term_table import TermTable
 
 __all__ = ["Formula"]
 

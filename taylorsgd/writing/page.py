@@ -1,4 +1,4 @@
-r"""Sums of terms on the page: plain text, LaTeX and tables of diagrams.
+r"""Sums of terms on the page: plain text and LaTeX.
 
 Coefficients are stored in the free sizes of the spacetime. On the page a derived T = E·N/B often reads
 better: each coefficient is shown in whichever of the sizes and T makes it shortest.
@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
-from sympy import Add, Expr, Symbol, factor, latex, solve, sstr
+from sympy import Add, Expr, Symbol, factor, latex, solve
 
 from taylorsgd import symbols
-from taylorsgd.display import Raw, html_table, text_table
 from taylorsgd.writing.notation import LATEX, TEXT, Contraction, Face
 
-__all__ = ["Page", "TermTable", "joined", "signed"]
+__all__ = ["Page", "joined", "signed"]
 
 _LINE = 4
 """How many terms stand on one line of a displayed formula."""
@@ -30,10 +29,6 @@ class _Value(Protocol):
     def latex(self) -> str: ...
 
 
-class _Drawn(Protocol):
-    def svg(self) -> str: ...
-
-
 class _Term(Protocol):
     @property
     def order(self) -> int: ...
@@ -41,8 +36,6 @@ class _Term(Protocol):
     def coefficient(self) -> Expr: ...
     @property
     def value(self) -> _Value: ...
-    @property
-    def diagrams(self) -> Sequence[_Drawn]: ...
 
 
 class Page:
@@ -151,32 +144,3 @@ def joined(pieces: list[str]) -> str:
     first, *rest = pieces
     head = first[2:] if first.startswith("+") else f"-{first[2:]}"
     return " ".join([head, *rest])
-
-
-class TermTable:
-    """Terms with the diagrams behind each; HTML in a notebook, text elsewhere."""
-
-    header = ("order", "coefficient", "value", "diagrams")
-
-    def __init__(self, terms: Sequence[_Term]) -> None:
-        """Keep the terms; nothing is drawn before it is shown."""
-        self.terms = terms
-
-    def __str__(self) -> str:
-        """An aligned table in plain text."""
-        rows = [(str(t.order), sstr(t.coefficient), str(t.value), "  ".join(map(str, t.diagrams))) for t in self.terms]
-        return text_table(self.header, rows)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        rows = [
-            (
-                str(t.order),
-                f"${latex(t.coefficient)}$",
-                f"${t.value.latex()}$",
-                Raw(" ".join(diagram.svg() for diagram in t.diagrams)),
-            )
-            for t in self.terms
-        ]
-        return html_table(self.header, rows)
