@@ -11,6 +11,7 @@ from taylorsgd.display import Raw, html_table, text_table
 
 __all__ = ["TermTable"]
 
+
 class _Value(Protocol):
     def latex(self) -> str: ...
 
