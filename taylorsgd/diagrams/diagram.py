@@ -200,8 +200,8 @@ class Diagram(Drawn):
         Example:
             >>> Diagram.parse("(a a)") == Diagram((-1, 0, 0), (0, 1, 1))
             True
-            >>> print(Diagram.parse("(a(.) a)"), Diagram.parse("(. a) | (a)").automorphisms)
-            (a a(.)) 1
+            >>> print(Diagram.parse("(a a(.))"))     # children come in the canonical order
+            (a(.) a)
             >>> Diagram.parse("(a b")
             Traceback (most recent call last):
             ValueError: text = '(a b': at its end a ')' is missing for the '(' at character 1

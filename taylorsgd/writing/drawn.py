@@ -99,9 +99,9 @@ class Drawn(ABC):
         figure = painted(self.shapes(), pixels / _PIXELS_PER_INCH, MARGIN, panel=True)
         # Without a date the same picture is the same file.
         dated = {"CreationDate": None} if kind == "pdf" else {}
-        figure.savefig(
-            path, format=kind, dpi=_SHARPER * _PIXELS_PER_INCH, metadata={"Title": self.description, **dated}
-        )
+        metadata = {"Title": self.description, **dated}
+        with matplotlib.rc_context({"savefig.bbox": None}):  # just as large as it is, whatever is set for plots
+            figure.savefig(path, format=kind, dpi=_SHARPER * _PIXELS_PER_INCH, metadata=metadata)
 
     def _repr_html_(self) -> str:
         return self.html()
