@@ -74,6 +74,8 @@ def read_brackets(text: str) -> tuple[list[int], list[object]]:
         return len(parents) - 1
 
     words = list(_words(text, wrong))
+    if not words:
+        raise wrong("it is empty; the diagram of order 0 is '.'")
     for (word, place), (following, _) in zip(words, [*words[1:], ("", 0)], strict=True):
         if word == "|":
             if above:
@@ -103,8 +105,6 @@ def read_brackets(text: str) -> tuple[list[int], list[object]]:
             count[letter] = count.get(letter, 0) + 1
     if above:
         raise wrong(f"at its end a ')' is missing for the '(' at character {above[-1][1]}")
-    if not parents:
-        raise wrong("it is empty; the diagram of order 0 is '.'")
     for letter, times in count.items():
         if times == 1:
             raise wrong(
