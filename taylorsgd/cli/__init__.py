@@ -1,4 +1,4 @@
-"""The command line: taylorsgd demo | derive | diagrams | reproduce."""
+"""The command line: the commands demo, derive, diagrams and reproduce."""
 
 from taylorsgd.cli.commands import main
 
