@@ -15,7 +15,7 @@ and where), `updates` (what edges carry), `formulas` (what comes out), `flows` (
 from typing import TYPE_CHECKING
 
 from taylorsgd import landscapes, symbols
-from taylorsgd._lazy import loader
+from taylorsgd._lazy import listing, loader
 from taylorsgd.descent import perturb
 from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
 from taylorsgd.flows import ModifiedFlow, ModifiedLoss, RungeKutta, modified_flow, modified_loss
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.measuring import Dense, MatrixFree, TopEigenpairs, measure, plan, predict, tensors
 
+__version__ = "0.1.0"
+
 __all__ = [
     "GD", "GDC", "ODE", "SDE", "SGD", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement",
     "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
@@ -50,6 +52,7 @@ __all__ = [
     "modified_flow", "modified_loss", "perturb", "plan", "predict", "simulate", "symbols", "tensors",
 ]  # fmt: skip
 
+__dir__ = listing(__name__)
 __getattr__ = loader(
     __name__,
     {

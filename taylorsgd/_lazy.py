@@ -1,12 +1,13 @@
-"""Public names that are loaded when first asked for, so that the symbolic half never waits for JAX."""
+"""Public names that are loaded when first asked for, so that the symbolic half never waits for JAX, and their list."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["loader"]
+__all__ = ["listing", "loader"]
 
 
 def loader(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
@@ -27,3 +28,20 @@ def loader(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(import_module(home[name]), name)
 
     return load
+
+
+def listing(package: str) -> Callable[[], list[str]]:
+    """Make a module's `__dir__`: its public names, loaded or not, and what Python gives every module.
+
+    Args:
+        package: the module's `__name__`.
+
+    Returns:
+        A function to be bound to `__dir__` at the top of the module.
+    """
+
+    def names() -> list[str]:
+        module = vars(sys.modules[package])
+        return sorted({*module["__all__"], *(name for name in module if name.startswith("__"))})
+
+    return names

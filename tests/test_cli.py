@@ -1,9 +1,13 @@
 """The command line: what it prints, and one line with exit status 2 for every bad argument."""
 
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+import sympy
+from sympy import Rational
 
 import taylorsgd as ts
 from taylorsgd.cli import main
@@ -41,6 +45,63 @@ def test_derive_understands_observables_and_dynamics(capsys, words, observable, 
     assert capsys.readouterr().out.strip() == str(ts.derive(observable, spacetime, 2))
 
 
+BETA, LAMBDA, W = sympy.symbols("beta lambda w")
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        ("descent", ts.Descent()),
+        ("decay(0.01)", ts.Descent(decay=Rational(1, 100))),
+        ("decay", ts.Descent(decay=W)),
+        ("heavy-ball(9/10)", ts.HeavyBall(Rational(9, 10))),
+        ("heavy-ball(0.9)", ts.HeavyBall(Rational(9, 10))),
+        ("heavy-ball(.90)", ts.HeavyBall(Rational(9, 10))),
+        ("heavy-ball", ts.HeavyBall(BETA)),
+        ("nesterov(1/2)", ts.Nesterov(Rational(1, 2))),
+        ("second-order(2)", ts.SecondOrder(2)),
+        ("implicit(1)", ts.ImplicitStep(1)),
+        ("implicit", ts.ImplicitStep(LAMBDA)),
+        ("gdc(2)", ts.GDC(2)),
+        ("gdc", ts.GDC()),
+        ("warmup", ts.Descent(rates=ts.LinearWarmup())),
+        ("cosine", ts.Descent(rates=ts.Cosine())),
+    ],
+)
+def test_derive_understands_update_rules(capsys, words, rule):
+    """Decimals are the fractions that they are short for."""
+    main(["derive", "test-loss", "--gd", "-T", "3", "--order", "2", "--update", words])
+    assert capsys.readouterr().out.strip() == str(ts.derive(ts.TestLoss(), ts.GD(T=3), 2, update=rule))
+
+
+@pytest.mark.parametrize("how", ["discrete", "continuous"])
+def test_derive_resums(capsys, how):
+    main(["derive", "gap", "--gd", "--order", "2", "--resum", how, "--assume", "minimum"])
+    expected = ts.derive(ts.GeneralizationGap(), ts.GD(), 2, resum=how).assume("minimum")
+    assert capsys.readouterr().out.strip() == str(expected)
+
+
+def test_derive_takes_a_rule_and_resums(capsys):
+    words = "derive test-loss --gd -T 2 --order 1 --resum discrete --update heavy-ball(1/2) --format json"
+    main(words.split())
+    expected = ts.derive(ts.TestLoss(), ts.GD(T=2), 1, resum="discrete", update=ts.HeavyBall(Rational(1, 2)))
+    assert ts.Formula.from_json(capsys.readouterr().out) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "spacetime"),
+    [
+        ("--replacement -B 1", ts.Replacement(B=1)),
+        ("--replacement -T 3 --data fixed", ts.Replacement(T=3, data="fixed")),
+        ("--sgd --shuffle", ts.SGD(shuffle=True)),
+        ("--sgd -E 1 --shuffle --data fixed", ts.SGD(E=1, shuffle=True, data="fixed")),
+    ],
+)
+def test_derive_understands_batches_by_chance(capsys, words, spacetime):
+    main(["derive", "test-loss", *words.split(), "--order", "2"])
+    assert capsys.readouterr().out.strip() == str(ts.derive(ts.TestLoss(), spacetime, 2))
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -58,7 +119,28 @@ def test_derive_understands_observables_and_dynamics(capsys, words, observable, 
         "derive test-loss --gd --order two",
         "derive test-loss --gd --order 1 --assume frozen",
         "derive test-loss --gd --order 1 --format pdf",
+        "derive test-loss --sgd --order 1 --resum discrete",
+        "derive test-loss --gd --order 1 --resum sideways",
+        "derive test-loss --gd --order 1 --shuffle",
+        "derive test-loss --gd --order 1 --data fixed",
+        "derive test-loss --sgd --order 1 --data fixed",
+        "derive test-loss --replacement -E 2 --order 1",
+        "derive test-loss --sgd --order 1 --update heavy-ball",
+        "derive test-loss --gd --order 1 --update heavyball(0.9)",
+        "derive test-loss --gd --order 1 --update heavy-ball(0.9",
+        "derive test-loss --gd --order 1 --update heavy-ball()",
+        "derive test-loss --gd --order 1 --update heavy-ball(1/0)",
+        "derive test-loss --gd --order 1 --update heavy-ball(sqrt(2))",
+        "derive test-loss --gd --order 1 --update heavy-ball(__import__('os'))",
+        "derive test-loss --gd --order 1 --update heavy-ball(nan)",
+        "derive test-loss --gd --order 1 --update heavy-ball(1_0)",
+        "derive test-loss --gd --order 1 --update gdc(1/2)",
+        "derive test-loss --gd --order 1 --update cosine(2)",
         "diagrams --order x",
+        "diagrams --order 1 --format pdf",
+        "diagrams --order 1 --draw pictures --format jpeg",
+        "diagrams --order 1 --draw pictures --svg pictures",
+        "diagrams --order 1 --draw /dev/null/nowhere",
         "demo --order 1",
         "demo --trials 0",
         "demo --seed minus",
@@ -91,11 +173,45 @@ def test_help_exists(capsys, words):
 
 def test_diagrams_are_listed_and_drawn(capsys, tmp_path):
     assert main(["diagrams", "--order", "3", "--svg", str(tmp_path)]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 17 + 2
+    *listed, written = capsys.readouterr().out.splitlines()
+    assert len(listed) == 17 + 2
+    assert written == f"Written: 17 pictures, order-3-01.svg to order-3-17.svg, in {tmp_path}"
     pictures = sorted(tmp_path.glob("*.svg"))
     assert len(pictures) == 17
     for picture in pictures:
         ElementTree.parse(picture)
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"), [("svg", b"<svg"), ("pdf", b"%PDF"), ("png", b"\x89PNG"), ("tikz", b"\\begin{tikzpicture}")]
+)
+def test_diagrams_are_drawn_in_every_format(capsys, tmp_path, name, begin):
+    folder = tmp_path / "new" / "folder"
+    assert main(["diagrams", "--order", "2", "--draw", str(folder), "--format", name]) == 0
+    files = sorted(folder.iterdir())
+    assert [file.name for file in files] == [f"order-2-{i}.{name}" for i in range(1, 5)]
+    assert all(file.read_bytes().startswith(begin) for file in files)
+    assert f"4 pictures, order-2-1.{name} to order-2-4.{name}, in {folder}" in capsys.readouterr().out
+
+
+def test_one_diagram_is_one_picture(capsys, tmp_path):
+    main(["diagrams", "--order", "1", "--draw", str(tmp_path)])
+    assert capsys.readouterr().out.endswith(f"Written: order-1-1.svg, in {tmp_path}\n")
+    main(["diagrams", "--order", "1"])
+    assert "Written" not in capsys.readouterr().out
+
+
+def test_it_says_its_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"taylorsgd {ts.__version__}\n"
+    for words, text in (
+        (["--version"], f"taylorsgd {ts.__version__}"),
+        (["diagrams", "--order", "0"], "number  diagram"),
+    ):
+        run = subprocess.run([sys.executable, "-m", "taylorsgd", *words], capture_output=True, text=True, check=True)
+        assert run.stdout.startswith(text)
 
 
 def test_demo_does_the_main_job(capsys, tmp_path):

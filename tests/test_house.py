@@ -7,7 +7,8 @@ Checked on the source:
     (4) `import taylorsgd` loads neither JAX nor networkx, nor anything else that is slow
     (5) every public name exists, and has a docstring
     (6) no module shares the name of a public function or of another module, no file is longer than 500 lines
-    (7) the files import each other without a circle, imports in functions and for type checkers included
+    (7) `dir` of a package shows its public names and no others, and tab completion does
+    (8) the files import each other without a circle, imports in functions and for type checkers included
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 import networkx as nx
 import pytest
+from IPython.core.completer import IPCompleter, provisionalcompleter
 
 import taylorsgd
 
@@ -46,6 +48,7 @@ ROOMS = (
     "demo",
     "reproducing",
     "cli",
+    "__main__",
 )
 """From the top of the house down: data flows from left to right."""
 COMMON = {"symbols", "_lazy"}
@@ -283,6 +286,37 @@ def test_no_module_shares_a_public_functions_name() -> None:
 @pytest.mark.parametrize("path", FILES, ids=shown)
 def test_files_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+
+
+LAZY = [module for module in MODULES if "__getattr__" in vars(module)]
+
+
+@pytest.mark.parametrize("module", LAZY, ids=lambda module: module.__name__)
+def test_dir_shows_the_public_names_and_nothing_else(module: ModuleType) -> None:
+    names = dir(module)
+    assert [name for name in names if not name.startswith("__")] == sorted(module.__all__)
+    assert {"__doc__", "__file__", "__name__", "__path__"} <= set(names)
+
+
+def test_every_package_that_loads_late_lists_what_it_loads() -> None:
+    assert {module.__name__ for module in LAZY} >= {"taylorsgd"} | {
+        f"taylorsgd.{room}"
+        for room in ("landscapes", "measuring", "regularizing", "datasets", "descent", "reproducing")
+    }
+    fresh = "import taylorsgd as ts; print(*(n for n in dir(ts) if not n.startswith('_')))"
+    shown = subprocess.run([sys.executable, "-c", fresh], capture_output=True, text=True, check=True).stdout.split()
+    assert shown == sorted(taylorsgd.__all__), "before anything is loaded"
+    assert "__version__" in dir(taylorsgd)
+
+
+@pytest.mark.parametrize("jedi", [False, True])
+def test_tab_completes_the_public_names_and_nothing_else(jedi: bool) -> None:
+    completer = IPCompleter(namespace={"ts": taylorsgd}, use_jedi=jedi)
+    with provisionalcompleter():
+        found = {
+            completion.text.removeprefix("ts.").removeprefix(".") for completion in completer.completions("ts.", 3)
+        }
+    assert {name for name in found if not name.startswith("_")} == set(taylorsgd.__all__)
 
 
 def test_the_public_names_are_flat() -> None:

@@ -10,7 +10,7 @@ are the paper's (Tenka, C.2.1), for arrays such as those of `fashion_mnist`, `re
 
 from typing import TYPE_CHECKING
 
-from taylorsgd._lazy import loader
+from taylorsgd._lazy import listing, loader
 
 if TYPE_CHECKING:
     from taylorsgd.datasets.cifar10 import read_cifar10
@@ -31,4 +31,5 @@ NAMES = {
     "taylorsgd.datasets.nets": "convolutional_net logistic_regression",
 }
 
+__dir__ = listing(__name__)
 __getattr__ = loader(__name__, NAMES)

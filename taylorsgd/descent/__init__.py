@@ -14,7 +14,7 @@ error bars, and `compare` holds a prediction against it. For descent in a user's
 
 from typing import TYPE_CHECKING
 
-from taylorsgd._lazy import loader
+from taylorsgd._lazy import listing, loader
 from taylorsgd.descent.perturbation import perturb
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "explicit_gradient_regularization", "gap_estimate", "gap_regularization", "perturb", "simulate",
 ]  # fmt: skip
 
+__dir__ = listing(__name__)
 __getattr__ = loader(
     __name__,
     {

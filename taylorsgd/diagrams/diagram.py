@@ -8,6 +8,7 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from taylorsgd.diagrams.brackets import bracketed, read_brackets
 from taylorsgd.diagrams.symmetry import (
     Code,
     best_colouring,
@@ -19,6 +20,10 @@ from taylorsgd.diagrams.symmetry import (
     rooted_code,
     unfolded,
 )
+from taylorsgd.display.canvas import Shape
+from taylorsgd.display.layouts import layout_tree
+from taylorsgd.display.trees import TreeDrawing, drawing_shapes
+from taylorsgd.writing.drawn import Drawn
 
 if TYPE_CHECKING:
     from networkx import DiGraph
@@ -27,7 +32,7 @@ __all__ = ["Diagram"]
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Diagram:
+class Diagram(Drawn):
     """A rooted tree (or forest) with a set partition of its nodes, in canonical form.
 
     Construction canonicalizes: any numbering of the nodes that describes the same diagram gives an equal
@@ -160,8 +165,13 @@ class Diagram:
         return Diagram, (self.parents, self.parts)
 
     def __repr__(self) -> str:
-        """The constructor call."""
-        return f"Diagram({self.parents}, {self.parts})"
+        """How to make it again, so that it reads well at a prompt and in lists.
+
+        Example:
+            >>> Diagram((-1, 0, 0), (0, 1, 1))
+            Diagram.parse('(a a)')
+        """
+        return f"Diagram.parse({str(self)!r})"
 
     def __str__(self) -> str:
         """Nested brackets, root outermost, tied nodes named by letters.
@@ -172,20 +182,31 @@ class Diagram:
             >>> print(Diagram((-1, 0, 1)))
             ((.))
         """
-        letters: dict[int, str] = {}
+        return bracketed(self.children, self.roots, self.blocks)
 
-        def name(node: int) -> str:
-            part = self.parts[node]
-            if len(self.blocks[part]) == 1:
-                return ""
-            return letters.setdefault(part, "abcdefghijklmnopqrstuvwxyz"[len(letters) % 26])
+    @classmethod
+    def parse(cls, text: str) -> Diagram:
+        """Read a diagram in nested brackets, as `str` writes it.
 
-        def write(node: int) -> str:
-            label = name(node)
-            below = " ".join(write(child) for child in self.children[node])
-            return f"{label}({below})" if below else (label or ".")
+        Args:
+            text: one tree for every root, with " | " between them. A tree is its children in brackets, or a dot for
+                none, behind the letter of its part; a node that is alone in its part has no letter, and a tied leaf
+                no dot.
 
-        return " | ".join(write(root) for root in self.roots)
+        Raises:
+            TypeError: if it is no text.
+            ValueError: if it is no diagram; says where.
+
+        Example:
+            >>> Diagram.parse("(a a)") == Diagram((-1, 0, 0), (0, 1, 1))
+            True
+            >>> print(Diagram.parse("(a a(.))"))     # children come in the canonical order
+            (a(.) a)
+            >>> Diagram.parse("(a b")
+            Traceback (most recent call last):
+            ValueError: text = '(a b': at its end a ')' is missing for the '(' at character 1
+        """
+        return cls(*read_brackets(text))
 
     def to_networkx(self) -> DiGraph:
         """The diagram as a `networkx.DiGraph` whose edges point towards the roots.
@@ -223,31 +244,21 @@ class Diagram:
 
         return cls(*forest_of(graph))
 
-    def _drawing(self):
-        from taylorsgd.display import TreeDrawing, layout_tree
-
+    def shapes(self) -> list[Shape]:
+        """The picture: root rightmost, thin black edges, gray ties."""
         ties = tuple(block for block in self.blocks if len(block) > 1)
-        return TreeDrawing(
+        drawing = TreeDrawing(
             positions=layout_tree(self.parents, ties),
             edges=tuple((node, self.parents[node]) for node in self.inner_nodes),
             ties=ties,
             roots=self.roots,
         )
+        return drawing_shapes(drawing)
 
-    def svg(self) -> str:
-        """Draw the diagram: root rightmost, thin black edges, gray ties."""
-        from taylorsgd.display import tree_svg
-
-        return tree_svg(self._drawing())
-
-    def tikz(self) -> str:
-        """Draw the diagram as a TikZ picture for a paper."""
-        from taylorsgd.display import tree_tikz
-
-        return tree_tikz(self._drawing())
-
-    def _repr_svg_(self) -> str:
-        return self.svg()
+    @property
+    def description(self) -> str:
+        """What the picture shows, in words."""
+        return f"diagram {self}"
 
 
 def _check_forest(parents: tuple[int, ...]) -> None:

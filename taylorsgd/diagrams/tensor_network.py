@@ -122,6 +122,10 @@ class TensorNetwork(ABC):
 
         return TEXT.alone(self.contraction())
 
+    def __repr__(self) -> str:
+        """Index notation between angle brackets, so that it reads well at a prompt and in lists."""
+        return f"<{type(self).__name__} {self}>"
+
     def latex(self) -> str:
         """Index notation in LaTeX, with the paper's named tensors; η raises indices."""
         from taylorsgd.writing.notation import LATEX

@@ -179,15 +179,6 @@ class Value(TensorNetwork):
         """Pickle through the constructor."""
         return Value.from_data, (self.to_data(),)
 
-    def __repr__(self) -> str:
-        """The constructor call."""
-        arguments = [repr(self.parents), repr(self.parts)]
-        if any(self.marks):
-            arguments.append(repr(self.marks))
-        if self.moments:
-            arguments.append("moments=True")
-        return f"Value({', '.join(arguments)})"
-
 
 def value_of(diagram: Diagram, root_marks: Sequence[str] = (LOSS,), *, moments: bool = False) -> Value:
     """Forget the root of a diagram, keeping what it carries.

@@ -15,6 +15,7 @@ Conventions:
     * A grid has rows n downwards and columns t to the right, both from 0; the cells in use are shaded.
     * A picture is deterministic, self-contained, and stands on a white panel, so that it reads on light and
       dark pages alike. Every part of an SVG names itself in `data-kind`.
+    * HTML holds pictures as images (`svg_image`) with an alternative text, which untrusted notebooks show as well.
 
 Example:
     >>> from taylorsgd.display import TreeDrawing, layout_tree, tree_svg
@@ -30,11 +31,12 @@ Example:
 """
 
 from taylorsgd.display.grids import Placement, grid_svg, grid_tikz
+from taylorsgd.display.images import svg_image
 from taylorsgd.display.layouts import layout_tree
 from taylorsgd.display.tables import Raw, html_table, text_table
 from taylorsgd.display.trees import TreeDrawing, tree_svg, tree_tikz
 
 __all__ = [
-    "Placement", "Raw", "TreeDrawing", "grid_svg", "grid_tikz", "html_table", "layout_tree", "text_table",
-    "tree_svg", "tree_tikz",
+    "Placement", "Raw", "TreeDrawing", "grid_svg", "grid_tikz", "html_table", "layout_tree", "svg_image",
+    "text_table", "tree_svg", "tree_tikz",
 ]  # fmt: skip

@@ -6,9 +6,11 @@ from xml.sax.saxutils import escape
 
 from taylorsgd.display.canvas import INKS, Box, Dot, Label, Shape, Stroke, barbs, extent, positive
 
-__all__ = ["write_svg"]
+__all__ = ["MARGIN", "write_svg"]
 
-_MARGIN = 0.2
+MARGIN = 0.2
+"""How far a picture's white panel reaches beyond its shapes, in units; also the radius of its corners."""
+
 _FORBIDDEN = re.compile("[^\\t\\n\\r -\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 
@@ -35,13 +37,13 @@ def write_svg(shapes: Sequence[Shape], scale: float, title: str) -> str:
         <circle cx="0" cy="0" r="5" fill="#000000"/>
         </svg>
     """
-    left, top, right, bottom = (round(v * positive(scale), 2) for v in extent(shapes, _MARGIN))
+    left, top, right, bottom = (round(v * positive(scale), 2) for v in extent(shapes, MARGIN))
     x, y, width, height = map(_number, (left, top, right - left, bottom - top))
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}" '
         f'viewBox="{x} {y} {width} {height}" style="vertical-align: middle">',
         f"<title>{_escaped(title)}</title>",
-        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{_number(_MARGIN * scale)}" fill="#ffffff"/>',
+        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{_number(MARGIN * scale)}" fill="#ffffff"/>',
         *(_element(shape, scale) for shape in shapes),
         "</svg>",
     ]

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, cast
 
 from attrs import evolve
-from sympy import QQ, Add, Expr, Integer, factor
+from sympy import QQ, Add, Expr, Integer
 
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.tensor_network import LOSS
@@ -18,6 +18,7 @@ from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.observables import AnyObservable, Covariance, Observable, Root, SecondMoment, SingleObservable
 from taylorsgd.formulas.pace import Pace
 from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.formulas.sizes import tidied
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.formulas.weighing import weights_of
 from taylorsgd.spacetime.base import INVERSE_BATCH, INVERSE_ROWS, RING, Count, Spacetime
@@ -137,7 +138,7 @@ def _summed_up(
     terms = []
     for value, counts in found.items():
         written = [spacetime.expression(count) * weight for weight, count in counts.items() if count]
-        coefficient = written[0] if written and counts.keys() == {1} else factor(Add(*written))
+        coefficient = written[0] if written and counts.keys() == {1} else tidied(Add(*written))
         terms.append(Term(coefficient, value, tuple(sources[value])))
     of = Expectations.of(observable, Run(spacetime, rule, penalty))
     formula = Formula(terms, (spacetime,), _observed(observable, penalty), _indices(roots), None, of, order)

@@ -7,20 +7,21 @@ from fractions import Fraction
 from typing import Any
 
 from attrs import evolve
-from sympy import Expr, ImmutableMatrix, Integer, factor, simplify
+from sympy import Expr, ImmutableMatrix, Integer, simplify
 
 from taylorsgd import symbols
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.expectations import Expectations
 from taylorsgd.formulas.observables import AnyObservable, Observable
 from taylorsgd.formulas.serializing import read_text, written_text
-from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted
+from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted, tidied
 from taylorsgd.formulas.statement import stated
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates.metrics import one_metric
-from taylorsgd.writing.page import Page, TermTable
+from taylorsgd.writing.page import Page
 from taylorsgd.writing.sympy_form import to_sympy
+from taylorsgd.writing.term_table import TermTable
 
 __all__ = ["Formula"]
 
@@ -74,7 +75,7 @@ class Formula:
             known = merged.get(term.value)
             if known is not None:
                 diagrams = tuple(dict.fromkeys((*known.diagrams, *term.diagrams)))
-                term = Term(factor(known.coefficient + term.coefficient), term.value, diagrams)
+                term = Term(tidied(known.coefficient + term.coefficient), term.value, diagrams)
             merged[term.value] = term
         self.terms: tuple[Term, ...] = tuple(
             merged[value]
@@ -176,7 +177,7 @@ class Formula:
         number = exact_number(scale)
         if number is None:
             return NotImplemented
-        scaled = self.replaced(Term(factor(number * t.coefficient), t.value, t.diagrams) for t in self.terms)
+        scaled = self.replaced(Term(tidied(number * t.coefficient), t.value, t.diagrams) for t in self.terms)
         scaled.expectations = None if self.expectations is None else self.expectations * number
         return scaled
 
@@ -510,7 +511,8 @@ class Formula:
                 0  1            l        .
                 1  -N           G_μ G^μ  (.)
         """
-        return TermTable(self.terms)
+        page = self._page()
+        return TermTable(page.shown, page.where)
 
     # -- inside --------------------------------------------------------------------------------------
 
@@ -545,7 +547,7 @@ class Formula:
     def _rewritten(self, pairs: Iterable[tuple[Term, Iterable[tuple[int, AnyValue]]]]) -> Formula:
         """Every term with multiples of other values in place of its own."""
         return self.replaced(
-            Term(factor(number * term.coefficient), value, term.diagrams)
+            Term(tidied(number * term.coefficient), value, term.diagrams)
             for term, multiples in pairs
             for number, value in multiples
         )

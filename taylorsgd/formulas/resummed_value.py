@@ -176,11 +176,6 @@ class ResummedValue(TensorNetwork):
         """Pickle through the constructor."""
         return ResummedValue, tuple(getattr(self, field.name) for field in fields(self))
 
-    def __repr__(self) -> str:
-        """What it is, short enough for an error."""
-        method = "continuous" if self.continuous else "discrete"
-        return f"ResummedValue({self.diagram!r}, {self.root_marks}, T={self.T}, {method})"
-
     # -- in an eigenbasis ------------------------------------------------------------------------------
 
     def edges_into(self, node: int) -> list[int]:

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from sympy import Eq, Expr, Integer, Rational, Symbol, cancel, factor, nan, simplify, solve, sympify, zoo
+from sympy import Eq, Expr, Integer, Pow, Rational, Symbol, cancel, factor, nan, powsimp, simplify, solve, sympify, zoo
 
 from taylorsgd import symbols
 
-__all__ = ["exact_number", "solve_sizes", "substituted"]
+__all__ = ["exact_number", "solve_sizes", "substituted", "tidied"]
 
 
 def solve_sizes(
@@ -117,7 +117,20 @@ def substituted(coefficient: Expr, sizes: Mapping[Any, Expr]) -> Expr:
     if result.has(nan, zoo):
         result = coefficient.xreplace({key: size for key, size in sizes.items() if key != symbols.N})
         result = cancel(result).xreplace({symbols.N: sizes.get(symbols.N, symbols.N)})
-    return factor(result)
+    return tidied(result)
+
+
+def tidied(coefficient: Expr) -> Expr:
+    """A coefficient factored, with powers of one base in one: β^{T+1}, not β β^T.
+
+    Example:
+        >>> from sympy.abc import b, T
+        >>> tidied(b**2 * b**T + b * b**T)
+        b**(T + 1)*(b + 1)
+    """
+    factored = factor(coefficient)
+    powers = [power for power in factored.atoms(Pow) if power.exp.free_symbols]
+    return powsimp(factored, combine="exp", deep=True) if powers else factored
 
 
 def exact_number(scale: Any) -> Expr | None:

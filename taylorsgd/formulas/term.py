@@ -49,6 +49,16 @@ class Term:
         """The term in plain text."""
         return Page([self]).text()
 
+    def __repr__(self) -> str:
+        """The term in plain text, so that it reads well at a prompt and in lists.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> ts.derive(ts.TestLoss(), ts.GD(), order=1).terms
+            (<Term l>, <Term -T G_μ G^μ>)
+        """
+        return f"<Term {self}>"
+
     def _repr_latex_(self) -> str:
         return Page([self]).display()
 

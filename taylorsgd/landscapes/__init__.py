@@ -19,7 +19,7 @@ What is measured on landscapes (`measuring`), added to losses (`regularizing`) a
 
 from typing import TYPE_CHECKING
 
-from taylorsgd._lazy import loader
+from taylorsgd._lazy import listing, loader
 from taylorsgd.landscapes.finite import FiniteLandscape
 from taylorsgd.landscapes.normal import NormalLandscape
 from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimation
@@ -64,4 +64,5 @@ ELSEWHERE = {
     "loss_surface_slope metric_determinant norm_growth_bound regularization_rate",
 }
 
+__dir__ = listing(__name__)
 __getattr__ = loader(__name__, ELSEWHERE)

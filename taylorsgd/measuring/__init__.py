@@ -18,7 +18,7 @@ w_{ηi} = c_i η^{d_i}, a prediction w·V has the covariance w Cov wᵀ.
 
 from typing import TYPE_CHECKING
 
-from taylorsgd._lazy import loader
+from taylorsgd._lazy import listing, loader
 
 if TYPE_CHECKING:
     from taylorsgd.measuring.contraction import Plan
@@ -52,4 +52,5 @@ NAMES = {
     "taylorsgd.measuring.spectral_results": "SpectralMeasurement",
 }
 
+__dir__ = listing(__name__)
 __getattr__ = loader(__name__, NAMES)

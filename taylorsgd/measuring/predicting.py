@@ -89,7 +89,7 @@ def predict(
         >>> coin = ts.Landscape(lambda theta, x: theta**2 / 2 + x * theta, jax.numpy.array([-1.0, 1.0]))
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2).assume("quadratic")
         >>> print(ts.predict(f, coin, 1.0, eta=[0.001, 0.02], N=10))
-        Prediction of E[l(θ_10)] through η^2, to be believed up to η = 0.002
+        Prediction of E[l(θ_10)] through η^2, to be believed up to η = 0.00532
         <BLANKLINE>
             η  prediction ± s.e.  order 1  order 2  in range
         ─────  ─────────────────  ───────  ───────  ────────

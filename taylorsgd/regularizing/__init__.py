@@ -18,7 +18,7 @@ regularized one (Tenka, section 4, and Barrett and Dherin, equation 8):
 
 from typing import TYPE_CHECKING
 
-from taylorsgd._lazy import loader
+from taylorsgd._lazy import listing, loader
 
 if TYPE_CHECKING:
     from taylorsgd.regularizing.explicit import explicit_gradient_regularization
@@ -50,4 +50,5 @@ NAMES = {
     "taylorsgd.regularizing.transformations": "covariance_regularization gap_regularization",
 }
 
+__dir__ = listing(__name__)
 __getattr__ = loader(__name__, NAMES)

@@ -16,7 +16,7 @@ which name. What stands beside the folders serves both.
 
 from typing import TYPE_CHECKING
 
-from taylorsgd._lazy import loader
+from taylorsgd._lazy import listing, loader
 
 if TYPE_CHECKING:
     from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
@@ -28,6 +28,7 @@ __all__ = [
     "write_report",
 ]  # fmt: skip
 
+__dir__ = listing(__name__)
 __getattr__ = loader(
     __name__,
     {

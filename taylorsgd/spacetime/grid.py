@@ -11,13 +11,16 @@ from attrs import field, frozen
 from sympy import Expr, Integer, Rational
 
 from taylorsgd.diagrams import Diagram
+from taylorsgd.display.canvas import Shape
+from taylorsgd.display.grids import grid_shapes
 from taylorsgd.spacetime.base import Batches, Spacetime, Way, row_ways
+from taylorsgd.writing.drawn import Drawn
 
 __all__ = ["Grid"]
 
 
 @frozen(repr=False)
-class Grid(Spacetime):
+class Grid(Spacetime, Drawn):
     """Descent on any N × T grid of cells: row n is in the batch of update t where `cells[n][t]` is true.
 
     Args:
@@ -76,10 +79,14 @@ class Grid(Spacetime):
         """The grid as filled and empty squares."""
         return "\n".join("".join("■" if cell else "□" for cell in row) for row in self.cells)
 
-    def _repr_svg_(self) -> str:
-        from taylorsgd.display import grid_svg
+    def shapes(self) -> list[Shape]:
+        """The grid: rows n downwards, columns t to the right, the cells in use shaded."""
+        return grid_shapes(self.cells)
 
-        return grid_svg(self.cells)
+    @property
+    def description(self) -> str:
+        """What the picture shows, in words."""
+        return f"grid of {self.N} rows and {self.T} columns, {self.B} of the cells in each column shaded"
 
 
 def _checked(cells: Iterable[Iterable[Any]]) -> tuple[tuple[bool, ...], ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sympy import Add, Expr, Mul, Pow, fraction, latex
 
-from taylorsgd.writing.latex_width import latex_width
+from taylorsgd.writing.em_widths import latex_width
 
 __all__ = ["broken"]
 

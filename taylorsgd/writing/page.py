@@ -1,4 +1,4 @@
-r"""Sums of terms on the page: plain text, LaTeX and tables of diagrams.
+r"""Sums of terms on the page: plain text and LaTeX.
 
 Coefficients are stored in the free sizes of the spacetime. On the page a derived T = E·N/B often reads
 better: each coefficient is shown in whichever of the sizes and T makes it shortest.
@@ -14,12 +14,11 @@ from typing import Any, NamedTuple, Protocol
 from sympy import Add, Expr, Symbol, factor, latex, solve, sstr
 
 from taylorsgd import symbols
-from taylorsgd.display import Raw, html_table, text_table
 from taylorsgd.writing.breaking import broken
-from taylorsgd.writing.latex_width import latex_width
+from taylorsgd.writing.em_widths import latex_width
 from taylorsgd.writing.notation import LATEX, TEXT, Contraction, Face
 
-__all__ = ["Page", "Statement", "TermTable", "joined", "signed"]
+__all__ = ["Page", "Statement", "joined", "signed"]
 
 CELL = 50.0
 """How wide a formula may be in a notebook's cell of 1,000 pixels, in em."""
@@ -37,10 +36,6 @@ class _Value(Protocol):
     def latex(self) -> str: ...
 
 
-class _Drawn(Protocol):
-    def svg(self) -> str: ...
-
-
 class _Term(Protocol):
     @property
     def order(self) -> int: ...
@@ -48,8 +43,6 @@ class _Term(Protocol):
     def coefficient(self) -> Expr: ...
     @property
     def value(self) -> _Value: ...
-    @property
-    def diagrams(self) -> Sequence[_Drawn]: ...
 
 
 class Statement(NamedTuple):
@@ -147,6 +140,18 @@ class Page:
         coefficients = [term.coefficient for term in self.terms]
         return [_shortest(c, self.shorthand) for c in coefficients] if self.shorthand else coefficients
 
+    @property
+    def shown(self) -> list[tuple[_Term, Expr, _Value]]:
+        """The terms, each with its coefficient and its value as they are shown."""
+        values = (t.value.with_T(symbols.T) if self._is_short(t) else t.value for t in self.terms)
+        return list(zip(self.terms, self.coefficients, values, strict=True))
+
+    @property
+    def where(self) -> tuple[str, str] | None:
+        """What T is, if the terms are shown in it, and what was assumed: in LaTeX and plain."""
+        found = [", ".join(self._where(face)) for face in (LATEX, TEXT)]
+        return (found[0], found[1]) if found[1] else None
+
     def _completed(self, pieces: list[str], face: Face) -> list[str]:
         """Signed pieces as a sum with its left side and the rest."""
         left, rest = self.statement.left, self.statement.rest
@@ -161,8 +166,7 @@ class Page:
     def _pieces(self, face: Face) -> list[tuple[Expr, list[str], Expr]]:
         """What is written for every term: a number, tensors, and what depends on eigenvalues."""
         found = []
-        for coefficient, term in zip(self.coefficients, self.terms, strict=True):
-            value = term.value.with_T(symbols.T) if self._is_short(term) else term.value
+        for term, coefficient, value in self.shown:
             contraction = value.contraction()
             if contraction.eigenbasis is None:
                 if self.sums:
@@ -263,32 +267,3 @@ def joined(pieces: list[str]) -> str:
     first, *rest = pieces
     head = first[2:] if first.startswith("+") else f"-{first[2:]}"
     return " ".join([head, *rest])
-
-
-class TermTable:
-    """Terms with the diagrams behind each; HTML in a notebook, text elsewhere."""
-
-    header = ("order", "coefficient", "value", "diagrams")
-
-    def __init__(self, terms: Sequence[_Term]) -> None:
-        """Keep the terms; nothing is drawn before it is shown."""
-        self.terms = terms
-
-    def __str__(self) -> str:
-        """An aligned table in plain text."""
-        rows = [(str(t.order), sstr(t.coefficient), str(t.value), "  ".join(map(str, t.diagrams))) for t in self.terms]
-        return text_table(self.header, rows)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        rows = [
-            (
-                str(t.order),
-                f"${latex(t.coefficient)}$",
-                f"${t.value.latex()}$",
-                Raw(" ".join(diagram.svg() for diagram in t.diagrams)),
-            )
-            for t in self.terms
-        ]
-        return html_table(self.header, rows)

@@ -177,7 +177,8 @@ def test_a_value_is_frozen_and_a_good_key() -> None:
             setattr(value, name, None)
     assert pickle.loads(pickle.dumps(value)) == value
     assert hash(pickle.loads(pickle.dumps(value))) == hash(value)
-    assert eval(repr(value), {"Value": Value}) == value
+    assert Value.from_data(value.to_data()) == value
+    assert repr(value) == f"<Value {value}>"
     assert value != "S·J"
 
 

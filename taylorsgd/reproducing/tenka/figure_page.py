@@ -1,7 +1,7 @@
 """A page on which several drawings of the display room stand together, as one Matplotlib figure.
 
-The display room writes shapes as SVG and TikZ; here the same shapes become Matplotlib's, so that a page of
-them is saved as PNG and SVG like any other picture of an experiment.
+The shapes are painted by Matplotlib, so that a page of them is saved as PNG and SVG like any other picture of an
+experiment.
 """
 
 from __future__ import annotations
@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, PathPatch, Rectangle
-from matplotlib.path import Path
 
-from taylorsgd.display.canvas import INKS, Box, Dot, Label, Point, Shape, Stroke, barbs, extent
+from taylorsgd.display.canvas import Box, Dot, Label, Point, Shape, Stroke, extent
+from taylorsgd.writing.painting import painted
 
 __all__ = ["Page"]
-
-POINTS_PER_INCH = 72
-FONT = "STIXGeneral"
 
 
 class Page:
@@ -52,28 +48,7 @@ class Page:
 
     def figure(self, margin: float = 0.5) -> Figure:
         """The page, as large as what stands on it."""
-        left, top, right, bottom = extent(self._shapes, margin)
-        figure = Figure(figsize=((right - left) * self._inches, (bottom - top) * self._inches))
-        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-        axes.set(xlim=(left, right), ylim=(bottom, top))
-        axes.set_axis_off()
-        points = self._inches * POINTS_PER_INCH
-        for number, shape in enumerate(self._shapes):
-            if isinstance(shape, Label):
-                axes.text(
-                    *shape.at,
-                    shape.text,
-                    family=FONT,
-                    math_fontfamily="stix",
-                    size=shape.size * points,
-                    style="italic" if shape.italic else "normal",
-                    ha={"start": "left", "middle": "center", "end": "right"}[shape.anchor],
-                    va="center_baseline",
-                    zorder=number,
-                )
-            else:
-                axes.add_patch(_patch(shape, points)).set_zorder(number)
-        return figure
+        return painted(self._shapes, self._inches, margin)
 
 
 def _moved(shape: Shape, by: Point) -> Shape:
@@ -90,24 +65,3 @@ def _moved(shape: Shape, by: Point) -> Shape:
             return Box(there(shape.corner), shape.size, shape.ink, shape.kind)
         case Label():
             return Label(there(shape.at), shape.text, shape.size, shape.anchor, shape.italic, shape.kind)
-
-
-def _patch(shape: Stroke | Dot | Box, points: float) -> PathPatch | Circle | Rectangle:
-    """The shape for Matplotlib, whose line widths are in points and whose dashes are in line widths."""
-    ink = INKS[shape.ink][0]
-    match shape:
-        case Stroke():
-            step = Path.CURVE4 if len(shape.points) == 4 else Path.LINETO
-            vertices, codes = list(shape.points), [Path.MOVETO, *[step] * (len(shape.points) - 1)]
-            for end in barbs(shape) if shape.arrow else ():
-                vertices += [end, shape.points[-1]]
-                codes += [Path.MOVETO, Path.LINETO]
-            dash = (0, tuple(length / shape.width for length in shape.dash)) if shape.dash else "-"
-            width = shape.width * points
-            style = {"edgecolor": ink, "linewidth": width, "linestyle": dash, "capstyle": "round"}
-            return PathPatch(Path(vertices, codes), facecolor="none", **style)
-        case Dot():
-            edge = "black" if shape.outline else "none"
-            return Circle(shape.centre, shape.radius, facecolor=ink, edgecolor=edge, linewidth=shape.outline * points)
-        case Box():
-            return Rectangle(shape.corner, *shape.size, facecolor=ink, edgecolor="none")

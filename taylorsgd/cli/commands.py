@@ -1,4 +1,4 @@
-"""The command line: taylorsgd demo | derive | diagrams | reproduce."""
+"""The commands: what they take and what they do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["main"]
+import taylorsgd
+from taylorsgd.cli.wording import OBSERVABLES, RULES, observable_named, rule_named, spacetime_given
+from taylorsgd.writing.drawn import FORMATS
 
-_SINGLE = ("test-loss", "train-loss", "gap", "displacement")
-_PAIRS = ("variance", "covariance", "second-moment")
-_OBSERVABLES = f"{', '.join(_SINGLE)}, variance(A), covariance(A,B) or second-moment(A,B) with A and B among the first"
+__all__ = ["main"]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="taylorsgd", description="Closed-form Taylor expansions of stochastic gradient descent.")
+    parser.add_argument("--version", action="version", version=f"taylorsgd {taylorsgd.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
     demo = commands.add_parser(
@@ -68,10 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     derive = commands.add_parser(
         "derive", help="print a formula", description="Derive the expectation of an observable after descent, exactly."
     )
-    derive.add_argument("observable", metavar="OBSERVABLE", help=_OBSERVABLES)
+    derive.add_argument("observable", metavar="OBSERVABLE", help=OBSERVABLES)
     where = derive.add_mutually_exclusive_group(required=True)
     for name, text in (
-        ("sgd", "SGD on N points in batches of B for E epochs, without shuffling"),
+        ("sgd", "SGD on N points in batches of B for E epochs, without shuffling unless --shuffle is given"),
+        ("replacement", "SGD whose T batches of B are drawn from N points with replacement"),
         ("gd", "full-batch gradient descent on N points, T updates"),
         ("ode", "gradient flow for a time T"),
         ("sde", "the stochastic differential equation for a time T, with the noise of batches of B"),
@@ -79,7 +81,21 @@ def _parser() -> argparse.ArgumentParser:
         where.add_argument(f"--{name}", dest="dynamics", action="store_const", const=name, help=text)
     for name, text in (("N", "training points"), ("B", "batch size"), ("E", "epochs"), ("T", "updates or time")):
         derive.add_argument(f"-{name}", type=_integer(0), help=f"{text}; left out: a symbol")
+    derive.add_argument("--shuffle", action="store_true", help="of --sgd: shuffle the points before every epoch")
+    derive.add_argument(
+        "--data",
+        choices=("fresh", "fixed"),
+        default="fresh",
+        help="of --sgd --shuffle and of --replacement: average over training sets too (fresh, the default), or over "
+        "the order alone, with the landscape as the training set (fixed)",
+    )
     derive.add_argument("--order", type=_integer(0), required=True, help="highest power of eta")
+    derive.add_argument(
+        "--resum",
+        choices=("discrete", "continuous"),
+        help="sum powers of 1 - eta H to all orders: exactly, or as integrals of exponentials",
+    )
+    derive.add_argument("--update", metavar="RULE", help=f"the update rule, {RULES} (default descent)")
     derive.add_argument(
         "--assume",
         action="append",
@@ -88,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="drop terms that vanish: minimum, gaussian, noiseless or quadratic; may be repeated",
     )
     derive.add_argument("--format", choices=("text", "latex", "json"), default="text", help="default text")
-    derive.set_defaults(run=_derive, parser=derive, user_errors=(ValueError, TypeError))
+    derive.set_defaults(run=_derive, parser=derive, user_errors=(ValueError, TypeError, NotImplementedError))
 
     diagrams = commands.add_parser(
         "diagrams",
@@ -96,8 +112,11 @@ def _parser() -> argparse.ArgumentParser:
         description="List every diagram with so many edges, in brackets: root outermost, tied nodes share a letter.",
     )
     diagrams.add_argument("--order", type=_integer(0), required=True, help="number of edges")
-    diagrams.add_argument("--svg", type=Path, metavar="DIR", help="also draw each into this folder")
-    diagrams.set_defaults(run=_diagrams, parser=diagrams, user_errors=OSError)
+    folder = diagrams.add_mutually_exclusive_group()
+    folder.add_argument("--draw", type=Path, metavar="DIR", help="also draw each into this folder")
+    folder.add_argument("--svg", type=Path, metavar="DIR", help="the same as --draw DIR --format svg")
+    diagrams.add_argument("--format", choices=FORMATS, help="of --draw: the pictures' format (default svg)")
+    diagrams.set_defaults(run=_diagrams, parser=diagrams, user_errors=(ValueError, OSError))
 
     reproduce = commands.add_parser(
         "reproduce",
@@ -161,7 +180,13 @@ def _demo(options: argparse.Namespace) -> int:
 def _derive(options: argparse.Namespace) -> int:
     from taylorsgd.formulas import derive
 
-    formula = derive(_observable(options.observable), _spacetime(options), options.order).assume(*options.assume)
+    formula = derive(
+        observable_named(options.observable),
+        spacetime_given(options),
+        options.order,
+        resum=options.resum,
+        update=rule_named(options.update) if options.update else None,
+    ).assume(*options.assume)
     write = {"text": str, "latex": lambda f: f.latex(), "json": lambda f: f.to_json()}[options.format]
     print(write(formula))
     return 0
@@ -171,16 +196,23 @@ def _diagrams(options: argparse.Namespace) -> int:
     from taylorsgd.diagrams import count_diagrams, diagrams_of_order
     from taylorsgd.display import text_table
 
-    if options.svg is not None:
-        options.svg.mkdir(parents=True, exist_ok=True)
+    folder = options.svg or options.draw
+    if options.format and not options.draw:
+        raise ValueError(f"argument --format: {options.format} is the format of pictures; say where with --draw DIR")
+    suffix = options.format or "svg"
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     width = len(str(count_diagrams(options.order)))
-    rows = []
+    rows, names = [], []
     for number, diagram in enumerate(diagrams_of_order(options.order), start=1):
         rows.append((str(number), str(diagram), str(diagram.automorphisms), "yes" if diagram.is_linkless else "no"))
-        if options.svg is not None:
-            name = f"order-{options.order}-{number:0{width}d}.svg"
-            (options.svg / name).write_text(diagram.svg(), encoding="utf-8")
+        if folder is not None:
+            names.append(f"order-{options.order}-{number:0{width}d}.{suffix}")
+            diagram.save(folder / names[-1])
     print(text_table(("number", "diagram", "automorphisms", "linkless"), rows))
+    if names:
+        written = names[0] if len(names) == 1 else f"{len(names)} pictures, {names[0]} to {names[-1]}"
+        print(f"Written: {written}, in {folder}")
     return 0
 
 
@@ -196,45 +228,3 @@ def _reproduce(options: argparse.Namespace) -> int:
     else:
         run_experiment(options.name, options.size, options.output, options.data)
     return 0
-
-
-def _observable(text: str):
-    from taylorsgd import formulas
-
-    single = {
-        "test-loss": formulas.TestLoss(),
-        "train-loss": formulas.TrainLoss(),
-        "gap": formulas.GeneralizationGap(),
-        "displacement": formulas.Displacement(),
-    }
-    if text in single:
-        return single[text]
-    head, bracket, rest = text.partition("(")
-    members = [word.strip() for word in rest.removesuffix(")").split(",")]
-    wanted = 1 if head == "variance" else 2
-    if head not in _PAIRS or not bracket or not text.endswith(")") or len(members) != wanted:
-        raise ValueError(f"argument OBSERVABLE: {text!r} is unknown; give {_OBSERVABLES}")
-    for member in members:
-        if member not in single:
-            raise ValueError(
-                f"argument OBSERVABLE: {member!r} in {text!r} is unknown; give one of {', '.join(_SINGLE)}"
-            )
-    build = {"variance": formulas.Variance, "covariance": formulas.Covariance, "second-moment": formulas.SecondMoment}[
-        head
-    ]
-    return build(*(single[member] for member in members))
-
-
-def _spacetime(options: argparse.Namespace):
-    from taylorsgd import spacetime
-
-    kind, sizes = {
-        "sgd": (spacetime.SGD, "NBE"),
-        "gd": (spacetime.GD, "NT"),
-        "ode": (spacetime.ODE, "T"),
-        "sde": (spacetime.SDE, "TB"),
-    }[options.dynamics]
-    for name in "NBET":
-        if getattr(options, name) is not None and name not in sizes:
-            raise ValueError(f"argument -{name}: --{options.dynamics} has no size {name}; it has {', '.join(sizes)}")
-    return kind(**{name: getattr(options, name) for name in sizes})
