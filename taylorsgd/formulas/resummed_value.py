@@ -16,10 +16,12 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any, TypeGuard
 
+from attrs import NOTHING
+from attrs import fields as attrs_fields
 from sympy import Add, Expr, Integer, Symbol, factor_terms, oo
 
 from taylorsgd import spacetime, symbols, updates
-from taylorsgd.diagrams import Diagram
+from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.diagrams.tensor_network import LOSS, TensorNetwork
 from taylorsgd.diagrams.values import marks_of
 from taylorsgd.timesums.cells import CellSum
@@ -27,7 +29,7 @@ from taylorsgd.timesums.closed_forms import chains_of, closed_time_sum
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.updates import Descent, HeavyBall, Update
 from taylorsgd.writing.json_form import decoded, decoded_call, encoded, encoded_call
-from taylorsgd.writing.notation import Contraction, Eigenbasis, Tensor
+from taylorsgd.writing.notation import Contraction, Eigenbasis, Tensor, Unwritten
 
 __all__ = ["ResummedValue", "is_resummed"]
 
@@ -224,6 +226,9 @@ class ResummedValue(TensorNetwork):
 
     def contraction(self) -> Contraction:
         """The value as plain data for the page: its tensors in an eigenbasis, leaves and noise first."""
+        if not self.has_closed_form:
+            plain = Value(self.parents, self.parts, self.marks).contraction().with_sums()
+            return replace(plain, unwritten=Unwritten(str(self.diagram), self._legend))
         hidden = {*self.open_indices, *self._diagonal[0]}
         ends = [[e for e, pair in enumerate(self.edges) if node in pair] for node in range(len(self.parents))]
         tensors = []
@@ -238,10 +243,40 @@ class ResummedValue(TensorNetwork):
             self.order,
             tuple(sorted(set(self._numbers))),
             tuple(self._numbers[e] for e in self._open_edges),
-            eigenbasis=Eigenbasis(
-                partial(_scalar, self), ("cells" if isinstance(self.times, CellSum) else "times", str(self.diagram))
-            ),
+            eigenbasis=Eigenbasis(partial(_scalar, self)),
         )
+
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether the sum over times is written in T and the eigenvalues."""
+        return self.update == PLAIN and not isinstance(self.times, CellSum)
+
+    @property
+    def _legend(self) -> tuple[str, str]:
+        """What a sum without a closed form is over, and what its edges carry."""
+        run = self.times.run if isinstance(self.times, CellSum) else None
+        sizes = getattr(run, "sizes", {"T": self.T})
+        where = ", ".join(f"{name} = {sizes[name]}" for name in ("N", "T") if str(sizes.get(name, name)) != name)
+        comma = ", " if where else ""
+        plain = self.update == PLAIN
+        edge = "(1 - eta H)^(Δt - 1)" if plain else f"c (A - eta H b c)^(Δt - 1) b of {_called(self.update)}"
+        carried = r"(1 - \eta H)^{\Delta t - 1}" if plain else r"c\,(A - \eta H b c)^{\Delta t - 1} b"
+        whose = "" if plain else rf"\allowbreak \text{{ of {_called(self.update)}}}"
+        return (
+            rf"\sum\nolimits_{{D}}\text{{ over the placements of }}D, \allowbreak {where}{comma}"
+            rf"\allowbreak \text{{edges carry }}{carried}{whose}",
+            f"Σ_[D] over the placements of D, {where}{comma}edges carry {edge}",
+        )
+
+
+def _called(update: Update) -> str:
+    """The constructor's call of a rule, without what has its default."""
+    parts = [
+        f"{one.name}={getattr(update, one.name)}"
+        for one in attrs_fields(type(update))
+        if one.default is NOTHING or getattr(update, one.name) != one.default
+    ]
+    return f"{type(update).__name__}({', '.join(parts)})"
 
 
 def is_resummed(value: Any) -> TypeGuard[ResummedValue]:

@@ -10,7 +10,10 @@ from sympy import Add, Expr, Mul, Pow, fraction, latex
 
 from taylorsgd.writing.em_widths import latex_width
 
-__all__ = ["broken"]
+__all__ = ["TIMES", "broken"]
+
+TIMES = "\N{INVISIBLE TIMES}"
+"""In front of a piece that multiplies the one before."""
 
 
 def broken(prefactor: Expr, words: list[str], rest: Expr, room: float) -> list[str]:
@@ -23,13 +26,14 @@ def broken(prefactor: Expr, words: list[str], rest: Expr, room: float) -> list[s
         room: the width of a line, in em.
 
     Returns:
-        LaTeX texts, the first of which begins with the term's sign.
+        LaTeX texts, the first of which begins with the term's sign; those that multiply what is before them begin
+        with `TIMES`, which is to be left out within a line.
 
     Example:
         >>> from sympy import Integer
         >>> from sympy.abc import N, T
         >>> broken(-(T + N) * (T - N) / 2, [r"G_{\mu}", r"G^{\mu}"], Integer(1), 7)
-        ['+ \\frac{1}{2}', '\\left(- N - T\\right)', '\\left(- N + T\\right)', 'G_{\\mu}', 'G^{\\mu}']
+        ['+ \\frac{1}{2}', '\u2062\\left(- N - T\\right)', '\u2062\\left(- N + T\\right)', '\u2062G_{\\mu}', '\u2062G^{\\mu}']
     """
     sign = "-" if prefactor.could_extract_minus_sign() else "+"
     size = -prefactor if sign == "-" else prefactor
@@ -37,7 +41,7 @@ def broken(prefactor: Expr, words: list[str], rest: Expr, room: float) -> list[s
     atoms += words
     if rest != 1:
         atoms += _atoms(rest, room, "old")
-    return [f"{sign} {atoms[0]}", *atoms[1:]]
+    return [f"{sign} {atoms[0]}", *(atom if atom.startswith(("+ ", "- ")) else TIMES + atom for atom in atoms[1:])]
 
 
 def _atoms(expression: Expr, room: float, order: str) -> list[str]:

@@ -28,7 +28,10 @@ _WIDTHS = {
 }  # fmt: skip
 _GREEK = 0.66
 _FONTS = (r"\mathrm", r"\mathbb", r"\mathcal", r"\mathbf", r"\text", r"\operatorname", r"\hat", r"\bar", r"\tilde")
-_IGNORED = (r"\displaystyle", r"\limits", r"\nolimits", "&", r"\big", r"\Big", r"\bigl", r"\bigr")
+_IGNORED = (
+    "\N{INVISIBLE TIMES}", "&", r"\displaystyle", r"\allowbreak", r"\limits", r"\nolimits",
+    r"\big", r"\Big", r"\bigl", r"\bigr",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=16384)
@@ -45,7 +48,8 @@ def latex_width(text: str) -> float:
         >>> round(latex_width(r"\frac{T \left(T - 1\right)}{2} G_{\mu} G^{\mu}"), 1)
         7.5
     """
-    return _Reader(_TOKEN.findall(text)).row(None, 1.0)
+    spaced = re.sub(r"\\text\{[^{}]*\}", lambda found: found[0].replace(" ", "~"), text)
+    return _Reader(_TOKEN.findall(spaced)).row(None, 1.0)
 
 
 class _Reader:

@@ -23,7 +23,9 @@ from sympy import Add, Expr, Rational, S, Symbol, latex, sstr
 
 from taylorsgd import symbols
 
-__all__ = ["LATEX", "TEXT", "Contraction", "Eigenbasis", "Face", "Tensor", "contracted", "in_latex", "letter"]
+__all__ = [
+    "LATEX", "TEXT", "Contraction", "Eigenbasis", "Face", "Tensor", "Unwritten", "contracted", "in_latex", "letter",
+]  # fmt: skip
 
 GREEK = (
     (r"\mu", "μ"), (r"\nu", "ν"), (r"\lambda", "λ"), (r"\rho", "ρ"), (r"\sigma", "σ"), (r"\tau", "τ"),
@@ -68,13 +70,23 @@ class Eigenbasis:
     """What a value has besides its tensors in an eigenbasis of ηH.
 
     Attributes:
-        scalar: given the eigenvalues of all indices, the sum over times with its powers of η. It raises
-            NotImplementedError where there is no closed form.
-        otherwise: what is written then: the name of what the sum is over, and the diagram in plain text.
+        scalar: given the eigenvalues of all indices, the sum over times with its powers of η.
     """
 
     scalar: Callable[[tuple[Expr, ...]], Expr]
-    otherwise: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Unwritten:
+    """A sum over times without a closed form: it is written as such, in front of the tensors.
+
+    Attributes:
+        diagram: the diagram in plain text, which names the sum.
+        legend: what the sum is over and what its edges carry, in LaTeX and in plain text.
+    """
+
+    diagram: str
+    legend: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,8 @@ class Contraction:
     eigenbasis: Eigenbasis | None = None
     explicit: bool = False
     """Whether sums over indices are written out; then all indices are lower."""
+    unwritten: Unwritten | None = None
+    """The sum over times in front, if there is one that has no closed form."""
 
     @property
     def summed(self) -> tuple[int, ...]:
@@ -187,16 +201,15 @@ class Face:
         prefactor = coefficient * Rational(1, 2**halves)
         basis = value.eigenbasis
         summed = self._script(r"\sum_" if self.braces else "Σ_", [(i, False) for i in value.summed])
+        if value.unwritten is not None:
+            drawn = value.unwritten.diagram
+            over = rf"\sum\nolimits_{{\mathtt{{{drawn.replace(' ', '~')}}}}}" if self.braces else f"Σ_[{drawn}]"
+            return prefactor * symbols.eta**value.order, [over, *filter(None, [summed]), *self._tensors(value)], S.One
         if basis is None:
             return prefactor, [*filter(None, [summed if value.explicit else ""]), *self._tensors(value)], S.One
         name = "lambda_{}" if self.braces else "λ_{}"
         eigenvalues = [Symbol(name.format(letter(i, self.greek).lstrip("\\"))) for i in value.numbers]
-        try:
-            scalar = coefficient * basis.scalar(tuple(eigenvalues))
-        except NotImplementedError:
-            over, drawn = basis.otherwise
-            body = rf"\Sigma_{{\mathrm{{{over}}}}}\mathrm{{[{drawn}]}}" if self.braces else f"Σ_{over}[{drawn}]"
-            return coefficient * symbols.eta**value.order, [body], S.One
+        scalar = coefficient * basis.scalar(tuple(eigenvalues))
         prefactor, rest = scalar.as_independent(*eigenvalues, as_Add=False)
         return prefactor, [*filter(None, [summed]), *self._tensors(value)], rest
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from math import inf
+from textwrap import wrap
 from typing import Any, NamedTuple, Protocol
 
 from sympy import Add, Expr, Symbol, factor, latex, solve, sstr
 
 from taylorsgd import symbols
-from taylorsgd.writing.breaking import broken
+from taylorsgd.writing.breaking import TIMES, broken
 from taylorsgd.writing.em_widths import latex_width
 from taylorsgd.writing.notation import LATEX, TEXT, Contraction, Face
 
@@ -126,7 +127,9 @@ class Page:
             pieces += [whole] if latex_width(whole) <= room else broken(number, words, rest, room)
         body = self._completed(pieces, LATEX)
         where = self._where(LATEX)
-        last = [r"\qquad\left(" + r",\ ".join(where) + r"\right)"] if where else []
+        last = (r"\qquad\left(" + r",\ ".join(where) + r"\right)").split(r"\allowbreak ") if where else []
+        if len(last) > 1:  # \left and \right can't be on two lines
+            last = [last[0].replace(r"\left(", "("), *last[1:-1], last[-1].removesuffix(r"\right)") + ")"]
         lines = _packed([*body, *last], room, latex_width)
         return _in_environment(lines, environment)
 
@@ -161,14 +164,14 @@ class Page:
             pieces = ["+ 0"]
         head, *tail = pieces
         head = head[2:] if head.startswith("+ ") else f"-{head[2:]}" if head.startswith("- ") else head
-        return [head, *tail] if left is None else [f"{left[face.greek]} = {head}", *tail]
+        return [head, *tail] if left is None else [f"{left[face.greek]} =", head, *tail]
 
     def _pieces(self, face: Face) -> list[tuple[Expr, list[str], Expr]]:
         """What is written for every term: a number, tensors, and what depends on eigenvalues."""
         found = []
         for term, coefficient, value in self.shown:
             contraction = value.contraction()
-            if contraction.eigenbasis is None:
+            if contraction.eigenbasis is None and contraction.unwritten is None:
                 if self.sums:
                     contraction = contraction.with_sums()
                 if self.eta:
@@ -188,20 +191,28 @@ class Page:
         )
         named = self.statement.left is not None and self.statement.names_T and self.derived is not None
         found = [f"T = {face.write(self.derived)}"] if short or named else []
+        sums = (term.value.contraction().unwritten for term in self.terms)
+        found += dict.fromkeys(over.legend[face.greek] for over in sums if over is not None)
         return [*found, *(condition[face.greek] for condition in self.statement.conditions)]
 
 
 def _packed(pieces: list[str], room: float, measure: Callable[[str], float]) -> list[str]:
     """Pieces put into lines as they come, none longer than there is room for unless a single piece is."""
     lines: list[str] = []
+    if measure is len and room < inf:  # plain text that is too long ends at a blank
+        pieces = [line for piece in pieces for line in _wrapped(piece, int(room))]
     for piece in pieces:
         if lines and measure(f"{lines[-1]} {piece}") <= room:
-            lines[-1] += f" {piece}"
+            lines[-1] += f" {piece.removeprefix(TIMES)}"
         else:
             lines.append(piece.strip() if measure is len else piece)
     if measure is len:
         return [lines[0], *("    " + line for line in lines[1:])]
     return lines
+
+
+def _wrapped(piece: str, room: int) -> list[str]:
+    return wrap(piece, room, break_long_words=False, break_on_hyphens=False) if len(piece) > room else [piece]
 
 
 def _in_environment(lines: list[str], environment: str | None) -> str:
@@ -222,7 +233,7 @@ def _continued(line: str) -> str:
     """A line that goes on: its sign is set as that of a sum, or of a product that was broken."""
     if line.startswith(("+", "-")):
         return "{}" + line
-    return line if line.startswith((r"\qquad", r"\bigr")) else r"{}\cdot " + line
+    return r"{}\cdot " + line.removeprefix(TIMES) if line.startswith(TIMES) else line
 
 
 @lru_cache(maxsize=4096)  # formulas repeat their coefficients, and are written more than once

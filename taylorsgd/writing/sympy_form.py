@@ -29,6 +29,11 @@ def to_sympy(value: Contraction) -> Expr:
         >>> to_sympy(f.terms[1].value.contraction())
         Sum(eta*(1 - exp(-2*N*eta*lambda[mu]))*C[mu, mu]/2, (mu, 0, P - 1))
     """
+    if value.unwritten is not None:
+        raise NotImplementedError(
+            f"the sum over the placements of {value.unwritten.diagram} has no closed form in T and the eigenvalues; "
+            "evaluate() and lower() compute it"
+        )
     factors = [_factor(tensor, value.moments) for tensor in value.tensors]
     outside: Any = symbols.eta**value.order
     if value.eigenbasis is not None:
