@@ -238,12 +238,14 @@ def _resummed_prediction(
     steepest = 0.0 if formula.metric is not None else _largest_eigenvalue(measurement)
 
     def grown(at: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
-        with warnings.catch_warnings():  # beyond η λ_max = 1 nothing is looked at
-            warnings.simplefilter("ignore", RuntimeWarning)
-            sizes_of_parts = norms(lowered.contributions(measurement, at, **sizes), 2)
-        padded = np.zeros((max(formula.order + 1, len(sizes_of_parts)), len(at)))
-        padded[: len(sizes_of_parts)] = sizes_of_parts
-        return np.where(at * steepest <= 1, growth(padded, np.zeros_like(padded), known), np.inf)
+        x = np.full(len(at), np.inf)
+        steady = at * steepest <= 1
+        if steady.any():
+            sizes_of_parts = norms(lowered.contributions(measurement, at[steady], **sizes), 2)
+            padded = np.zeros((max(formula.order + 1, len(sizes_of_parts)), int(steady.sum())))
+            padded[: len(sizes_of_parts)] = sizes_of_parts
+            x[steady] = growth(padded, np.zeros_like(padded), known)
+        return x
 
     edge = _edge(grown, known, tolerance, float(np.max(np.abs(rates))) or 1.0, False)
     of = _settled(formula, sizes)

@@ -119,7 +119,7 @@ class Prediction:
         return (np.abs(self.eta) <= self.eta_max) & np.isfinite(norms(self.mean, self.eta.ndim))
 
     @property
-    def _partsigned_sizes(self) -> np.ndarray:
+    def _part_sizes(self) -> np.ndarray:
         found = norms(self.contributions, 1 + self.eta.ndim)
         missing = max(self.formula.order + 1 - len(found), 0)
         return np.concatenate([found, np.zeros((missing, *found.shape[1:]))])

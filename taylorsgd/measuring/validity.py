@@ -87,7 +87,7 @@ def largest_rate(
     for _ in range(3):
         rates = np.geomspace(low, high, 81)
         x = growth_at(rates)
-        if np.isnan(x).all():
+        if not np.isfinite(x).any() and np.isnan(x).any():
             return float("nan")
         beyond = ~(x <= bound)
         if not beyond.any():

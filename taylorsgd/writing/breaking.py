@@ -32,8 +32,11 @@ def broken(prefactor: Expr, words: list[str], rest: Expr, room: float) -> list[s
     Example:
         >>> from sympy import Integer
         >>> from sympy.abc import N, T
-        >>> broken(-(T + N) * (T - N) / 2, [r"G_{\mu}", r"G^{\mu}"], Integer(1), 7)
-        ['+ \\frac{1}{2}', '\u2062\\left(- N - T\\right)', '\u2062\\left(- N + T\\right)', '\u2062G_{\\mu}', '\u2062G^{\\mu}']
+        >>> for piece in broken(-(T + N) * (T + 1), [r"G_{\mu} G^{\mu}"], Integer(1), 7):
+        ...     print(piece.replace(TIMES, "times "))
+        + \left(- N - T\right)
+        times \left(T + 1\right)
+        times G_{\\mu} G^{\\mu}
     """
     sign = "-" if prefactor.could_extract_minus_sign() else "+"
     size = -prefactor if sign == "-" else prefactor
@@ -56,27 +59,30 @@ def _atoms(expression: Expr, room: float, order: str) -> list[str]:
         return _bracketed(expression, room, order, "")
     numerator, denominator = fraction(expression)
     if denominator != 1:
-        under: list[str] = []
-        for factor in Mul.make_args(denominator):
-            written = rf"\frac{{1}}{{{latex(factor, **options)}}}"
-            under += [written] if latex_width(written) <= room else _atoms(Pow(factor, -1, evaluate=False), room, order)
         together = rf"\frac{{1}}{{{latex(denominator, **options)}}}"
-        if latex_width(together) <= room:
-            under = [together]
+        factors = [denominator] if latex_width(together) <= room else Mul.make_args(denominator)
+        under = [atom for factor in factors for atom in _under(factor, room, order)]
         return [*under, *(_atoms(numerator, room, order) if numerator != 1 else [])]
     if isinstance(expression, Mul):
         return [atom for factor in expression.as_ordered_factors() for atom in _atoms(factor, room, order)]
-    if isinstance(expression, Pow) and isinstance(expression.base, Add) and expression.exp != -1:
-        return _bracketed(expression.base, room, order, f"^{{{latex(expression.exp)}}}")
     if isinstance(expression, Pow) and isinstance(expression.base, Add):
-        return _bracketed(expression.base, room, order, "^{-1}")
+        return _bracketed(expression.base, room, order, f"^{{{latex(expression.exp)}}}")
     return [whole]
+
+
+def _under(factor: Expr, room: float, order: str) -> list[str]:
+    """One over a factor, or where that is too wide the factor to a negative power."""
+    written = rf"\frac{{1}}{{{latex(factor, order=order) if order == 'old' else latex(factor)}}}"
+    base, exponent = factor.as_base_exp()
+    if latex_width(written) <= room or not isinstance(base, Add):
+        return [written]
+    return _bracketed(base, room, order, f"^{{{latex(-exponent)}}}")
 
 
 def _bracketed(sum_: Add, room: float, order: str, power: str) -> list[str]:
     """A sum in brackets that can be broken at its signs."""
     pieces: list[str] = []
-    for term in sum_.as_ordered_terms(order=order if order == "old" else None):
+    for term in sum_.as_ordered_terms():
         negative = term.could_extract_minus_sign()
         size = -term if negative else term
         sign = "- " if negative else "+ " if pieces else ""
