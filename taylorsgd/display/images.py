@@ -27,7 +27,7 @@ def svg_image(svg: str, alt: str) -> str:
 
     Example:
         >>> text = svg_image('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>', "nothing")
-        >>> print(text[:49] + "…" + text[-77:])
+        >>> print(text[:49] + "…" + text[-78:])
         <img src="data:image/svg+xml;base64,PHN2ZyB4bWxuc…alt="nothing" title="nothing"
          style="vertical-align: middle; max-width: none">
     """

@@ -1,7 +1,8 @@
 """Tables, for a page of HTML and for a terminal.
 
 A column whose cells are all numbers is set to the right, any other to the left. In HTML a cell's text is
-escaped; a cell that is HTML already, such as a picture, is wrapped in `Raw`.
+escaped; a cell that is HTML already, such as a picture, is wrapped in `Raw`. A cell of mathematics, from dollar to
+dollar, is never broken into lines.
 """
 
 import re
@@ -13,6 +14,8 @@ from html import escape
 __all__ = ["Raw", "html_table", "text_table"]
 
 _NUMBER = re.compile(r"[-+−±]?(\d[\d,]*(\.\d*)?|\.\d+)(\(\d+\))?([eE][-+]?\d+)?(/\d+)?%?")
+
+_FORMULA = re.compile(r"\$[^$]+\$")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def html_table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> st
 
     def line(tag: str, cells: Sequence[object]) -> str:
         made = (
-            f'<{tag} style="text-align: {side}">{_html(cell)}</{tag}>' for cell, side in zip(cells, sides, strict=True)
+            f'<{tag} style="text-align: {side}{_unbroken(cell)}">{_html(cell)}</{tag}>'
+            for cell, side in zip(cells, sides, strict=True)
         )
         return f"<tr>{''.join(made)}</tr>"
 
@@ -124,6 +128,11 @@ def _sides(count: int, body: Sequence[Sequence[object]]) -> list[str]:
     """Return "right" for the columns of numbers, "left" for the others."""
     columns = [[str(row[i]).strip() for row in body if not isinstance(row[i], Raw)] for i in range(count)]
     return ["right" if c and all(map(_NUMBER.fullmatch, c)) else "left" for c in columns]
+
+
+def _unbroken(cell: object) -> str:
+    """What keeps a formula on one line, as a style that JupyterLab leaves in notebooks it doesn't trust."""
+    return "; white-space: nowrap" if _FORMULA.fullmatch(str(cell)) else ""
 
 
 def _html(cell: object) -> str:

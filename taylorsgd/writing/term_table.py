@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from html import escape
 from typing import Protocol
 
 from sympy import Expr, latex, sstr
@@ -118,8 +117,8 @@ class TermTable:
         rows = [
             (
                 str(term.order),
-                _unbroken(f"${latex(shown)}$"),
-                _unbroken(f"${value.latex()}$"),
+                f"${latex(shown)}$",
+                f"${value.latex()}$",
                 Raw(" ".join(diagram.html() for diagram in term.diagrams)),
             )
             for term, shown, value in self.shown
@@ -145,8 +144,3 @@ def _breakable(formula: str) -> str:
 def _ragged(cell: str) -> str:
     r"""A cell whose lines are not stretched; there \\ ends a line of the cell, and \tabularnewline a row."""
     return rf"\raggedright {cell}"
-
-
-def _unbroken(cell: str) -> Raw:
-    """A cell of HTML on one line."""
-    return Raw(f'<span style="white-space: nowrap">{escape(cell, quote=False)}</span>')

@@ -17,6 +17,13 @@ def test_html_is_escaped_unless_raw():
     assert cells[1].findtext("b") == "bold"
 
 
+def test_formulas_stay_on_one_line():
+    """Not broken inside a factor, however narrow the page."""
+    table = ET.fromstring(html_table(["a", "b"], [["$x + y$", "x + y"], ["$", "$x$ and $y$"]]))
+    styles = [cell.attrib["style"] for cell in table.iter("td")]
+    assert ["nowrap" in style for style in styles] == [True, False, False, False]
+
+
 def test_pictures_stand_in_cells():
     picture = Raw(tree_svg(TreeDrawing(((0, 0),), roots=(0,))), "•")
     table = ET.fromstring(html_table(["diagram", "order"], [[picture, 0]]))

@@ -19,7 +19,7 @@ GRID = ts.SGD(N=4, B=2, E=2).grid()
 DRAWN: list[Drawn] = [FORK, ts.Diagram.parse("(a(b .) a b(.))"), GRID]
 
 
-@pytest.mark.parametrize("drawn", DRAWN, ids=str)
+@pytest.mark.parametrize("drawn", DRAWN, ids=lambda drawn: drawn.description)
 def test_a_notebook_shows_an_image(drawn: Drawn) -> None:
     html = drawn._repr_html_()
     assert html.startswith('<img src="data:image/svg+xml;base64,'), "an <svg> is taken out of an untrusted notebook"
@@ -33,7 +33,7 @@ def test_descriptions() -> None:
     assert GRID.description == "grid of 4 rows and 4 columns, 2 of the cells in each column shaded"
 
 
-@pytest.mark.parametrize("drawn", DRAWN, ids=str)
+@pytest.mark.parametrize("drawn", DRAWN, ids=lambda drawn: drawn.description)
 def test_text_formats_are_what_the_methods_say(drawn: Drawn, tmp_path: Path) -> None:
     drawn.save(tmp_path / "a.svg", scale=30)
     drawn.save(str(tmp_path / "a.tikz"), scale=0.5)
@@ -42,7 +42,7 @@ def test_text_formats_are_what_the_methods_say(drawn: Drawn, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("scale", [None, 12])
-@pytest.mark.parametrize("drawn", DRAWN, ids=str)
+@pytest.mark.parametrize("drawn", DRAWN, ids=lambda drawn: drawn.description)
 def test_a_png_is_the_svg_in_four_times_as_many_pixels(drawn: Drawn, scale: float | None, tmp_path: Path) -> None:
     drawn.save(tmp_path / "a.png", scale)
     svg = ElementTree.fromstring(drawn.svg() if scale is None else drawn.svg(scale))
@@ -65,7 +65,7 @@ def test_a_png_has_its_nodes_where_the_svg_has(tmp_path: Path) -> None:
             assert np.allclose(centre, 1.0 if circle.attrib["data-kind"] == "root" else 0.0, atol=0.02)
 
 
-@pytest.mark.parametrize("drawn", DRAWN, ids=str)
+@pytest.mark.parametrize("drawn", DRAWN, ids=lambda drawn: drawn.description)
 def test_a_pdf_is_as_large_as_the_svg_and_has_no_date(drawn: Drawn, tmp_path: Path) -> None:
     drawn.save(tmp_path / "a.pdf")
     with matplotlib.rc_context({"savefig.bbox": "tight"}):

@@ -10,6 +10,7 @@ from base64 import b64decode
 from pathlib import Path
 
 import pytest
+import sympy
 
 import taylorsgd as ts
 
@@ -51,7 +52,8 @@ def test_formulas_are_not_broken() -> None:
     formula = ts.derive(ts.TestLoss(), ts.GD(), 2)
     html = formula.table()._repr_html_()
     for term in formula.terms:
-        assert f'<span style="white-space: nowrap">${term.value.latex()}$</span>' in html
+        for written in (term.value.latex(), sympy.latex(term.coefficient)):
+            assert f'<td style="text-align: left; white-space: nowrap">${written}$</td>' in html
 
 
 @pytest.mark.parametrize("environment", ["tabular", "longtable"])
