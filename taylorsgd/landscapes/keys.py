@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ def random_key(key: Any, name: str = "key") -> jax.Array:
         >>> bool(random_key(3) == jax.random.key(3))
         True
     """
-    if hasattr(key, "__index__") and not isinstance(key, (bool, jax.Array)):
+    if isinstance(key, Integral) and not isinstance(key, bool):
         if not 0 <= int(key) < 2**32:
             raise ValueError(f"{name}={key} is out of range; a seed is an integer from 0 to 4294967295")
         return jax.random.key(int(key))

@@ -70,7 +70,7 @@ def test_other_parameters(value) -> None:
 
 @pytest.mark.parametrize("rates", ["12", 5, 0.1])
 def test_rates_are_a_sequence(rates) -> None:
-    with pytest.raises(TypeError, match="rates=.* must be numbers, one for each update"):
+    with pytest.raises(TypeError, match="rates=.* must be a sequence of numbers, one for each update"):
         ts.Descent(rates=rates)
 
 
