@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import product
+from pathlib import Path
 from typing import Any
 
-import jax
 import pytest
 import sympy
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import engine
 
 import taylorsgd as ts
 
@@ -26,6 +29,9 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, derandomize=False, max_examples=200, suppress_health_check=CHECKS)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+if settings.get_current_profile_name() == "suite":
+    # An example that fails is made smaller for half a minute, not five: there is no setting for that.
+    engine.MAX_SHRINKING_SECONDS = 30
 
 VARIABLES = sympy.symbols("x y z")
 COEFFICIENTS = [sympy.Rational(n, d) for n in (-3, -2, -1, 0, 1, 2, 3) for d in (1, 2, 3)]
@@ -63,6 +69,19 @@ def landscapes() -> Landscapes:
     return random_landscapes
 
 
+def drawn_or_all(data: st.DataObject, observables: Sequence[Any], examples: int) -> list[Any]:
+    """Two of them, drawn, where landscapes are many; all of them on each of a few landscapes."""
+    if examples < 25:
+        return list(observables)
+    return data.draw(st.lists(st.sampled_from(observables), min_size=2, max_size=2, unique=True))
+
+
+@pytest.fixture(scope="session")
+def some_of() -> Callable[[st.DataObject, Sequence[Any], int], list[Any]]:
+    """The function `drawn_or_all`."""
+    return drawn_or_all
+
+
 def plain_value(value: ts.Value, landscape: Any, at: Any) -> Any:
     """A value of the loss, summed index by index: no einsum, no networks, an array for open indices.
 
@@ -95,9 +114,33 @@ def evaluate_plainly() -> Callable[..., Any]:
     return plain_value
 
 
+MEMORY = Path("/proc/self/statm")
+ROOM = 3 * 2**28
+"""How many bytes a process may hold when a file's tests are done; a file of tests adds up to 2³⁰."""
+
+
+def held() -> int:
+    """The bytes of memory that this process holds; 0 where /proc is missing."""
+    try:
+        return int(MEMORY.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget() -> Iterator[None]:
+    """When a file's tests are done and memory is short, compiled programs go: other files need few of them again."""
+    yield
+    if "jax" in sys.modules and held() > ROOM:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
+
+
 @pytest.fixture
 def x64() -> Iterator[None]:
     """Arithmetic in float64, for this test only."""
+    import jax
+
     with jax.enable_x64(True):
         yield
 
@@ -105,6 +148,8 @@ def x64() -> Iterator[None]:
 @pytest.fixture
 def compilations() -> Iterator[list[str]]:
     """A list that grows by one entry for every program that JAX compiles."""
+    import jax
+
     found: list[str] = []
 
     def note(event: str, duration_secs: float, **kwargs: str | int) -> None:

@@ -10,11 +10,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -32,10 +35,25 @@ def dynamics() -> ModuleType:
     return module
 
 
-def test_the_page_of_dynamics_is_up_to_date() -> None:
-    command = [sys.executable, str(ROOT / "docs" / "dynamics.py"), "--check"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def shown(dynamics: ModuleType) -> Any:
+    """What the tests say they show. They are collected once, in a process of their own: it imports all of them."""
+    program = "import dynamics, json; print(json.dumps([[*k, sorted(v)] for k, v in dynamics.collected().items()]))"
+    command = [sys.executable, "-c", program]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "docs"), *filter(None, sys.path)])}
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert run.returncode == 0, run.stdout + run.stderr
+    return {(resum, name, observable): set(tests) for resum, name, observable, tests in json.loads(run.stdout)}
+
+
+def test_the_page_of_dynamics_is_up_to_date(
+    dynamics: ModuleType, shown: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["dynamics.py", "--check"])
+    monkeypatch.setattr(dynamics, "collected", lambda: shown)
+    assert dynamics.main() == 0
+    monkeypatch.setattr(dynamics, "collected", lambda: {**shown, ("none", "GD", "gap"): {"tests/a.py::test_new"}})
+    assert dynamics.main() == 1 and "not what the tests say" in capsys.readouterr().err
 
 
 def test_a_cell_names_the_tests_that_show_it(dynamics: ModuleType) -> None:
@@ -53,7 +71,7 @@ def test_a_cell_names_the_tests_that_show_it(dynamics: ModuleType) -> None:
     ]
 
 
-def test_what_is_impossible_raises(dynamics: ModuleType) -> None:
+def test_what_is_impossible_raises(dynamics: ModuleType, shown: Any) -> None:
     observables = {
         "test loss": ts.TestLoss(),
         "training loss": ts.TrainLoss(),
@@ -68,7 +86,7 @@ def test_what_is_impossible_raises(dynamics: ModuleType) -> None:
         method = None if resum == "none" else resum
         with pytest.raises(ValueError):
             ts.derive(observables[observable], spacetime, 2, resum=method, update=update)
-    assert not dynamics.IMPOSSIBLE.keys() & dynamics.collected().keys()
+    assert not dynamics.IMPOSSIBLE.keys() & shown.keys()
 
 
 @pytest.mark.parametrize("mark", [("gd", "gap"), ("GD", "loss"), ("GD", "gap", "yes")])

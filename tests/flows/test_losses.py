@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import sympy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.mathtext import MathTextParser
 from sympy import Expr, Rational
@@ -221,7 +221,6 @@ def test_scalars_read_well() -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=3)
 def test_expressions_of_random_losses(data: st.DataObject) -> None:
     """Ẽ and |∇E|², ∇E·∇∇E ∇E, … written out by hand."""
     numbers = data.draw(st.lists(st.integers(-3, 3), min_size=6, max_size=6))

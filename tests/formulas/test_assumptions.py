@@ -82,14 +82,14 @@ def is_zero(value: Any) -> bool:
 
 
 @pytest.mark.parametrize("assumption", MEETING)
-@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 4), (2, 2, 4)])
-def test_dropped_terms_vanish(landscapes, dimension: int, order: int, examples: int, assumption: str) -> None:
+@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 25), (2, 2, 25)])
+def test_dropped_terms_vanish(landscapes, some_of, dimension: int, order: int, examples: int, assumption: str) -> None:
     @given(data=st.data())
     @settings(max_examples=examples)
     def run(data: st.DataObject) -> None:
         generic, start = data.draw(landscapes(dimension, order + 1))
         landscape = MEETING[assumption](generic, start)
-        for observable in OBSERVABLES[: 5 if dimension == 1 else 6]:
+        for observable in some_of(data, OBSERVABLES[: 5 if dimension == 1 else 6], examples):
             formula = ts.derive(observable, ts.SGD(N=2, B=1, E=2), order)
             kept = formula.assume(assumption)
             assert is_zero((formula - kept).evaluate(landscape, start))

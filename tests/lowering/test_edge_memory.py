@@ -100,8 +100,9 @@ def test_plain_blocks_are_divided_differences() -> None:
     rates = [jnp.array([0.1, 1.0, 0.0]).reshape(*(3 if a == e else 1 for a in range(3))) for e in range(3)]
     with jax.enable_x64(True):
         rates = [jnp.asarray(rate, float) for rate in rates]
+        by_blocks = jax.jit(lambda T: remembering_sum(times, PLAIN, rates, T))
         for T in (0, 1, 2, 7, 100_000):
-            blocks = remembering_sum(times, PLAIN, rates, jnp.uint32(T))
+            blocks = by_blocks(jnp.uint32(T))
             np.testing.assert_allclose(blocks, time_sum(times, rates, T, continuous=False), rtol=1e-9)
         damped = [rate + 0.25 for rate in rates]
         np.testing.assert_allclose(
