@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from math import floor, log10
 from pathlib import Path
-from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from textwrap import indent
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from taylorsgd.formulas import Formula, TestLoss, derive
 from taylorsgd.spacetime import SGD
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from taylorsgd.descent import Comparison
+    from taylorsgd.measuring.predictions import Prediction
 
 __all__ = ["run_demo"]
 
 POINTS = 10
-LEFT_OUT = 0.003
-"""How large, against the order-1 term, the first term that the formula leaves out may be guessed to be."""
 STEPS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1, 2, 4)
 """The learning rates, as multiples of the edge of the formula's range."""
 
@@ -65,19 +64,17 @@ def run_demo(
     measured = measure(formula, landscape, theta, key=measuring, samples=samples, progress=True)
     print(measured)
 
-    # If the order-d term is a fraction τ of the order-1 term, the next is about τ^{d/(d−1)} of it.
-    tolerance = LEFT_OUT ** ((order - 1) / order)
-    size = abs(formula.lower().contributions(measured, 1.0, N=POINTS))
-    edge = float(tolerance * size[1] / size[order]) ** (1 / (order - 1))
+    settings = {"measurement": measured, "N": POINTS}
+    edge = predict(formula, landscape, theta, eta=1.0, **settings).eta_max
     rates = [_rounded_down(edge * step) for step in STEPS]
 
     print(f"\nSimulating {trials} runs of SGD on {POINTS} images each, at {len(rates)} learning rates")
     sgd = SGD(N=POINTS, B=1, E=1)
-    prediction = predict(formula, landscape, theta, eta=rates, measurement=measured, tolerance=tolerance, N=POINTS)
+    prediction = predict(formula, landscape, theta, eta=rates, **settings)
     simulation = simulate(landscape, theta, sgd, rates, trials, simulating, progress=True)
     comparison = compare(prediction, simulation)
     print(comparison)
-    _show_range(comparison, order)
+    _show_range(comparison)
     _plot(comparison, picture)
     print(f"\nPlot written to {picture}")
     return comparison
@@ -86,7 +83,7 @@ def run_demo(
 def _show_formula(order: int) -> Formula:
     formula = derive(TestLoss(), SGD(B=1, E=1), order)
     print(f"The expected test loss of one epoch of SGD, batch size 1, through order η^{order}:\n")
-    print(fill(str(formula), 110, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
+    print(indent(str(formula), "  "))
     print("\nThe diagrams behind each term: brackets are nodes, root outermost, tied nodes share a letter\n")
     print(formula.table())
     return formula
@@ -98,60 +95,56 @@ def _rounded_down(rate: float) -> float:
     return float(f"{floor(rate / unit) * unit:.2g}")
 
 
-def _show_range(comparison: Comparison, order: int) -> None:
+def _show_range(comparison: Comparison) -> None:
     prediction = comparison.prediction
-    inside = prediction.eta[comparison.inside]
     outside = prediction.eta[~comparison.inside]
     print(
-        f"\nRange: the order-{order} term is at most {prediction.tolerance:.1%} of the order-1 term up to "
-        f"η = {inside.max():.4g}"
+        f"\nRange: to be believed up to η = {prediction.eta_max:.4g}, from the growth of its orders; the terms left "
+        f"out are estimated below {_left_out(prediction):.1%} of the first order there"
         + (f"; beyond it: {', '.join(f'{rate:.4g}' for rate in outside)}" if outside.size else "")
     )
 
 
+def _left_out(prediction: Prediction) -> float:
+    """What is left out at the end of the range, as a fraction of the first order."""
+    inside = prediction.range_ok
+    return float((prediction.remainder[inside] / np.abs(prediction.contributions[1][inside])).max())
+
+
 def _plot(comparison: Comparison, path: Path) -> None:
-    """Draw the change in test loss, predicted and simulated, order by order, and their difference."""
-    import numpy as np
+    """Draw the decrease of the test loss, predicted order by order and simulated, and by how much they differ."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from taylorsgd.measuring.predictions import TWO_SIDED_95
+    from taylorsgd.display.figures import COLORS, FAINT, bars, house_style, shade_beyond
 
     prediction = comparison.prediction
-    eta, initial = prediction.eta, prediction.contributions[0]
-    orders = range(1, len(prediction.contributions))
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    partial_sums = np.cumsum(prediction.contributions[1:], axis=0)
-    for d, color in zip(orders, ("0.75", "tab:orange", "tab:blue", "tab:green"), strict=False):
-        upper.plot(eta, -partial_sums[d - 1], color=color, label=f"prediction, order {d}")
-    # Errors of the decrease; relative ones below are of its size, whatever its sign.
-    simulated_error = TWO_SIDED_95 * comparison.simulated_error
-    upper.errorbar(
-        eta, initial - comparison.simulated, simulated_error, fmt="ko", ms=4, capsize=2, label="simulated SGD, 95 %"
-    )
-    upper.set(xscale="log", yscale="log", ylabel="decrease of the test loss  $l(θ_0) - E[l(θ_T)]$")
-    upper.legend(frameon=False)
-    decrease = initial - comparison.simulated
-    relative_error = simulated_error / np.abs(decrease)
-    low, high = prediction.interval
-    _band(lower, eta, (initial - high) / decrease - 1, (initial - low) / decrease - 1)
-    lower.errorbar(eta, np.zeros_like(eta), relative_error, fmt="ko", ms=4, capsize=2)
-    lower.axhline(0, color="0.8", lw=0.8, zorder=0)
-    spread = 3 * np.max(relative_error[comparison.inside])
-    lower.set(xlabel="learning rate η", ylabel="relative difference", ylim=(-spread, spread))
-    beyond = eta[~comparison.inside]
-    if beyond.size:
-        edge = np.sqrt(beyond.min() * eta[comparison.inside].max())
+    eta, initial = prediction.eta, float(prediction.contributions[0, 0])
+    orders = len(prediction.contributions) - 1
+    fine = np.geomspace(eta.min() / 1.3, eta.max() * 1.3, 200)
+    powers = (fine / eta[-1]) ** np.arange(orders + 1)[:, None]
+    sums = -np.cumsum((prediction.contributions[:, -1:] * powers)[1:], axis=0)
+    # Of a decrease that is not there a logarithmic axis shows nothing.
+    sums = np.where(np.minimum.accumulate(sums > 0, axis=1), sums, np.nan)
+    with house_style():
+        figure = Figure(figsize=(6.5, 6), layout="constrained")
+        FigureCanvasAgg(figure)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        for d in range(1, orders):
+            upper.plot(fine, sums[d - 1], "--", lw=1, color=FAINT[(d - 1) % len(FAINT)], label=f"through $η^{d}$")
+        upper.plot(fine, sums[-1], color=COLORS[0], label=f"prediction, through $η^{orders}$")
+        decrease = initial - comparison.simulated
+        bars(upper, eta, decrease, comparison.simulated_error, "simulated SGD")
+        upper.set(xscale="log", yscale="log", ylabel=r"decrease of the test loss  $l(θ_0) - \mathbb{E}[l(θ_T)]$")
+        # Errors are those of the difference: what measuring and simulating leave uncertain together.
+        spread = np.hypot(comparison.simulated_error, prediction.standard_error) / np.abs(decrease)
+        bars(lower, eta, (initial - prediction.mean) / decrease - 1, spread, "predicted / simulated − 1")
+        lower.axhline(0, color="0.7", lw=0.8, zorder=0)
+        reach = 3 * np.max(spread[comparison.inside])
+        lower.set(xlabel="learning rate $η$", ylabel="relative difference", ylim=(-reach, reach))
         for axes in (upper, lower):
-            axes.axvspan(edge, eta.max() * 1.3, color="0.94", zorder=-1)
-        upper.text(edge, upper.get_ylim()[0] * 1.3, "  beyond the range", color="0.4", va="bottom")
-    lower.set_xlim(eta.min() / 1.3, eta.max() * 1.3)
-    upper.set_title("One epoch of SGD on 10 handwritten digits")
-    figure.savefig(path, dpi=150)
-
-
-def _band(axes: Any, eta: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-    axes.fill_between(eta, low, high, color="tab:blue", alpha=0.3, lw=0)
-    axes.plot(eta, (low + high) / 2, color="tab:blue", label="prediction, 95 %")
+            shade_beyond(axes, prediction.eta_max, fine[-1])
+            axes.legend()
+        lower.set_xlim(fine[0], fine[-1])
+        upper.set_title(f"One epoch of SGD on {POINTS} handwritten digits: {comparison.verdict}")
+        figure.savefig(path, dpi=150)

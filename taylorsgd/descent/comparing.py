@@ -169,21 +169,23 @@ class Comparison:
 
     def __str__(self) -> str:
         """The table and the verdict in plain text."""
-        return f"{self._heading()}{text_table(*self.table())}\n{self._verdict()}"
+        return f"{self._heading()}{text_table(*self.table())}\n{self.verdict}"
 
     def __repr__(self) -> str:
         """The verdict."""
-        return f"<Comparison {self._verdict()}>"
+        return f"<Comparison {self.verdict}>"
 
     def _repr_html_(self) -> str:
         heading = self._heading().strip()
-        return f"<p>{heading}</p>\n{html_table(*self.table())}\n<p>{self._verdict()}</p>"
+        return f"<p>{heading}</p>\n{html_table(*self.table())}\n<p>{self.verdict}</p>"
 
     def _heading(self) -> str:
         of = self.prediction.expectations
         return "" if of is None else f"{of.heading}, {self.simulation.count} trials\n\n"
 
-    def _verdict(self) -> str:
+    @property
+    def verdict(self) -> str:
+        """χ², its p-value, and whether they agree."""
         verdict = "they agree" if self.agrees else "they disagree"
         where = "in range" if self.prediction.range_known else "of which none is known to be in range"
         count = f"{self.degrees} learning rate{'s' if self.degrees > 1 else ''} {where}"
@@ -202,6 +204,6 @@ def overlaid(comparison: Comparison, curve: Prediction, axes: Axes | None, order
         shown += [float(comparison.prediction.contributions[0].ravel()[0])]
         low, high = min(shown), max(shown)
         margin = 0.08 * (high - low)
-        axes.set(ylim=(low - margin, high + margin), title=comparison._verdict())
+        axes.set(ylim=(low - margin, high + margin), title=comparison.verdict)
         axes.legend()
     return axes

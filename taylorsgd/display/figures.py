@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
-__all__ = ["COLORS", "bars", "draw_orders", "given_or_new", "house_style", "shade_beyond"]
+__all__ = ["COLORS", "FAINT", "bars", "draw_orders", "given_or_new", "house_style", "shade_beyond"]
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's colours, told apart by colour-blind readers: the first is that of a whole prediction."""

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from taylorsgd.diagrams import Value
+from taylorsgd.display.numbers import with_error
 from taylorsgd.formulas.term import AnyValue
 from taylorsgd.measuring.storage import (
     decoded_tree,
@@ -194,15 +195,15 @@ class Measurement(Measured):
         return jax.tree.map(lambda leaf: leaf[position], self.mean)
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """The header and the rows of a table: notation, estimate and standard error.
+        """The header and the rows of a table: notation, and estimate ± standard error.
 
         Vectors are shown by their Euclidean norms.
         """
         vector = any(value.open_indices for value in self.values)
-        header = ("value", "norm" if vector else "mean", "standard error")
+        header = ("value", f"{'norm' if vector else 'mean'} ± s.e.")
         means, errors = _norms(self.mean, len(self.values)), _norms(self.standard_error, len(self.values))
         rows = [
-            (str(value), f"{mean:.6g}", f"{error:.2g}" if i in self.sampled else "exact")
+            (str(value), with_error(mean, error) if i in self.sampled else f"{mean:.6g}, exact")
             for i, (value, mean, error) in enumerate(zip(self.values, means, errors, strict=True))
         ]
         return header, rows

@@ -8,6 +8,7 @@ from typing import Any
 
 import taylorsgd.reproducing.barrett_dherin as barrett_dherin
 import taylorsgd.reproducing.tenka as tenka
+from taylorsgd.display.figures import house_style
 from taylorsgd.reproducing.experiment import Experiment, Outcome, Say, Work, write_files
 from taylorsgd.reproducing.resuming import Finished
 
@@ -79,10 +80,11 @@ def run_experiment(
     (output / f"{name}.json").touch()  # complain before the work rather than after it
     say(experiment.describe(name))
     finished = Finished(output / f"{name}.parts", f"{settings!r}\n{images and images.digest}")
-    outcome = experiment.run(settings, Work(say, finished, images))
-    for line in (*map(str, outcome.findings), *(f"Note: {note}" for note in outcome.notes)):
-        say(line)
-    for path in write_files(name, experiment, settings, outcome, output):
-        say(f"Written: {path}")
+    with house_style():
+        outcome = experiment.run(settings, Work(say, finished, images))
+        for line in (*map(str, outcome.findings), *(f"Note: {note}" for note in outcome.notes)):
+            say(line)
+        for path in write_files(name, experiment, settings, outcome, output):
+            say(f"Written: {path}")
     finished.clear()
     return outcome

@@ -92,7 +92,7 @@ def write_report(folder: Path | str) -> Path:
         "",
         "The claims of the papers, run again. This page is written by `taylorsgd reproduce --report`, from the "
         "verdicts that the commands below leave; each also leaves its picture and its numbers. By what a claim is "
-        "judged was fixed before it was run.",
+        "judged was fixed before it was run. Behind ± stands one standard error; a 95 % interval is called that.",
         "",
         f"{len(claims)} claims are looked at; {count[YES]} agree with what was found, {count[NO]} do not{unjudged}. "
         "Mistakes in print are listed at the end.",

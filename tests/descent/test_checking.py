@@ -134,7 +134,7 @@ def test_plots(run) -> None:
     matplotlib.use("agg")
     found = ts.check(ts.TestLoss(), COIN, 0.7, SGD, RATES, trials=500)
     axes = found.plot()
-    assert axes.get_title() == found.comparison._verdict()
+    assert axes.get_title() == found.comparison.verdict
     (bars,) = axes.containers
     np.testing.assert_allclose(bars.lines[0].get_ydata(), found.comparison.simulated)
     low, high = axes.get_ylim()
