@@ -146,5 +146,5 @@ def _plot(comparison: Comparison, path: Path) -> None:
             shade_beyond(axes, prediction.eta_max, fine[-1])
             axes.legend()
         lower.set_xlim(fine[0], fine[-1])
-        upper.set_title(f"One epoch of SGD on {POINTS} handwritten digits: {comparison.verdict}")
+        upper.set_title(f"One epoch of SGD on {POINTS} handwritten digits\n{comparison.verdict}")
         figure.savefig(path, dpi=150)

@@ -84,7 +84,7 @@ class _Reader:
         scripts = [0.0]
         while self.peek() in ("_", "^"):
             self.next()
-            scripts.append(self.nucleus(size * _SCRIPT) + 0.06 * size)
+            scripts.append(self.nucleus(size * _SCRIPT) + 0.16 * size)
         return max(width, *scripts) + 0.17 * size if below else width + max(scripts)
 
     def nucleus(self, size: float) -> float:
