@@ -36,7 +36,7 @@ def broken(prefactor: Expr, words: list[str], rest: Expr, room: float) -> list[s
         ...     print(piece.replace(TIMES, "times "))
         + \left(- N - T\right)
         times \left(T + 1\right)
-        times G_{\\mu} G^{\\mu}
+        times G_{\mu} G^{\mu}
     """
     sign = "-" if prefactor.could_extract_minus_sign() else "+"
     size = -prefactor if sign == "-" else prefactor

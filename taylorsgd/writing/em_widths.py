@@ -46,7 +46,7 @@ def latex_width(text: str) -> float:
 
     Example:
         >>> round(latex_width(r"\frac{T \left(T - 1\right)}{2} G_{\mu} G^{\mu}"), 1)
-        7.5
+        7.7
     """
     spaced = re.sub(r"\\text\{[^{}]*\}", lambda found: found[0].replace(" ", "~"), text)
     return _Reader(_TOKEN.findall(spaced)).row(None, 1.0)

@@ -63,7 +63,7 @@ def test_widths_are_those_of_the_font() -> None:
         shown = piece.replace(r"\frac", r"\dfrac").replace(r"\nolimits", "").replace(r"\mathtt", r"\mathrm")
         measured = parser.parse(f"${shown.replace('~', ' ')}$", dpi=72, prop=font).width / 10
         if r"\sum" not in piece:  # mathtext sets scripts beside the sign
-            assert measured * 0.97 <= latex_width(piece) <= 1.45 * measured + 0.6, piece
+            assert measured * 0.97 - 0.1 <= latex_width(piece) <= 1.45 * measured + 0.6, piece  # whole points
 
 
 @pytest.mark.parametrize("width", [24, 34, 50])
