@@ -193,7 +193,7 @@ Of {len(sharp)} cases in which the simulation was sharp enough to tell, the trut
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="toy landscapes only; print, and write nothing")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)

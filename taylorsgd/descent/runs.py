@@ -300,7 +300,8 @@ def drawn(run: Simulation | Difference, of: Run | None, observable: Any, axes: A
         raise TypeError(f"plot() draws scalars, and {observable!r} is a vector; record an Observable(s) of it")
     with house_style():
         axes = given_or_new(axes)
-        bars(axes, *(np.atleast_1d(part) for part in (run.eta, statistic.mean, statistic.standard_error)), "simulated")
+        eta, mean, error = map(np.atleast_1d, (run.eta, statistic.mean, statistic.standard_error))
+        bars(axes, eta, mean, error, "simulated")
         label = "simulated difference" if of is None else f"${Expectations.of(observable, of).written()[0]}$"
         axes.set(xlabel="learning rate $η$", ylabel=label)
         axes.legend()

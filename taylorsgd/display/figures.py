@@ -18,7 +18,7 @@ INK = "#222222"
 FAINT = ("#c8c8c8", "#e69f00", "#56b4e9", "#009e73")
 """Of the lower orders of a prediction, from the first."""
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.labelsize": 10,

@@ -62,14 +62,44 @@ def tracked(items: Iterable[Item], what: str, total: float, progress: bool | Non
 
 
 def _bar(what: str, total: float, done: int) -> Any:
+    if not (sys.stderr is not None and sys.stderr.isatty()) and watched():
+        return _NotebookBar(what, total, done)
     from rich.console import Console
     from rich.progress import Progress
 
-    bar = Progress(console=Console(stderr=True) if not _in_notebook() else None)
+    bar = Progress(console=Console(stderr=True))
     bar.add_task(what, total=total, completed=done)
     bar.start()
     return bar
 
 
-def _in_notebook() -> bool:
-    return not (sys.stderr is not None and sys.stderr.isatty()) and watched()
+class _NotebookBar:
+    """A bar in a notebook, in plain HTML: rich's own needs widgets."""
+
+    task_ids = (0,)
+
+    def __init__(self, what: str, total: float, done: int) -> None:
+        from IPython.display import display
+
+        self.what, self.total, self.first, self.start, self.shown = what, total, done, monotonic(), 0.0
+        self.display = display(self._html(done), display_id=True)
+
+    def update(self, task: int, completed: int) -> None:
+        """Show how far the work is, a few times in a second."""
+        if monotonic() - self.shown > 0.3:
+            self.shown = monotonic()
+            self.display.update(self._html(completed))
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        from IPython.display import HTML
+
+        self.display.update(HTML(""))
+
+    def _html(self, done: int) -> Any:
+        from IPython.display import HTML
+
+        speed = (done - self.first) / max(monotonic() - self.start, 1e-9)
+        left = f", {max(self.total - done, 0) / speed:.0f} s left" if speed > 0 else ""
+        share = min(done / self.total, 1.0) if self.total else 1.0
+        return HTML(f'<progress value="{share:.3f}"></progress> {self.what}: {share:.0%}{left}')

@@ -512,7 +512,7 @@ class Formula:
                 1  -N           G_μ G^μ  (.)
         """
         page = self._page()
-        return TermTable(page.shown, page.where)
+        return TermTable(page.shown, page.where)  # type: ignore[arg-type]
 
     # -- inside --------------------------------------------------------------------------------------
 

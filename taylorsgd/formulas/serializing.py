@@ -147,7 +147,7 @@ def _decode_observed(data: dict[str, Any]) -> Any:
     return PAIRS[data["kind"]](
         _decode_observed(data["a"]),
         _decode_observed(data["b"]),
-        None if times is None else tuple(None if t is None else decoded(t) for t in times),
+        None if times is None else tuple(None if t is None else decoded(t) for t in times),  # type: ignore[arg-type]
     )
 
 

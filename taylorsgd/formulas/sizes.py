@@ -117,7 +117,7 @@ def substituted(coefficient: Expr, sizes: Mapping[Any, Expr]) -> Expr:
     if result.has(nan, zoo):
         result = coefficient.xreplace({key: size for key, size in sizes.items() if key != symbols.N})
         result = cancel(result).xreplace({symbols.N: sizes.get(symbols.N, symbols.N)})
-    return tidied(result)
+    return tidied(result)  # type: ignore[arg-type]
 
 
 def tidied(coefficient: Expr) -> Expr:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from taylorsgd.formulas import Formula
+from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import AnyLandscape, check_counts, checked_parameters
 from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.dense import Dense, DenseMeasurement
@@ -90,7 +91,9 @@ def measure(
     refuse_former("measure", former)
     if samples is not None:
         check_counts(samples=(samples, 2))
-    task = Task(formula, landscape, checked_parameters(theta), key, samples, progress)
+    task = Task(
+        formula, landscape, checked_parameters(theta), None if key is None else random_key(key), samples, progress
+    )
     return _chosen(method, task).measure(task)
 
 

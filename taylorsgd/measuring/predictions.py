@@ -137,7 +137,7 @@ class Prediction:
         rows = [
             (
                 f"{self.eta[at]:.4g}",
-                with_error(means[at], errors[at]),
+                with_error(float(means[at]), float(errors[at])),
                 *(f"{parts[(d, *at)]:.4g}" for d in orders),
                 yes_or_no(self, at),
             )

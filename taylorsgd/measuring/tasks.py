@@ -16,7 +16,6 @@ from taylorsgd.diagrams import Value
 from taylorsgd.display.progress import tracked
 from taylorsgd.formulas import Formula, Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
-from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import POPULATION_CHUNK, Landscape, PointFunction, as_landscape
 from taylorsgd.landscapes.smoothness import warn_of_rough_losses
 from taylorsgd.measuring.contraction import DiagramKey, Plan
@@ -123,7 +122,7 @@ class Task:
         """
         if self.key is None and draws:
             raise ValueError("key=None: measuring draws points; give a JAX random key such as jax.random.key(0)")
-        key = random_key(0 if self.key is None else self.key)
+        key = jax.random.key(0) if self.key is None else self.key
         place = self.landscape
         batch = place.draw(key, (64,)) if place.size is None else place.data
         finite = np.asarray(_finite_losses(place.point_loss, self.theta, batch))

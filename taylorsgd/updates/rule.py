@@ -233,7 +233,7 @@ def exact_decimal(value: Any) -> Expr | None:
     if isinstance(value, (bool, str, bytes)):
         return None
     if isinstance(value, Expr):
-        return value.xreplace({number: Rational(repr(float(number))) for number in value.atoms(Float)})
+        return value.xreplace({number: Rational(repr(float(number))) for number in value.atoms(Float)})  # type: ignore[return-value]
     if isinstance(value, Integral):
         return Integer(int(value))
     if isinstance(value, Fraction):

@@ -6,6 +6,8 @@ is opened on one line and closed on another, with brackets of one size, for \lef
 
 from __future__ import annotations
 
+from typing import Any
+
 from sympy import Add, Expr, Mul, Pow, fraction, latex
 
 from taylorsgd.writing.em_widths import latex_width
@@ -82,7 +84,8 @@ def _under(factor: Expr, room: float, order: str) -> list[str]:
 def _bracketed(sum_: Add, room: float, order: str, power: str) -> list[str]:
     """A sum in brackets that can be broken at its signs."""
     pieces: list[str] = []
-    for term in sum_.as_ordered_terms():
+    terms: list[Any] = sum_.as_ordered_terms()
+    for term in terms:
         negative = term.could_extract_minus_sign()
         size = -term if negative else term
         sign = "- " if negative else "+ " if pieces else ""
