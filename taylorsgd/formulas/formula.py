@@ -11,9 +11,11 @@ from sympy import Expr, ImmutableMatrix, Integer, factor, simplify
 from taylorsgd import symbols
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.observables import Observable
+from taylorsgd.formulas.questions import Questions
 from taylorsgd.formulas.serializing import read_text, written_text
 from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted
 from taylorsgd.formulas.term import AnyValue, Term
+from taylorsgd.formulas.tied_rate import read_rate, tie_rate
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates.metrics import one_metric
 from taylorsgd.writing.page import Page, TermTable
@@ -22,11 +24,12 @@ from taylorsgd.writing.sympy_form import to_sympy
 __all__ = ["Formula"]
 
 
-class Formula:
+class Formula(Questions):
     """An exact formula in η: Σ coefficient · value, in canonical form.
 
     Formulas add, subtract and scale; equal values are merged, and two formulas are equal when all their
-    coefficients are. `f[d]` is the part of order d. `derive` makes formulas; so does their algebra.
+    coefficients are. `f[d]` is the part of order d; iteration goes through the terms, and `len(f)` is their number.
+    `derive` makes formulas; so does their algebra.
 
     Attributes:
         terms: the terms, by order and then from few ties to many.
@@ -34,6 +37,7 @@ class Formula:
         observables: by name, the `Observable`s that marked nodes carry.
         indices: the number of open indices: 0 for a scalar, 1 for a displacement, 2 for its covariance.
         metric: Λ of a matrix learning rate ηΛ, which raises indices; None for the identity, or one yet to be given.
+        rate: what a value of order d holds to the power of d: η, or 1 after `subs(eta=...)`.
 
     Example:
         >>> import taylorsgd as ts
@@ -51,6 +55,7 @@ class Formula:
         observables: Mapping[str, Observable],
         indices: int = 0,
         metric: ImmutableMatrix | None = None,
+        rate: Expr = symbols.eta,
     ) -> None:
         """Merge equal values, drop zeros and sort; users call `derive` instead."""
         merged: dict[AnyValue, Term] = {}
@@ -69,6 +74,7 @@ class Formula:
         self.observables: dict[str, Observable] = dict(observables)
         self.indices = indices
         self.metric = metric
+        self.rate = rate
 
     # -- parts ---------------------------------------------------------------------------------------
 
@@ -87,8 +93,6 @@ class Formula:
         if isinstance(order, bool) or not isinstance(order, int) or order < 0:
             raise TypeError(f"f[{order!r}]: an order is an integer of at least 0; f.terms lists the terms")
         return self.replaced(term for term in self.terms if term.order == order)
-
-    __iter__ = None  # the orders are not a sequence: f.terms is
 
     def truncate(self, order: int) -> Formula:
         """The part of order at most `order`."""
@@ -111,12 +115,15 @@ class Formula:
             )
         if self.metric != other.metric:
             raise ValueError(f"these formulas have the matrix learning rates {self.metric} and {other.metric}")
+        if self.rate != other.rate:
+            raise ValueError("the learning rate of one of these formulas is tied by subs(eta=...); tie both or none")
         return Formula(
             (*self.terms, *other.terms),
             (*self.spacetimes, *other.spacetimes),
             self.observables | other.observables,
             self.indices,
             self.metric,
+            self.rate,
         )
 
     __radd__ = __add__
@@ -151,7 +158,8 @@ class Formula:
         """Equal when every value has the same coefficient, wherever the formulas come from."""
         if not isinstance(other, Formula):
             return NotImplemented
-        if any(getattr(self, part) != getattr(other, part) for part in ("values", "observables", "indices", "metric")):
+        parts = ("values", "observables", "indices", "metric", "rate")
+        if any(getattr(self, part) != getattr(other, part) for part in parts):
             return False
         return all(
             mine.coefficient == yours.coefficient or simplify(mine.coefficient - yours.coefficient) == 0
@@ -169,29 +177,41 @@ class Formula:
     # -- rewriting -----------------------------------------------------------------------------------
 
     def subs(self, sizes: Mapping[Any, Any] | None = None, /, **named: Any) -> Formula:
-        """Replace sizes by numbers or expressions.
+        """Replace sizes by numbers or expressions, or tie the learning rate to them.
+
+        With `eta=` an expression without η, such as c·B, the coefficients take its powers, and the values hold no η
+        any more: `evaluate`, `lower` and `to_sympy` take none. With `eta=` η times an expression, η is rescaled.
 
         Args:
             sizes: a mapping from symbols or names to values.
             **named: values by name. A derived size (T or M of SGD) may be given where it determines a
-                free one.
+                free one. `eta` is put in before the sizes.
 
         Raises:
-            ValueError: if a size is unknown, impossible, contradicts another or determines nothing.
+            ValueError: if a size is unknown, impossible, contradicts another or determines nothing; if η is tied
+                already, or does not enter linearly.
+            NotImplementedError: for η in a resummed formula.
 
         Example:
-            >>> import taylorsgd as ts
+            >>> import sympy, taylorsgd as ts
             >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1), order=1)
             >>> print(f.subs(T=12, N=4))
             l - 12 G_μ G^μ
+            >>> c, B = sympy.Symbol("c"), ts.symbols.B
+            >>> print(ts.derive(ts.TestLoss(), ts.SGD(), order=1).subs(eta=c * B))      # η = cB: B drops out
+            l - E*N*c G_μ G^μ
         """
         given = {str(key): value for key, value in (sizes or {}).items()} | named
+        if symbols.eta.name in given:
+            terms, rate = tie_rate(self, given.pop(symbols.eta.name))
+            tied = Formula(terms, self.spacetimes, self.observables, self.indices, self.metric, rate)
+            return tied.subs(given) if given else tied
         solution = self._solve(given)
         spacetimes = [spacetime.substitute(solution) for spacetime in self.spacetimes]
         terms = (
             Term(substituted(t.coefficient, solution), t.value.substitute(solution), t.diagrams) for t in self.terms
         )
-        return Formula(terms, spacetimes, self.observables, self.indices, self.metric)
+        return Formula(terms, spacetimes, self.observables, self.indices, self.metric, self.rate)
 
     def simplify(self) -> Formula:
         """Simplify every coefficient with `sympy.simplify`; useful after substituting expressions."""
@@ -328,7 +348,7 @@ class Formula:
             raise ValueError(
                 f"the sizes {', '.join(missing)} have no value yet; give enough of {', '.join(names)} as keywords"
             )
-        return evaluate(formula.to_cumulants(), landscape, at, eta, one_metric(metric, self.metric))
+        return evaluate(formula.to_cumulants(), landscape, at, read_rate(self, eta), one_metric(metric, self.metric))
 
     def lower(self) -> Any:
         """Compile the formula to a jitted JAX function g(tensors, eta=…, **sizes) of measured values.
@@ -359,8 +379,8 @@ class Formula:
             >>> ts.derive(ts.TestLoss(), ts.SGD(), order=1).to_sympy()
             l - E*N*eta*Sum(G[mu]**2, (mu, 0, P - 1))/B
         """
-        written = (term.coefficient * to_sympy(term.value.contraction()) for term in self.terms)
-        return sum(written, Integer(0))
+        values = (to_sympy(term.value.contraction()).xreplace({symbols.eta: self.rate}) for term in self.terms)
+        return sum((term.coefficient * value for term, value in zip(self.terms, values, strict=True)), Integer(0))
 
     def to_json(self) -> str:
         """The formula as JSON text; `Formula.from_json` reads it back without evaluating any string.
@@ -423,11 +443,11 @@ class Formula:
 
     def under(self, metric: ImmutableMatrix | None) -> Formula:
         """The same formula for a matrix learning rate ηΛ."""
-        return Formula(self.terms, self.spacetimes, self.observables, self.indices, metric)
+        return Formula(self.terms, self.spacetimes, self.observables, self.indices, metric, self.rate)
 
     def replaced(self, terms: Iterable[Term]) -> Formula:
         """A formula of the same kind with other terms."""
-        return Formula(terms, self.spacetimes, self.observables, self.indices, self.metric)
+        return Formula(terms, self.spacetimes, self.observables, self.indices, self.metric, self.rate)
 
     @property
     def _page(self) -> Page:
@@ -445,6 +465,4 @@ class Formula:
     def _solve(self, given: Mapping[str, Any]) -> dict[Any, Expr]:
         free = {symbol for term in self.terms for symbol in term.free_symbols}
         free |= {symbol for spacetime in self.spacetimes for symbol in spacetime.free_symbols}
-        if symbols.eta.name in given:
-            raise ValueError("eta is part of every value, not a size; give it to evaluate(), or use to_sympy()")
         return solve_sizes([spacetime.sizes for spacetime in self.spacetimes], free, given)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import sympy
 from sympy import Expr
 
+from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_value import SPACETIMES, ResummedValue
@@ -39,6 +40,7 @@ def written_text(formula: Combination) -> str:
             "observables": [_encode_observable(observable) for observable in formula.observables.values()],
             "indices": formula.indices,
             "metric": None if formula.metric is None else [list(map(encoded, row)) for row in formula.metric.tolist()],
+            "rate": encoded(formula.rate),
         },
         indent=1,
     )
@@ -71,7 +73,10 @@ def read_text(text: str, make: Callable[..., Made]) -> Made:
                 raise ValueError(f"the coefficient {term.coefficient} is no number")
         rows = data.get("metric")
         metric = None if rows is None else exact_metric([[decoded(entry) for entry in row] for row in rows])
-        return make(terms, places, observed, indices, metric)
+        rate = decoded(data["rate"]) if "rate" in data else symbols.eta  # version 0.1 wrote none
+        if rate not in (symbols.eta, 1):
+            raise ValueError(f"rate={rate} is neither eta nor 1")
+        return make(terms, places, observed, indices, metric, rate)
     except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError, ValueError) as error:
         raise ValueError(f"the JSON text is damaged: {error!r}") from error
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from sympy import Expr, ImmutableMatrix
 
+from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
@@ -61,6 +62,7 @@ class Combination(Protocol):
     observables: dict[str, Observable]
     indices: int
     metric: ImmutableMatrix | None
+    rate: Expr
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Combination(Protocol):
         observables: Mapping[str, Observable],
         indices: int = 0,
         metric: ImmutableMatrix | None = None,
+        rate: Expr = symbols.eta,
     ) -> None:
         """Merge equal values, drop zeros and sort."""
 
