@@ -10,6 +10,7 @@ from sympy import Expr
 from taylorsgd.formulas.comparison import FormulaComparison, compared
 from taylorsgd.formulas.leading_part import leading_terms
 from taylorsgd.formulas.lookup import coefficient_of
+from taylorsgd.formulas.python_source import python_source
 from taylorsgd.formulas.term import Term
 
 if TYPE_CHECKING:
@@ -124,3 +125,39 @@ class Questions:
         """
         formula: Any = self
         return compared(formula, other)
+
+    def to_python(self, backend: str = "numpy", name: str = "formula") -> str:
+        """The source of a Python function that computes the formula, standing alone.
+
+        It imports NumPy or JAX and nothing else. Its arguments are the dense tensors at θ_0, named as in `to_sympy`
+        (G, H, J, C, S, D4, kappa_1_2, s_1, and `loss` for l; the axes of a cumulant's node of the lowest degree first), then by
+        keyword `eta` and the free sizes. Its docstring holds the formula and all shapes. Exact fractions are written as
+        p/q. A resummed formula diagonalizes H; there T must be a number even with JAX.
+
+        Args:
+            backend: "numpy" or "jax".
+            name: what the function is called.
+
+        Raises:
+            ValueError: if the backend is another, or the name is none.
+            NotImplementedError: for resummed formulas on a grid, with memory or a matrix learning rate, and for
+                drifts: what has no closed form in the eigenvalues.
+
+        Example:
+            >>> import numpy as np, taylorsgd as ts
+            >>> source = ts.derive(ts.TestLoss(), ts.SGD(), order=1).to_python()
+            >>> print(source[source.index("    N = ") :])
+                N = 1.0 * N
+                total = 0.0
+                # l
+                total = total + loss
+                # G_μ G^μ
+                total = total + (-E*N/B) * eta * einsum("a,a->", G, G)
+                return total
+            <BLANKLINE>
+            >>> exec(source)
+            >>> print(formula(2.0, np.array([1.0, 2.0]), eta=0.1, N=4, B=2, E=1))
+            1.0
+        """
+        formula: Any = self
+        return python_source(formula, backend, name)

@@ -10,6 +10,7 @@ from sympy import Expr, ImmutableMatrix
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value
+from taylorsgd.formulas.explaining import Explanation, explained
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.spacetime import Spacetime
@@ -44,6 +45,26 @@ class Term:
     def free_symbols(self) -> set[Any]:
         """The sizes that have no number yet."""
         return self.coefficient.free_symbols | self.value.free_symbols
+
+    def explain(self, spacetime: Spacetime | None = None) -> Explanation:
+        """What the term says, read off its structure, in words.
+
+        Which update acts on which, what noise it needs, where it vanishes, how its coefficient grows with T, N and B, and
+        its sign where that is definite. Under rules that correct an update by itself (`SecondOrder`, `ImplicitStep`,
+        `GDC`) a later update may be the same one.
+
+        Args:
+            spacetime: where it was derived, which says what T is; None to read it off: a coefficient with E is SGD's.
+
+        Raises:
+            TypeError: if `spacetime` is no spacetime.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=2)
+            >>> print(f.terms[-1].explain())
+        """
+        return explained(str(self), self.coefficient, self.value, self.diagrams, spacetime)
 
     def __str__(self) -> str:
         """The term in plain text."""
