@@ -96,7 +96,12 @@ class FormulaComparison:
     def __str__(self) -> str:
         """The table in plain text."""
         rows = [
-            (name, str(row.value), *map(sstr, (row.first, row.second, row.difference)), "  ".join(map(str, row.diagrams)))
+            (
+                name,
+                str(row.value),
+                *map(sstr, (row.first, row.second, row.difference)),
+                "  ".join(map(str, row.diagrams)),
+            )
             for name, group in self._groups()
             for row in group
         ]
@@ -162,7 +167,9 @@ def compared(first: Combination, second: Any) -> FormulaComparison:
         for value in sorted(found, key=lambda value: value.sort_key)
     )
     names = [" and ".join(map(repr, formula.spacetimes)) or "a formula" for formula in (first, second)]
-    return FormulaComparison(tuple(row for row in rows if row.first != 0 or row.second != 0), sizes, (names[0], names[1]))
+    return FormulaComparison(
+        tuple(row for row in rows if row.first != 0 or row.second != 0), sizes, (names[0], names[1])
+    )
 
 
 def _put(term: Term, sizes: dict[Symbol, Expr]) -> Term:
@@ -182,8 +189,8 @@ def _equal_updates(*formulas: Combination) -> dict[Symbol, Expr]:
         step = known or _solved(here, target)
         if step is None:
             raise ValueError(
-                f"compare: these formulas make {' and '.join(map(str, dict.fromkeys(updates)))} updates, which can't be "
-                "equal; give sizes with subs() that make them so, or subtract one formula from the other"
+                f"compare: these formulas make {' and '.join(map(str, dict.fromkeys(updates)))} updates, which "
+                "can't be equal; give sizes with subs() that make them so, or subtract one formula from the other"
             )
         sizes = {size: cancel(value.subs(step, simultaneous=True)) for size, value in sizes.items()} | step
     return {size: value for size, value in sizes.items() if size != value}

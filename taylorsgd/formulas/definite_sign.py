@@ -11,8 +11,8 @@ then the value is Σ A_i M_ij A_j with M positive semidefinite, and so at least 
 G·H·G and C·H where H ≥ 0. In moments a part may be any number of such pairs: E[a a] ≥ 0. With two open indices that
 are images of each other the value is a positive semidefinite matrix.
 
-A resummed value Σ_μ C_μμ s(λ_μ), G_μ G_μ s(λ_μ) with one index is a sum of such, as its s, a sum of positive numbers, is
-positive: always where sums are integrals, for ηλ ≤ 1 where they are sums of powers of 1 − ηλ.
+A resummed value Σ_μ C_μμ s(λ_μ) or Σ_μ G_μ G_μ s(λ_μ) is at least 0 as s, a sum of positive numbers, is positive:
+always where sums are integrals, for ηλ ≤ 1 where they are sums of powers of 1 − ηλ.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from functools import lru_cache
 from sympy import Expr, Integer, Symbol, factor_list, fraction
 
 from taylorsgd import symbols
-from taylorsgd.diagrams import Value
 from taylorsgd.diagrams.partitions import components
 from taylorsgd.diagrams.tensor_network import LOSS, TensorNetwork, is_open
 from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
@@ -42,6 +41,7 @@ def nonnegative_under(value: TensorNetwork) -> tuple[str, ...] | None:
         The conditions in words; none of them if it is so in every landscape; None if its structure does not tell.
 
     Example:
+        >>> from taylorsgd.diagrams import Value
         >>> nonnegative_under(Value((-1, 0))), nonnegative_under(Value((-1, 0, 1)))      # G·G, G·H·G
         ((), ('H ≥ 0',))
         >>> nonnegative_under(Value((-1, 0, 0, 0))) is None                              # J G G G

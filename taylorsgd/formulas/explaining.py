@@ -1,12 +1,12 @@
-"""What a term says, read off its structure: who acts on whom, what noise it needs, where it vanishes, how it grows,
-and its sign.
+"""What a term says, read off its structure: who acts on whom, its noise, where it vanishes, how it grows, its sign.
 
 All of it is a proof from the diagrams, the network and the coefficient, never a measurement: what it claims holds in
-every landscape, and where it claims nothing both may happen.
+every landscape; where it claims nothing, its structure does not tell.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +34,7 @@ _WHERE = {
 }
 _MOST = 6
 """How many diagrams are told."""
+_WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Explanation:
         sign: 1 if the term is at least 0 under `conditions`, −1 if at most 0 (as a matrix, if it has two open
             indices), 0 if it vanishes; None if either may be.
         conditions: what the sign needs, such as "H ≥ 0".
+        kind: "number", "vector" or "matrix", with ", resummed" if the value sums over times itself.
+        named: the observables whose derivatives it holds.
     """
 
     term: str
@@ -66,40 +69,42 @@ class Explanation:
     sign: int | None
     conditions: tuple[str, ...]
     kind: str
-    """Whether the term is a number, a vector, or a matrix, and whether its value sums over times itself."""
+    named: tuple[str, ...]
 
     def __str__(self) -> str:
         """The lines."""
-        lines = [self.term]
         many = len(self.actions)
-        for action in self.actions[:_MOST]:
-            lines.append(f"  what happens   {action}")
+        said = [("what happens", action) for action in self.actions[:_MOST]]
         if many > _MOST:
-            lines.append(f"                 … and {many - _MOST} more diagrams with this value")
+            said.append(("", f"… and {many - _MOST} more diagrams with this value"))
         if not many:
-            lines.append("  what happens   a product of means, subtracted; no diagram of its own")
-        lines.append(f"  noise          {'; '.join(self.noise) or 'none is needed: descent on the test loss has it too'}")
+            said.append(("what happens", "a product of means, subtracted; no diagram of its own"))
+        said += [
+            ("or", f"if {s} is a penalty: one update is along -∇{s}, and the loss is observed") for s in self.named
+        ]
+        said.append(("noise", "; ".join(self.noise) or "none is needed: descent on the test loss has it too"))
         if self.training:
             which = "in all" if self.training == many else f"in {self.training} of {many}"
-            lines.append(f"  training set   {which} of its diagrams the point whose loss is observed was trained on")
+            said.append(("training set", f"{which} of its diagrams the point whose loss is observed was trained on"))
         where = [*(_WHERE[name] for name in self.vanishes), *self.zeros]
-        lines.append(f"  vanishes       {'; '.join(where) or 'nowhere by its structure'}")
-        lines.append(f"  size           {self._growth()}")
-        lines.append(f"  sign           {self._sign()}")
-        return "\n".join(lines)
+        said.append(("vanishes", "; ".join(where) or "nowhere by its structure"))
+        said += [("size", self._growth()), ("sign", self._sign())]
+        return "\n".join([self.term, *(_line(head, words) for head, words in said)])
 
     __repr__ = __str__
 
     def _growth(self) -> str:
         said = [_power_words(size, power, self.coefficient) for size, power in self.powers.items()]
         own = ", times a sum over times" if self.kind.endswith("resummed") else ""
-        return f"the coefficient {', '.join(said)}{own}" if said else f"the coefficient is {sstr(self.coefficient)}{own}"
+        return (
+            f"the coefficient {', '.join(said)}{own}" if said else f"the coefficient is {sstr(self.coefficient)}{own}"
+        )
 
     def _sign(self) -> str:
         if self.kind.startswith("vector"):
             return "it is a vector"
         if self.sign is None:
-            return "either sign"
+            return "either sign, as far as its structure tells"
         if self.sign == 0:
             return "it is 0"
         what = "positive semidefinite" if self.kind.startswith("matrix") else "never negative"
@@ -107,6 +112,11 @@ class Explanation:
             what = "negative semidefinite" if self.kind.startswith("matrix") else "never positive"
         needed = " and ".join(self.conditions)
         return f"{what} where {needed}" if needed else f"{what}, in every landscape"
+
+
+def _line(head: str, words: str) -> str:
+    """A line below the term, wrapped."""
+    return textwrap.fill(f"  {head:<15}{words}", _WIDTH, subsequent_indent=" " * 17, break_on_hyphens=False)
 
 
 def _power_words(size: str, power: int | None, coefficient: Expr) -> str:
@@ -120,11 +130,7 @@ def _power_words(size: str, power: int | None, coefficient: Expr) -> str:
 
 
 def explained(
-    text: str,
-    coefficient: Expr,
-    value: TensorNetwork,
-    diagrams: Sequence[Diagram],
-    spacetime: Spacetime | None = None,
+    text: str, coefficient: Expr, value: TensorNetwork, diagrams: Sequence[Diagram], spacetime: Spacetime | None = None
 ) -> Explanation:
     """Explain a term; see `Term.explain`.
 
@@ -139,7 +145,9 @@ def explained(
         TypeError: if `spacetime` is none.
     """
     if spacetime is not None and not isinstance(spacetime, Spacetime):
-        raise TypeError(f"spacetime={spacetime!r} is no spacetime; give the one that the formula was derived on, or None")
+        raise TypeError(
+            f"spacetime={spacetime!r} is no spacetime; give the one that the formula was derived on, or None"
+        )
     own, sizes = _in_updates(coefficient, spacetime)
     shape = {0: "number", 1: "vector", 2: "matrix"}[len(value.open_indices)]
     factor_sign = 0 if coefficient == 0 else sign_of_sizes(coefficient, _divisible(coefficient, spacetime))
@@ -158,6 +166,7 @@ def explained(
         sign=factor_sign if definite else None,
         conditions=conditions or () if definite else (),
         kind=f"{shape}, resummed" if is_resummed(value) else shape,
+        named=() if is_resummed(value) else tuple(sorted({m for m in value.marks if m != LOSS and not is_open(m)})),
     )
 
 

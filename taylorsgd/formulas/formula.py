@@ -198,8 +198,9 @@ class Formula(Questions):
             >>> print(f.subs(T=12, N=4))
             l - 12 G_μ G^μ
             >>> c, B = sympy.Symbol("c"), ts.symbols.B
-            >>> print(ts.derive(ts.TestLoss(), ts.SGD(), order=1).subs(eta=c * B))      # η = cB: B drops out
-            l - E*N*c G_μ G^μ
+            >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=1)
+            >>> f.subs(eta=c * B).coefficient("G G")        # the linear scaling rule: B drops out
+            -E*N*c
         """
         given = {str(key): value for key, value in (sizes or {}).items()} | named
         if symbols.eta.name in given:

@@ -23,7 +23,9 @@ def leading_terms(formula: Combination, size: Any) -> tuple[list[Term], dict[Sym
     if grows not in free:
         derived = {table[name] for table in tables if name in table}
         if name != "T" or len(derived) != 1 or not in_updates(next(iter(derived))):
-            known = ", ".join(sorted({str(symbol) for symbol in free} | ({"T"} if any("T" in t for t in tables) else set())))
+            known = ", ".join(
+                sorted({str(symbol) for symbol in free} | ({"T"} if any("T" in t for t in tables) else set()))
+            )
             raise ValueError(f"leading({name!r}): no size of this formula grows by that name; it has {known or 'none'}")
         replaced = in_updates(derived.pop())
     parts: list[tuple[Term, Expr, int]] = []

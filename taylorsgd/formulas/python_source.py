@@ -14,7 +14,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from string import ascii_letters
-from typing import Any
 
 from sympy import Expr, Integer, oo, sstr
 from sympy.printing.numpy import NumPyPrinter
@@ -158,7 +157,10 @@ class _Source:
 
     def _contracted(self, value: TensorNetwork) -> str:
         """A value as an einsum."""
-        operands = [(name if not is_resummed(value) or not size else f"{name}_", own) for name, size, own in self._operands(value)]
+        operands = [
+            (name if not is_resummed(value) or not size else f"{name}_", own)
+            for name, size, own in self._operands(value)
+        ]
         free = "".join(ascii_letters[self._edge(value, node)] for node in value.open_indices)
         if is_resummed(value):
             operands.append(("sums", ascii_letters[: value.order]))
@@ -204,7 +206,10 @@ class _Source:
 
         branches = []
         for _, labels, own in value.time_sum.branches:
-            chains = [self._chain(chain, [labels[e] for e in range(len(labels))], value) for chain in chains_of(own, value.continuous)]
+            chains = [
+                self._chain(chain, [labels[e] for e in range(len(labels))], value)
+                for chain in chains_of(own, value.continuous)
+            ]
             branches.append(f"({' + '.join(chains)})")
         eta = "eta * " if self.formula.rate == symbols.eta else ""
         lines = [f"    s{e} = {eta}{rate(e)}" for e in range(value.order)]

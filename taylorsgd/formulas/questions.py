@@ -117,11 +117,11 @@ class Questions:
             >>> sgd, gd = (ts.derive(ts.Displacement(), s, order=2) for s in (ts.SGD(B=1, E=1), ts.GD()))
             >>> print(sgd.compare(gd))
             first: SGD(N=N, B=1, E=1), second: GD(N=N, T=T), at equal T, with N = T
-                                value        first       second       difference   diagrams
-            ──────────────────  ───────────  ──────────  ───────────  ───────────  ────────
-            shared              G^μ          -T          -T           0            (.)
-            shared              H^μ_ν G^ν    T*(T - 1)/2  T*(T - 1)/2  0            ((.))
-            only in the second  ½ ∇^μ C^ν_ν  0           T/2 - 1/2    1/2 - T/2    (a(a))
+                                value        first        second       difference  diagrams
+            ──────────────────  ───────────  ───────────  ───────────  ──────────  ────────
+            shared              G^μ          -T           -T           0           (.)
+            shared              H^μ_ν G^ν    T*(T - 1)/2  T*(T - 1)/2  0           ((.))
+            only in the second  ½ ∇^μ C^ν_ν  0            (T - 1)/2    -(T - 1)/2  (a(a))
         """
         formula: Any = self
         return compared(formula, other)
@@ -130,9 +130,9 @@ class Questions:
         """The source of a Python function that computes the formula, standing alone.
 
         It imports NumPy or JAX and nothing else. Its arguments are the dense tensors at θ_0, named as in `to_sympy`
-        (G, H, J, C, S, D4, kappa_1_2, s_1, and `loss` for l; the axes of a cumulant's node of the lowest degree first), then by
-        keyword `eta` and the free sizes. Its docstring holds the formula and all shapes. Exact fractions are written as
-        p/q. A resummed formula diagonalizes H; there T must be a number even with JAX.
+        (G, H, J, C, S, D4, kappa_1_2, s_1, and `loss` for l; of a cumulant the axes of the lowest degree first),
+        then by keyword `eta` and the free sizes. Its docstring holds the formula and all shapes. Exact fractions are
+        written as p/q. A resummed formula diagonalizes H; there T must be a number even with JAX.
 
         Args:
             backend: "numpy" or "jax".

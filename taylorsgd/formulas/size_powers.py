@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from sympy import Expr, Integer, Pow, Symbol, degree, factor, fraction, solve, together
+from sympy import Expr, Integer, Pow, Symbol, degree, expand, factor, fraction, solve, together
 from sympy.polys.polyerrors import PolynomialError
 from sympy.polys.polytools import LC
 
@@ -21,7 +21,7 @@ __all__ = ["in_updates", "leading_power"]
 def leading_power(coefficient: Expr, size: Symbol) -> tuple[Expr, int] | None:
     """The leading part a·size^p of a coefficient as a size grows.
 
-    Powers b^(k·size) with k > 0 of numbers |b| < 1 and of symbols, such as the β of momentum, tend to 0.
+    Decaying powers tend to 0: b^(k·size) of numbers with |b|^k < 1, and with k > 0 of symbols, such as momentum's β.
 
     Args:
         coefficient: an expression.
@@ -35,6 +35,8 @@ def leading_power(coefficient: Expr, size: Symbol) -> tuple[Expr, int] | None:
         >>> leading_power(T * (T - 1) / (4 * N), T)
         (1/(4*N), 2)
     """
+    if any(size in power.exp.free_symbols for power in coefficient.atoms(Pow)):
+        coefficient = expand(coefficient)  # so that growing powers above and below cancel
     settled = together(coefficient.replace(lambda e: _decays(e, size), lambda e: Integer(0)))
     if settled == 0:
         return None
@@ -50,11 +52,18 @@ def leading_power(coefficient: Expr, size: Symbol) -> tuple[Expr, int] | None:
 
 def _decays(expression: Expr, size: Symbol) -> bool:
     """Whether an expression is a power that tends to 0."""
-    if not isinstance(expression, Pow) or size not in expression.exp.free_symbols or size in expression.base.free_symbols:
+    if (
+        not isinstance(expression, Pow)
+        or size not in expression.exp.free_symbols
+        or size in expression.base.free_symbols
+    ):
         return False
-    growth = expression.exp.diff(size)
-    small = abs(expression.base) < 1 if expression.base.is_number else expression.base.is_Symbol
-    return bool(small) and bool(growth.is_number and growth > 0)
+    base, growth = expression.base, expression.exp.diff(size)
+    if not growth.is_number or growth == 0:
+        return False
+    if not base.is_number:
+        return bool(base.is_Symbol and growth > 0)
+    return bool(abs(base) < 1) if growth > 0 else bool(abs(base) > 1)
 
 
 @lru_cache(maxsize=256)

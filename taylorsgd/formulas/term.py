@@ -49,9 +49,9 @@ class Term:
     def explain(self, spacetime: Spacetime | None = None) -> Explanation:
         """What the term says, read off its structure, in words.
 
-        Which update acts on which, what noise it needs, where it vanishes, how its coefficient grows with T, N and B, and
-        its sign where that is definite. Under rules that correct an update by itself (`SecondOrder`, `ImplicitStep`,
-        `GDC`) a later update may be the same one.
+        Which update acts on which, what noise it needs, where it vanishes, how its coefficient grows with T, N and B,
+        and its sign where that is definite. Under rules that correct an update by itself, such as
+        `SecondOrder`, a later update may be the same one.
 
         Args:
             spacetime: where it was derived, which says what T is; None to read it off: a coefficient with E is SGD's.
@@ -63,6 +63,13 @@ class Term:
             >>> import taylorsgd as ts
             >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=2)
             >>> print(f.terms[-1].explain())
+            E**2*N/(2*B**2) C_μν H^μν
+              what happens   (a a): updates a and b along -∇l together change the loss through its Hessian ∇∇l; a and b
+                             use the same training point
+              noise          the covariance C of the gradients at one point
+              vanishes       without noise: all points would have one loss
+              size           the coefficient grows as T^2, falls as 1/N, is independent of B
+              sign           never negative where H ≥ 0
         """
         return explained(str(self), self.coefficient, self.value, self.diagrams, spacetime)
 

@@ -38,7 +38,7 @@ def tie_rate(formula: Combination, expression: Any) -> tuple[list[Term], Expr]:
     if exact is None:
         raise TypeError(f"eta={expression!r} is no exact number or SymPy expression, such as c*B")
     if formula.rate != symbols.eta:
-        raise ValueError(f"eta={expression}: the learning rate of this formula is tied already, and eta no longer in it")
+        raise ValueError(f"eta={expression}: the learning rate of this formula is tied already, eta is not in it")
     if any(is_resummed(term.value) for term in formula.terms):
         raise NotImplementedError(
             f"eta={expression} in a resummed formula, whose values hold exponentials or powers of 1 - eta*H; supported "

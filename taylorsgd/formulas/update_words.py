@@ -35,9 +35,8 @@ def told(diagram: Diagram, marks: Sequence[str]) -> str:
         marks: what its roots carry, in their order: "" for the loss, "@0" for a displacement, an observable's name.
 
     Example:
-        >>> print(told(Diagram((-1, 0, 1)), [""]))
-        an earlier update a along -∇l changes the gradient of a later update b through the Hessian ∇∇l; b changes the
-        loss through its gradient ∇l
+        >>> print(told(Diagram((-1, 0, 0)), [""]))
+        updates a and b along -∇l together change the loss through its Hessian ∇∇l
     """
     order = _in_time(diagram)
     name = {node: _LETTERS[i % 26] + "'" * (i // 26) for i, node in enumerate(order)}
@@ -54,8 +53,8 @@ def told(diagram: Diagram, marks: Sequence[str]) -> str:
             said.append(f"{what} stands at its value before any update")
         elif is_open(mark):
             (child,) = diagram.children[root]
-            along = " along -∇l" if not diagram.children[child] else ""
-            said.append(f"{'update ' if along else ''}{name[child]}{along} is what moves θ{_which(position, len(diagram.roots))}")
+            who = name[child] if diagram.children[child] else f"update {name[child]} along -∇l"
+            said.append(f"{who} is what moves θ{_which(position, len(diagram.roots))}")
         else:
             through = derivative_words(count, mark or "l")
             said.append(f"{_causes(diagram, root, name, earlier=False)} {what} through its {through}")
@@ -96,7 +95,9 @@ def _causes(diagram: Diagram, node: int, name: dict[int, str], *, earlier: bool)
         kind = "earlier " if earlier else ""
         article = "an " if earlier else ""
         letters = _listed([name[child] for child in new])
-        words.append(f"{article}{kind}update {letters} along -∇l" if len(new) == 1 else f"{kind}updates {letters} along -∇l")
+        words.append(
+            f"{article}{kind}update {letters} along -∇l" if len(new) == 1 else f"{kind}updates {letters} along -∇l"
+        )
     if known:
         words.append(_listed(known))
     return f"{' and '.join(words)} {'changes' if len(children) == 1 else 'together change'}"

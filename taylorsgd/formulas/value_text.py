@@ -104,7 +104,9 @@ class Reading:
                 ends.setdefault(letter, []).append(node)
         crowded = [letter for letter, at in ends.items() if len(at) > 2]
         if crowded:
-            raise ValueError(f"{self.text!r}: the index {crowded[0]} stands {len(ends[crowded[0]])} times; twice at most")
+            raise ValueError(
+                f"{self.text!r}: the index {crowded[0]} stands {len(ends[crowded[0]])} times; twice at most"
+            )
         free = sorted((letter for letter, at in ends.items() if len(at) == 1), key=_place)
         for number, letter in enumerate(free):
             ends[letter].append(len(nodes))
@@ -133,7 +135,9 @@ def short_factors(value: TensorNetwork) -> list[Kind]:
         if is_open(value.marks[block[0]]):
             continue
         degrees = tuple(sorted(value.degrees[node] for node in block))
-        trace = degrees == (1, 2) and not value.moments and not value.is_resummed and block[1] in value.neighbours[block[0]]
+        trace = (
+            degrees == (1, 2) and not value.moments and not value.is_resummed and block[1] in value.neighbours[block[0]]
+        )
         found.append((value.marks[block[0]], degrees, trace))
     return found
 
@@ -281,7 +285,7 @@ class _Reader:
     def _script(self) -> list[str]:
         """The letters of all that is raised or lowered here."""
         letters: list[str] = []
-        while (found := re.compile(r"[\^_]\s*(\{[^{}]*\}|[^\W\dA-Za-z_]\d*|[a-z]+\d*)").match(self.plain, self.at)):
+        while found := re.compile(r"[\^_]\s*(\{[^{}]*\}|[^\W\dA-Za-z_]\d*|[a-z]+\d*)").match(self.plain, self.at):
             self.at = found.end()
             letters += _letters(found[1])
             # more letters of one script, as in _μν: Greek ones, which no tensor's name begins with
