@@ -139,7 +139,7 @@ def sign_of_sizes(coefficient: Expr, divisible: bool = True) -> int | None:
         (-1, None)
     """
     sizes = {symbols.N, symbols.B, symbols.E, symbols.T}
-    if coefficient.free_symbols - sizes:
+    if coefficient.free_symbols - sizes or not coefficient.is_rational_function(*coefficient.free_symbols):
         return None
     shifted = {size: size + 1 for size in sizes}
     batches = Symbol("batches")
@@ -147,10 +147,7 @@ def sign_of_sizes(coefficient: Expr, divisible: bool = True) -> int | None:
         shifted[symbols.N] = (symbols.B + 1) * (batches + 1)
     sign = 1
     for side in fraction(coefficient):
-        try:
-            number, factors = factor_list(side)
-        except NotImplementedError:
-            return None
+        number, factors = factor_list(side)
         if not number.is_number:
             return None
         sign *= 1 if number > 0 else -1

@@ -217,10 +217,9 @@ def _zeros(*written: Expr) -> tuple[str, ...]:
 @lru_cache(maxsize=4096)
 def _factors(coefficient: Expr) -> tuple[Expr, ...]:
     above, _ = fraction(coefficient)
-    try:
-        return tuple(part.expand() for part, _ in factor_list(above)[1] if part.is_polynomial(*part.free_symbols))
-    except NotImplementedError:
+    if not above.is_polynomial(*above.free_symbols):
         return ()
+    return tuple(part.expand() for part, _ in factor_list(above)[1])
 
 
 def _is_tied(diagram: Diagram, root: int) -> bool:

@@ -77,6 +77,8 @@ class _Source:
     """Writes one function."""
 
     def __init__(self, formula: Combination, backend: str, name: str) -> None:
+        if formula.indices and not formula.terms:
+            raise ValueError("to_python: this formula is 0, and no tensor in it says of how many parameters")
         self.formula, self.name = formula, name
         self.module, self.imported = BACKENDS[backend]
         self.printer = NumPyPrinter({"fully_qualified_modules": True, "strict": True})

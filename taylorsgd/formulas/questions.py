@@ -139,7 +139,7 @@ class Questions:
             name: what the function is called.
 
         Raises:
-            ValueError: if the backend is another, or the name is none.
+            ValueError: if the backend is another, or the name is none; for the vector or matrix 0.
             NotImplementedError: for resummed formulas on a grid, with memory or a matrix learning rate, and for
                 drifts: what has no closed form in the eigenvalues.
 
