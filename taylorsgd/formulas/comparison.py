@@ -38,7 +38,7 @@ class Row:
     @cached_property
     def difference(self) -> Expr:
         """The first coefficient minus the second, in factored form; 0 exactly where they agree."""
-        difference = factor(cancel(self.first - self.second))
+        difference: Any = factor(cancel(self.first - self.second))
         return Integer(0) if difference != 0 and simplify(difference) == 0 else difference
 
 
@@ -179,15 +179,15 @@ def _put(term: Term, sizes: dict[Symbol, Expr]) -> Term:
 def _equal_updates(*formulas: Combination) -> dict[Symbol, Expr]:
     """What to put in for sizes so that all spacetimes make equally many updates, T; a name is one size in all."""
     updates = [spacetime.sizes["T"] for formula in formulas for spacetime in formula.spacetimes]
-    sizes: dict[Symbol, Expr] = {}
+    sizes: dict[Any, Any] = {}
     target: Expr = next((T for T in updates if T.is_number), symbols.T)
     for T in updates:
         here = cancel(T.subs(sizes, simultaneous=True))
         if here == target:
             continue
         known = in_updates(here) if target == symbols.T else {}
-        step = known or _solved(here, target)
-        if step is None:
+        step: dict[Any, Any] = known or _solved(here, target)
+        if not step:
             raise ValueError(
                 f"compare: these formulas make {' and '.join(map(str, dict.fromkeys(updates)))} updates, which "
                 "can't be equal; give sizes with subs() that make them so, or subtract one formula from the other"
@@ -196,11 +196,11 @@ def _equal_updates(*formulas: Combination) -> dict[Symbol, Expr]:
     return {size: value for size, value in sizes.items() if size != value}
 
 
-def _solved(here: Expr, target: Expr) -> dict[Symbol, Expr] | None:
-    """The first size that makes an expression the target."""
+def _solved(here: Expr, target: Expr) -> dict[Any, Any]:
+    """The first size that makes an expression the target; empty if none does."""
     for size in (symbols.T, symbols.E, symbols.N, symbols.B, *sorted(here.free_symbols, key=str)):
         if size in here.free_symbols:
             roots = solve(here - target, size)
             if len(roots) == 1 and roots[0] != 0 and not (roots[0].is_number and not roots[0].is_Integer):
                 return {size: roots[0]}
-    return None
+    return {}

@@ -147,7 +147,7 @@ def sign_of_sizes(coefficient: Expr, divisible: bool = True) -> int | None:
         shifted[symbols.N] = (symbols.B + 1) * (batches + 1)
     sign = 1
     for side in fraction(coefficient):
-        number, factors = factor_list(side)
+        number, factors, *_ = factor_list(side)
         if not number.is_number:
             return None
         sign *= 1 if number > 0 else -1

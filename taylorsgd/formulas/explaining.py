@@ -205,9 +205,9 @@ def _zeros(*written: Expr) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for coefficient in written:
         for part in _factors(coefficient):
-            names = sorted(part.free_symbols & {symbols.T, symbols.N, symbols.B, symbols.E}, key=str)
-            for size in names:
-                rest = factor(size - part / part.coeff(size)) if part.coeff(size).is_number else size
+            for size in (symbols.B, symbols.E, symbols.N, symbols.T):
+                slope: Any = part.coeff(size)
+                rest: Any = factor(size - part / slope) if slope.is_number and slope != 0 else size
                 if size not in rest.free_symbols and (rest.is_Symbol or (rest.is_Integer and rest > 0)):
                     found[f"at {size} = {rest}"] = None
                     break

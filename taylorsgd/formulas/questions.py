@@ -10,7 +10,7 @@ from sympy import Expr
 from taylorsgd.formulas.comparison import FormulaComparison, compared
 from taylorsgd.formulas.leading_part import leading_terms
 from taylorsgd.formulas.lookup import coefficient_of
-from taylorsgd.formulas.python_source import python_source
+from taylorsgd.formulas.source_writing import python_source
 from taylorsgd.formulas.term import Term
 
 if TYPE_CHECKING:
@@ -83,11 +83,11 @@ class Questions:
             >>> import taylorsgd as ts
             >>> f = ts.derive(ts.TestLoss(), ts.GD(), order=2)
             >>> print(f[2])
-            T*(T - 1)/2 G_μ H^μ_ν G^ν + T*(T - 1)/(4*N) ∇_μ C^ν_ν G^μ + T/(2*N) C_μν H^μν
+            T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T*(T - 1)/(4*N) ∇_μ C^ν_ν G^μ + T**2/(2*N) C_μν H^μν
             >>> print(f[2].leading("T"))
-            T**2/2 G_μ H^μ_ν G^ν + T**2/(4*N) ∇_μ C^ν_ν G^μ
+            T**2 G_μ H^μ_ν G^ν + T**2/(4*N) ∇_μ C^ν_ν G^μ + T**2/(2*N) C_μν H^μν
             >>> print(f[2].leading("N"))
-            T*(T - 1)/2 G_μ H^μ_ν G^ν
+            T*(2*T - 1)/2 G_μ H^μ_ν G^ν
         """
         formula: Any = self
         terms, replaced = leading_terms(formula, size)

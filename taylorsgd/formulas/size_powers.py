@@ -7,10 +7,10 @@ grows and the others stay, it tends to a·size^p: p is the difference of the deg
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
-from sympy import Expr, Integer, Pow, Symbol, degree, expand, factor, fraction, solve, together
+from sympy import Expr, Integer, Poly, Pow, Symbol, expand, factor, fraction, solve, together
 from sympy.polys.polyerrors import PolynomialError
-from sympy.polys.polytools import LC
 
 from taylorsgd import symbols
 
@@ -44,10 +44,11 @@ def leading_power(coefficient: Expr, size: Symbol) -> tuple[Expr, int] | None:
     if any(part.has(Pow) and not part.is_rational_function(size) for part in (above, below)):
         return None
     try:
-        a, b = LC(above, size), LC(below, size)
-        return factor(a / b), int(degree(above, size)) - int(degree(below, size))
+        upper, lower = Poly(above, size), Poly(below, size)
     except PolynomialError:
         return None
+    leading: Any = upper.LC() / lower.LC()
+    return factor(leading), int(upper.degree()) - int(lower.degree())
 
 
 def _decays(expression: Expr, size: Symbol) -> bool:

@@ -223,7 +223,7 @@ class _Reader:
             outside = self._script()
             if not outside:
                 return inside
-            if inside.nodes is not None or len(inside.degrees) > 1 or len(outside) != inside.degrees[0]:
+            if inside.nodes is not None or inside.degrees != (len(outside),):
                 raise self._fail(f"the bracket does not take {len(outside)} indices")
             return Factor(inside.mark, inside.degrees, (tuple(outside),))
         if self.plain.startswith("∇", self.at):
@@ -279,7 +279,9 @@ class _Reader:
             raise self._fail("a cumulant or moment is of derivatives of l")
         if len({node.nodes is None for node in nodes if node.degrees != (0,)}) > 1:
             raise self._fail("give indices to all tensors or to none")
-        letters = None if any(node.nodes is None for node in nodes) else tuple((n.nodes or ((),))[0] for n in nodes)
+        letters = (
+            None if any(node.nodes is None for node in nodes) else tuple(own for n in nodes for own in n.nodes or ())
+        )
         return Factor(LOSS, tuple(node.degrees[0] for node in nodes), letters, moment=moment and len(nodes) > 1)
 
     def _script(self) -> list[str]:

@@ -144,6 +144,6 @@ def test_what_a_rate_can_not_be() -> None:
     with pytest.raises(ValueError, match="leave out eta"):
         tied.evaluate(LANDSCAPE, [1], eta=1, N=1, B=1, E=1, c=1)
     with pytest.raises(ValueError, match="tie both or none"):
-        tied + f
+        _ = tied + f
     with pytest.raises(NotImplementedError, match=r"supported are formulas without resum="):
         ts.derive(ts.TestLoss(), ts.GD(), 1, resum="discrete").subs(eta=c)

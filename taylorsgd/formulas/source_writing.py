@@ -264,7 +264,7 @@ class _Source:
 
     def _written(self, expression: Expr | int) -> str:
         try:
-            written = self.printer.doprint(Integer(expression) if isinstance(expression, int) else expression)
+            written = str(self.printer.doprint(Integer(expression) if isinstance(expression, int) else expression))
         except NotImplementedError as error:
             raise NotImplementedError(f"to_python: the coefficient {expression} has no source: {error}") from error
         return written.replace("numpy.", f"{self.module}.")
