@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from sympy import Expr, Integer, Symbol, cancel, factor, latex, simplify, solve, sstr
 
@@ -38,8 +38,10 @@ class Row:
     @cached_property
     def difference(self) -> Expr:
         """The first coefficient minus the second, in factored form; 0 exactly where they agree."""
-        difference: Any = factor(cancel(self.first - self.second))
-        return Integer(0) if difference != 0 and simplify(difference) == 0 else difference
+        difference = cast(Expr, factor(cancel(self.first - self.second)))
+        if difference != 0 and simplify(difference) == 0:
+            return Integer(0)
+        return difference
 
 
 @dataclass(frozen=True)

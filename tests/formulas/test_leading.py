@@ -143,6 +143,8 @@ def test_what_a_rate_can_not_be() -> None:
         tied.subs(eta=c)
     with pytest.raises(ValueError, match="leave out eta"):
         tied.evaluate(LANDSCAPE, [1], eta=1, N=1, B=1, E=1, c=1)
+    with pytest.raises(ValueError, match=r"effective_flow: the learning rate of this formula was tied"):
+        ts.derive(ts.Displacement(), ts.GD(), 1).subs(eta=c).effective_flow()
     with pytest.raises(ValueError, match="tie both or none"):
         _ = tied + f
     with pytest.raises(NotImplementedError, match=r"supported are formulas without resum="):
