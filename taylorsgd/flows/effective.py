@@ -153,6 +153,10 @@ def effective_flow(formula: Combination) -> EffectiveFlow:
     With χ = Tφ the flow runs for a unit of time: D = Σ_n X_n with X_1 = χ and X_{n+1} = (χ ▷ X_n)/(n+1). At order d
     the terms with n ≥ 2 hold only χ_1, …, χ_{d−1}, so χ_d = D_d − Σ_{n≥2} X_{n,d}.
     """
+    if formula.rate != symbols.eta:
+        raise ValueError(
+            "effective_flow: the learning rate of this formula was tied by subs(eta=...); take it before that"
+        )
     time = _checked_time(formula)
     formula = formula.to_cumulants()
     values = [_checked_vector(term) for term in formula.terms]

@@ -141,7 +141,9 @@ def _summed_up(
         coefficient = written[0] if written and counts.keys() == {1} else tidied(Add(*written))
         terms.append(Term(coefficient, value, tuple(sources[value])))
     of = Expectations.of(observable, Run(spacetime, rule, penalty))
-    formula = Formula(terms, (spacetime,), _observed(observable, penalty), _indices(roots), None, of, order)
+    formula = Formula(
+        terms, (spacetime,), _observed(observable, penalty), _indices(roots), expectations=of, through=order
+    )
     return formula.to_cumulants() if moments else formula
 
 
@@ -252,9 +254,9 @@ def _covariance_over_schedules(
         for right in b.terms
         if left.order + right.order <= order
     ]
-    both = joint + Formula(apart, (spacetime,), joint.observables, joint.indices)
-    both.expectations, both.through = Expectations.of(observable, Run(spacetime, update, penalty)), order
-    return both
+    of = Expectations.of(observable, Run(spacetime, update, penalty))
+    both = (*joint.terms, *apart)
+    return Formula(both, (spacetime,), joint.observables, joint.indices, expectations=of, through=order)
 
 
 def _times(observable: AnyObservable, spacetime: Spacetime) -> tuple[Expr, Expr] | None:

@@ -12,28 +12,25 @@ from sympy import Expr, ImmutableMatrix, Integer, simplify
 from taylorsgd import symbols
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.expectations import Expectations
+from taylorsgd.formulas.faces import Faces
 from taylorsgd.formulas.observables import AnyObservable, Observable
+from taylorsgd.formulas.questions import Questions
 from taylorsgd.formulas.serializing import read_text, written_text
 from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted, tidied
-from taylorsgd.formulas.statement import stated
 from taylorsgd.formulas.term import AnyValue, Term
+from taylorsgd.formulas.tied_rate import read_rate, tie_rate
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates.metrics import one_metric
-from taylorsgd.writing.page import Page
-from taylorsgd.writing.sympy_form import to_sympy
-from taylorsgd.writing.term_table import TermTable
 
 __all__ = ["Formula"]
 
-LINE = 110
-"""The columns of a line of plain text."""
 
-
-class Formula:
+class Formula(Faces, Questions):
     """An exact formula in η: Σ coefficient · value, in canonical form.
 
     Formulas add, subtract and scale; equal values are merged, and two formulas are equal when all their
-    coefficients are. `f[d]` is the part of order d. `derive` makes formulas; so does their algebra.
+    coefficients are. `f[d]` is the part of order d; iteration goes through the terms, and `len(f)` is their number.
+    `derive` makes formulas; so does their algebra.
 
     A formula knows what it equals, and says so: E[l(θ_T)] = …. Sums and multiples know it too. A part `f[d]` does not,
     and a formula to which a part was added is taken as altered: it stands for what it was, and no longer equals it.
@@ -44,6 +41,7 @@ class Formula:
         observables: by name, the `Observable`s that marked nodes carry.
         indices: the number of open indices: 0 for a scalar, 1 for a displacement, 2 for its covariance.
         metric: Λ of a matrix learning rate ηΛ, which raises indices; None for the identity, or one yet to be given.
+        rate: what a value of order d holds to the power of d: η, or 1 after `subs(eta=...)`.
         expectations: what the formula equals, up to terms of higher order; None if that is not known.
         through: the order in η through which it was derived; None if that is not known, as for a part `f[d]`.
 
@@ -66,6 +64,7 @@ class Formula:
         observables: Mapping[str, Observable],
         indices: int = 0,
         metric: ImmutableMatrix | None = None,
+        rate: Expr = symbols.eta,
         expectations: Expectations | None = None,
         through: int | None = None,
     ) -> None:
@@ -86,6 +85,7 @@ class Formula:
         self.observables: dict[str, Observable] = dict(observables)
         self.indices = indices
         self.metric = metric
+        self.rate = rate
         self.expectations = expectations
         self.through = through
 
@@ -126,13 +126,10 @@ class Formula:
             raise TypeError(f"f[{order!r}]: an order is an integer of at least 0; f.terms lists the terms")
         return self.part(term for term in self.terms if term.order == order)
 
-    __iter__ = None  # the orders are not a sequence: f.terms is
-
     def truncate(self, order: int) -> Formula:
         """The formula through η^order only."""
-        kept = self.replaced(term for term in self.terms if term.order <= order)
-        kept.through = None if self.through is None else min(order, self.through)
-        return kept
+        through = None if self.through is None else min(order, self.through)
+        return self._with((term for term in self.terms if term.order <= order), through=through)
 
     # -- algebra -------------------------------------------------------------------------------------
 
@@ -152,12 +149,15 @@ class Formula:
         if self.metric != other.metric:
             raise ValueError(f"these formulas have the matrix learning rates {self.metric} and {other.metric}")
         derived = self.through is not None and other.through is not None
+        if self.rate != other.rate:
+            raise ValueError("the learning rate of one of these formulas is tied by subs(eta=...); tie both or none")
         return Formula(
             (*self.terms, *other.terms),
             (*self.spacetimes, *other.spacetimes),
             self.observables | other.observables,
             self.indices,
             self.metric,
+            self.rate,
             _sum_of(self, other),
             min(self.through, other.through) if derived else None,  # type: ignore[type-var]
         )
@@ -177,9 +177,9 @@ class Formula:
         number = exact_number(scale)
         if number is None:
             return NotImplemented
-        scaled = self.replaced(Term(tidied(number * t.coefficient), t.value, t.diagrams) for t in self.terms)
-        scaled.expectations = None if self.expectations is None else self.expectations * number
-        return scaled
+        of = None if self.expectations is None else self.expectations * number
+        terms = (Term(tidied(number * t.coefficient), t.value, t.diagrams) for t in self.terms)
+        return self._with(terms, expectations=of)
 
     __rmul__ = __mul__
 
@@ -196,7 +196,8 @@ class Formula:
         """Equal when every value has the same coefficient, wherever the formulas come from."""
         if not isinstance(other, Formula):
             return NotImplemented
-        if any(getattr(self, part) != getattr(other, part) for part in ("values", "observables", "indices", "metric")):
+        parts = ("values", "observables", "indices", "metric", "rate")
+        if any(getattr(self, part) != getattr(other, part) for part in parts):
             return False
         return all(
             mine.coefficient == yours.coefficient or simplify(mine.coefficient - yours.coefficient) == 0
@@ -214,30 +215,43 @@ class Formula:
     # -- rewriting -----------------------------------------------------------------------------------
 
     def subs(self, sizes: Mapping[Any, Any] | None = None, /, **named: Any) -> Formula:
-        """Replace sizes by numbers or expressions.
+        """Replace sizes by numbers or expressions, or tie the learning rate to them.
+
+        With `eta=` an expression without η, such as c·B, the coefficients take its powers, and the values hold no η
+        any more: `evaluate`, `lower` and `to_sympy` take none. With `eta=` η times an expression, η is rescaled.
 
         Args:
             sizes: a mapping from symbols or names to values.
             **named: values by name. A derived size (T or M of SGD) may be given where it determines a
-                free one.
+                free one. `eta` is put in before the sizes.
 
         Raises:
-            ValueError: if a size is unknown, impossible, contradicts another or determines nothing.
+            ValueError: if a size is unknown, impossible, contradicts another or determines nothing; if η is tied
+                already, or does not enter linearly.
+            NotImplementedError: for η in a resummed formula.
 
         Example:
-            >>> import taylorsgd as ts
+            >>> import sympy, taylorsgd as ts
             >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1), order=1)
             >>> print(f.subs(T=12, N=4))
             E[l(θ_12)] = l - 12 G_μ G^μ + O(η^2)
+            >>> c, B = sympy.Symbol("c"), ts.symbols.B
+            >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=1)
+            >>> f.subs(eta=c * B).coefficient("G G")        # the linear scaling rule: B drops out
+            -E*N*c
         """
         given = {str(key): value for key, value in (sizes or {}).items()} | named
+        if symbols.eta.name in given:
+            terms, rate = tie_rate(self, given.pop(symbols.eta.name))
+            tied = self._with(terms, rate=rate)
+            return tied.subs(given) if given else tied
         solution = self.solve_sizes(given)
         spacetimes = [spacetime.substitute(solution) for spacetime in self.spacetimes]
         terms = (
             Term(substituted(t.coefficient, solution), t.value.substitute(solution), t.diagrams) for t in self.terms
         )
         of = None if self.expectations is None else self.expectations.substitute(solution)
-        return Formula(terms, spacetimes, self.observables, self.indices, self.metric, of, self.through)
+        return self._with(terms, spacetimes=spacetimes, expectations=of)
 
     def simplify(self) -> Formula:
         """Simplify every coefficient with `sympy.simplify`; useful after substituting expressions."""
@@ -260,11 +274,9 @@ class Formula:
         """
         if any(term.value.moments for term in self.terms):
             raise ValueError("assume() reads cumulants, and this formula is in moments; use to_cumulants() first")
-        left = self.replaced(
-            term for term in self.terms if all(survives(term.value, assumption) for assumption in assumptions)
-        )
-        left.expectations = None if self.expectations is None else self.expectations.assuming(assumptions)
-        return left
+        left = (term for term in self.terms if all(survives(term.value, assumption) for assumption in assumptions))
+        of = None if self.expectations is None else self.expectations.assuming(assumptions)
+        return self._with(left, expectations=of)
 
     def to_moments(self) -> Formula:
         """Write the formula in joint moments E[∇^a l_x ∇^b l_x …] instead of cumulants (Proposition 2).
@@ -301,9 +313,8 @@ class Formula:
         """
         from taylorsgd.formulas.limits import formula_limit
 
-        limit = formula_limit(self)
-        limit.expectations = None if self.expectations is None else self.expectations.ending("limit")
-        return limit
+        of = None if self.expectations is None else self.expectations.ending("limit")
+        return self._with(formula_limit(self).terms, expectations=of)
 
     def drift(self) -> Formula:
         """The steady growth per update of a displacement along the flat directions of a valley.
@@ -324,9 +335,8 @@ class Formula:
         """
         from taylorsgd.formulas.limits import formula_drift
 
-        drift = formula_drift(self)
-        drift.expectations = None if self.expectations is None else self.expectations.ending("drift")
-        return drift
+        of = None if self.expectations is None else self.expectations.ending("drift")
+        return self._with(formula_drift(self).terms, expectations=of)
 
     def effective_flow(self) -> Any:
         """The autonomous field whose time-T flow makes this displacement, `taylorsgd.flows.EffectiveFlow`.
@@ -380,7 +390,7 @@ class Formula:
             raise ValueError(
                 f"the sizes {', '.join(missing)} have no value yet; give enough of {', '.join(names)} as keywords"
             )
-        return evaluate(formula.to_cumulants(), landscape, at, eta, one_metric(metric, self.metric))
+        return evaluate(formula.to_cumulants(), landscape, at, read_rate(self, eta), one_metric(metric, self.metric))
 
     def lower(self) -> Any:
         """Compile the formula to a jitted JAX function g(tensors, eta=…, **sizes) of measured values.
@@ -402,17 +412,6 @@ class Formula:
         from taylorsgd.lowering import lower
 
         return lower(self)
-
-    def to_sympy(self) -> Expr:
-        """The formula as one SymPy expression, with indexed tensors and sums over their indices.
-
-        Example:
-            >>> import taylorsgd as ts
-            >>> ts.derive(ts.TestLoss(), ts.SGD(), order=1).to_sympy()
-            l - E*N*eta*Sum(G[mu]**2, (mu, 0, P - 1))/B
-        """
-        written = (term.coefficient * to_sympy(term.value.contraction()) for term in self.terms)
-        return sum(written, Integer(0))
 
     def to_json(self) -> str:
         """The formula as JSON text; `Formula.from_json` reads it back without evaluating any string.
@@ -437,112 +436,27 @@ class Formula:
         """
         return read_text(text, cls)
 
-    def latex(
-        self,
-        width: float | None = None,
-        environment: str | None = None,
-        *,
-        lhs: bool | str = True,
-        eta: bool = False,
-        sums: bool = False,
-    ) -> str:
-        r"""The formula in LaTeX, in index notation; η raises indices, so a value of order d holds η^d.
-
-        Args:
-            width: how wide a line may be, in em of its font: 24 for one of two columns, 34 for a page, 50 for a
-                notebook's cell of 1,000 pixels, at 10 to 14 points. Lines end between terms, and within those that
-                are too wide. None for one line.
-            environment: "aligned", "align", "align*", "equation" or "equation*" to put it into; by default none for
-                one line, for display between dollars, and "aligned" for several.
-            lhs: whether to write what the formula equals and of which order the rest is; or a left-hand side to
-                write instead.
-            eta: whether to write the powers of η, which otherwise are in the raised indices.
-            sums: whether to write sums over indices, which then are all lower, and the powers of η.
-
-        Raises:
-            ValueError: if the environment is unknown, the width is below 20 em, or sums are asked of a formula with
-                a metric, where indices are raised by it.
-
-        Example:
-            >>> import taylorsgd as ts
-            >>> f = ts.derive(ts.TestLoss(), ts.GD(), order=1)
-            >>> print(f.latex())
-            \mathbb{E}\left[l(\theta_{T})\right] = l - T G_{\mu} G^{\mu} + O(\eta^{2})
-            >>> print(f.latex(lhs=r"L", sums=True))
-            L = l - T \eta \sum_{\mu} G_{\mu} G_{\mu} + O(\eta^{2})
-        """
-        return self._page(lhs, eta, sums).latex(width, environment)
-
-    def text(self, width: int | None = LINE, *, lhs: bool | str = True, eta: bool = False, sums: bool = False) -> str:
-        """The formula in plain text.
-
-        Args:
-            width: the columns of a line, which ends between two terms; None for one line.
-            lhs: as in `latex`.
-            eta: as in `latex`.
-            sums: as in `latex`.
-
-        Example:
-            >>> import taylorsgd as ts
-            >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1).text(eta=True, lhs=False))
-            l - T*eta G_μ G^μ
-        """
-        return self._page(lhs, eta, sums).text(width)
-
-    def _repr_latex_(self) -> str:
-        return self._page().display()
-
-    def __str__(self) -> str:
-        """The formula in plain text, on lines of 110 columns."""
-        return self.text()
-
-    def __repr__(self) -> str:
-        """The formula in plain text, so that it reads well at a prompt."""
-        return f"<Formula {self}>"
-
-    def table(self) -> Any:
-        """A table of the terms, each with its diagrams; shows itself as HTML in a notebook, else as text.
-
-        Example:
-            >>> import taylorsgd as ts
-            >>> print(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=1).table())
-            order  coefficient  value    diagrams
-            ─────  ───────────  ───────  ────────
-                0  1            l        .
-                1  -N           G_μ G^μ  (.)
-        """
-        page = self._page()
-        return TermTable(page.shown, page.where)  # type: ignore[arg-type]
-
     # -- inside --------------------------------------------------------------------------------------
 
     def under(self, metric: ImmutableMatrix | None) -> Formula:
         """The same formula for a matrix learning rate ηΛ."""
-        return self._with(self.terms, metric, self.expectations, self.through)
+        return self._with(self.terms, metric=metric)
 
     def replaced(self, terms: Iterable[Term]) -> Formula:
         """A formula of the same expectations with other terms."""
-        return self._with(terms, self.metric, self.expectations, self.through)
+        return self._with(terms)
 
     def part(self, terms: Iterable[Term]) -> Formula:
         """A formula of the same kind with other terms, which is not known to equal anything."""
-        return self._with(terms, self.metric, None, None)
+        return self._with(terms, expectations=None, through=None)
 
-    def _with(
-        self,
-        terms: Iterable[Term],
-        metric: ImmutableMatrix | None,
-        expectations: Expectations | None,
-        through: int | None,
-    ) -> Formula:
-        return Formula(terms, self.spacetimes, self.observables, self.indices, metric, expectations, through)
-
-    def _page(self, lhs: bool | str = True, eta: bool = False, sums: bool = False) -> Page:
-        if sums and self.metric is not None:
-            raise ValueError("sums=True: this formula has a matrix learning rate, which raises indices; leave out sums")
-        ends = {spacetime.sizes["T"] for spacetime in self.spacetimes}
-        derived = ends.pop() if len(ends) == 1 else None
-        return Page(self.terms, derived, stated(self, lhs), eta=eta, sums=sums)
+    def _with(self, terms: Iterable[Term], **changed: Any) -> Formula:
+        """A formula with other terms, and what else is changed."""
+        kept = {
+            name: getattr(self, name)
+            for name in ("spacetimes", "observables", "indices", "metric", "rate", "expectations", "through")
+        }
+        return Formula(terms, **(kept | changed))
 
     def _rewritten(self, pairs: Iterable[tuple[Term, Iterable[tuple[int, AnyValue]]]]) -> Formula:
         """Every term with multiples of other values in place of its own."""
@@ -557,8 +471,6 @@ class Formula:
         free = {symbol for term in self.terms for symbol in term.free_symbols}
         free |= {symbol for spacetime in self.spacetimes for symbol in spacetime.free_symbols}
         free |= set() if self.expectations is None else self.expectations.free_symbols
-        if symbols.eta.name in given:
-            raise ValueError("eta is part of every value, not a size; give it to evaluate(), or use to_sympy()")
         return solve_sizes([spacetime.sizes for spacetime in self.spacetimes], free, given)  # type: ignore[arg-type]
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import sympy
 from sympy import Expr
 
+from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.formulas.assumptions import ASSUMPTIONS
 from taylorsgd.formulas.expectations import ENDS, Expectation, Expectations, Run
@@ -54,6 +55,7 @@ def written_text(formula: Combination) -> str:
             "of": None if formula.expectations is None else _encode_expectations(formula.expectations),
             "through": formula.through,
             "metric": None if formula.metric is None else [list(map(encoded, row)) for row in formula.metric.tolist()],
+            "rate": encoded(formula.rate),
         },
         indent=1,
     )
@@ -90,7 +92,10 @@ def read_text(text: str, make: Callable[..., Made]) -> Made:
         through = data.get("through")
         if through is not None and (isinstance(through, bool) or not isinstance(through, int) or through < 0):
             raise ValueError(f"through={through!r} is no order")
-        return make(terms, places, observed, indices, metric, of, through)
+        rate = decoded(data["rate"]) if "rate" in data else symbols.eta  # version 0.1 wrote none
+        if rate not in (symbols.eta, 1):
+            raise ValueError(f"rate={rate} is neither eta nor 1")
+        return make(terms, places, observed, indices, metric, rate, of, through)
     except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError, ValueError) as error:
         raise ValueError(f"the JSON text is damaged: {error!r}") from error
 

@@ -34,7 +34,8 @@ def stated(formula: Combination, lhs: bool | str = True) -> Statement:
     rest = None
     if lhs is not False and formula.through is not None and of is not None and not of.altered:
         summed = any(is_resummed(value) for value in formula.values)
-        rest = (r"\cdots", "…") if summed else (f"O(\\eta^{{{formula.through + 1}}})", f"O(η^{formula.through + 1})")
+        beyond = (rf"O(\eta^{{{formula.through + 1}}})", f"O(η^{formula.through + 1})")
+        rest = (r"\cdots", "…") if summed or formula.rate == 1 else beyond
     if isinstance(lhs, str):
         return Statement((lhs, lhs), rest, conditions)
     if of is None or of.altered or not lhs:

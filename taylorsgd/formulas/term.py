@@ -8,8 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from sympy import Expr, ImmutableMatrix
 
+from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.formulas.expectations import Expectations
+from taylorsgd.formulas.explaining import Explanation, explained
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.spacetime import Spacetime
@@ -45,6 +47,33 @@ class Term:
         """The sizes that have no number yet."""
         return self.coefficient.free_symbols | self.value.free_symbols
 
+    def explain(self, spacetime: Spacetime | None = None) -> Explanation:
+        """What the term says, read off its structure, in words.
+
+        Which update acts on which, what noise it needs, where it vanishes, how its coefficient grows with T, N and B,
+        and its sign where that is definite. Under rules that correct an update by itself, such as
+        `SecondOrder`, a later update may be the same one.
+
+        Args:
+            spacetime: where it was derived, which says what T is; None to read it off: a coefficient with E is SGD's.
+
+        Raises:
+            TypeError: if `spacetime` is no spacetime.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=2)
+            >>> print(f.terms[-1].explain())
+            E**2*N/(2*B**2) C_μν H^μν
+              what happens   (a a): updates a and b along -∇l together change the loss through its Hessian ∇∇l; a and b
+                             use the same training point
+              noise          the covariance C of the gradients at one point
+              vanishes       without noise: all points would have one loss
+              size           the coefficient grows as T^2, falls as 1/N, is independent of B
+              sign           never negative where H ≥ 0
+        """
+        return explained(str(self), self.coefficient, self.value, self.diagrams, spacetime)
+
     def __str__(self) -> str:
         """The term in plain text."""
         return Page([self]).text()
@@ -72,6 +101,7 @@ class Combination(Protocol):
     observables: dict[str, Observable]
     indices: int
     metric: ImmutableMatrix | None
+    rate: Expr
     expectations: Expectations | None
     through: int | None
 
@@ -82,6 +112,7 @@ class Combination(Protocol):
         observables: Mapping[str, Observable],
         indices: int = 0,
         metric: ImmutableMatrix | None = None,
+        rate: Expr = symbols.eta,
         expectations: Expectations | None = None,
         through: int | None = None,
     ) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from taylorsgd.diagrams import Value
 from taylorsgd.formulas.term import Combination
+from taylorsgd.formulas.tied_rate import read_rate
 from taylorsgd.lowering.programs import Program, free_symbols, make_program, refuse_no_numbers
 
 __all__ = ["Lowered"]
@@ -56,12 +57,12 @@ class Lowered:
         self.orders: tuple[int, ...] = tuple(term.order for term in formula.terms)
         self._programs: dict[frozenset[str], _Plain] = {}
 
-    def __call__(self, tensors: Any, *, eta: Any, **sizes: Any) -> Any:
+    def __call__(self, tensors: Any, *, eta: Any = None, **sizes: Any) -> Any:
         """Evaluate the formula.
 
         Args:
             tensors: a `Measurement`, a mapping from values to tensors, or n tensors in the order of `values`.
-            eta: the learning rate η, of any shape.
+            eta: the learning rate η, of any shape; left out where `subs(eta=...)` tied it.
             **sizes: sizes by name, such as `N=10, E=2`; each of any shape that broadcasts with `eta`.
 
         Returns:
@@ -77,7 +78,7 @@ class Lowered:
         program, rate, given = self._prepare(eta, sizes, dtype)
         return _total(program, stacked, rate, given)
 
-    def contributions(self, tensors: Any, eta: Any, **sizes: Any) -> Any:
+    def contributions(self, tensors: Any, eta: Any = None, **sizes: Any) -> Any:
         """The part of every order 0, 1, …, d, which add up to the call's result.
 
         Args:
@@ -102,7 +103,7 @@ class Lowered:
         program, rate, given = self._prepare(eta, sizes, dtype)
         return _by_order(program, stacked, rate, given)
 
-    def weights(self, eta: Any, **sizes: Any) -> jax.Array:
+    def weights(self, eta: Any = None, **sizes: Any) -> jax.Array:
         """What multiplies each value: c_i(sizes) · η^{d_i}, the derivative of the result by the tensors.
 
         Args:
@@ -116,7 +117,7 @@ class Lowered:
             TypeError: as in the call.
             ValueError: as in the call.
         """
-        dtype = jnp.promote_types(jnp.asarray(eta).dtype, jnp.float32)
+        dtype = jnp.promote_types(jnp.asarray(self._rate(eta)).dtype, jnp.float32)
         program, rate, given = self._prepare(eta, sizes, dtype)
         return _weights(program, rate, given)
 
@@ -159,6 +160,13 @@ class Lowered:
         if missing:
             raise ValueError(f"tensors lacks the values {', '.join(missing)}; measure this formula, or add them")
 
+    def _rate(self, eta: Any) -> Any:
+        """The learning rate: 1 where it is tied."""
+        rate = read_rate(self.formula, eta)
+        if rate is None:
+            raise TypeError("eta is missing: give the learning rate as eta=...")
+        return 1.0 if rate is not eta else eta
+
     def _prepare(self, eta: Any, sizes: Mapping[str, Any], dtype: Any) -> tuple[_Plain, jax.Array, Any]:
         names = frozenset(sizes)
         refuse_no_numbers(sizes)
@@ -167,7 +175,7 @@ class Lowered:
             program = make_program(self.formula, coefficients, sorted(names))
             self._programs[names] = _Plain(program, self.orders)
         program = self._programs[names]
-        return program, jnp.asarray(eta, dtype), program.sizes.prepare(self.formula, sizes, dtype)
+        return program, jnp.asarray(self._rate(eta), dtype), program.sizes.prepare(self.formula, sizes, dtype)
 
 
 @dataclass(frozen=True)

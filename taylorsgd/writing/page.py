@@ -74,6 +74,7 @@ class Page:
         statement: what the sum is.
         eta: whether η^d is written in front of a value of order d; else a raised index stands for each η.
         sums: whether sums over indices are written, with all indices lower; then η^d is written too.
+        rate: what is written for η, 1 where it is part of the coefficients already.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class Page:
         *,
         eta: bool = False,
         sums: bool = False,
+        rate: Expr = symbols.eta,
     ) -> None:
         """Find out what T stands for, if it is derived from other sizes and free to be used."""
         self.terms = terms
         self.statement = statement
         self.eta = eta or sums
         self.sums = sums
+        self.rate = rate
         own = derived is not None and derived != symbols.T and derived.free_symbols
         self.derived = derived if own else None
         used = any(symbols.T in term.coefficient.free_symbols for term in terms)
@@ -175,7 +178,7 @@ class Page:
                 if self.sums:
                     contraction = contraction.with_sums()
                 if self.eta:
-                    coefficient = coefficient * symbols.eta**term.order
+                    coefficient = coefficient * self.rate**term.order
             found.append(face.pieces(contraction, coefficient))
         return found
 

@@ -15,7 +15,7 @@ from sympy import Expr, IndexedBase, Mul, Sum, Symbol
 from taylorsgd import symbols
 from taylorsgd.writing.notation import NAMED, Contraction, Tensor, letter
 
-__all__ = ["to_sympy"]
+__all__ = ["tensor_name", "to_sympy"]
 
 
 def to_sympy(value: Contraction) -> Expr:
@@ -54,12 +54,23 @@ def _index(number: int) -> Symbol:
 def _factor(tensor: Tensor, moments: bool) -> Any:
     nodes = sorted(tensor.nodes, key=len)
     indices = tuple(_index(number) for node in nodes for number, _ in node)
-    name = _name(tensor.mark, tuple(map(len, nodes)), moments and len(nodes) > 1)
+    name = tensor_name(tensor.mark, tuple(map(len, nodes)), moments and len(nodes) > 1)
     base: Any = IndexedBase(name)
     return base[indices] if indices else Symbol(name)
 
 
-def _name(mark: str, degrees: tuple[int, ...], moment: bool) -> str:
+def tensor_name(mark: str, degrees: tuple[int, ...], moment: bool) -> str:
+    """What a tensor is called outside of index notation: G, C, D4, kappa_1_2, m_1_1, s_2.
+
+    Args:
+        mark: what its nodes carry: "" for the loss, else an observable's name.
+        degrees: how often each node is differentiated, ascending.
+        moment: whether it is a joint moment.
+
+    Example:
+        >>> tensor_name("", (1, 2), False), tensor_name("s", (2,), False)
+        ('kappa_1_2', 's_2')
+    """
     written = "_".join(map(str, degrees))
     if mark:
         return f"{mark}_{written}" if degrees[0] else mark

@@ -181,9 +181,10 @@ def test_parts_that_do_not_exist(order: Any) -> None:
         derive(TEST)[order]
 
 
-def test_a_formula_is_no_sequence_of_orders() -> None:
-    with pytest.raises(TypeError, match="not iterable"):
-        list(derive(TEST))  # type: ignore[call-overload]
+def test_iteration_goes_through_terms_not_orders() -> None:
+    f = derive(TEST)
+    assert tuple(f) == f.terms and len(f) == len(f.terms) > f.order + 1
+    assert len(f - f) == 0 and list(f - f) == []
 
 
 @pytest.mark.parametrize("scale", [0.5, 1e3, True])

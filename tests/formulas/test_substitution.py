@@ -123,7 +123,6 @@ def test_users_own_symbols() -> None:
     ("sizes", "message"),
     [
         ({"Q": 3}, "Q=3 is no size of this formula; it has B, E, M, N, T"),
-        ({"eta": 3}, "eta is part of every value, not a size; give it to evaluate"),
         ({"N": 4, "B": 2, "E": 3, "T": 5}, "T=5 contradicts the other sizes, which make T = 6"),
         ({"N": 4, "B": 2, "E": 3, "M": 1}, "M=1 contradicts the other sizes, which make M = 3/2"),
         ({"N": 4, "T": 6, "M": 2}, "contradicts the other sizes"),
