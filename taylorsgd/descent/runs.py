@@ -188,7 +188,7 @@ class Simulation:
         Raises:
             TypeError: if the observable is a vector, or `axes` are none.
         """
-        return drawn(self, self.run, TestLoss() if observable is None else observable, axes)
+        return plotted(self, self.run, TestLoss() if observable is None else observable, axes)
 
     def __str__(self) -> str:
         """The table in plain text."""
@@ -267,7 +267,7 @@ class Difference:
 
     def plot(self, axes: Axes | None = None, *, observable: Any = None) -> Axes:
         """Draw the mean difference of an observable over η, as `Simulation.plot` does."""
-        return drawn(self, None, TestLoss() if observable is None else observable, axes)
+        return plotted(self, None, TestLoss() if observable is None else observable, axes)
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The header and the rows of a table, one row for each learning rate."""
@@ -293,7 +293,7 @@ class Difference:
         return html_table(*self.table())
 
 
-def drawn(run: Simulation | Difference, of: Run | None, observable: Any, axes: Axes | None) -> Axes:
+def plotted(run: Simulation | Difference, of: Run | None, observable: Any, axes: Axes | None) -> Axes:
     """The plot of a statistic of a run, or of the difference of two."""
     statistic = run.statistic(observable)
     if statistic.trials is None:

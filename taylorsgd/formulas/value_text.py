@@ -175,6 +175,7 @@ def read_value(text: str, observables: Iterable[str] = ()) -> Reading:
 def _plain(text: str) -> str:
     """A text with Unicode letters in place of LaTeX commands and words."""
     plain = text.replace("$", " ").replace(r"\mathbb{E}", "E").replace(r"\frac{1}{2}", "½")
+    plain = re.sub(r"\\mathrm\{((?:[^{}\\]|\\.)*)\}", lambda found: found[1].replace("\\", ""), plain)
     plain = re.sub(r"\\(?:displaystyle|left|right|big|Big|cdot|[,;:! ])(?![a-zA-Z])", " ", plain)
     plain = re.sub(r"\\([a-zA-Z]+)\s*", lambda found: {"nabla": "∇", **LETTERS}.get(found[1], found[0]), plain)
     plain = re.sub(r"(?:nabla|grad)(?![a-z])", "∇", plain)

@@ -147,7 +147,7 @@ def test_texts_that_name_nothing(text: str, message: str) -> None:
 
 def test_a_text_that_fits_several_lists_them() -> None:
     f = derived(ts.TestLoss())
-    with pytest.raises(ValueError, match=r"may name 2 values: .*∇_μ C\^ν_ν H.*; κ\(∇_μ∇_ν l, ∇_λ l\) H"):
+    with pytest.raises(ValueError, match=r"may name 2 values: .*∇_μ C\^ν_ν\) H.*; κ\(∇_μ∇_ν l, ∇_λ l\) H"):
         f.coefficient("κ(∇l, ∇∇l) H G")
     assert f.coefficient("∇C H G") == f.coefficient("∇_i C_jj H_ik G_k")  # only one is the derivative of a trace
 
