@@ -69,15 +69,15 @@ def landscapes() -> Landscapes:
     return random_landscapes
 
 
-def drawn_or_all(data: st.DataObject, observables: Sequence[Any], examples: int) -> list[Any]:
-    """Two of them, drawn, where landscapes are many; all of them on each of a few landscapes."""
+def drawn_or_all(data: st.DataObject, choices: Sequence[Any], examples: int, count: int = 2) -> list[Any]:
+    """Some of the observables or spacetimes, drawn, where landscapes are many; all of them on each of a few."""
     if examples < 25:
-        return list(observables)
-    return data.draw(st.lists(st.sampled_from(observables), min_size=2, max_size=2, unique=True))
+        return list(choices)
+    return data.draw(st.lists(st.sampled_from(choices), min_size=count, max_size=count, unique=True))
 
 
 @pytest.fixture(scope="session")
-def some_of() -> Callable[[st.DataObject, Sequence[Any], int], list[Any]]:
+def some_of() -> Callable[..., list[Any]]:
     """The function `drawn_or_all`."""
     return drawn_or_all
 
