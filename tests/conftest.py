@@ -120,11 +120,11 @@ ROOM = 3 * 2**28
 
 
 def held() -> int:
-    """The bytes of memory that this process holds; 0 where /proc is missing."""
+    """The bytes of memory that this process holds; where /proc is missing, more than any: to forget costs little."""
     try:
         return int(MEMORY.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        return 0
+        return sys.maxsize
 
 
 @pytest.fixture(scope="module", autouse=True)
