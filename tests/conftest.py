@@ -127,13 +127,20 @@ def held() -> int:
         return sys.maxsize
 
 
-@pytest.fixture(scope="module", autouse=True)
-def forget() -> Iterator[None]:
-    """When a file's tests are done and memory is short, compiled programs go: other files need few of them again."""
-    yield
-    if "jax" in sys.modules and held() > ROOM:
-        sys.modules["jax"].clear_caches()
-        gc.collect()
+class Forgetting:
+    """A plugin, because a fixture of tests/ does not reach the examples in docstrings."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """When a file's tests are done and memory is short, compiled programs go: others need few of them again."""
+        if nextitem is not None and nextitem.path != item.path and "jax" in sys.modules and held() > ROOM:
+            sys.modules["jax"].clear_caches()
+            gc.collect()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what is no fixture."""
+    config.pluginmanager.register(Forgetting())
 
 
 @pytest.fixture
