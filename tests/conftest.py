@@ -69,15 +69,15 @@ def landscapes() -> Landscapes:
     return random_landscapes
 
 
-def drawn_or_all(data: st.DataObject, observables: Sequence[Any], examples: int) -> list[Any]:
-    """Two of them, drawn, where landscapes are many; all of them on each of a few landscapes."""
+def drawn_or_all(data: st.DataObject, choices: Sequence[Any], examples: int, count: int = 2) -> list[Any]:
+    """Some of the observables or spacetimes, drawn, where landscapes are many; all of them on each of a few."""
     if examples < 25:
-        return list(observables)
-    return data.draw(st.lists(st.sampled_from(observables), min_size=2, max_size=2, unique=True))
+        return list(choices)
+    return data.draw(st.lists(st.sampled_from(choices), min_size=count, max_size=count, unique=True))
 
 
 @pytest.fixture(scope="session")
-def some_of() -> Callable[[st.DataObject, Sequence[Any], int], list[Any]]:
+def some_of() -> Callable[..., list[Any]]:
     """The function `drawn_or_all`."""
     return drawn_or_all
 
@@ -120,20 +120,27 @@ ROOM = 3 * 2**28
 
 
 def held() -> int:
-    """The bytes of memory that this process holds; 0 where /proc is missing."""
+    """The bytes of memory that this process holds; where /proc is missing, more than any: to forget costs little."""
     try:
         return int(MEMORY.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        return 0
+        return sys.maxsize
 
 
-@pytest.fixture(scope="module", autouse=True)
-def forget() -> Iterator[None]:
-    """When a file's tests are done and memory is short, compiled programs go: other files need few of them again."""
-    yield
-    if "jax" in sys.modules and held() > ROOM:
-        sys.modules["jax"].clear_caches()
-        gc.collect()
+class Forgetting:
+    """A plugin, because a fixture of tests/ does not reach the examples in docstrings."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """When a file's tests are done and memory is short, compiled programs go: others need few of them again."""
+        if nextitem is not None and nextitem.path != item.path and "jax" in sys.modules and held() > ROOM:
+            sys.modules["jax"].clear_caches()
+            gc.collect()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what is no fixture."""
+    config.pluginmanager.register(Forgetting())
 
 
 @pytest.fixture
