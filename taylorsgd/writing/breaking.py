@@ -40,6 +40,7 @@ def broken(prefactor: Expr, words: list[str], rest: Expr, room: float) -> list[s
         times \left(T + 1\right)
         times G_{\mu} G^{\mu}
     """
+    room -= 1.3  # for the sign, or the dot of a product that goes on
     sign = "-" if prefactor.could_extract_minus_sign() else "+"
     size = -prefactor if sign == "-" else prefactor
     atoms = [] if size == 1 else _atoms(size, room, "lex")

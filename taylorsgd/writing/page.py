@@ -208,7 +208,7 @@ def _packed(pieces: list[str], room: float, measure: Callable[[str], float]) -> 
         if lines and measure(f"{lines[-1]} {piece}") <= room:
             lines[-1] += f" {piece.removeprefix(TIMES)}"
         else:
-            lines.append(piece.strip() if measure is len else piece)
+            lines.append(piece.strip() if measure is len else _continued(piece) if lines else piece)
     if measure is len:
         return [lines[0], *("    " + line for line in lines[1:])]
     return lines
@@ -224,7 +224,7 @@ def _in_environment(lines: list[str], environment: str | None) -> str:
         return lines[0]
     numbered = environment == "align"
     ends = (r" \notag" if numbered else "") + " \\\\\n"
-    aligned = ends.join(["&" + lines[0], *(r"&\quad " + _continued(line) for line in lines[1:])])
+    aligned = ends.join(["&" + lines[0], *(r"&\quad " + line for line in lines[1:])])
     inside = environment if environment in ("align", "align*") else "aligned"
     text = f"\\begin{{{inside}}}\n{aligned}\n\\end{{{inside}}}"
     if environment in ("equation", "equation*"):
