@@ -12,25 +12,12 @@ from functools import lru_cache, reduce
 from itertools import combinations_with_replacement
 from math import factorial, prod
 from operator import add, index
-from typing import Any, cast
+from typing import Any
 
-from sympy import (
-    Add,
-    Dummy,
-    Expr,
-    Float,
-    ImmutableMatrix,
-    Rational,
-    Symbol,
-    SympifyError,
-    construct_domain,
-    nan,
-    oo,
-    sympify,
-    zoo,
-)
+from sympy import Add, Dummy, Expr, ImmutableMatrix, Rational, Symbol, construct_domain, nan, oo, zoo
 from sympy.polys.rings import PolyElement, PolyRing
 
+from taylorsgd.exact_numbers import exact
 from taylorsgd.formulas.observables import Displacement, Observable, SingleObservable, TestLoss, TrainLoss
 from taylorsgd.landscapes import FiniteLandscape
 from taylorsgd.symbols import eta
@@ -211,13 +198,10 @@ def _expression(observable: Observable, variables: tuple[Symbol, ...]) -> Expr:
     """The observable as an expression in the variables, its floats turned into the rationals they are."""
     s = observable.s
     result = s if isinstance(s, Expr) or not callable(s) else s(variables)
-    try:
-        expression = sympify(result, strict=True)
-    except SympifyError as error:
-        raise TypeError(f"s={s!r} returns {result!r} for theta={variables}, which is no expression") from error
-    if not isinstance(expression, Expr):
+    expression = exact(result, binary=True)
+    if expression is None:
         raise TypeError(f"s={s!r} returns {result!r} for theta={variables}; it must be a scalar expression")
-    return cast(Expr, expression.xreplace({number: Rational(number) for number in expression.atoms(Float)}))
+    return expression
 
 
 @lru_cache(maxsize=256)  # symbolic differentiation takes most of the time, and observables share the losses

@@ -16,11 +16,12 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from sympy import Expr, Integer, Symbol, diff, expand, latex, sstr, sympify
+from sympy import Expr, Integer, Symbol, diff, expand, latex, sstr
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.diagrams.values import LOSS, open_index
+from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.flows.grafting import diagram_of
 from taylorsgd.flows.modified import ModifiedFlow, modified_flow
 from taylorsgd.flows.rooted import GRADIENTS, ElementaryDifferentials, Shape, branch
@@ -149,7 +150,7 @@ class ModifiedLoss(Mapping[Value, Expr]):
             >>> ts.modified_loss(1).expression(x**2 / 2, [x])
             h*x**2/4 + x**2/2
         """
-        loss = sympify(E)
+        loss = exact_argument(E, "E")
         gradient = [diff(loss, variable) for variable in variables]
         differentials = ElementaryDifferentials(gradient, variables)
         total: Expr = Integer(0)

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, overload
 
-from sympy import Expr, ImmutableMatrix, Integer, Symbol, expand, factor, latex, sstr, sympify
+from sympy import Expr, ImmutableMatrix, Integer, Symbol, expand, factor, latex, sstr
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
+from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.flows.iterates import Growth, HeavyBallGrowth, RungeKuttaGrowth, velocities
 from taylorsgd.flows.rooted import DIFFERENTIALS, GRADIENTS, ElementaryDifferentials, shape_of, trees_with_nodes
 from taylorsgd.flows.splitting import total
@@ -292,4 +293,7 @@ def _checked_order(order: Any) -> int:
 
 
 def _listed(entries: Any) -> list[Any]:
-    return [sympify(e) for e in (entries if isinstance(entries, (Sequence, ImmutableMatrix)) else [entries])]
+    listed = (
+        [*entries] if isinstance(entries, (Sequence, ImmutableMatrix)) and not isinstance(entries, str) else [entries]
+    )
+    return [exact_argument(entry, f"f[{i}]") for i, entry in enumerate(listed)]

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Expr, Float, Integer, sympify
+from sympy import Expr, Integer
+
+from taylorsgd.exact_numbers import exact_argument
 
 __all__ = ["EULER", "RungeKutta"]
 
@@ -66,10 +68,7 @@ class RungeKutta:
 
 
 def _exact(name: str, value: Any) -> Expr:
-    number = None if isinstance(value, (bool, str, float)) else sympify(value)
-    if not isinstance(number, Expr) or number.has(Float):
-        raise TypeError(f"{name}={value!r} is not exact; give an int, a Fraction or a SymPy expression")
-    return number
+    return exact_argument(value, name)
 
 
 EULER = RungeKutta([[0]], [1])

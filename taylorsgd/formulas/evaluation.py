@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from sympy import Expr, ImmutableMatrix, Integer, Rational, diff, expand, sympify
+from sympy import Expr, ImmutableMatrix, Integer, Rational, diff, expand
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Value
+from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_evaluation import Resummation, contract
 from taylorsgd.formulas.resummed_value import ResummedValue
@@ -34,7 +35,7 @@ def evaluate(formula: Combination, landscape: ExactLandscape, at: Any, eta: Any 
     for spacetime in formula.spacetimes:
         if spacetime.data == "fixed":
             _check_training_set(landscape, spacetime.sizes["N"])
-    rate = symbols.eta if eta is None else sympify(eta)
+    rate = symbols.eta if eta is None else exact_argument(eta, "eta")
     import numpy as np
 
     tensors = partial(landscape.cumulant, at=at)
@@ -125,7 +126,8 @@ def _derivatives(observable: Observable, landscape: Any, at: Any) -> Any:
             f"landscape={landscape!r} has no .variables, which an exact {observable!r} is differentiated in"
         )
     point = dict(zip(variables, landscape.point(at), strict=True))
-    expression = sympify(observable.s(tuple(variables)) if callable(observable.s) else observable.s)
+    result = observable.s(tuple(variables)) if callable(observable.s) else observable.s
+    expression = exact_argument(result, f"the observable {observable.name}", binary=True)
 
     def derivative(degree: int) -> Any:
         tensor = np.empty((len(variables),) * degree, dtype=object)

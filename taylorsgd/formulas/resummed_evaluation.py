@@ -16,9 +16,10 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from sympy import EX, QQ, Dummy, Expr, Integer, Matrix, Rational, oo, simplify, sympify
+from sympy import EX, QQ, Dummy, Expr, Integer, Matrix, Rational, oo, simplify
 from sympy.polys.rings import ring
 
+from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import closed_time_sum
@@ -105,14 +106,14 @@ class Resummation:
 
     @cached_property
     def _flat(self) -> bool:
-        return Matrix(self.hessian.tolist()).applyfunc(sympify).det() == 0
+        return _matrix(self.hessian).det() == 0
 
     @cached_property
     def _spectrum(self) -> list[float]:
         """Eigenvalues of H in floating point, for warnings only; none where H has symbols."""
         import numpy as np
 
-        matrix = Matrix(self.hessian.tolist()).applyfunc(sympify)
+        matrix = _matrix(self.hessian)
         if matrix.free_symbols:
             return []
         return [float(x) for x in np.linalg.eigvals(np.array(matrix.evalf().tolist(), dtype=float)).real]
@@ -154,7 +155,9 @@ class Resummation:
         for tensor, block in parts:
             operands += [tensor, [count + label for node in block for label in _ends(value, node)]]
         result = contract(operands, [count + _ends(value, node)[0] for node in value.open_indices])
-        return np.vectorize(lambda entry: sympify(entry) * self.eta**value.order, otypes=[object])(result)[()]
+        return np.vectorize(lambda entry: exact_argument(entry, "an entry") * self.eta**value.order, otypes=[object])(
+            result
+        )[()]
 
     def _closed(
         self,
@@ -185,7 +188,7 @@ class Resummation:
         """Eigenvalues of H and a matrix of eigenvectors, not normalized."""
         import numpy as np
 
-        matrix = Matrix(self.hessian.tolist()).applyfunc(sympify)
+        matrix = _matrix(self.hessian)
         if matrix.is_diagonal():
             eye = np.array(Matrix.eye(matrix.rows).tolist(), dtype=object)
             return [matrix[i, i] for i in range(matrix.rows)], eye
@@ -354,3 +357,8 @@ def _tensors(
     carried, entered = [lift(each[0]) for each in systems], [lift(each[1]) for each in systems]
     _, _, read, by_root = systems[-1]
     return Tensors(times, carried, entered, lift(read), lift(by_root), one if field is None else field(one))
+
+
+def _matrix(array: Any) -> Matrix:
+    """An array of exact numbers as a matrix."""
+    return Matrix([[exact_argument(entry, "an entry") for entry in row] for row in array.tolist()])

@@ -11,6 +11,7 @@ from sympy import Expr
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value
+from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.formulas.assumptions import ASSUMPTIONS
 from taylorsgd.formulas.expectations import ENDS, Expectation, Expectations, Run
 from taylorsgd.formulas.observables import (
@@ -161,4 +162,4 @@ def _encode_observable(observable: Observable) -> dict[str, Any]:
         raise TypeError(
             f"the observable {observable.name!r} is a Python function, which JSON can't hold; give a SymPy expression"
         )
-    return {"name": observable.name, "s": encoded(sympy.sympify(observable.s))}
+    return {"name": observable.name, "s": encoded(exact_argument(observable.s, observable.name, binary=True))}

@@ -7,12 +7,12 @@ free symbols are solved for, and what is given twice must agree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 from typing import Any
 
-from sympy import Eq, Expr, Integer, Pow, Rational, Symbol, cancel, factor, nan, powsimp, simplify, solve, sympify, zoo
+from sympy import Eq, Expr, Integer, Pow, Rational, Symbol, cancel, factor, nan, oo, powsimp, simplify, solve, zoo
 
 from taylorsgd import symbols
+from taylorsgd.exact_numbers import exact
 
 __all__ = ["exact_number", "solve_sizes", "substituted", "tidied"]
 
@@ -140,14 +140,16 @@ def exact_number(scale: Any) -> Expr | None:
         TypeError: for a float.
 
     Example:
+        >>> from fractions import Fraction
         >>> exact_number(Fraction(1, 3)), exact_number("1/3")
         (1/3, None)
     """
     if isinstance(scale, (bool, float)):
         raise TypeError(f"{scale!r} is not exact; scale a formula by an int, a Fraction or a SymPy expression")
-    if isinstance(scale, Fraction):
-        return Rational(scale.numerator, scale.denominator)
-    return sympify(scale) if isinstance(scale, (int, Expr)) else None
+    number = exact(scale)
+    if number is not None and number.has(nan, oo, -oo, zoo):
+        raise ValueError(f"{scale!r} is no finite number; scale a formula by one")
+    return number
 
 
 def _fill(hints: list[tuple[Expr, Expr]], solution: dict[Any, Any]) -> bool:

@@ -21,11 +21,12 @@ from functools import cached_property, reduce
 from itertools import combinations_with_replacement, product
 from numbers import Number
 from operator import index
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from sympy import Add, Expr, Float, Rational, Symbol, SympifyError, construct_domain, nan, oo, sympify, zoo
+from sympy import Add, Expr, Rational, Symbol, construct_domain, nan, oo, zoo
 
 from taylorsgd.diagrams.partitions import moebius, set_partitions
+from taylorsgd.exact_numbers import exact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -344,13 +345,10 @@ def _is_finite(expression: Expr) -> bool:
 
 def exact_expression(entry: Any, name: str) -> Expr:
     """Return a number or expression as a SymPy expression whose floats are replaced by exact rationals."""
-    try:
-        expression = sympify(entry.item() if hasattr(entry, "item") else entry, strict=True)
-    except (SympifyError, ValueError) as error:
-        raise TypeError(f"{name}={entry!r} must be a number or a SymPy expression") from error
-    if not isinstance(expression, Expr):
+    expression = exact(entry, binary=True)
+    if expression is None:
         raise TypeError(f"{name}={entry!r} must be a number or a scalar SymPy expression")
-    return cast(Expr, expression.xreplace({number: Rational(number) for number in expression.atoms(Float)}))
+    return expression
 
 
 def listed(entries: Any, name: str, example: str) -> list[Any]:

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from attrs import field, frozen
-from sympy import Expr, Rational, Symbol, SympifyError, sympify
+from sympy import Expr, Rational, Symbol
 
+from taylorsgd.exact_numbers import exact
 from taylorsgd.landscapes.exact import ExactPopulation, checked_variables, exact_expression, listed
 
 __all__ = ["FiniteLandscape"]
@@ -26,15 +27,12 @@ def _checked_weights(weights: Iterable[Any]) -> tuple[Rational, ...]:
     checked = []
     for i, weight in enumerate(listed(weights, "weights", "[Rational(1, 2), Rational(1, 2)]")):
         name = f"weights[{i}]={weight!r}"
-        try:
-            exact = sympify(weight, strict=True)
-        except SympifyError as error:
-            raise TypeError(f"{name} must be an int, a Fraction or a SymPy Rational") from error
-        if not isinstance(exact, Rational):
+        share = None if isinstance(weight, float) else exact(weight)
+        if not isinstance(share, Rational):
             raise TypeError(f"{name} must be exact: an int, a Fraction or a SymPy Rational such as 1/3")
-        if exact <= 0:
+        if share <= 0:
             raise ValueError(f"{name} must be positive; leave out a loss that has no weight")
-        checked.append(exact)
+        checked.append(share)
     if sum(checked) != 1:
         raise ValueError(f"weights={weights!r} sum to {sum(checked)}; probabilities must sum to 1")
     return tuple(checked)

@@ -11,7 +11,7 @@ from math import factorial, prod
 from typing import Any, ClassVar, NamedTuple, Self, SupportsIndex
 
 from attrs import evolve, fields
-from sympy import QQ, Expr, Integer, Rational, Symbol, cancel, factor, sympify
+from sympy import QQ, Expr, Integer, Rational, Symbol, cancel, factor
 from sympy.polys.fields import FracElement
 from sympy.polys.rings import PolyElement, ring
 
@@ -304,7 +304,7 @@ def size(name: str, symbol: Symbol, least: int) -> Callable[[Any], Expr]:
                 f"{name}={value!r} is not a size; it must be an integer of at least {least}, "
                 f"a SymPy expression, or None for the symbol {symbol}"
             )
-        expression: Any = sympify(int(value)) if hasattr(value, "__index__") else value
+        expression: Any = Integer(int(value)) if hasattr(value, "__index__") else value
         if expression.is_number and not (expression.is_Integer and expression >= least):
             raise ValueError(f"{name}={value} is impossible; it must be an integer of at least {least}")
         return expression

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from decimal import Decimal
-from fractions import Fraction
+from functools import partial
 from itertools import combinations
-from math import isfinite
-from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from attrs import asdict, frozen
-from sympy import Expr, Float, Integer, Matrix, Rational, nan, oo, zoo
+from sympy import Expr, Integer, Matrix
 
 from taylorsgd.diagrams import Diagram
+from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.spacetime.base import Spacetime
 from taylorsgd.updates.rates import RateSchedule
 
@@ -216,34 +214,7 @@ def exactly(name: str) -> Callable[[Any], Expr]:
         >>> exactly("beta")(1), exactly("beta")(0.9)
         (1, 9/10)
     """
-
-    def convert(value: Any) -> Expr:
-        expression = exact_decimal(value)
-        if expression is None:
-            raise TypeError(f"{name}={value!r} must be a number (such as 0.9 or Rational(9, 10)) or a SymPy expression")
-        if expression.has(nan, oo, -oo, zoo):
-            raise ValueError(f"{name}={value!r} must be finite")
-        return expression
-
-    return convert
-
-
-def exact_decimal(value: Any) -> Expr | None:
-    """A number as an exact one, a float as the shortest decimal that stands for it; None for anything else."""
-    if isinstance(value, (bool, str, bytes)):
-        return None
-    if isinstance(value, Expr):
-        return value.xreplace({number: Rational(repr(float(number))) for number in value.atoms(Float)})  # type: ignore[return-value]
-    if isinstance(value, Integral):
-        return Integer(int(value))
-    if isinstance(value, Fraction):
-        return Rational(value.numerator, value.denominator)
-    if isinstance(value, Decimal) and value.is_finite():
-        return Rational(str(value))
-    if not (isinstance(value, Real) or getattr(value, "shape", None) == ()):
-        return None
-    text = str(value)  # of a float32 its own shortest decimal, not that of the float64 nearest to it
-    return Rational(text) if isfinite(float(value)) else nan
+    return partial(exact_argument, name=name)
 
 
 def checked_rates(rates: Iterable[Any] | RateSchedule | None) -> Rates:

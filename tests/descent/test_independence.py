@@ -16,9 +16,10 @@ x, y = symbols("x y")
 HALF = Rational(1, 2)
 PLACE = ts.FiniteLandscape([x**3 / 3 + x * y, x * y**2 - x**2], [HALF, HALF], [x, y])
 OWN = {"descent/perturbation", "descent/local_expansion", "descent/series_arithmetic", "formulas/observables"}
+OWN |= {"exact_numbers"}  # the gate for what users give
 ASKED = {
     "spacetime": {"sizes", "histories", "N", "B", "T", "E", "M", "batches"},
-    "updates": {"start", "step", "numbers", "parameters", "rows", "rates", "one_metric", "exact_metric"}
+    "updates": {"start", "step", "numbers", "parameters", "rows", "rates", "one_metric", "exact_metric", "_rows"}
     | {"exactly", "checked_rates"},  # what checks a constructor's argument
     "landscapes": {"point", "dimension", "exact_expression", "_is_finite"},
 }

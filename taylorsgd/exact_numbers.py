@@ -1,0 +1,83 @@
+"""The one gate through which numbers and expressions come in: exact, finite, and never parsed from a text.
+
+SymPy's own gate, `sympify`, runs the text of a string as Python. Nothing here does: a string is no number.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from math import isfinite, isnan
+from numbers import Integral, Real
+from typing import Any
+
+from sympy import Expr, Float, Integer, Rational, nan, oo, zoo
+
+__all__ = ["exact", "exact_argument"]
+
+
+def exact(value: Any, *, binary: bool = False) -> Expr | None:
+    """A number as an exact one, or an expression whose numbers are exact.
+
+    Args:
+        value: an integer, a fraction, a decimal, a float of Python or NumPy, or a SymPy expression.
+        binary: whether a float means the binary fraction that it is, instead of the shortest decimal for it.
+
+    Returns:
+        A SymPy expression; None for anything else, texts among it.
+
+    Example:
+        >>> exact(0.9), exact(Fraction(1, 3)), exact("1/3")
+        (9/10, 1/3, None)
+        >>> exact(0.1, binary=True)
+        3602879701896397/36028797018963968
+    """
+    if isinstance(value, (bool, str, bytes)):
+        return None
+    if isinstance(value, Expr):
+        floats: dict[Any, Any] = {
+            number: _of_float(float(number), str(float(number)), binary) for number in value.atoms(Float)
+        }
+        return value.xreplace(floats)  # type: ignore[return-value]
+    if isinstance(value, Integral):
+        return Integer(int(value))
+    if isinstance(value, Fraction):
+        return Rational(value.numerator, value.denominator)
+    if isinstance(value, Decimal):
+        return Rational(str(value)) if value.is_finite() else nan
+    if getattr(value, "shape", None) == () and hasattr(value, "item") and not isinstance(value, Real):
+        return exact(value.item(), binary=binary)
+    if isinstance(value, Real):
+        return _of_float(float(value), str(value), binary)  # of a float32 its own shortest decimal
+    return None
+
+
+def exact_argument(value: Any, name: str, *, binary: bool = False) -> Expr:
+    """An argument that must be a finite number or expression, as `exact` makes it.
+
+    Args:
+        value: what was given.
+        name: the argument's name, for errors.
+        binary: as in `exact`.
+
+    Raises:
+        TypeError: if it is neither a number nor an expression.
+        ValueError: if it is not finite.
+
+    Example:
+        >>> exact_argument("1/3", "eta")
+        Traceback (most recent call last):
+        TypeError: eta='1/3' must be a number (such as 0.9 or Rational(9, 10)) or a SymPy expression
+    """
+    expression = exact(value, binary=binary)
+    if expression is None:
+        raise TypeError(f"{name}={value!r} must be a number (such as 0.9 or Rational(9, 10)) or a SymPy expression")
+    if expression.has(nan, oo, -oo, zoo):
+        raise ValueError(f"{name}={value!r} must be finite")
+    return expression
+
+
+def _of_float(number: float, text: str, binary: bool) -> Expr:
+    if not isfinite(number):
+        return nan if isnan(number) else oo if number > 0 else -oo
+    return Rational(*number.as_integer_ratio()) if binary else Rational(text)
