@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--trials", type=_integer(16), default=4000, help="simulated runs per learning rate (default 4000)"
     )
-    demo.add_argument("--seed", type=_integer(0), default=0, help="seed of all random numbers (default 0)")
+    demo.add_argument("--seed", type=_integer(0, 2**32 - 1), default=0, help="seed of all random numbers (default 0)")
     demo.add_argument("--output", type=Path, default=Path("."), help="folder for the plot (default: this folder)")
     demo.set_defaults(run=_demo, parser=demo, user_errors=OSError)
 

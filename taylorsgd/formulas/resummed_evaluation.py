@@ -119,6 +119,8 @@ class Resummation:
         return [float(x) for x in np.linalg.eigvals(np.array(matrix.evalf().tolist(), dtype=float)).real]
 
     def _check_stable(self, value: ResummedValue) -> None:
+        if self.eta.is_number and not self.eta > 0:
+            raise ValueError(f"eta={self.eta}: the limit T -> oo exists for positive learning rates only")
         tolerance = 1e-12 * max(map(abs, self._spectrum), default=0.0)
         for eigenvalue in self._spectrum:
             if eigenvalue < -tolerance:

@@ -15,12 +15,17 @@ import numpy as np
 from jax.core import Tracer
 from sympy import Expr, Symbol
 
+from taylorsgd.formulas.resummed_value import is_resummed
 from taylorsgd.formulas.sizes import solve_sizes
 from taylorsgd.formulas.term import Combination
 from taylorsgd.lowering.coefficients import evaluate_expression, without_poles
 from taylorsgd.spacetime import Spacetime
 
 __all__ = ["Program", "free_symbols", "make_program", "refuse_no_numbers"]
+
+
+MOST_UPDATES = 2**31
+"""The most updates that the discrete sums over times count."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,13 @@ class Program:
         expressions: in stand-in symbols named like the given sizes.
         used: the names of the sizes in a smallest determining set.
         implied: what the used sizes make of the other given ones.
+        updates: what they make of the number of updates, where it is determined.
     """
 
     expressions: tuple[Expr, ...]
     used: tuple[str, ...]
     implied: tuple[tuple[str, Expr], ...]
+    updates: tuple[Expr, ...] = ()
 
     def prepare(self, formula: Combination, sizes: Mapping[str, Any], dtype: Any) -> dict[str, jax.Array]:
         """Check the sizes where they are concrete, and keep the used ones as arrays."""
@@ -83,7 +90,9 @@ def make_program(formula: Combination, expressions: Sequence[Expr], names: Seque
             if expression.free_symbols <= {_stand_in(n) for n in used}:
                 implied[name, expression] = None
     solved = tuple(without_poles(expression).subs(solution, simultaneous=True) for expression in expressions)
-    return Program(solved, used, tuple(implied))
+    ends = {table["T"].subs(solution, simultaneous=True) for table in tables if "T" in table}
+    known_ends = sorted((end for end in ends if end.free_symbols <= {_stand_in(n) for n in used}), key=str)
+    return Program(solved, used, tuple(implied), tuple(known_ends))
 
 
 def refuse_no_numbers(sizes: Mapping[str, Any]) -> None:
@@ -125,8 +134,14 @@ def free_symbols(formula: Combination) -> frozenset[Any]:
 def _check_sizes(formula: Combination, program: Program, sizes: Mapping[str, Any]) -> None:
     """Raise if concrete sizes are impossible or contradict each other."""
     try:
-        given = tuple(sorted((name, index(size)) for name, size in sizes.items()))
-    except TypeError:  # fractions or arrays: numbers that only have to agree
+        given = tuple(sorted((name, _whole(size)) for name, size in sizes.items()))
+    except TypeError:  # fractions or arrays
+        flowing = all(spacetime.is_flow for spacetime in formula.spacetimes)
+        for name, size in sizes.items():
+            _check_numbers(name, np.asarray(size, dtype=float), flowing)
+        ends = {_stand_in(name): np.asarray(sizes[name], dtype=float) for name in program.used}
+        for end in () if flowing else program.updates:
+            _check_numbers("T", np.asarray(evaluate_expression(end, ends), dtype=float), flowing)
         values = {_stand_in(name): np.asarray(sizes[name], dtype=float) for name in program.used}
         for name, expression in program.implied:
             implied = np.asarray(evaluate_expression(expression, values), dtype=float)
@@ -134,8 +149,37 @@ def _check_sizes(formula: Combination, program: Program, sizes: Mapping[str, Any
                 raise ValueError(
                     f"{name}={sizes[name]} contradicts the other sizes, which make {name} = {implied}"
                 ) from None
-        return
-    _check_integers(formula.spacetimes, free_symbols(formula), given)
+    else:
+        _check_integers(formula.spacetimes, free_symbols(formula), given)
+    if any(is_resummed(value) and not value.continuous for value in formula.values):
+        _check_updates(formula, program, sizes)
+
+
+def _whole(size: Any) -> int:
+    """A size as an integer; raises a TypeError for what is none."""
+    return int(size) if isinstance(size, (float, np.floating)) and float(size).is_integer() else index(size)
+
+
+def _check_numbers(name: str, size: np.ndarray, flowing: bool) -> None:
+    """Raise for numbers that are no sizes: not finite, too small, or of updates, rows and epochs not whole."""
+    least = 1 if name in ("N", "B") else 0
+    whole = name in ("N", "B", "E") or (name == "T" and not flowing)
+    if not np.isfinite(size).all() or (size < least).any():
+        raise ValueError(f"{name}={size.tolist()} is impossible; it must be finite and at least {least}")
+    if whole and (np.abs(size - np.round(size)) > 1e-6 * np.maximum(np.abs(size), 1)).any():
+        raise ValueError(f"{name}={size.tolist()} is impossible; it must be whole")
+
+
+def _check_updates(formula: Combination, program: Program, sizes: Mapping[str, Any]) -> None:
+    """Raise for more updates than discrete sums over times can count."""
+    values = {_stand_in(name): np.asarray(sizes[name], dtype=float) for name in program.used}
+    for expression in program.updates:
+        most = np.max(np.asarray(evaluate_expression(expression, values), dtype=float), initial=0.0)
+        if most > MOST_UPDATES:
+            raise ValueError(
+                f"T={most:g} updates are more than the {MOST_UPDATES} that a discrete sum counts; use "
+                "resum='continuous', or the limit()"
+            )
 
 
 @lru_cache(maxsize=4096)

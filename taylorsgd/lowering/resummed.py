@@ -363,6 +363,8 @@ def _cholesky(metric: Any, size: int, dtype: Any) -> jax.Array:
     matrix = jnp.asarray(np.array(metric, float) if isinstance(metric, MatrixBase) else metric, dtype)
     if matrix.shape != (size, size):
         raise ValueError(f"metric has shape {matrix.shape}; it must be P x P, here {(size, size)}")
+    if not isinstance(matrix, Tracer) and not np.allclose(matrix, matrix.T, rtol=1e-5, atol=0):
+        raise ValueError("metric is not symmetric; a matrix learning rate must be symmetric and positive definite")
     factor = jnp.linalg.cholesky(matrix)
     if not isinstance(factor, Tracer) and not bool(jnp.all(jnp.isfinite(factor))):
         raise ValueError("metric is not symmetric positive definite; a matrix learning rate must be")
@@ -376,6 +378,10 @@ def _check_stability(program: _Resummed, extremes: jax.Array, eta: jax.Array, si
     smallest, largest = map(float, np.asarray(extremes))
     rate = float(np.max(np.asarray(eta), initial=0.0))
     if any(network.limit for network in program.networks):
+        if not np.all(np.asarray(eta) > 0):
+            raise ValueError(
+                f"eta={np.asarray(eta).tolist()}: the limit T -> oo exists for positive learning rates only"
+            )
         if smallest <= 8 * size * np.finfo(extremes.dtype).eps * max(abs(smallest), largest):
             kind = "flat direction" if smallest > -1e-3 * abs(largest) else "saddle"
             raise ValueError(

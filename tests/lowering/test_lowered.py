@@ -178,7 +178,7 @@ class TestErrors:
             ({"N": 4, "T": 4, "M": 1}, ValueError, "B, E have no value"),
             ({"N": 4, "B": 1, "E": 1, "Q": 1}, ValueError, "Q is no size of this formula"),
             ({"N": 4, "B": 1, "E": 2, "T": 9}, ValueError, "contradict"),
-            ({"N": 4.0, "B": 1.0, "E": 2.0, "T": 9.0}, ValueError, "T=9.0 contradicts"),
+            ({"N": 4.0, "B": 1.0, "E": 2.0, "T": 9.0}, ValueError, "T=9 contradicts"),
             ({"N": np.array([4, 5]), "B": 1, "E": 2, "T": np.array([8, 11])}, ValueError, "contradicts"),
             ({"N": 5, "B": 2, "E": 2}, ValueError, "does not divide"),
             ({"N": 4, "B": 1, "E": -2}, ValueError, "impossible"),
