@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 import sympy
@@ -223,3 +224,22 @@ def test_demo_does_the_main_job(capsys, tmp_path):
     assert len(comparison.simulated) == len(STEPS) == 8
     assert comparison.degrees == sum(step <= 1 for step in STEPS) == 6
     assert comparison.p_value > 1e-4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
+@pytest.mark.parametrize("command", ["diagrams --order 2", "derive test-loss --sgd --order 1"])
+def test_a_full_disk_is_no_success(command: str) -> None:
+    run = subprocess.run(
+        f"{sys.executable} -m taylorsgd {command} > /dev/full", shell=True, capture_output=True, text=True
+    )
+    assert run.returncode in (1, 2)
+    assert "No space left on device" in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("command", ["diagrams --order 4", "reproduce --list"])
+def test_a_reader_that_goes_away_is_no_error(command: str) -> None:
+    run = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m taylorsgd {command} | true; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,21 +31,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after the program's name; those of the process by default.
 
     Returns:
-        The exit status: 0, or 130 when interrupted. Bad arguments exit with status 2 and one line on
-        standard error.
+        The exit status: 0, 1 where output can't be written, or 130 when interrupted. Bad arguments exit with status 2
+        and one line on standard error.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()  # a full disk is noticed here, and not after the end
+        return status
+    except BrokenPipeError:  # the reader of a pipe went away: what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except options.user_errors as error:
         return options.parser.error(str(error))
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"taylorsgd: error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe went away
-        sys.stderr.close()
-        return 0
 
 
 def _parser() -> argparse.ArgumentParser:

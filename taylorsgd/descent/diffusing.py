@@ -38,6 +38,8 @@ from taylorsgd.spacetime import Spacetime
 
 __all__ = ["diffuse", "has_noise"]
 
+MOST_STEPS = 10_000
+"""The most steps of the ODE: a flow that needs more blows up, or is stiff."""
 POINTS = 16
 """The most points whose gradients make up one step of the SDE."""
 
@@ -80,7 +82,8 @@ def diffuse(
         One record for each learning rate, its scalars being the test loss and the observables.
 
     Raises:
-        ValueError: if the ODE is asked of a sampler whose expected loss is not known, or the steps are so long
+        ValueError: if the ODE is asked of a sampler whose expected loss is not known or does not get to its end in
+            10,000 steps, or the steps are so long
             that the m points of one make more noise than the SDE has.
     """
     records = [Record() for _ in range(rates.size)]
@@ -93,7 +96,7 @@ def diffuse(
             )
         for i, rate in enumerate(simulated(rates.flat, rates.size)):
             own = jax.random.fold_in(key, i)
-            scalars, displacement = _flow(
+            scalars, displacement, arrived = _flow(
                 landscape.point_loss,
                 expected_loss(landscape),
                 functions,
@@ -103,6 +106,11 @@ def diffuse(
                 jnp.asarray(rate * time),
                 chunk=population_chunk(landscape, theta),
             )
+            if not bool(arrived):
+                raise ValueError(
+                    f"the ODE did not get to T={time:g} in {MOST_STEPS} steps at eta={rate:g}: it diverges or is stiff"
+                    "; take a smaller learning rate or T"
+                )
             records[i].add_copies(scalars, displacement, trials)
         return records
     steps = int(np.ceil(time * refinement))
@@ -153,8 +161,8 @@ def _flow(
     time: jax.Array,
     *,
     chunk: int,
-) -> tuple[jax.Array, Any]:
-    """Integrate θ' = −∇l(θ) over ηT: the scalars and the displacement of the one path."""
+) -> tuple[jax.Array, Any, jax.Array]:
+    """Integrate θ' = −∇l(θ) over ηT: the scalars and the displacement of the one path, and whether it got there."""
     import diffrax
 
     def test_loss(theta: Any) -> jax.Array:
@@ -164,7 +172,7 @@ def _flow(
         return jax.tree.map(jnp.negative, jax.grad(test_loss)(theta))
 
     precision = float(jnp.finfo(jnp.result_type(*jax.tree.leaves(theta))).eps)
-    final = diffrax.diffeqsolve(
+    solution = diffrax.diffeqsolve(
         diffrax.ODETerm(velocity),
         diffrax.Dopri8(),
         t0=0.0,
@@ -173,14 +181,16 @@ def _flow(
         y0=theta,
         # The pairs' difference overestimates the error; a tolerance nearer to eps would only chase rounding.
         stepsize_controller=diffrax.PIDController(rtol=100 * precision, atol=100 * precision),
-        max_steps=None,
+        max_steps=MOST_STEPS,
+        throw=False,
         adjoint=diffrax.ForwardMode(),
-    ).ys
-    assert final is not None
-    final = jax.tree.map(lambda leaf: leaf[-1], final)
+    )
+    assert solution.ys is not None
+    final = jax.tree.map(lambda leaf: leaf[-1], solution.ys)
     loss_there = test_loss(final) if fresh is None else _mean_loss(loss, final, fresh, chunk)
     scalars = jnp.stack([loss_there, *(s(final) for s in observables)])
-    return scalars, jax.tree.map(jnp.subtract, final, theta)
+    arrived = solution.result == diffrax.RESULTS.successful
+    return scalars, jax.tree.map(jnp.subtract, final, theta), arrived
 
 
 @partial(

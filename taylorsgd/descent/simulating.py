@@ -38,6 +38,9 @@ from taylorsgd.updates import Descent
 
 __all__ = ["simulate"]
 
+MOST_KEPT = 4 * 2**30
+"""The most bytes of results of single trials."""
+
 
 def simulate(
     landscape: AnyLandscape,
@@ -129,6 +132,12 @@ def simulate(
         refinement=(1 if refinement is None else refinement, 1),
     )
     functions = observable_functions(observables)
+    kept = 8 * trials * rates.size * (2 + len(functions))
+    if kept > MOST_KEPT:
+        raise ValueError(
+            f"trials={trials} at {rates.size} learning rates would keep {kept / 2**30:.3g} GiB of results; what every "
+            f"trial gives is kept, so take at most {MOST_KEPT // (kept // trials)} trials"
+        )
     key = random_key(key)
     simulated = partial(_simulated, progress=progress)
     if place.size is None and place.expected is None and test_points is None:

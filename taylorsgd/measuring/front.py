@@ -27,6 +27,10 @@ FORMER = ("estimator", "batch", "chunk", "memory", "checkpoint", "eigenpairs")
 """What used to be arguments of `measure`, and belongs to its method now."""
 
 
+MOST_SAMPLES = 2**28
+"""The most draws of one measurement."""
+
+
 def measure(
     formula: Formula | Sequence[Formula],
     landscape: AnyLandscape,
@@ -91,6 +95,11 @@ def measure(
     refuse_former("measure", former)
     if samples is not None:
         check_counts(samples=(samples, 2))
+        if samples > MOST_SAMPLES:
+            raise ValueError(
+                f"samples={samples} are more draws than {MOST_SAMPLES}, whose points fill a machine's memory; errors "
+                "fall like one over the root of their number, so take fewer, or measure again with another key"
+            )
     task = Task(
         formula, landscape, checked_parameters(theta), None if key is None else random_key(key), samples, progress
     )

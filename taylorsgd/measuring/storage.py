@@ -29,14 +29,22 @@ HEADER = "header"
 
 
 def write_arrays(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
-    """Write a file: under another name first, so that an interruption leaves the old one."""
-    target = Path(path)
+    """Write a file: under another name first, so that an interruption leaves the old one; a link stays a link.
+
+    Raises:
+        ValueError: if there is something at the path that is no file.
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{path} is no file, and can't be replaced by one; give another path")
     text = json.dumps({"taylorsgd": kind, **header})
     entries: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             np.savez(file, **{HEADER: np.frombuffer(text.encode(), np.uint8)}, **entries)
+            file.flush()
+            os.fsync(file.fileno())  # else a crash could leave the new name with nothing in it
         os.replace(name, target)
     except BaseException:
         Path(name).unlink(missing_ok=True)

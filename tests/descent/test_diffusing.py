@@ -149,3 +149,15 @@ def test_errors() -> None:
         ts.Landscape(quartic, POINTS, expected=lambda theta: theta)
     with pytest.raises(TypeError, match="expected=3 is not a function"):
         ts.Landscape(quartic, lambda key, n: key, expected=3)
+
+
+def test_flows_that_do_not_arrive_and_runs_that_do_not_fit() -> None:
+    """θ' = 4 θ³ is infinite at t = 1/8; and 10¹⁰ trials are refused before their keys are made."""
+    steep = ts.Landscape(lambda theta, x: -(theta**4) + 0 * x, jnp.ones(2))
+    with pytest.raises(ValueError, match="did not get to T=10 in 10000 steps at eta=1: it diverges or is stiff"):
+        ts.simulate(steep, 1.0, ts.ODE(T=10), 1.0, 10, 0)
+    assert np.isfinite(ts.simulate(steep, 1.0, ts.ODE(T=1), 0.01, 10, 0).test_loss.mean)
+    with pytest.raises(ValueError, match="trials=10000000000 at 1 learning rates would keep 149 GiB"):
+        ts.simulate(steep, 1.0, ts.GD(N=2, T=2), 0.1, 10**10, 0)
+    with pytest.raises(ValueError, match="samples=10000000000 are more draws"):
+        ts.measure(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2), steep, 1.0, key=0, samples=10**10)

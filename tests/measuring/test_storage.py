@@ -15,7 +15,7 @@ import taylorsgd as ts
 from taylorsgd.landscapes import DenseMeasurement, Measurement, SpectralMeasurement
 from taylorsgd.measuring import MatrixFree, TopEigenpairs
 from taylorsgd.measuring.running import Runner
-from taylorsgd.measuring.storage import write_arrays
+from taylorsgd.measuring.storage import read_arrays, write_arrays
 
 POINTS = jnp.array([[0.5, -1.0], [-0.25, 0.75], [1.0, 0.5], [0.0, 0.25], [2.0, -0.5]])
 SCALARS = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 3)
@@ -187,3 +187,16 @@ def test_damaged_files(tmp_path: Path) -> None:
         Measurement.load(tmp_path / "state.npz")
     with pytest.raises(FileNotFoundError):
         Measurement.load(tmp_path / "nothing.npz")
+
+
+def test_links_stay_links_and_devices_are_left_alone(tmp_path: Path) -> None:
+    target, link = tmp_path / "kept.npz", tmp_path / "link.npz"
+    link.symlink_to(target)
+    write_arrays(link, "kind", {}, {"a": np.ones(2)})
+    assert link.is_symlink() and not target.is_symlink()
+    _, arrays = read_arrays(target, "kind")
+    assert arrays["a"].tolist() == [1, 1]
+    for place in (tmp_path, Path("/dev/null")):
+        with pytest.raises(ValueError, match="is no file, and can't be replaced"):
+            write_arrays(place, "kind", {}, {})
+    assert Path("/dev/null").is_char_device()
