@@ -229,7 +229,8 @@ def test_demo_does_the_main_job(capsys, tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
 @pytest.mark.parametrize("command", ["diagrams --order 2", "derive test-loss --sgd --order 1"])
 def test_a_full_disk_is_no_success(command: str) -> None:
-    run = subprocess.run(
+    command = f"{sys.executable} -m taylorsgd {command} > /dev/full"
+    run = subprocess.run(command, shell=True, capture_output=True, text=True)
         f"{sys.executable} -m taylorsgd {command} > /dev/full", shell=True, capture_output=True, text=True
     )
     assert run.returncode in (1, 2)
