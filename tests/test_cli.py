@@ -219,7 +219,7 @@ def test_demo_does_the_main_job(capsys, tmp_path):
     comparison = run_demo(order=2, trials=64, seed=3, output=tmp_path / "new", samples=64)
     printed = capsys.readouterr().out
     assert (tmp_path / "new" / "taylorsgd-demo.png").read_bytes().startswith(b"\x89PNG")
-    for words in ("C_μν H^μν", "1797", "simulated (95 %)", "χ² = ", "Range: ", "(a a)"):
+    for words in ("C_μν H^μν", "1797", "simulated ± s.e.", "χ² = ", "Range: ", "(a a)"):
         assert words in printed
     assert len(comparison.simulated) == len(STEPS) == 8
     assert comparison.degrees == sum(step <= 1 for step in STEPS) == 6
@@ -229,10 +229,8 @@ def test_demo_does_the_main_job(capsys, tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
 @pytest.mark.parametrize("command", ["diagrams --order 2", "derive test-loss --sgd --order 1"])
 def test_a_full_disk_is_no_success(command: str) -> None:
-    command = f"{sys.executable} -m taylorsgd {command} > /dev/full"
-    run = subprocess.run(command, shell=True, capture_output=True, text=True)
-        f"{sys.executable} -m taylorsgd {command} > /dev/full", shell=True, capture_output=True, text=True
-    )
+    line = f"{sys.executable} -m taylorsgd {command} > /dev/full"
+    run = subprocess.run(line, shell=True, capture_output=True, text=True)
     assert run.returncode in (1, 2)
     assert "No space left on device" in run.stderr and "Traceback" not in run.stderr
 

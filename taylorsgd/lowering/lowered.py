@@ -40,7 +40,7 @@ class Lowered:
         >>> import taylorsgd as ts
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(B=1), order=1)
         >>> print(f)
-        l - T G_μ G^μ    with T = E*N
+        E[l(θ_T)] = l - T G_μ G^μ + O(η^2)    with T = E*N
         >>> g = f.lower()
         >>> print(g([2.0, 0.5], eta=0.25, T=12, N=4))
         0.5

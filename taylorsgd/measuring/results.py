@@ -77,13 +77,13 @@ class Measurement(Measured):
         >>> f = ts.derive(ts.TestLoss(), ts.SGD(), order=2).assume("quadratic")
         >>> measured = ts.measure(f, coin, 1.0, key=jax.random.key(0), samples=64, method=ts.MatrixFree(batch=1))
         >>> print(measured)
-        value            mean  standard error
-        ───────────────  ────  ──────────────
-        l                 0.5  exact
-        G_μ G^μ             1  exact
-        G_μ H^μ_ν G^ν       1  exact
-        ½ ∇_μ C^ν_ν G^μ     0  exact
-        C_μν H^μν           1  0
+        value              mean ± s.e.
+        ─────────────────  ───────────
+        l                  0.5, exact
+        G_μ G^μ            1, exact
+        G_μ H^μ_ν G^ν      1, exact
+        ½ (∇_μ C^ν_ν) G^μ  0, exact
+        C_μν H^μν          1
     """
 
     values: tuple[Value, ...] = field(metadata={"static": True})

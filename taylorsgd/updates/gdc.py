@@ -54,7 +54,7 @@ class GDC(Memoryless):
         T*(2*T - 1)/2 G_μ H^μ_ν G^ν + T*(B*T - N)/(4*B*N) (∇_μ C^ν_ν) G^μ + T**2/(2*N) C_μν H^μν
         >>> sgd = ts.derive(ts.TestLoss(), ts.SGD(), order=2)
         >>> (imitated.subs(T=E * N / B) - sgd).simplify()
-        <Formula E_GD[l(θ_T)] - E_SGD[l(θ_T)] = O(η^3)>
+        <Formula E_GD[l(θ_T)] - E_SGD[l(θ_T)] = O(η^3)    with T = E*N/B>
 
     Source: Tenka, Corollary 1 (section 3.2) and section B.7.
     """

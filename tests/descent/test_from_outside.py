@@ -160,7 +160,7 @@ def test_predictions_agree_with_simulations(x64: Any, update: Any) -> None:
     assert ts.compare(ts.predict(f, place, 0.3, eta=rates), run).agrees
     other = RULES[(RULES.index(update) + 1) % len(RULES)]
     wrong = ts.derive(ts.TestLoss(), spacetime, order=3, update=other)
-    assert not ts.compare(ts.predict(wrong, place, 0.3, eta=rates), run).agrees
+    assert not ts.compare(ts.predict(wrong, place, 0.3, eta=rates), run, strict=False).agrees
 
 
 def test_batches_of_chance_are_drawn_with_their_chances() -> None:

@@ -299,7 +299,7 @@ def test_what_happens_in_words() -> None:
 def test_noise_in_words() -> None:
     assert explained(ts.TestLoss(), ts.SGD(), "G_μ G^μ").noise == ()
     assert explained(ts.TestLoss(), ts.SGD(), "C_μν H^μν").noise == ("the covariance C of the gradients at one point",)
-    assert explained(ts.TestLoss(), ts.SGD(), "½ ∇_μ C^ν_ν G^μ").noise == (
+    assert explained(ts.TestLoss(), ts.SGD(), "½ (∇_μ C^ν_ν) G^μ").noise == (
         "the covariance at one point of its gradient ∇l and its Hessian ∇∇l",
     )
     assert explained(ts.TestLoss(), ts.SGD(), "S_μνλ J^μνλ", 3).noise == (

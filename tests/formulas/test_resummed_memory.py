@@ -133,7 +133,7 @@ def test_no_momentum_is_plain_descent() -> None:
     moved = ts.derive(ts.TestLoss(), ts.GD(), 2, resum="discrete", update=ts.HeavyBall(Rational(1, 2)))
     assert moved != formulas[0]
     again = ts.Formula.from_json(moved.to_json())
-    assert again == moved and "Σ_times" in str(moved)
+    assert again == moved and "Σ_[(.)]" in str(moved)
 
 
 def test_errors() -> None:

@@ -89,10 +89,10 @@ def test_a_sweep_is_preferred_to_a_cheaper_draw() -> None:
     values = ts.derive(ts.TestLoss(), ts.GD(), order=3).values
     plan = make_plan(values, batch=1, population=10**9)
     assert {str(values[i]) for i in plan.swept} == {
-        "½ ∇_μ C^ν_ν G^μ",
+        "½ (∇_μ C^ν_ν) G^μ",
         "κ(∇_μ∇_ν∇_λ l, ∇^μ l) G^ν G^λ",
         "G_μ κ(∇_ν∇_λ l, ∇^μ∇^ν l) G^λ",
-        "½ ∇_μ C^ν_ν H^μ_λ G^λ",
+        "½ (∇_μ C^ν_ν) H^μ_λ G^λ",
     }
 
 
