@@ -13,10 +13,10 @@ from typing import Any
 
 from sympy import Expr, Float, Integer, Rational, nan, oo, zoo
 
-__all__ = ["exact", "exact_argument"]
+__all__ = ["as_exact", "exact_argument"]
 
 
-def exact(value: Any, *, binary: bool = False) -> Expr | None:
+def as_exact(value: Any, *, binary: bool = False) -> Expr | None:
     """A number as an exact one, or an expression whose numbers are exact.
 
     Args:
@@ -27,9 +27,9 @@ def exact(value: Any, *, binary: bool = False) -> Expr | None:
         A SymPy expression; None for anything else, texts among it.
 
     Example:
-        >>> exact(0.9), exact(Fraction(1, 3)), exact("1/3")
+        >>> as_exact(0.9), as_exact(Fraction(1, 3)), as_exact("1/3")
         (9/10, 1/3, None)
-        >>> exact(0.1, binary=True)
+        >>> as_exact(0.1, binary=True)
         3602879701896397/36028797018963968
     """
     if isinstance(value, (bool, str, bytes)):
@@ -46,19 +46,19 @@ def exact(value: Any, *, binary: bool = False) -> Expr | None:
     if isinstance(value, Decimal):
         return Rational(str(value)) if value.is_finite() else nan
     if getattr(value, "shape", None) == () and hasattr(value, "item") and not isinstance(value, Real):
-        return exact(value.item(), binary=binary)
+        return as_exact(value.item(), binary=binary)
     if isinstance(value, Real):
         return _of_float(float(value), str(value), binary)  # of a float32 its own shortest decimal
     return None
 
 
 def exact_argument(value: Any, name: str, *, binary: bool = False) -> Expr:
-    """An argument that must be a finite number or expression, as `exact` makes it.
+    """An argument that must be a finite number or expression, as `as_exact` makes it.
 
     Args:
         value: what was given.
         name: the argument's name, for errors.
-        binary: as in `exact`.
+        binary: as in `as_exact`.
 
     Raises:
         TypeError: if it is neither a number nor an expression.
@@ -69,7 +69,7 @@ def exact_argument(value: Any, name: str, *, binary: bool = False) -> Expr:
         Traceback (most recent call last):
         TypeError: eta='1/3' must be a number (such as 0.9 or Rational(9, 10)) or a SymPy expression
     """
-    expression = exact(value, binary=binary)
+    expression = as_exact(value, binary=binary)
     if expression is None:
         raise TypeError(f"{name}={value!r} must be a number (such as 0.9 or Rational(9, 10)) or a SymPy expression")
     if expression.has(nan, oo, -oo, zoo):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sympy import Float, Integer, Rational, Symbol, nan, oo
 
 import taylorsgd as ts
-from taylorsgd.exact_numbers import exact, exact_argument
+from taylorsgd.exact_numbers import as_exact, exact_argument
 
 x = Symbol("x")
 COIN = ts.FiniteLandscape([x**2 / 2 + x, x**2 / 2 - x], [Rational(1, 2)] * 2, [x])
@@ -79,9 +79,9 @@ def test_nothing_parses_a_text() -> None:
 
 @given(number=st.floats(allow_nan=False, allow_infinity=False))
 def test_floats(number: float) -> None:
-    assert float(exact(number)) == number == float(exact(np.float64(number)))  # type: ignore[arg-type]
-    assert exact(number, binary=True) == Rational(*number.as_integer_ratio())
-    assert exact(number) == Rational(str(number))
+    assert float(as_exact(number)) == number == float(as_exact(np.float64(number)))  # type: ignore[arg-type]
+    assert as_exact(number, binary=True) == Rational(*number.as_integer_ratio())
+    assert as_exact(number) == Rational(str(number))
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ def test_floats(number: float) -> None:
     ],
 )
 def test_what_comes_in(value: object, expected: object) -> None:
-    assert exact(value) == expected
+    assert as_exact(value) == expected
 
 
 def test_nan() -> None:
-    assert exact(float("nan")) is nan
+    assert as_exact(float("nan")) is nan
     for value in (float("nan"), float("inf"), oo, Decimal("NaN")):
         with pytest.raises(ValueError, match="beta=.* must be finite"):
             exact_argument(value, "beta")

@@ -17,7 +17,7 @@ from typing import Any
 from sympy import Add, Dummy, Expr, ImmutableMatrix, Rational, Symbol, construct_domain, nan, oo, zoo
 from sympy.polys.rings import PolyElement, PolyRing
 
-from taylorsgd.exact_numbers import exact
+from taylorsgd.exact_numbers import as_exact
 from taylorsgd.formulas.observables import Displacement, Observable, SingleObservable, TestLoss, TrainLoss
 from taylorsgd.landscapes import FiniteLandscape
 from taylorsgd.symbols import eta
@@ -198,7 +198,7 @@ def _expression(observable: Observable, variables: tuple[Symbol, ...]) -> Expr:
     """The observable as an expression in the variables, its floats turned into the rationals they are."""
     s = observable.s
     result = s if isinstance(s, Expr) or not callable(s) else s(variables)
-    expression = exact(result, binary=True)
+    expression = as_exact(result, binary=True)
     if expression is None:
         raise TypeError(f"s={s!r} returns {result!r} for theta={variables}; it must be a scalar expression")
     return expression

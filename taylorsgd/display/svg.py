@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from xml.sax.saxutils import escape
+from html import escape
 
 from taylorsgd.display.canvas import INKS, Box, Dot, Label, Shape, Stroke, barbs, extent, positive
 
@@ -95,4 +95,4 @@ def _number(value: float) -> str:
 
 def _escaped(text: str) -> str:
     """Escape text and drop the characters that XML cannot carry."""
-    return escape(_FORBIDDEN.sub("", text), {'"': "&quot;"})
+    return escape(_FORBIDDEN.sub("", text)).replace("&#x27;", "'")

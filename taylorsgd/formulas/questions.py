@@ -1,4 +1,7 @@
-"""What one asks of a formula once it is there: its terms, a coefficient, how it compares, what is left, its source."""
+"""What one asks of a formula once it is there: its terms, a coefficient, how it compares, what is left, its source.
+
+The answers are loaded when they are asked for: they are half as much code as all the rest that derives a formula.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from sympy import Expr
 
-from taylorsgd.formulas.comparison import FormulaComparison, compared
-from taylorsgd.formulas.leading_part import leading_terms
-from taylorsgd.formulas.lookup import coefficient_of
-from taylorsgd.formulas.source_writing import python_source
 from taylorsgd.formulas.term import Term
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from taylorsgd.formulas.comparison import FormulaComparison
 
 __all__ = ["Questions"]
 
@@ -62,6 +63,8 @@ class Questions:
             >>> f.coefficient("C H"), f.coefficient(r"C_{\mu\nu} H^{\mu\nu}"), f.coefficient(ts.Diagram((-1, 0)))
             (N/2, N/2, -N)
         """
+        from taylorsgd.formulas.lookup import coefficient_of
+
         return coefficient_of(self, which)  # type: ignore[arg-type]
 
     def leading(self, size: Any) -> Self:
@@ -90,6 +93,8 @@ class Questions:
             T*(2*T - 1)/2 G_μ H^μ_ν G^ν
         """
         formula: Any = self
+        from taylorsgd.formulas.leading_part import leading_terms
+
         terms, replaced = leading_terms(formula, size)
         places = [spacetime.substitute(replaced) for spacetime in formula.spacetimes]
         return type(formula)(terms, places, formula.observables, formula.indices, formula.metric, formula.rate)
@@ -124,6 +129,8 @@ class Questions:
             only in the second  ½ ∇^μ C^ν_ν  0            (T - 1)/2    -(T - 1)/2  (a(a))
         """
         formula: Any = self
+        from taylorsgd.formulas.comparison import compared
+
         return compared(formula, other)
 
     def to_python(self, backend: str = "numpy", name: str = "formula") -> str:
@@ -160,4 +167,6 @@ class Questions:
             1.0
         """
         formula: Any = self
+        from taylorsgd.formulas.source_writing import python_source
+
         return python_source(formula, backend, name)

@@ -12,7 +12,7 @@ from typing import Any
 from sympy import Eq, Expr, Integer, Pow, Rational, Symbol, cancel, factor, nan, oo, powsimp, simplify, solve, zoo
 
 from taylorsgd import symbols
-from taylorsgd.exact_numbers import exact
+from taylorsgd.exact_numbers import as_exact
 
 __all__ = ["exact_number", "solve_sizes", "substituted", "tidied"]
 
@@ -146,7 +146,7 @@ def exact_number(scale: Any) -> Expr | None:
     """
     if isinstance(scale, (bool, float)):
         raise TypeError(f"{scale!r} is not exact; scale a formula by an int, a Fraction or a SymPy expression")
-    number = exact(scale)
+    number = as_exact(scale)
     if number is not None and number.has(nan, oo, -oo, zoo):
         raise ValueError(f"{scale!r} is no finite number; scale a formula by one")
     return number

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from sympy import Expr, ImmutableMatrix
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.formulas.expectations import Expectations
-from taylorsgd.formulas.explaining import Explanation, explained
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.writing.page import Page
+
+if TYPE_CHECKING:
+    from taylorsgd.formulas.explaining import Explanation
 
 __all__ = ["AnyValue", "Combination", "Term"]
 
@@ -72,6 +74,8 @@ class Term:
               size           the coefficient grows as T^2, falls as 1/N, is independent of B
               sign           never negative where H ≥ 0
         """
+        from taylorsgd.formulas.explaining import explained
+
         return explained(str(self), self.coefficient, self.value, self.diagrams, spacetime)
 
     def __str__(self) -> str:

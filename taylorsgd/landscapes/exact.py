@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from sympy import Add, Expr, Rational, Symbol, construct_domain, nan, oo, zoo
 
 from taylorsgd.diagrams.partitions import moebius, set_partitions
-from taylorsgd.exact_numbers import exact
+from taylorsgd.exact_numbers import as_exact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -345,7 +345,7 @@ def _is_finite(expression: Expr) -> bool:
 
 def exact_expression(entry: Any, name: str) -> Expr:
     """Return a number or expression as a SymPy expression whose floats are replaced by exact rationals."""
-    expression = exact(entry, binary=True)
+    expression = as_exact(entry, binary=True)
     if expression is None:
         raise TypeError(f"{name}={entry!r} must be a number or a scalar SymPy expression")
     return expression

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import field, frozen
 from sympy import Expr, Rational, Symbol
 
-from taylorsgd.exact_numbers import exact
+from taylorsgd.exact_numbers import as_exact
 from taylorsgd.landscapes.exact import ExactPopulation, checked_variables, exact_expression, listed
 
 __all__ = ["FiniteLandscape"]
@@ -27,7 +27,7 @@ def _checked_weights(weights: Iterable[Any]) -> tuple[Rational, ...]:
     checked = []
     for i, weight in enumerate(listed(weights, "weights", "[Rational(1, 2), Rational(1, 2)]")):
         name = f"weights[{i}]={weight!r}"
-        share = None if isinstance(weight, float) else exact(weight)
+        share = None if isinstance(weight, float) else as_exact(weight)
         if not isinstance(share, Rational):
             raise TypeError(f"{name} must be exact: an int, a Fraction or a SymPy Rational such as 1/3")
         if share <= 0:
