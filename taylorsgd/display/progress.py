@@ -82,7 +82,7 @@ class _NotebookBar:
         from IPython.display import display
 
         self.what, self.total, self.first, self.start, self.shown = what, total, done, monotonic(), 0.0
-        self.display = display(self._html(done), display_id=True)
+        self.display: Any = display(self._html(done), display_id=True)
 
     def update(self, task: int, completed: int) -> None:
         """Show how far the work is, a few times in a second."""

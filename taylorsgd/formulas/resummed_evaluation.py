@@ -361,6 +361,6 @@ def _tensors(
     return Tensors(times, carried, entered, lift(read), lift(by_root), one if field is None else field(one))
 
 
-def _matrix(array: Any) -> Matrix:
+def _matrix(array: Any) -> Any:
     """An array of exact numbers as a matrix."""
     return Matrix([[exact_argument(entry, "an entry") for entry in row] for row in array.tolist()])

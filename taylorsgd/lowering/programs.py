@@ -157,7 +157,9 @@ def _check_sizes(formula: Combination, program: Program, sizes: Mapping[str, Any
 
 def _whole(size: Any) -> int:
     """A size as an integer; raises a TypeError for what is none."""
-    return int(size) if isinstance(size, (float, np.floating)) and float(size).is_integer() else index(size)
+    if isinstance(size, (float, np.floating)) and float(size).is_integer():
+        return int(size)
+    return index(size)  # type: ignore[arg-type]
 
 
 def _check_numbers(name: str, size: np.ndarray, flowing: bool) -> None:

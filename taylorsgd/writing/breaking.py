@@ -85,7 +85,7 @@ def _under(factor: Expr, room: float, order: str) -> list[str]:
 def _bracketed(sum_: Add, room: float, order: str, power: str) -> list[str]:
     """A sum in brackets that can be broken at its signs."""
     pieces: list[str] = []
-    terms: list[Any] = sum_.as_ordered_terms()
+    terms: Any = sum_.as_ordered_terms()
     for term in terms:
         negative = term.could_extract_minus_sign()
         size = -term if negative else term
