@@ -29,7 +29,7 @@ OCTAVES = 40
 
 
 def growth(
-    parts: Float[np.ndarray, "..."], errors: Float[np.ndarray, "..."], orders: Sequence[int]
+    parts: Float[np.ndarray, ...], errors: Float[np.ndarray, ...], orders: Sequence[int]
 ) -> Float[np.ndarray, "*k"]:
     """By how much each order of a series may be larger than the one before it.
 
