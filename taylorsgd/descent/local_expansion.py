@@ -201,6 +201,10 @@ def _expression(observable: Observable, variables: tuple[Symbol, ...]) -> Expr:
     expression = as_exact(result, binary=True)
     if expression is None:
         raise TypeError(f"s={s!r} returns {result!r} for theta={variables}; it must be a scalar expression")
+    if {str(symbol) for symbol in expression.free_symbols - set(variables)} & set(map(str, variables)):
+        raise ValueError(
+            f"{observable!r} holds a symbol called like one of {variables} that is another: see assumptions"
+        )
     return expression
 
 

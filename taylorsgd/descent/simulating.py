@@ -28,6 +28,7 @@ from taylorsgd.landscapes.landscape import (
     checked_parameters,
     expected_loss,
     floats_per_point,
+    learning_rates,
     population_chunk,
     population_mean,
     weighted_loss,
@@ -122,9 +123,7 @@ def simulate(
     """
     place = as_landscape(landscape)
     theta = checked_parameters(theta)
-    rates = np.asarray(eta, dtype=float)
-    if rates.ndim > 1 or rates.size == 0 or not np.isfinite(rates).all():
-        raise ValueError(f"eta={eta!r} must be a finite number or a sequence of them")
+    rates = learning_rates(eta)
     check_counts(
         trials=(trials, 2),
         test_points=(1 if test_points is None else test_points, 1),

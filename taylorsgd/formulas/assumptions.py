@@ -55,7 +55,7 @@ def survives(value: TensorNetwork, assumption: str) -> bool:
         >>> survives(Value((-1, 0)), "minimum")      # G·G
         False
     """
-    if assumption not in ASSUMPTIONS:
+    if not isinstance(assumption, str) or assumption not in ASSUMPTIONS:
         names = ", ".join(repr(name) for name in ASSUMPTIONS)
         raise ValueError(f"assumption={assumption!r} is unknown; known are {names}")
     return ASSUMPTIONS[assumption](value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from math import prod
+from numbers import Integral
 from typing import Any, cast
 
 from attrs import evolve
@@ -91,6 +92,7 @@ def derive(
         return formula.under(update.metric)
     rule = Descent() if update is None else update
     _check(observable, spacetime, order, resum, rule)
+    order = int(order)
     if penalty is not None:
         _check_penalty(penalty, observable, spacetime, resum)
     times = _times(observable, spacetime)
@@ -381,7 +383,7 @@ def _check(observable: AnyObservable, spacetime: Spacetime, order: int, resum: s
             f"update={update!r} is not an update rule; give Descent(...), HeavyBall(beta), Nesterov(beta), "
             "SecondOrder(lam), ImplicitStep(lam) or GDC(B)"
         )
-    if isinstance(order, bool) or not isinstance(order, int) or order < 0:
+    if isinstance(order, bool) or not isinstance(order, Integral) or order < 0:
         raise ValueError(f"order={order!r} is not an order; it must be an integer of at least 0")
     if any(root.may_tie for root in _roots(observable)) and not spacetime.has_training_set:
         raise ValueError(

@@ -116,6 +116,21 @@ def _sympy(number: Any) -> Expr:
     return Rational(int(number.numerator), int(number.denominator))
 
 
+def refuse_other_symbols(expression: Expr, variables: Sequence[Any], observable: Observable) -> None:
+    """Raise for a symbol that is called like a variable and is another one: it would be taken for a constant.
+
+    Raises:
+        ValueError: naming the symbol.
+    """
+    names = {str(variable) for variable in variables}
+    for symbol in sorted(expression.free_symbols - set(variables), key=str):
+        if str(symbol) in names:
+            raise ValueError(
+                f"{observable!r} holds a symbol {symbol} that is not the landscape's {symbol}: their assumptions "
+                "differ; write it in the landscape's own .variables"
+            )
+
+
 def _derivatives(observable: Observable, landscape: Any, at: Any) -> Any:
     """The derivative tensors of an observable s at a point, as a function of their degree."""
     import numpy as np
@@ -128,6 +143,7 @@ def _derivatives(observable: Observable, landscape: Any, at: Any) -> Any:
     point = dict(zip(variables, landscape.point(at), strict=True))
     result = observable.s(tuple(variables)) if callable(observable.s) else observable.s
     expression = exact_argument(result, f"the observable {observable.name}", binary=True)
+    refuse_other_symbols(expression, variables, observable)
 
     def derivative(degree: int) -> Any:
         tensor = np.empty((len(variables),) * degree, dtype=object)

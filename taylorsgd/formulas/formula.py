@@ -272,6 +272,9 @@ class Formula(Faces, Questions):
             >>> print(ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=2).assume("minimum"))
             E[l(θ_T)] = l + T/2 C_μν H^μν + O(η^3)    with T = N, G = 0
         """
+        for name in assumptions:
+            if not isinstance(name, str):
+                raise TypeError(f"assume({name!r}): assumptions are names, each an argument of its own")
         if any(term.value.moments for term in self.terms):
             raise ValueError("assume() reads cumulants, and this formula is in moments; use to_cumulants() first")
         left = (term for term in self.terms if all(survives(term.value, assumption) for assumption in assumptions))

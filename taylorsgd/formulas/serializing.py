@@ -66,8 +66,8 @@ def read_text(text: str, make: Callable[..., Made]) -> Made:
     """Read what a `Formula` is made of from JSON text, and make it; see `Formula.from_json`."""
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the text is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:  # no JSON, nested too deep, or an integer of thousands of digits
+        raise ValueError(f"the text is not JSON that can be read: {error}") from error
     if not isinstance(data, dict) or data.get("taylorsgd") != VERSION:
         raise ValueError(f"the text is not a formula written by to_json (format {VERSION})")
     try:

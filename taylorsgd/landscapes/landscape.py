@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from attrs import field, frozen
 from jax import lax
 from jax.tree_util import keystr, tree_flatten_with_path
@@ -188,6 +189,24 @@ def check_counts(**counts: tuple[Any, int]) -> None:
     for name, (number, least) in counts.items():
         if isinstance(number, bool) or not hasattr(number, "__index__") or number < least:
             raise ValueError(f"{name}={number!r} must be an integer of at least {least}")
+
+
+def learning_rates(eta: Any) -> np.ndarray:
+    """Learning rates as an array, (k,) or of no axis.
+
+    Raises:
+        TypeError: if they are no real numbers.
+        ValueError: if one is not finite, there are none, or they have several axes.
+    """
+    try:
+        if isinstance(eta, (str, bytes)):
+            raise TypeError
+        rates = np.asarray(eta, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"eta={eta!r} must be a finite number or a sequence of them") from error
+    if rates.ndim > 1 or rates.size == 0 or not np.isfinite(rates).all():
+        raise ValueError(f"eta={eta!r} must be a finite number or a sequence of them")
+    return rates
 
 
 class PointFunction:

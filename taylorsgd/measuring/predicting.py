@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,7 +16,7 @@ from sympy import Rational
 from taylorsgd.formulas import Formula
 from taylorsgd.formulas.expectations import Expectations
 from taylorsgd.landscapes.keys import random_key
-from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape
+from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape, learning_rates
 from taylorsgd.lowering import Lowered, LoweredResummed
 from taylorsgd.lowering.networks import HESSIAN
 from taylorsgd.measuring.dense import DenseMeasurement
@@ -98,9 +99,9 @@ def predict(
     """
     if not isinstance(formula, Formula):
         raise TypeError(f"formula={formula!r} is not a Formula; derive() makes one")
-    rates = np.asarray(eta, dtype=float)
-    if rates.ndim > 1 or rates.size == 0 or not np.isfinite(rates).all():
-        raise ValueError(f"eta={eta!r} must be a finite number or a sequence of them")
+    rates = learning_rates(eta)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, Real):
+        raise TypeError(f"tolerance={tolerance!r} must be a number")
     if not 0 < tolerance <= 1:
         raise ValueError(f"tolerance={tolerance!r} must be a fraction above 0 and at most 1")
     refuse_former("predict", {name: sizes[name] for name in FORMER if name in sizes})

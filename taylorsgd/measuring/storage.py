@@ -145,6 +145,8 @@ class Checkpoint:
     def __init__(self, path: str | Path | None, settings: Mapping[str, Any]) -> None:
         """Keep where, and what for."""
         self.path = None if path is None else Path(path)
+        if self.path is not None and not self.path.resolve().parent.is_dir():
+            raise FileNotFoundError(f"checkpoint={str(path)!r}: there is no folder {self.path.resolve().parent}")
         self.settings = json.loads(json.dumps(settings))
 
     def load(self) -> dict[str, np.ndarray] | None:

@@ -41,6 +41,8 @@ class Method(Protocol[M]):
 
 def _formulas(formula: Formula | Sequence[Formula]) -> tuple[Formula, ...]:
     several: tuple[Any, ...] = tuple(formula) if isinstance(formula, (list, tuple)) else (formula,)
+    if not several:
+        raise ValueError(f"formula={formula!r} holds no formula; give one, or a list of some")
     for one in several:
         if not isinstance(one, Formula):
             raise TypeError(f"formula={one!r} is not a Formula; derive() makes one")

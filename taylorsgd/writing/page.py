@@ -244,7 +244,7 @@ def _shortest(coefficient: Expr, shorthand: Expr) -> Expr:
     """A coefficient with T for the shorthand, if that is shorter."""
     candidates = [coefficient]
     for symbol in (symbols.N, symbols.E, symbols.B):
-        if symbol in coefficient.free_symbols & shorthand.free_symbols:
+        if symbol in coefficient.free_symbols & shorthand.free_symbols and _solved(shorthand, symbol) is not None:
             candidate = factor(coefficient.subs(symbol, _solved(shorthand, symbol)))
             # At equal length T reads better than N, but not than E or B.
             candidates.insert(0 if symbol == symbols.N else len(candidates), candidate)
@@ -252,10 +252,10 @@ def _shortest(coefficient: Expr, shorthand: Expr) -> Expr:
 
 
 @lru_cache(maxsize=64)
-def _solved(shorthand: Expr, symbol: Symbol) -> Expr:
-    """What a size is when T is the shorthand."""
-    (root,) = solve(shorthand - symbols.T, symbol)
-    return root
+def _solved(shorthand: Expr, symbol: Symbol) -> Any:
+    """What a size is when T is the shorthand; None where that is not one expression, as for T = N²."""
+    roots = solve(shorthand - symbols.T, symbol)
+    return roots[0] if len(roots) == 1 else None
 
 
 def _length(expression: Expr) -> int:
