@@ -202,9 +202,7 @@ def _expression(observable: Observable, variables: tuple[Symbol, ...]) -> Expr:
     if expression is None:
         raise TypeError(f"s={s!r} returns {result!r} for theta={variables}; it must be a scalar expression")
     if {str(symbol) for symbol in expression.free_symbols - set(variables)} & set(map(str, variables)):
-        raise ValueError(
-            f"{observable!r} holds a symbol called like one of {variables} that is another: see assumptions"
-        )
+        raise ValueError(f"{observable!r} holds another symbol that is called like one of {variables}")
     return expression
 
 

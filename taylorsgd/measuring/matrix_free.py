@@ -126,8 +126,8 @@ class MatrixFree:
             "versions": versions(),
         }
         moments = DrawMoments()
+        saved = Checkpoint(self.checkpoint, settings)
         if plan.sampled:
-            saved = Checkpoint(self.checkpoint, settings)
             known = saved.load()
             if known is not None:
                 moments = DrawMoments.from_state(known)
