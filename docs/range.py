@@ -1,7 +1,9 @@
 """Write docs/range.md: up to `prediction.eta_max`, is the truth where the formula says? And how far beyond?
 
-    python docs/range.py            # some minutes on two cores
-    python docs/range.py --quick    # toy landscapes only
+    python docs/range.py            # about half an hour on two cores; goes on where it was interrupted
+    python docs/range.py --fresh    # from the beginning
+
+Every case is a line of docs/range.jsonl as soon as it is done, and the page is written from these.
 
 For every landscape, spacetime and order the end of the range is predicted from the measured orders alone. Then descent
 is simulated at multiples of it, and the relative miss |predicted − simulated| / |lowest order| compared with what the
@@ -12,6 +14,7 @@ fixed before the first run.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +29,7 @@ from taylorsgd.display import text_table
 from taylorsgd.measuring.validity import largest_growth
 
 PAGE = Path(__file__).parent / "range.md"
+LINES = PAGE.with_suffix(".jsonl")
 MULTIPLES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """At which multiples of the predicted end is simulated."""
 SPACETIMES = (
@@ -46,12 +50,14 @@ class Place:
         make: makes the landscape and θ_0.
         tolerance: how strict to be: nets are too noisy for 0.3 %.
         trials: how many runs at each learning rate.
+        double: whether to compute in float64; nets are as their users have them.
     """
 
     name: str
     make: Callable[[], tuple[Any, Any]]
     tolerance: float = 0.02
-    trials: int = 200_000
+    trials: int = 100_000
+    double: bool = True
 
 
 def coins(loss: Callable[[Any, Any], Any], points: Any, theta: Any) -> Callable[[], tuple[Any, Any]]:
@@ -88,10 +94,10 @@ TOYS = (
     Place("HELIX", lambda: (ts.landscapes.helix(), jnp.array([0.3, -0.2, 0.1]))),
 )
 IMAGES = (
-    Place("digits, 10 hidden", lambda: ts.landscapes.digits(hidden=10, seed=0), 0.2, 8_000),
-    Place("digits, 20 hidden, another seed", lambda: ts.landscapes.digits(hidden=20, seed=1), 0.2, 8_000),
-    Place("Fashion-MNIST, logistic", lambda: fashion(ts.landscapes.logistic_regression), 0.2, 4_000),
-    Place("Fashion-MNIST, convolutional net", lambda: fashion(ts.landscapes.convolutional_net), 0.2, 1_000),
+    Place("digits, 10 hidden", lambda: ts.landscapes.digits(hidden=10, seed=0), 0.2, 4_000, False),
+    Place("digits, 20 hidden, another seed", lambda: ts.landscapes.digits(hidden=20, seed=1), 0.2, 4_000, False),
+    Place("Fashion-MNIST, logistic", lambda: fashion(ts.landscapes.logistic_regression), 0.2, 2_000, False),
+    Place("Fashion-MNIST, convolutional net", lambda: fashion(ts.landscapes.convolutional_net), 0.2, 400, False),
 )
 
 
@@ -151,26 +157,42 @@ def looked_at(place: Place, spacetime: Any, update: Any, order: int) -> Found:
     return Found(edge, promised, np.abs(predicted.mean - run.test_loss.mean) / lowest, noise)
 
 
-def cases(places: tuple[Place, ...]) -> Iterator[tuple[Place, str, int, Found]]:
-    """Every case, one after another."""
+def cases(places: tuple[Place, ...], known: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The cases that are not known yet, one after another, each by its name."""
     for place in places:
+        jax.config.update("jax_enable_x64", place.double)
         for name, spacetime, update in SPACETIMES:
             for order in ORDERS:
-                yield place, name, order, looked_at(place, spacetime, update, order)
+                case = f"{place.name} | {name} | {order}"
+                if case not in known:
+                    found = looked_at(place, spacetime, update, order)
+                    numbers = {"misses": found.misses.tolist(), "noise": found.noise.tolist()}
+                    yield case, {"edge": found.edge, "promised": found.promised, **numbers}
 
 
-def written(found: list[tuple[Place, str, int, Found]]) -> str:
+def read_lines() -> dict[str, Any]:
+    """The cases that are known."""
+    if not LINES.exists():
+        return {}
+    return dict(json.loads(line) for line in LINES.read_text(encoding="utf-8").splitlines())
+
+
+def written(known: dict[str, Any]) -> str:
     """The page."""
+    found = [
+        (*case.split(" | "), Found(one["edge"], one["promised"], np.array(one["misses"]), np.array(one["noise"])))
+        for case, one in known.items()
+    ]
     rows = [
         (
-            place.name, name, str(order), f"{one.edge:.3g}", f"{one.promised:.2%}",
+            place, name, order, f"{one.edge:.3g}", f"{one.promised:.2%}",
             f"{one.misses[0]:.2%} ± {one.noise[0]:.2%}", "yes" if one.inside else "no", f"{one.reach:g}",
         )
         for place, name, order, one in found
     ]  # fmt: skip
     sharp = [one for *_, one in found if one.resolved]
     inside = sum(one.inside for one in sharp)
-    reach = np.array([one.reach for one in sharp])
+    reach = np.array([one.reach for one in sharp] or [0.0])
     table = text_table(
         ("landscape", "dynamics", "order", "eta_max", "promised", "miss there ± s.e.", "inside", "reach"), rows
     )
@@ -178,7 +200,7 @@ def written(found: list[tuple[Place, str, int, Found]]) -> str:
 
 Written by `python docs/range.py`. At `prediction.eta_max` the terms that a formula leaves out are estimated at
 tolerance^(3/2) of its lowest order, from the growth of the orders that it has. Here this is compared with simulated
-descent on {len({place.name for place, *_ in found})} landscapes.
+descent on {len({place for place, *_ in found})} landscapes, {len(found)} cases.
 
 Of {len(sharp)} cases in which the simulation was sharp enough to tell, the truth was inside in {inside}
 ({inside / max(len(sharp), 1):.0%}). The promise still held up to {np.median(reach):g} times `eta_max` in the median
@@ -194,14 +216,16 @@ Of {len(sharp)} cases in which the simulation was sharp enough to tell, the trut
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="toy landscapes only; print, and write nothing")
-    options = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)
-    page = written(list(cases(TOYS if options.quick else TOYS + IMAGES)))
-    if options.quick:
-        print(page)
-    else:
-        PAGE.write_text(page, encoding="utf-8")
+    parser.add_argument("--fresh", action="store_true", help="forget what is known")
+    if parser.parse_args().fresh:
+        LINES.unlink(missing_ok=True)
+    known = read_lines()
+    for case, found in cases(TOYS + IMAGES, known):
+        known[case] = found
+        with LINES.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([case, found]) + "\n")
+        print(case, flush=True)
+    PAGE.write_text(written(known), encoding="utf-8")
 
 
 if __name__ == "__main__":
