@@ -115,7 +115,8 @@ def main() -> None:
     names, texts = zip(*written(options.order, options.width, options.plain), strict=True)
     errors, long = set_by_pdflatex(list(texts), options.width)
     found: dict[str, Any] = {
-        "benchmark": "typesetting", "order": options.order, "width": options.width, "plain": options.plain, "formulas": len(texts),
+        "benchmark": "typesetting", "order": options.order, "width": options.width, "plain": options.plain,
+        "formulas": len(texts),
         "pdflatex errors": len(errors), "lines too long": len(long), "seconds": round(monotonic() - start, 1),
     }  # fmt: skip
     if options.katex is not None:

@@ -14,11 +14,9 @@ and where), `updates` (what edges carry), `formulas` (what comes out), `flows` (
 
 from typing import TYPE_CHECKING
 
-from taylorsgd import landscapes, symbols
+from taylorsgd import symbols
 from taylorsgd._lazy import listing, loader
-from taylorsgd.descent import perturb
 from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
-from taylorsgd.flows import ModifiedFlow, ModifiedLoss, RungeKutta, modified_flow, modified_loss
 from taylorsgd.formulas import (
     Covariance,
     Displacement,
@@ -32,12 +30,14 @@ from taylorsgd.formulas import (
     Variance,
     derive,
 )
-from taylorsgd.landscapes import FiniteLandscape
 from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
 from taylorsgd.updates import GDC, Cosine, Descent, HeavyBall, ImplicitStep, LinearWarmup, Nesterov, SecondOrder
 
 if TYPE_CHECKING:
-    from taylorsgd.descent import check, compare, simulate
+    from taylorsgd import landscapes
+    from taylorsgd.descent import check, compare, perturb, simulate
+    from taylorsgd.flows import ModifiedFlow, ModifiedLoss, RungeKutta, modified_flow, modified_loss
+    from taylorsgd.landscapes import FiniteLandscape
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.measuring import Dense, MatrixFree, TopEigenpairs, measure, plan, predict, tensors
 
@@ -57,9 +57,13 @@ __getattr__ = loader(
     __name__,
     {
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict tensors",
+        "taylorsgd.flows": "ModifiedFlow ModifiedLoss RungeKutta modified_flow modified_loss",
+        "taylorsgd.landscapes.finite": "FiniteLandscape",
         "taylorsgd.landscapes.landscape": "Landscape",
+        "taylorsgd.descent.perturbation": "perturb",
         "taylorsgd.descent.checking": "check",
         "taylorsgd.descent.comparing": "compare",
         "taylorsgd.descent.simulating": "simulate",
     },
+    rooms="landscapes descent flows measuring lowering regularizing datasets reproducing",
 )

@@ -10,19 +10,24 @@ from typing import Any
 __all__ = ["listing", "loader"]
 
 
-def loader(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+def loader(package: str, modules: Mapping[str, str], rooms: str = "") -> Callable[[str], Any]:
     """Make a module's `__getattr__` from a table of modules and the names that they define.
 
     Args:
         package: the module's `__name__`.
         modules: for every module the public names to load from it, with blanks between them.
+        rooms: the modules of the package that may be asked for by their names, with blanks between them.
 
     Returns:
         A function to be bound to `__getattr__` at the top of the module.
     """
     home = {name: module for module, names in modules.items() for name in names.split()}
 
+    known = set(rooms.split())
+
     def load(name: str) -> Any:
+        if name in known:
+            return import_module(f"{package}.{name}")
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(home[name]), name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from math import factorial, prod
 from typing import Any, ClassVar, NamedTuple, Self, SupportsIndex
@@ -195,7 +195,7 @@ class Spacetime(ABC):
         return factor(self._expanded(count))
 
     def _expanded(self, count: PolyElement) -> Expr:
-        numbers = self._generators()
+        numbers = _stand_for(self)
         total: Expr = Integer(0)
         for exponents, coefficient in count.terms():
             term: Expr = Rational(coefficient.numerator, coefficient.denominator)
@@ -233,6 +233,12 @@ class Spacetime(ABC):
             if isinstance(value := getattr(self, field.name), Expr)
         }
         return evolve(self, **changed)
+
+
+@lru_cache(maxsize=64)
+def _stand_for(spacetime: Spacetime) -> tuple[Expr, Expr, Expr, Expr]:
+    """What the generators stand for: asked once for every coefficient of a formula."""
+    return spacetime._generators()
 
 
 def _total(polynomials: Iterable[Any]) -> Any:
