@@ -52,16 +52,17 @@ def as_exact(value: Any, *, binary: bool = False) -> Expr | None:
     return None
 
 
-def exact_argument(value: Any, name: str, *, binary: bool = False) -> Expr:
+def exact_argument(value: Any, name: str, *, binary: bool = False, floats: bool = True) -> Expr:
     """An argument that must be a finite number or expression, as `as_exact` makes it.
 
     Args:
         value: what was given.
         name: the argument's name, for errors.
         binary: as in `as_exact`.
+        floats: whether floats will do.
 
     Raises:
-        TypeError: if it is neither a number nor an expression.
+        TypeError: if it is neither a number nor an expression, or a float where these won't do.
         ValueError: if it is not finite.
 
     Example:
@@ -69,6 +70,8 @@ def exact_argument(value: Any, name: str, *, binary: bool = False) -> Expr:
         Traceback (most recent call last):
         TypeError: eta='1/3' must be a number (such as 0.9 or Rational(9, 10)) or a SymPy expression
     """
+    if not floats and (isinstance(value, float) or (isinstance(value, Expr) and value.has(Float))):
+        raise TypeError(f"{name}={value!r} is not exact; give an int, a Fraction or a SymPy expression")
     expression = as_exact(value, binary=binary)
     if expression is None:
         raise TypeError(f"{name}={value!r} must be a number (such as 0.9 or Rational(9, 10)) or a SymPy expression")

@@ -68,7 +68,7 @@ class RungeKutta:
 
 
 def _exact(name: str, value: Any) -> Expr:
-    return exact_argument(value, name)
+    return exact_argument(value, name, floats=False)
 
 
 EULER = RungeKutta([[0]], [1])

@@ -347,7 +347,7 @@ def exact_expression(entry: Any, name: str) -> Expr:
     """Return a number or expression as a SymPy expression whose floats are replaced by exact rationals."""
     expression = as_exact(entry, binary=True)
     if expression is None:
-        raise TypeError(f"{name}={entry!r} must be a number or a scalar SymPy expression")
+        raise TypeError(f"{name}={entry!r} must be a number or a SymPy expression")
     return expression
 
 

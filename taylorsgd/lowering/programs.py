@@ -136,7 +136,8 @@ def _check_sizes(formula: Combination, program: Program, sizes: Mapping[str, Any
     try:
         given = tuple(sorted((name, _whole(size)) for name, size in sizes.items()))
     except TypeError:  # fractions or arrays
-        flowing = all(spacetime.is_flow for spacetime in formula.spacetimes)
+        continuous = any(is_resummed(value) and value.continuous for value in formula.values)
+        flowing = continuous or all(spacetime.is_flow for spacetime in formula.spacetimes)
         for name, size in sizes.items():
             _check_numbers(name, np.asarray(size, dtype=float), flowing)
         ends = {_stand_in(name): np.asarray(sizes[name], dtype=float) for name in program.used}
@@ -165,7 +166,7 @@ def _whole(size: Any) -> int:
 def _check_numbers(name: str, size: np.ndarray, flowing: bool) -> None:
     """Raise for numbers that are no sizes: not finite, too small, or of updates, rows and epochs not whole."""
     least = 1 if name in ("N", "B") else 0
-    whole = name in ("N", "B", "E") or (name == "T" and not flowing)
+    whole = name in ("N", "B", "E", "T") and not flowing
     if not np.isfinite(size).all() or (size < least).any():
         raise ValueError(f"{name}={size.tolist()} is impossible; it must be finite and at least {least}")
     if whole and (np.abs(size - np.round(size)) > 1e-6 * np.maximum(np.abs(size), 1)).any():

@@ -30,7 +30,10 @@ def exact_metric(metric: Any, dimension: int | None = None) -> ImmutableMatrix:
         [1, 3]])
     """
     try:
-        rows = [[exact_argument(entry, f"metric[{i}][{j}]") for j, entry in enumerate(row)] for i, row in _rows(metric)]
+        rows = [
+            [exact_argument(entry, f"metric[{i}][{j}]", floats=False) for j, entry in enumerate(row)]
+            for i, row in _rows(metric)
+        ]
         matrix = ImmutableMatrix(rows)
     except TypeError as error:
         raise TypeError(f"metric={metric!r} is no matrix of numbers; give a P x P one: {error}") from error
