@@ -347,7 +347,8 @@ def exact_expression(entry: Any, name: str) -> Expr:
     """Return a number or expression as a SymPy expression whose floats are replaced by exact rationals."""
     expression = as_exact(entry, binary=True)
     if expression is None:
-        raise TypeError(f"{name}={entry!r} must be a number or a SymPy expression")
+        kind = "a scalar SymPy" if hasattr(entry, "free_symbols") else "a SymPy"  # such as u > 0, or a matrix
+        raise TypeError(f"{name}={entry!r} must be a number or {kind} expression")
     return expression
 
 
