@@ -24,7 +24,7 @@ CycleIndex = dict[tuple[int, ...], Fraction]
 
 
 MOST = 20
-"""The highest order that is counted, in about a minute; three times as long for every other two."""
+"""The highest order that is counted, in about a minute; two orders more take three times as long."""
 
 
 def count_diagrams(order: int) -> int:
