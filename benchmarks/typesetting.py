@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--order", type=int, default=2)
     parser.add_argument("--width", type=float, default=24.0)
-    parser.add_argument("--plain", action="store_true", help="leave out what is resummed: at order 4 it takes hours")
+    parser.add_argument("--plain", action="store_true", help="leave out what is resummed")
     parser.add_argument("--katex", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     start = monotonic()

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from attrs import evolve
-from sympy import Expr, ImmutableMatrix, Integer, simplify
+from sympy import Add, Expr, ImmutableMatrix, Integer, simplify
 
 from taylorsgd import symbols
 from taylorsgd.formulas.assumptions import survives
@@ -69,18 +69,11 @@ class Formula(Faces, Questions):
         through: int | None = None,
     ) -> None:
         """Merge equal values, drop zeros and sort; users call `derive` instead."""
-        merged: dict[AnyValue, Term] = {}
+        alike: dict[AnyValue, list[Term]] = {}
         for term in terms:
-            known = merged.get(term.value)
-            if known is not None:
-                diagrams = tuple(dict.fromkeys((*known.diagrams, *term.diagrams)))
-                term = Term(tidied(known.coefficient + term.coefficient), term.value, diagrams)
-            merged[term.value] = term
-        self.terms: tuple[Term, ...] = tuple(
-            merged[value]
-            for value in sorted(merged, key=lambda value: value.sort_key)
-            if merged[value].coefficient != 0
-        )
+            alike.setdefault(term.value, []).append(term)
+        merged = (_merged(alike[value]) for value in sorted(alike, key=lambda value: value.sort_key))
+        self.terms: tuple[Term, ...] = tuple(term for term in merged if term.coefficient != 0)
         self.spacetimes: tuple[Spacetime, ...] = tuple(dict.fromkeys(spacetimes))
         self.observables: dict[str, Observable] = dict(observables)
         self.indices = indices
@@ -464,7 +457,7 @@ class Formula(Faces, Questions):
     def _rewritten(self, pairs: Iterable[tuple[Term, Iterable[tuple[int, AnyValue]]]]) -> Formula:
         """Every term with multiples of other values in place of its own."""
         return self.replaced(
-            Term(tidied(number * term.coefficient), value, term.diagrams)
+            Term(_multiplied(term.coefficient, number), value, term.diagrams)
             for term, multiples in pairs
             for number, value in multiples
         )
@@ -475,6 +468,19 @@ class Formula(Faces, Questions):
         free |= {symbol for spacetime in self.spacetimes for symbol in spacetime.free_symbols}
         free |= set() if self.expectations is None else self.expectations.free_symbols
         return solve_sizes([spacetime.sizes for spacetime in self.spacetimes], free, given)  # type: ignore[arg-type]
+
+
+def _merged(terms: list[Term]) -> Term:
+    """One term for all that have one value."""
+    if len(terms) == 1:
+        return terms[0]
+    diagrams = dict.fromkeys(diagram for term in terms for diagram in term.diagrams)
+    return Term(tidied(Add(*(term.coefficient for term in terms))), terms[0].value, tuple(diagrams))
+
+
+def _multiplied(coefficient: Expr, number: int) -> Expr:
+    """A multiple of a coefficient that is a product already; only a sum has to be factored anew."""
+    return tidied(number * coefficient) if isinstance(coefficient, Add) else number * coefficient
 
 
 def _sum_of(one: Formula, two: Formula) -> Expectations | None:

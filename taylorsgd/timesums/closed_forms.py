@@ -195,13 +195,20 @@ def divided_difference(
     for g, (node, image, count) in enumerate(groups):
         rest = [(other, m) for h, (other, _, m) in enumerate(groups) if h != g]
         if count == 1:
-            total = total + image / prod((factor(node - other) ** m for other, m in rest), start=Integer(1))
+            total = total + image / prod((_factored(node - other) ** m for other, m in rest), start=Integer(1))
             continue
         smooth = function / prod(((variable - other) ** m for other, m in rest), start=Integer(1))
         total = total + diff(smooth, variable, count - 1).subs(variable, node) / factorial(count - 1)
     return total
 
 
+@lru_cache(maxsize=4096)
+def _factored(difference: Expr) -> Expr:
+    """A difference of two nodes as a product; the chains of a sum share theirs."""
+    return factor(difference)
+
+
+@lru_cache(maxsize=65_536)
 def _vanishes(difference: Expr) -> bool:
     if difference.is_Rational:
         return difference == 0

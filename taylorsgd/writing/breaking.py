@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sympy import Add, Expr, Mul, Pow, fraction, latex
+from sympy import Add, Expr, Mul, Pow, fraction
 
 from taylorsgd.writing.em_widths import latex_width
+from taylorsgd.writing.printers import to_latex
 
 __all__ = ["TIMES", "broken"]
 
@@ -43,17 +44,16 @@ def broken(prefactor: Expr, words: list[str], rest: Expr, room: float) -> list[s
     room -= 1.3  # for the sign, or the dot of a product that goes on
     sign = "-" if prefactor.could_extract_minus_sign() else "+"
     size = -prefactor if sign == "-" else prefactor
-    atoms = [] if size == 1 else _atoms(size, room, "lex")
+    atoms = [] if size == 1 else _atoms(size, room, None)
     atoms += words
     if rest != 1:
         atoms += _atoms(rest, room, "old")
     return [f"{sign} {atoms[0]}", *(atom if atom.startswith(("+ ", "- ")) else TIMES + atom for atom in atoms[1:])]
 
 
-def _atoms(expression: Expr, room: float, order: str) -> list[str]:
+def _atoms(expression: Expr, room: float, order: str | None) -> list[str]:
     """An expression as factors and pieces of factors."""
-    options = {"order": order} if order == "old" else {}
-    whole = latex(expression, **options)
+    whole = to_latex(expression, order)
     if isinstance(expression, Add):
         whole = rf"\left({whole}\right)"
     if latex_width(whole) <= room:
@@ -62,27 +62,27 @@ def _atoms(expression: Expr, room: float, order: str) -> list[str]:
         return _bracketed(expression, room, order, "")
     numerator, denominator = fraction(expression)
     if denominator != 1:
-        together = rf"\frac{{1}}{{{latex(denominator, **options)}}}"
+        together = rf"\frac{{1}}{{{to_latex(denominator, order)}}}"
         factors = [denominator] if latex_width(together) <= room else Mul.make_args(denominator)
         under = [atom for factor in factors for atom in _under(factor, room, order)]
         return [*under, *(_atoms(numerator, room, order) if numerator != 1 else [])]
     if isinstance(expression, Mul):
         return [atom for factor in expression.as_ordered_factors() for atom in _atoms(factor, room, order)]
     if isinstance(expression, Pow) and isinstance(expression.base, Add):
-        return _bracketed(expression.base, room, order, f"^{{{latex(expression.exp)}}}")
+        return _bracketed(expression.base, room, order, f"^{{{to_latex(expression.exp)}}}")
     return [whole]
 
 
-def _under(factor: Expr, room: float, order: str) -> list[str]:
+def _under(factor: Expr, room: float, order: str | None) -> list[str]:
     """One over a factor, or where that is too wide the factor to a negative power."""
-    written = rf"\frac{{1}}{{{latex(factor, order=order) if order == 'old' else latex(factor)}}}"
+    written = rf"\frac{{1}}{{{to_latex(factor, order)}}}"
     base, exponent = factor.as_base_exp()
     if latex_width(written) <= room or not isinstance(base, Add):
         return [written]
-    return _bracketed(base, room, order, f"^{{{latex(-exponent)}}}")
+    return _bracketed(base, room, order, f"^{{{to_latex(-exponent)}}}")
 
 
-def _bracketed(sum_: Add, room: float, order: str, power: str) -> list[str]:
+def _bracketed(sum_: Add, room: float, order: str | None, power: str) -> list[str]:
     """A sum in brackets that can be broken at its signs."""
     pieces: list[str] = []
     terms: Any = sum_.as_ordered_terms()

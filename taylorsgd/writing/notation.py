@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from sympy import Add, Expr, Rational, S, Symbol, latex, sstr
+from sympy import Add, Expr, Rational, S, Symbol
 
 from taylorsgd import symbols
+from taylorsgd.writing.printers import to_latex, to_text
 
 __all__ = [
     "LATEX", "TEXT", "Contraction", "Eigenbasis", "Face", "Tensor", "Unwritten", "contracted", "in_latex", "letter",
@@ -268,7 +269,7 @@ class Face:
         return f"{nablas} {name}" if indices and not self.braces else nablas + name
 
 
-LATEX = Face(latex, 0, r"\nabla", (r"\kappa\left(", r"\right)"), (r"\mathbb{E}\left[", r"\right]"), True)
+LATEX = Face(to_latex, 0, r"\nabla", (r"\kappa\left(", r"\right)"), (r"\mathbb{E}\left[", r"\right]"), True)
 """Index notation in LaTeX."""
-TEXT = Face(sstr, 1, "∇", ("κ(", ")"), ("E[", "]"), False)
+TEXT = Face(to_text, 1, "∇", ("κ(", ")"), ("E[", "]"), False)
 """Index notation in plain text."""

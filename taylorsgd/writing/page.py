@@ -12,12 +12,13 @@ from math import inf
 from textwrap import wrap
 from typing import Any, NamedTuple, Protocol
 
-from sympy import Add, Expr, Symbol, factor, latex, solve, sstr
+from sympy import Add, Expr, Symbol, factor, solve
 
 from taylorsgd import symbols
 from taylorsgd.writing.breaking import TIMES, broken
 from taylorsgd.writing.em_widths import latex_width
 from taylorsgd.writing.notation import LATEX, TEXT, Contraction, Face
+from taylorsgd.writing.printers import to_latex, to_text
 
 __all__ = ["Page", "Statement", "joined", "signed"]
 
@@ -104,7 +105,7 @@ class Page:
         Args:
             width: the columns of a line, which ends between two terms; None for one line.
         """
-        pieces = [signed(number, TEXT.product(words, rest), sstr) for number, words, rest in self._pieces(TEXT)]
+        pieces = [signed(number, TEXT.product(words, rest), to_text) for number, words, rest in self._pieces(TEXT)]
         body = self._completed(pieces, TEXT)
         where = self._where(TEXT)
         last = [f"   with {', '.join(where)}"] if where else []
@@ -126,7 +127,7 @@ class Page:
         room = inf if width is None else width - _INDENT
         pieces = []
         for number, words, rest in self._pieces(LATEX):
-            whole = signed(number, LATEX.product(words, rest), latex)
+            whole = signed(number, LATEX.product(words, rest), to_latex)
             pieces += [whole] if latex_width(whole) <= room else broken(number, words, rest, room)
         body = self._completed(pieces, LATEX)
         where = self._where(LATEX)
@@ -270,7 +271,7 @@ def signed(coefficient: Expr, tensors: str, write: Callable[..., str]) -> str:
         return f"{sign} {tensors}"
     written = write(size)
     if isinstance(size, Add):
-        written = rf"\left({written}\right)" if write is latex else f"({written})"
+        written = rf"\left({written}\right)" if write is to_latex else f"({written})"
     return f"{sign} {written}" if tensors == "1" else f"{sign} {written} {tensors}"
 
 
