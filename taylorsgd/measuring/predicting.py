@@ -239,14 +239,11 @@ def _resummed_prediction(
     steepest = 0.0 if formula.metric is not None else _largest_eigenvalue(measurement)
 
     def grown(at: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
-        x = np.full(len(at), np.inf)
-        steady = at * steepest <= 1
-        if steady.any():
-            sizes_of_parts = norms(lowered.contributions(measurement, at[steady], **sizes), 2)
-            padded = np.zeros((max(formula.order + 1, len(sizes_of_parts)), int(steady.sum())))
-            padded[: len(sizes_of_parts)] = sizes_of_parts
-            x[steady] = growth(padded, np.zeros_like(padded), known)
-        return x
+        steady = at * steepest <= 1  # the others are evaluated at 0, so that every call has one shape and one program
+        sizes_of_parts = norms(lowered.contributions(measurement, np.where(steady, at, 0.0), **sizes), 2)
+        padded = np.zeros((max(formula.order + 1, len(sizes_of_parts)), len(at)))
+        padded[: len(sizes_of_parts)] = sizes_of_parts
+        return np.where(steady, growth(padded, np.zeros_like(padded), known), np.inf)
 
     edge = _edge(grown, known, tolerance, float(np.max(np.abs(rates))) or 1.0, False)
     of = _settled(formula, sizes)
