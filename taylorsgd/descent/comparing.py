@@ -12,6 +12,7 @@ from taylorsgd.descent.runs import Difference, Simulation
 from taylorsgd.display import html_table, text_table
 from taylorsgd.display.figures import bars, given_or_new, house_style
 from taylorsgd.display.numbers import with_error
+from taylorsgd.landscapes.fingerprints import refuse_other_origins
 from taylorsgd.measuring.predictions import Prediction
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def compare(
     Raises:
         TypeError: if arguments have other types, or the observable is a vector.
         ValueError: if prediction and simulation are of different things, it is not known of what the prediction is,
-            the learning rates differ, none is in range, trials diverged in range, or both errors vanish.
+            their landscapes, θ_0 or learning rates differ, none is in range, trials diverged in range, or both errors
+            vanish.
 
     Example:
         >>> import jax, taylorsgd as ts
@@ -68,6 +70,8 @@ def compare(
         )
     if any(value.open_indices for value in prediction.formula.values):
         raise TypeError("compare takes scalars, and a displacement is a vector; compare an Observable(s) of it")
+    if strict:
+        refuse_other_origins(prediction.origin, simulation.origin, "prediction and simulation are")
     statistic = counterpart(prediction, simulation, observable, strict)
     if statistic.trials is None:
         raise TypeError("compare takes scalars, and a displacement is a vector; compare an Observable(s) of it")

@@ -26,13 +26,13 @@ from taylorsgd.descent.recording import Record
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     Landscape,
-    PointFunction,
     expected_loss,
     floats_per_point,
     population_chunk,
     population_mean,
     weighted_loss,
 )
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.measuring.devices import spread
 from taylorsgd.spacetime import Spacetime
 

@@ -22,7 +22,8 @@ from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse.linalg import cg
 from sympy import Expr
 
-from taylorsgd.landscapes.landscape import PointFunction, weighted_loss
+from taylorsgd.landscapes.landscape import weighted_loss
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.regularizing.loss_surface import squared_norm
 from taylorsgd.regularizing.noise import noise_slope
 from taylorsgd.spacetime import Spacetime

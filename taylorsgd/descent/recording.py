@@ -11,7 +11,8 @@ import numpy as np
 
 from taylorsgd.descent.runs import Simulation, Statistic, TrainingSets, over_trials
 from taylorsgd.formulas import Observable
-from taylorsgd.landscapes.landscape import PointFunction
+from taylorsgd.landscapes.fingerprints import Origin
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.measuring.devices import gathered
 from taylorsgd.measuring.results import DrawMoments
 from taylorsgd.spacetime import Spacetime
@@ -103,9 +104,9 @@ def assembled(
     trials: int,
     records: Sequence[Record],
     names: Sequence[str],
-    theta: Any,
     training_sets: TrainingSets | None,
     update: Any,
+    origin: Origin,
 ) -> Simulation:
     """The statistics over the trials of a rule at all learning rates, one record for each."""
     scalars = np.stack([np.concatenate(record.scalars) for record in records]).astype(np.float64)
@@ -113,7 +114,7 @@ def assembled(
     test, *rest = scalars
     train = rest.pop(0) if spacetime.has_training_set else None
     moments = [record.displacement for record in records]
-    structure = jax.tree.structure(theta)
+    structure = jax.tree.structure(origin.theta)
 
     def vector(leaves: Sequence[Sequence[np.ndarray]]) -> Any:
         joined = [np.stack(leaf).reshape((*rates.shape, *leaf[0].shape)) for leaf in zip(*leaves, strict=True)]
@@ -136,4 +137,5 @@ def assembled(
         diverged=np.sum(~np.isfinite(scalars).all(axis=0), axis=-1),
         training_sets=training_sets,
         update=Descent() if update is None else update,
+        origin=origin,
     )

@@ -24,6 +24,7 @@ from taylorsgd.formulas import (
     TrainLoss,
 )
 from taylorsgd.formulas.expectations import Expectations, Run
+from taylorsgd.landscapes.fingerprints import Origin, refuse_other_origins
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates import Descent
 
@@ -88,6 +89,7 @@ class Simulation:
         diverged: how many trials ended with something that is not finite, (k,).
         training_sets: which training sets the trials had; None for the ODE and SDE.
         update: the update rule; or the function of η that made it.
+        origin: the landscape and θ_0.
     """
 
     spacetime: Spacetime
@@ -101,6 +103,7 @@ class Simulation:
     diverged: np.ndarray
     training_sets: TrainingSets | None = None
     update: Any = field(default_factory=Descent)
+    origin: Origin | None = field(default=None, repr=False)
 
     @property
     def run(self) -> Run:
@@ -112,7 +115,7 @@ class Simulation:
         """What this run gave minus what another gave, trial by trial on the same training sets.
 
         Raises:
-            ValueError: if the training sets or the learning rates are not the same.
+            ValueError: if the training sets, the learning rates, the landscapes or θ_0 are not the same.
         """
         if not isinstance(other, Simulation):
             return NotImplemented
@@ -123,6 +126,7 @@ class Simulation:
             )
         if not np.array_equal(self.eta, other.eta):
             raise ValueError(f"the learning rates differ: {self.eta} and {other.eta}")
+        refuse_other_origins(self.origin, other.origin, "the runs are")
         return Difference(self, other)
 
     def statistic(self, observable: Any) -> Statistic:
@@ -231,6 +235,11 @@ class Difference:
     def eta(self) -> np.ndarray:
         """The learning rates, (k,) or a scalar."""
         return self.first.eta
+
+    @property
+    def origin(self) -> Origin | None:
+        """The landscape and θ_0 of both."""
+        return self.first.origin
 
     @property
     def count(self) -> int:

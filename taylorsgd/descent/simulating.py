@@ -17,12 +17,12 @@ from taylorsgd.descent.recording import Record, assembled, observable_functions,
 from taylorsgd.descent.runs import Simulation, TrainingSets
 from taylorsgd.display.progress import tracked
 from taylorsgd.formulas import Observable
+from taylorsgd.landscapes.fingerprints import Origin
 from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     AnyLandscape,
     Landscape,
-    PointFunction,
     as_landscape,
     check_counts,
     checked_parameters,
@@ -33,6 +33,7 @@ from taylorsgd.landscapes.landscape import (
     population_mean,
     weighted_loss,
 )
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.measuring.devices import spread
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates import Descent
@@ -146,6 +147,8 @@ def simulate(
     if refinement is not None and not has_noise(spacetime):
         raise ValueError(f"refinement={refinement} is for the SDE; {spacetime!r} has steps of its own")
     refuse_open_sizes(spacetime)
+    place = place.traced(theta)
+    functions = tuple(function.traced(theta) for function in functions)
     if spacetime.is_flow:
         if update is not None:
             raise NotImplementedError(
@@ -191,7 +194,7 @@ def simulate(
             records[i].add(results, at_once, trials)
     warn_of_divergence(rates, records, trials)
     names = [observable.name for observable in observables]
-    return assembled(spacetime, rates, trials, records, names, theta, seen, update)
+    return assembled(spacetime, rates, trials, records, names, seen, update, Origin(place, theta))
 
 
 @partial(jax.jit, static_argnums=0)

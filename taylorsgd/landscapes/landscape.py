@@ -10,12 +10,14 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from jax import lax
 from jax.tree_util import keystr, tree_flatten_with_path
 
+from taylorsgd.landscapes.point_functions import PointFunction
+
 __all__ = [
-    "BUDGET", "POPULATION_CHUNK", "AnyLandscape", "Landscape", "PointFunction", "as_landscape", "check_counts",
+    "BUDGET", "POPULATION_CHUNK", "AnyLandscape", "Landscape", "as_landscape", "check_counts",
     "checked_parameters", "expected_loss", "floats_per_point", "population_chunk", "population_mean",
     "weighted_loss",
 ]  # fmt: skip
@@ -83,7 +85,22 @@ class Landscape:
     @property
     def point_loss(self) -> PointFunction:
         """The loss l_x(θ) of one point, checked to return a scalar, and hashable."""
-        return PointFunction(self.loss, "loss")
+        return self.loss if isinstance(self.loss, PointFunction) else PointFunction(self.loss, "loss")
+
+    def traced(self, theta: Any) -> Landscape:
+        """The same landscape with what its functions read now, which compiled code would not notice by itself.
+
+        Args:
+            theta: parameters of the shapes to come.
+        """
+        loss = self.point_loss
+        point = jax.tree.map(lambda leaf: leaf[0], self.draw(jax.random.key(0), (1,)))
+        known = expected_loss(self)
+        return evolve(
+            self,
+            loss=PointFunction(loss.function, loss.name).traced(theta, point),
+            expected=None if known is None else known.traced(theta),
+        )
 
     def draw(self, key: jax.Array, shape: tuple[int, ...] = ()) -> Any:
         """Draw independent points, with replacement from a population.
@@ -138,7 +155,7 @@ class Landscape:
         if known is not None:
             return known(theta)
         self._require_population("population_loss()")
-        return _population_loss(self.point_loss, theta, self.data)
+        return _population_loss(self.traced(theta).point_loss, theta, self.data)
 
     def _require_population(self, what: str) -> None:
         if self.size is None:
@@ -146,7 +163,8 @@ class Landscape:
 
     def __repr__(self) -> str:
         """The loss and the extent of the data."""
-        name = getattr(self.loss, "__name__", repr(self.loss))
+        loss = self.point_loss.function
+        name = getattr(loss, "__name__", repr(loss))
         return f"<Landscape {name} on {'a sampler' if self.size is None else f'{self.size} points'}>"
 
 
@@ -177,7 +195,8 @@ def as_landscape(landscape: AnyLandscape) -> Landscape:
 
 def expected_loss(landscape: Landscape) -> PointFunction | None:
     """The expected loss of a sampler, hashable; None where it is not known, or the mean of a population."""
-    return None if landscape.expected is None else PointFunction(landscape.expected, "expected")
+    known = landscape.expected
+    return known if known is None or isinstance(known, PointFunction) else PointFunction(known, "expected")
 
 
 def check_counts(**counts: tuple[Any, int]) -> None:
@@ -207,58 +226,6 @@ def learning_rates(eta: Any) -> np.ndarray:
     if rates.ndim > 1 or rates.size == 0 or not np.isfinite(rates).all():
         raise ValueError(f"eta={eta!r} must be a finite number or a sequence of them")
     return rates
-
-
-class PointFunction:
-    """A user's function, hashable by identity where it can't be hashed itself, checked to return a scalar.
-
-    Args:
-        function: what to call.
-        name: what it is called in errors.
-    """
-
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
-        """Wrap a function."""
-        self.function = function
-        self.name = name
-        try:
-            hash(function)
-            self._key: Any = function
-        except TypeError:  # a callable that holds arrays
-            self._key = id(function)
-
-    def __call__(self, *arguments: Any) -> jax.Array:
-        """Call the function; raises if what it returns is not one float."""
-        try:
-            result = self.function(*arguments)
-        except TypeError as error:
-            if type(error) is not TypeError:  # JAX's own kinds say more
-                raise
-            given = " and ".join(map(_described, arguments))
-            raise TypeError(f"{self.name} can't be computed from {given}: {error}") from error
-        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(result)]
-        if jax.tree.structure(result) != jax.tree.structure(0) or shapes != [()]:
-            described = f"an array of shape {shapes[0]}" if len(shapes) == 1 else f"{len(shapes)} arrays"
-            raise ValueError(f"{self.name} returned {described}; it must return one scalar for one point")
-        value = jnp.asarray(result)
-        if not jnp.issubdtype(value.dtype, jnp.floating):
-            raise TypeError(f"{self.name} returned a scalar of dtype {value.dtype}; it must be a float")
-        return value
-
-    def __eq__(self, other: object) -> bool:
-        """Equal when they wrap the same function."""
-        return isinstance(other, PointFunction) and self._key == other._key and self.name == other.name
-
-    def __hash__(self) -> int:
-        """Hash the function or its identity."""
-        return hash((self._key, self.name))
-
-
-def _described(argument: Any) -> str:
-    """The shapes of a function's argument."""
-    leaves, structure = tree_flatten_with_path(argument)
-    shapes = [f"{keystr(path)}{'' if not path else ': '}{jnp.shape(leaf)}" for path, leaf in leaves]
-    return f"an array of shape {shapes[0]}" if structure == jax.tree.structure(0) else f"arrays {', '.join(shapes)}"
 
 
 def population_mean(weighted_sum: Callable[[Any, jax.Array], Any], data: Any, chunk: int = POPULATION_CHUNK) -> Any:

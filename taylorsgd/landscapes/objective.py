@@ -6,14 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from taylorsgd.landscapes.landscape import (
-    Landscape,
-    PointFunction,
-    StandsForLandscape,
-    as_landscape,
-    population_mean,
-    weighted_loss,
-)
+from taylorsgd.landscapes.landscape import Landscape, StandsForLandscape, as_landscape, population_mean, weighted_loss
+from taylorsgd.landscapes.point_functions import PointFunction
 
 __all__ = ["AnyLoss", "total_loss"]
 
@@ -21,7 +15,7 @@ AnyLoss = Callable[..., Any] | Landscape | StandsForLandscape
 """A function `loss(theta, *arguments)` of a pytree, such as parameters and a batch; or a landscape."""
 
 
-def total_loss(loss: AnyLoss) -> tuple[PointFunction | PopulationLoss, tuple[Any, ...]]:
+def total_loss(loss: AnyLoss, given: tuple[Any, ...] = ()) -> tuple[PointFunction | PopulationLoss, tuple[Any, ...]]:
     """The loss as a hashable function, and the arguments that it always has.
 
     A landscape stands for its test loss, the mean over its population, whose data are an argument rather
@@ -29,6 +23,8 @@ def total_loss(loss: AnyLoss) -> tuple[PointFunction | PopulationLoss, tuple[Any
 
     Args:
         loss: a function `loss(theta, *arguments)` that returns one float, or a landscape.
+        given: θ and the arguments that it will be called with, or arrays of their shapes: what the function reads is
+            then read anew. Else it is read when it is first compiled.
 
     Returns:
         A function E and a tuple `fixed`, so that E(theta, *fixed, *arguments) is the loss.
@@ -51,10 +47,12 @@ def total_loss(loss: AnyLoss) -> tuple[PointFunction | PopulationLoss, tuple[Any
                 f"loss={landscape!r} draws its data from a sampler, which has no mean to differentiate; "
                 "give a landscape on data, or a function loss(theta)"
             )
-        return PopulationLoss(landscape.point_loss), (landscape.data,)
+        seen = landscape.traced(given[0]) if given else landscape
+        return PopulationLoss(seen.point_loss), (landscape.data,)
     if not callable(loss):
         raise TypeError(f"loss={loss!r} is neither a function loss(theta, ...) nor a landscape")
-    return PointFunction(loss, "loss"), ()
+    function = PointFunction(loss, "loss")
+    return function.traced(*given) if given else function, ()
 
 
 @dataclass(frozen=True)

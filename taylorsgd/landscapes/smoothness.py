@@ -47,13 +47,12 @@ class _Note:
 
 
 def warn_of_rough_losses(landscape: Landscape, theta: Any, stacklevel: int) -> None:
-    """Warn if a loss has kinks in θ, or draws random numbers that depend on no point.
+    """Warn if the loss of a traced landscape has kinks in θ, or draws random numbers that depend on no point.
 
     Warns:
         RuntimeWarning: naming the operations.
     """
-    point = jax.tree.map(lambda leaf: leaf[0], landscape.draw(jax.random.key(0), (1,)))
-    program = jax.make_jaxpr(landscape.point_loss)(theta, point)
+    program = landscape.point_loss.program
     parameters = len(jax.tree.leaves(theta))
     given = [_Note(theta=i < parameters, point=i >= parameters) for i in range(len(program.in_avals))]
     (found,) = _read(program.jaxpr, given)

@@ -54,7 +54,8 @@ def tensors(
         >>> print(found["G"], found["C"].tolist(), found[1, 2].shape)
         [3. 1.] [[1.0, 0.0], [0.0, 0.0]] (2, 2, 2)
     """
-    place, parameters = as_landscape(landscape), checked_parameters(theta)
+    parameters = checked_parameters(theta)
+    place = as_landscape(landscape).traced(parameters)
     check_counts(samples=(samples, 2))
     if place.size is None and key is None:
         raise ValueError("key=None: a sampler draws points; give a JAX random key such as jax.random.key(0)")

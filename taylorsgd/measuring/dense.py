@@ -12,7 +12,7 @@ sampler they are unbiased estimates from n points, by k-statistics: with m the c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -27,7 +27,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from taylorsgd.diagrams.partitions import moebius, set_partitions
-from taylorsgd.landscapes.landscape import Landscape, PointFunction
+from taylorsgd.landscapes.fingerprints import Fingerprint
+from taylorsgd.landscapes.landscape import Landscape
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.lowering.networks import part_keys
 from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.estimators import unshifted_partitions
@@ -79,7 +81,8 @@ class Dense:
         observables = task.observables
         key = task.started(draws=task.landscape.size is None)
         parts = tuple(dict.fromkeys(part for one in task.formulas for part in part_keys(one)))
-        return measure_dense(parts, task.landscape, task.theta, key, task.draws, observables)
+        found = measure_dense(parts, task.landscape, task.theta, key, task.draws, observables)
+        return replace(found, fingerprint=task.origin.fingerprint)
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,11 +94,13 @@ class DenseMeasurement(Measured):
             the order of `jax.flatten_util.ravel_pytree`.
         points: the number of points that were averaged over.
         exact: whether these were the whole population.
+        fingerprint: what it was measured on; None if that was not kept.
     """
 
     tensors: Mapping[tuple[Any, ...], Float[Array, ...]]
     points: int
     exact: bool
+    fingerprint: Fingerprint | None = None
 
     def __getitem__(self, key: tuple[Any, ...]) -> Float[Array, ...]:
         """The tensor of a part."""
@@ -104,6 +109,8 @@ class DenseMeasurement(Measured):
     def save(self, path: str | Path) -> None:
         """Write the tensors to a file: NumPy's npz with a JSON header."""
         header = {"parts": list(self.tensors), "points": self.points, "exact": self.exact}
+        if self.fingerprint is not None:
+            header["fingerprint"] = self.fingerprint.to_json()
         arrays = {f"tensor {i}": tensor for i, tensor in enumerate(self.tensors.values())}
         write_arrays(path, "dense measurement", header, arrays)
 
@@ -118,7 +125,8 @@ class DenseMeasurement(Measured):
         header, arrays = read_arrays(path, "dense measurement")
         try:
             tensors = {tuple(part): jnp.asarray(arrays[f"tensor {i}"]) for i, part in enumerate(header["parts"])}
-            return cls(tensors, header["points"], header["exact"])
+            known = Fingerprint.from_json(header.get("fingerprint"))
+            return cls(tensors, header["points"], header["exact"], known)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} can't be read as a dense measurement: {error}") from error
 

@@ -19,7 +19,8 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
-from taylorsgd.landscapes.landscape import Landscape, PointFunction, population_chunk, population_mean, weighted_loss
+from taylorsgd.landscapes.landscape import Landscape, population_chunk, population_mean, weighted_loss
+from taylorsgd.landscapes.point_functions import PointFunction
 
 __all__ = ["Eigenpairs", "top_eigenpairs"]
 

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float
 
-from taylorsgd.landscapes.landscape import PointFunction, population_mean, weighted_loss
+from taylorsgd.landscapes.landscape import population_mean, weighted_loss
+from taylorsgd.landscapes.point_functions import PointFunction
 
 __all__ = ["AT_ONCE", "Request", "finite_at", "labelled", "parted", "per_draw", "stage_derivatives"]
 

@@ -126,7 +126,8 @@ class MatrixFree:
             "versions": versions(),
         }
         moments = DrawMoments()
-        saved = Checkpoint(self.checkpoint, settings)
+        fingerprint = task.origin.fingerprint
+        saved = Checkpoint(self.checkpoint, settings, fingerprint)
         if plan.sampled:
             known = saved.load()
             if known is not None:
@@ -140,7 +141,8 @@ class MatrixFree:
                 _check_finite(leaves, runner, key, samples, moments.count)
                 moments.add(leaves)
                 saved.save(moments.state())
-        provenance = json.dumps({**settings, "plan": str(plan), "landscape": repr(place)})
+        measured_on = {"landscape": repr(place), "fingerprint": fingerprint.to_json()}
+        provenance = json.dumps({**settings, "plan": str(plan), **measured_on})
         return _assembled(runner, moments, provenance)
 
 

@@ -15,8 +15,9 @@ from sympy import Rational
 
 from taylorsgd.formulas import Formula
 from taylorsgd.formulas.expectations import Expectations
+from taylorsgd.landscapes.fingerprints import Origin
 from taylorsgd.landscapes.keys import random_key
-from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape, learning_rates
+from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape, checked_parameters, learning_rates
 from taylorsgd.lowering import Lowered, LoweredResummed
 from taylorsgd.lowering.networks import HESSIAN
 from taylorsgd.measuring.dense import DenseMeasurement
@@ -25,7 +26,7 @@ from taylorsgd.measuring.matrix_free import MatrixFree
 from taylorsgd.measuring.predictions import Prediction, norms, orders_of, wide
 from taylorsgd.measuring.results import Measured, Measurement
 from taylorsgd.measuring.spectral_results import SpectralMeasurement
-from taylorsgd.measuring.tasks import Method
+from taylorsgd.measuring.tasks import Method, Task
 from taylorsgd.measuring.validity import growth, largest_growth, largest_rate
 from taylorsgd.spacetime import Spacetime
 
@@ -112,11 +113,16 @@ def predict(
             method = MatrixFree("exact")
     if isinstance(lowered, Lowered):
         lowered.weights(rates, **sizes)  # complains about sizes before the long measurement
+    if measurement is not None and not isinstance(measurement, Measured):
+        raise TypeError(f"measurement={measurement!r} is not a Measurement; measure() makes one")
+    origin = Task(formula, landscape, checked_parameters(theta)).origin
     if measurement is None:
         own = random_key(0 if key is None else key)
         measurement = measure(formula, landscape, theta, method=method, key=own, samples=samples, progress=progress)
+    else:
+        measurement.refuse_other(origin)
     if not isinstance(lowered, Lowered):
-        return _resummed_prediction(formula, lowered, measurement, rates, float(tolerance), sizes)
+        return _resummed_prediction(formula, lowered, measurement, rates, float(tolerance), sizes, origin)
     if not isinstance(measurement, Measurement):
         raise TypeError(f"measurement={measurement!r} is not a Measurement; measure() makes one")
     parts = jax.tree.map(wide, lowered.contributions(measurement, rates, **sizes))
@@ -142,6 +148,7 @@ def predict(
         measurement=measurement,
         eta_max=_edge(lambda _: growth(sizes_of_parts[:, None], errors[:, None], known), known, tolerance, start, True),
         expectations=_settled(formula, sizes),
+        origin=origin,
     )
 
 
@@ -213,6 +220,7 @@ def _resummed_prediction(
     rates: Float[np.ndarray, "*k"],
     tolerance: float,
     sizes: Mapping[str, Any],
+    origin: Origin,
 ) -> Prediction:
     """The prediction of a resummed formula from exact tensors, or from contractions along eigendirections."""
     if not isinstance(measurement, (DenseMeasurement, SpectralMeasurement)):
@@ -247,7 +255,7 @@ def _resummed_prediction(
 
     edge = _edge(grown, known, tolerance, float(np.max(np.abs(rates))) or 1.0, False)
     of = _settled(formula, sizes)
-    return Prediction(formula, rates, mean, covariance, parts, tolerance, measurement, edge, of)
+    return Prediction(formula, rates, mean, covariance, parts, tolerance, measurement, edge, of, origin)
 
 
 def _largest_eigenvalue(measurement: DenseMeasurement | SpectralMeasurement) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,6 +15,7 @@ from taylorsgd.display.numbers import with_error
 from taylorsgd.formulas import Formula
 from taylorsgd.formulas.expectations import Expectations
 from taylorsgd.formulas.resummed_value import is_resummed
+from taylorsgd.landscapes.fingerprints import Origin
 from taylorsgd.measuring.results import Measured
 from taylorsgd.measuring.validity import growth, largest_growth, left_out
 
@@ -50,6 +51,7 @@ class Prediction:
             x^{d+1−m} ≤ tolerance^{3/2}. Of a resummed formula also η λ_max ≤ 1. NaN if it is not known, as for a
             formula of one order; inf if all parts but the lowest vanish.
         expectations: what is predicted, with its sizes; None if the formula does not know.
+        origin: the landscape and the parameters.
     """
 
     formula: Formula
@@ -61,6 +63,7 @@ class Prediction:
     measurement: Measured
     eta_max: float
     expectations: Expectations | None = None
+    origin: Origin | None = field(default=None, repr=False)
 
     @property
     def standard_error(self) -> Any:

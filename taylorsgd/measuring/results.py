@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from taylorsgd.diagrams import Value
 from taylorsgd.display.numbers import with_error
 from taylorsgd.formulas.term import AnyValue
+from taylorsgd.landscapes.fingerprints import Fingerprint, Origin
 from taylorsgd.measuring.storage import (
     decoded_tree,
     decoded_value,
@@ -32,8 +34,26 @@ class Measured(ABC):
     """What a formula takes of a landscape at θ_0: to hand to `Formula.lower`, to look at, to save and to load.
 
     `Measurement` holds values, `DenseMeasurement` tensors, `SpectralMeasurement` contractions along eigenvectors. Each
-    has `exact`, whether nothing was sampled.
+    has `exact`, whether nothing was sampled, and `fingerprint`, what it was measured on.
     """
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> Fingerprint | None:
+        """What tells apart the landscape, parameters and observables; None if that was not kept."""
+
+    def refuse_other(self, origin: Origin) -> None:
+        """Raise if this was measured elsewhere.
+
+        Raises:
+            ValueError: naming in what the two differ.
+        """
+        differing = [] if self.fingerprint is None else self.fingerprint.differing(origin.fingerprint)
+        if differing:
+            raise ValueError(
+                f"the measurement is of another landscape, theta or observable: they differ in {', '.join(differing)}; "
+                "measure again, or leave the measurement out"
+            )
 
     @abstractmethod
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -92,6 +112,11 @@ class Measurement(Measured):
     sampled_covariance: Any
     samples: int = field(metadata={"static": True})
     provenance: str = field(default="{}", metadata={"static": True}, repr=False)
+
+    @property
+    def fingerprint(self) -> Fingerprint | None:
+        """What tells apart the landscape, parameters and observables; None if that was not kept."""
+        return Fingerprint.from_json(json.loads(self.provenance).get("fingerprint"))
 
     def save(self, path: str | Path) -> None:
         """Write the measurement to a file: NumPy's npz with a JSON header.

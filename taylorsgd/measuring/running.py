@@ -16,7 +16,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from taylorsgd.landscapes.landscape import BUDGET, POPULATION_CHUNK, Landscape, PointFunction, floats_per_point
+from taylorsgd.landscapes.landscape import BUDGET, POPULATION_CHUNK, Landscape, floats_per_point
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.pytrees import count_entries, inner
 from taylorsgd.measuring.contraction import Message, Plan, Product, Source, Stage
 from taylorsgd.measuring.devices import gathered, spread

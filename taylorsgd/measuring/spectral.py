@@ -19,7 +19,8 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
-from taylorsgd.landscapes.landscape import Landscape, PointFunction, check_counts
+from taylorsgd.landscapes.landscape import Landscape, check_counts
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.pytrees import FlatFunction, count_entries
 from taylorsgd.lowering.projected import ProjectedTensors, Projection
 from taylorsgd.measuring.contraction import Message, Piece, Plan, Product
@@ -117,7 +118,7 @@ class TopEigenpairs:
                 raise ValueError(f"a derivative of the loss that the diagram {diagram} takes is not finite at theta")
         neglected = jnp.asarray(pairs.neglected, flat.dtype)
         tensors = ProjectedTensors(pairs.values, pairs.vectors, neglected, projections, rest)
-        return SpectralMeasurement(tensors, pairs, task.landscape.size or 0, samples)
+        return SpectralMeasurement(tensors, pairs, task.landscape.size or 0, samples, task.origin.fingerprint)
 
 
 def _check_memory(plan: Plan, labels: int, flat: Float[Array, " P"]) -> None:

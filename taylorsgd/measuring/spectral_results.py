@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from taylorsgd.landscapes.fingerprints import Fingerprint
 from taylorsgd.lowering.projected import ProjectedTensors, Projection
 from taylorsgd.measuring.eigenpairs import Eigenpairs
 from taylorsgd.measuring.results import Measured
@@ -30,6 +31,7 @@ class SpectralMeasurement(Measured):
         pairs: the eigenpairs with their residuals.
         points: the number of points in the population.
         samples: the number of independent draws behind estimated contractions; 0 if all are exact.
+        fingerprint: what it was measured on; None if that was not kept.
 
     Example:
         >>> import jax, jax.numpy as jnp, taylorsgd as ts
@@ -48,6 +50,7 @@ class SpectralMeasurement(Measured):
     pairs: Eigenpairs
     points: int
     samples: int
+    fingerprint: Fingerprint | None = None
 
     @property
     def exact(self) -> bool:
@@ -98,6 +101,8 @@ class SpectralMeasurement(Measured):
             "samples": self.samples,
             "versions": versions(),
         }
+        if self.fingerprint is not None:
+            header["fingerprint"] = self.fingerprint.to_json()
         write_arrays(path, KIND, header, arrays)
 
     @classmethod
@@ -122,6 +127,7 @@ class SpectralMeasurement(Measured):
             tensors = ProjectedTensors(
                 pairs.values, pairs.vectors, arrays["neglected"], projections, rest=bool(header["rest"])
             )
-            return cls(tensors, pairs, int(header["points"]), int(header["samples"]))
+            known = Fingerprint.from_json(header.get("fingerprint"))
+            return cls(tensors, pairs, int(header["points"]), int(header["samples"]), known)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} can't be read as a {KIND}: {error}") from error

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from taylorsgd.diagrams import Value
+from taylorsgd.landscapes.fingerprints import Fingerprint
 
 __all__ = [
     "Checkpoint", "decoded_tree", "decoded_value", "digest", "encoded_tree", "encoded_value", "read_arrays",
@@ -140,14 +141,16 @@ class Checkpoint:
     Args:
         path: the file; None keeps nothing.
         settings: what the numbers depend on. A file of other settings is refused.
+        fingerprint: what is measured on. A file of another loss, sampler or observable is refused.
     """
 
-    def __init__(self, path: str | Path | None, settings: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | Path | None, settings: Mapping[str, Any], fingerprint: Fingerprint) -> None:
         """Keep where, and what for."""
         self.path = None if path is None else Path(path)
         if self.path is not None and not self.path.resolve().parent.is_dir():
             raise FileNotFoundError(f"checkpoint={str(path)!r}: there is no folder {self.path.resolve().parent}")
         self.settings = json.loads(json.dumps(settings))
+        self.fingerprint = fingerprint
 
     def load(self) -> dict[str, np.ndarray] | None:
         """What was stored, or None if nothing was yet.
@@ -160,6 +163,13 @@ class Checkpoint:
         header, arrays = read_arrays(self.path, "checkpoint")
         known = header["settings"]
         differing = [name for name in sorted({*known, *self.settings}) if known.get(name) != self.settings.get(name)]
+        measured_on = Fingerprint.from_json(header.get("fingerprint"))
+        if measured_on is None:
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} does not say what loss it is of; it was written by another version, so "
+                "give another path, or remove the file"
+            )
+        differing = list(dict.fromkeys([*differing, *measured_on.differing(self.fingerprint)]))
         if differing:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} belongs to another measurement: they differ in {', '.join(differing)}; "
@@ -170,4 +180,5 @@ class Checkpoint:
     def save(self, arrays: Mapping[str, Any]) -> None:
         """Store the state; of several processes the first does."""
         if self.path is not None and jax.process_index() == 0:
-            write_arrays(self.path, "checkpoint", {"settings": self.settings}, arrays)
+            header = {"settings": self.settings, "fingerprint": self.fingerprint.to_json()}
+            write_arrays(self.path, "checkpoint", header, arrays)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from attrs import field, frozen
-from jax import lax
 
 from taylorsgd.diagrams import Value
 from taylorsgd.display.progress import tracked
 from taylorsgd.formulas import Formula, Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
-from taylorsgd.landscapes.landscape import POPULATION_CHUNK, Landscape, PointFunction, as_landscape
+from taylorsgd.landscapes.fingerprints import Origin
+from taylorsgd.landscapes.landscape import Landscape, as_landscape
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.smoothness import warn_of_rough_losses
 from taylorsgd.measuring.contraction import DiagramKey, Plan
 
@@ -74,6 +74,11 @@ class Task:
     samples: int | None = None
     progress: bool | None = None
 
+    def __attrs_post_init__(self) -> None:
+        """Read anew what the loss reads."""
+        if self.theta is not None:
+            object.__setattr__(self, "landscape", self.landscape.traced(self.theta))
+
     @property
     def resummed(self) -> bool:
         """Whether a formula is resummed."""
@@ -105,7 +110,15 @@ class Task:
                     f"{observable!r} is an expression, and here s must be a function of the parameters that JAX "
                     "can differentiate, as in Observable(lambda theta: jnp.sum(theta**2))"
                 )
-        return {name: PointFunction(one.s, f"the observable {name}") for name, one in found.items()}
+        functions = {name: PointFunction(one.s, f"the observable {name}") for name, one in found.items()}
+        if self.theta is None:
+            return functions
+        return {name: function.traced(self.theta) for name, function in functions.items()}
+
+    @cached_property
+    def origin(self) -> Origin:
+        """Where the numbers will come from."""
+        return Origin(self.landscape, self.theta, self.observables)
 
     @property
     def draws(self) -> int:
@@ -124,22 +137,14 @@ class Task:
         """
         if self.key is None and draws:
             raise ValueError("key=None: measuring draws points; give a JAX random key such as jax.random.key(0)")
-        key = jax.random.key(0) if self.key is None else self.key
-        place = self.landscape
-        batch = place.draw(key, (64,)) if place.size is None else place.data
-        finite = np.asarray(_finite_losses(place.point_loss, self.theta, batch))
+        finite = np.isfinite(self.origin.losses)
         if not finite.all():
             raise ValueError(
                 f"the loss is not finite at theta for {np.sum(~finite)} of {len(finite)} points, "
                 f"first for point {np.argmin(finite)}"
             )
-        warn_of_rough_losses(place, self.theta, stacklevel=5)  # whoever calls measure()
-        return key
-
-
-@partial(jax.jit, static_argnames="loss")
-def _finite_losses(loss: PointFunction, theta: Any, batch: Any) -> jax.Array:
-    return lax.map(lambda x: jnp.isfinite(loss(theta, x)), batch, batch_size=POPULATION_CHUNK)
+        warn_of_rough_losses(self.landscape, self.theta, stacklevel=5)  # whoever calls measure()
+        return jax.random.key(0) if self.key is None else self.key
 
 
 def measured(draws: Iterable[Any], chunks: int, progress: bool | None) -> Iterable[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import optax
 
-from taylorsgd.landscapes.landscape import PointFunction
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.regularizing.gradient_penalty import gradient_and_curvature
 
 __all__ = ["explicit_gradient_regularization"]

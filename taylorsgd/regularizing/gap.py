@@ -25,7 +25,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from taylorsgd.formulas import GeneralizationGap, derive
-from taylorsgd.landscapes.landscape import PointFunction
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.pytrees import inner
 from taylorsgd.regularizing.noise import gradients_apart
 from taylorsgd.spacetime import GD

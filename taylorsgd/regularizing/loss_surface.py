@@ -151,7 +151,7 @@ def norm_growth_bound(loss: AnyLoss, theta: Any, h: Any, *arguments: Any) -> jax
 
 
 def _prepared(loss: AnyLoss, theta: Any, arguments: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any, ...]]:
-    function, fixed = total_loss(loss)
+    function, fixed = total_loss(loss, (theta, *arguments))
     return function, theta, (*fixed, *arguments)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from taylorsgd.landscapes.landscape import PointFunction
+from taylorsgd.landscapes.point_functions import PointFunction
 
 __all__ = ["gradients_apart", "noise_slope"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import optax
 
-from taylorsgd.landscapes.landscape import PointFunction
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.regularizing.gap import gap_estimate
 from taylorsgd.regularizing.noise import noise_slope
 

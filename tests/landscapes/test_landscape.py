@@ -12,13 +12,13 @@ import pytest
 import taylorsgd as ts
 from taylorsgd.landscapes import Landscape
 from taylorsgd.landscapes.landscape import (
-    PointFunction,
     as_landscape,
     check_counts,
     checked_parameters,
     floats_per_point,
     population_mean,
 )
+from taylorsgd.landscapes.point_functions import PointFunction
 
 
 def square(theta: Any, x: Any) -> Any:

@@ -16,7 +16,7 @@ import sympy
 import taylorsgd as ts
 from taylorsgd.formulas.evaluation import evaluate_value
 from taylorsgd.landscapes import Landscape
-from taylorsgd.landscapes.landscape import PointFunction
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.measuring.planning import make_plan
 from taylorsgd.measuring.running import Runner
 

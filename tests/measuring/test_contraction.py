@@ -17,7 +17,7 @@ import pytest
 
 import taylorsgd as ts
 from taylorsgd.landscapes import Landscape
-from taylorsgd.landscapes.landscape import PointFunction
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.measuring.contraction import Message, Plan, Source, products
 from taylorsgd.measuring.estimators import Centred
 from taylorsgd.measuring.kernels import stage_derivatives

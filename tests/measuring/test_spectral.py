@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import taylorsgd as ts
-from taylorsgd.landscapes.landscape import PointFunction
+from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.lowering import resummed as module
 from taylorsgd.lowering.projected import Projection
 from taylorsgd.measuring.dense import measure_dense
