@@ -4,7 +4,8 @@ r"""How many formulas pdfLaTeX and KaTeX set without a complaint: every observab
 
 prints a JSON line: how many formulas, how many errors, and how many lines are too long for the width (in em; 24 is one
 of two columns). It needs `pdflatex`. With `--katex FOLDER`, a folder in which `npm install katex` was run, KaTeX reads
-them too, in its strict mode, where anything unusual is an error.
+them too, in its strict mode, where anything unusual is an error; it expands no more than a thousand macros unless it is
+told to, and long formulas have more.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ KATEX = """
 const katex = require("katex"), texts = JSON.parse(require("fs").readFileSync(0));
 let bad = [];
 texts.forEach((text, i) => {
-  try { katex.renderToString(text, {displayMode: true, throwOnError: true, strict: "error"}); }
+  try { katex.renderToString(text, {displayMode: true, throwOnError: true, strict: "error", maxExpand: 1e6}); }
   catch (error) { bad.push([i, error.message]); }
 });
 console.log(JSON.stringify(bad));

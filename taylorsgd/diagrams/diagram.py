@@ -9,6 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from taylorsgd.diagrams.brackets import bracketed, read_brackets
+from taylorsgd.diagrams.forests import check_forest, few_nodes
 from taylorsgd.diagrams.symmetry import (
     Code,
     best_colouring,
@@ -74,7 +75,7 @@ class Diagram(Drawn):
                 f"parts={parts!r} labels {len(labels)} nodes but parents={parents!r} has {len(parents)}; "
                 "give one label per node"
             )
-        _check_forest(parents)
+        check_forest(parents)
         children = children_of(parents)
         roots = [node for node, parent in enumerate(parents) if parent < 0]
 
@@ -158,6 +159,7 @@ class Diagram(Drawn):
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Diagram:
         """Read what `to_data` gave."""
+        few_nodes(data["parents"])
         return cls(data["parents"], data["parts"])
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -259,17 +261,3 @@ class Diagram(Drawn):
     def description(self) -> str:
         """What the picture shows, in words."""
         return f"diagram {self}"
-
-
-def _check_forest(parents: tuple[int, ...]) -> None:
-    if not any(parent == -1 for parent in parents):
-        raise ValueError(f"parents={parents!r} has no root; mark each root with -1")
-    for node, parent in enumerate(parents):
-        if not -1 <= parent < len(parents):
-            raise ValueError(f"parents={parents!r}: node {node} has parent {parent}, which is not a node")
-    for node in range(len(parents)):
-        above, steps = node, 0
-        while parents[above] >= 0:
-            above, steps = parents[above], steps + 1
-            if steps > len(parents):
-                raise ValueError(f"parents={parents!r} has a cycle through node {node}; a diagram is a forest")

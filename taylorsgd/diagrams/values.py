@@ -14,6 +14,7 @@ from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 from taylorsgd.diagrams.diagram import Diagram
+from taylorsgd.diagrams.forests import check_forest, few_nodes
 from taylorsgd.diagrams.partitions import components, moebius, set_partitions
 from taylorsgd.diagrams.symmetry import (
     Code,
@@ -72,6 +73,7 @@ class Value(TensorNetwork):
         moments: bool = False,
     ) -> None:
         """Put the network into canonical form."""
+        check_forest(parents)
         labels = restricted_growth(range(len(parents)) if parts is None else parts)
         names = [LOSS] * len(parents) if marks is None else list(marks)
         neighbours = neighbours_of(parents)
@@ -161,6 +163,7 @@ class Value(TensorNetwork):
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Value:
         """Read what `to_data` gave."""
+        few_nodes(data["parents"])
         return cls(data["parents"], data["parts"], data["marks"], moments=data["moments"])
 
     def to_networkx(self) -> Graph:
@@ -219,6 +222,8 @@ def _check_marks(marks: Sequence[str], labels: Sequence[int], neighbours: Sequen
     for node, mark in enumerate(marks):
         if mark == LOSS:
             continue
+        if not isinstance(mark, str):
+            raise TypeError(f"marks: node {node} carries {mark!r}; a mark is a text")
         if labels.count(labels[node]) > 1:
             raise ValueError(f"marks: node {node} carries {mark!r} and can't be tied; only nodes of the loss can")
         if is_open(mark) and len(neighbours[node]) != 1:

@@ -164,8 +164,15 @@ class ResummedValue(TensorNetwork):
         else:
             events, edges = data["events"]
             times = TimeSum(events, tuple((source, target) for source, target in edges))
+        diagram = Diagram.from_data(data["propagated"])
+        if isinstance(times, TimeSum) and len(times.edges) != len(diagram.inner_nodes):
+            raise ValueError(f"a sum over times has {len(times.edges)} edges, and its diagram {diagram} has others")
+        if not all(isinstance(mark, str) for mark in data["marks"]):
+            raise TypeError(f"marks={data['marks']!r} are no texts")
+        if not (isinstance(data["continuous"], bool) and isinstance(data["drift"], bool)):
+            raise TypeError("continuous and drift are true or false")
         return cls(
-            Diagram.from_data(data["propagated"]),
+            diagram,
             data["marks"],
             times,
             oo if data["T"] == "oo" else decoded(data["T"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, TypeVar
 
 import sympy
@@ -39,27 +40,33 @@ Made = TypeVar("Made")
 
 def written_text(formula: Combination) -> str:
     """Write a formula as JSON text; see `Formula.to_json`."""
-    return json.dumps(
-        {
-            "taylorsgd": VERSION,
-            "terms": [
-                {
-                    "coefficient": encoded(term.coefficient),
-                    "value": term.value.to_data(),
-                    "diagrams": [diagram.to_data() for diagram in term.diagrams],
-                }
-                for term in formula.terms
-            ],
-            "spacetimes": [encoded_call(spacetime) for spacetime in formula.spacetimes],
-            "observables": [_encode_observable(observable) for observable in formula.observables.values()],
-            "indices": formula.indices,
-            "of": None if formula.expectations is None else _encode_expectations(formula.expectations),
-            "through": formula.through,
-            "metric": None if formula.metric is None else [list(map(encoded, row)) for row in formula.metric.tolist()],
-            "rate": encoded(formula.rate),
-        },
-        indent=1,
-    )
+    content = {
+        "taylorsgd": VERSION,
+        "terms": [
+            {
+                "coefficient": encoded(term.coefficient),
+                "value": term.value.to_data(),
+                "diagrams": [diagram.to_data() for diagram in term.diagrams],
+            }
+            for term in formula.terms
+        ],
+        "spacetimes": [encoded_call(spacetime) for spacetime in formula.spacetimes],
+        "observables": [_encode_observable(observable) for observable in formula.observables.values()],
+        "indices": formula.indices,
+        "of": None if formula.expectations is None else _encode_expectations(formula.expectations),
+        "through": formula.through,
+        "metric": None if formula.metric is None else [list(map(encoded, row)) for row in formula.metric.tolist()],
+        "rate": encoded(formula.rate),
+    }
+    try:
+        return json.dumps(content | {"digest": _digest(content)}, indent=1)
+    except ValueError as error:  # Python writes integers of some thousand digits only
+        raise ValueError(f"a number of the formula is too long to be written: {error}") from error
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """What changes when any number or text in it does, but not with blanks or the order of names."""
+    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def read_text(text: str, make: Callable[..., Made]) -> Made:
@@ -70,6 +77,12 @@ def read_text(text: str, make: Callable[..., Made]) -> Made:
         raise ValueError(f"the text is not JSON that can be read: {error}") from error
     if not isinstance(data, dict) or data.get("taylorsgd") != VERSION:
         raise ValueError(f"the text is not a formula written by to_json (format {VERSION})")
+    known = data.pop("digest", None)  # version 0.1 wrote none
+    if known is not None and known != _digest(data):
+        raise ValueError(
+            "the JSON text is damaged: its digest is not that of its content; leave the digest out where it was "
+            "changed on purpose"
+        )
     try:
         terms = [
             Term(
@@ -128,7 +141,10 @@ def _decode_expectations(data: dict[str, Any]) -> Expectations:
         if entry["ends"] not in ENDS:
             raise ValueError(f"ends={entry['ends']!r} is none of {', '.join(ENDS)}")
         part = Expectation(_decode_observed(entry["observable"]), run, entry["ends"])
-        parts.append((part, decoded(entry["coefficient"])))
+        coefficient = decoded(entry["coefficient"])
+        if coefficient.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+            raise ValueError(f"the coefficient {coefficient} is no number")
+        parts.append((part, coefficient))
     if not parts or any(name not in ASSUMPTIONS for name in data["assumed"]):
         raise ValueError(f"{data!r} is no combination of expectations")
     return Expectations(tuple(parts), tuple(data["assumed"]), data["altered"] is True)

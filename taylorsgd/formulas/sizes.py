@@ -9,12 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sympy import Eq, Expr, Integer, Pow, Rational, Symbol, cancel, factor, nan, oo, powsimp, simplify, solve, zoo
+from sympy import (
+    Eq,
+    Expr,
+    Integer,
+    Pow,
+    Rational,
+    Symbol,
+    cancel,
+    factor,
+    factor_terms,
+    nan,
+    oo,
+    powsimp,
+    simplify,
+    solve,
+    zoo,
+)
 
 from taylorsgd import symbols
 from taylorsgd.exact_numbers import as_exact
 
 __all__ = ["exact_number", "solve_sizes", "substituted", "tidied"]
+
+MOST_FACTORED = 256
+"""The largest power whose polynomials are factored."""
 
 
 def solve_sizes(
@@ -128,6 +147,8 @@ def tidied(coefficient: Expr) -> Expr:
         >>> tidied(b**2 * b**T + b * b**T)
         b**(T + 1)*(b + 1)
     """
+    if any(power.exp.is_Integer and abs(power.exp) > MOST_FACTORED for power in coefficient.atoms(Pow)):
+        return factor_terms(coefficient)  # β^1000000, whose polynomials have as many coefficients
     factored = factor(coefficient)
     powers = [power for power in factored.atoms(Pow) if power.exp.free_symbols]
     return powsimp(factored, combine="exp", deep=True) if powers else factored

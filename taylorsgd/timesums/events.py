@@ -20,6 +20,7 @@ from taylorsgd.timesums.lattice import Lattice, lattice_of
 
 __all__ = ["ROOT", "TimeSum", "sum_of_events"]
 
+MOST_EVENTS = 32
 ROOT = -1
 """The target of an edge into a root, which sits at time T."""
 
@@ -43,6 +44,14 @@ class TimeSum:
 
     events: int
     edges: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        """Check that all edges join events."""
+        if type(self.events) is not int or not 0 <= self.events <= MOST_EVENTS:
+            raise ValueError(f"events={self.events!r} must be an integer up to {MOST_EVENTS}")
+        for edge in self.edges:
+            if not all(type(end) is int and low <= end < self.events for end, low in zip(edge, (0, ROOT), strict=True)):
+                raise ValueError(f"edges: {edge} does not lead from one of {self.events} events to one or to {ROOT}")
 
     @cached_property
     def lattice(self) -> Lattice:

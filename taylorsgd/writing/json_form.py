@@ -1,4 +1,8 @@
-"""Expressions as JSON: structure in, structure out. No string is ever parsed into an expression."""
+"""Expressions as JSON: structure in, structure out. No string is ever parsed into an expression.
+
+A short text can stand for a number that fills a machine, such as factorial(10**9), or for a polynomial of a billion
+terms. So the size of what a text stands for is bounded before it is made.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,12 @@ _HEADS: dict[str, Callable[..., Expr]] = {
         "asinh", "acosh", "atanh", "Abs", "erf", "gamma", "factorial", "binomial", "KroneckerDelta",
     )
 }  # fmt: skip
+MOST_BITS = 16_384
+"""The most bits of a number, and of what a function makes of numbers."""
+MOST_DEPTH = 100
+"""How deep expressions may be nested."""
+MOST_EXPANDED = 256
+"""The largest power of a sum."""
 _CONSTANTS: dict[str, Expr] = {"pi": sympy.pi, "e": sympy.E}
 
 
@@ -46,16 +56,24 @@ def encoded(expression: Any) -> Any:
     return {"head": head, "arguments": [encoded(argument) for argument in expression.args]}
 
 
-def decoded(data: Any) -> Expr:
+def decoded(data: Any, depth: int = 0) -> Expr:
     """The expression that `encoded` wrote.
 
+    Args:
+        data: the structure.
+        depth: how deep it lies in another.
+
     Raises:
-        TypeError, KeyError, ValueError: if the structure is damaged.
+        TypeError, KeyError, ValueError: if the structure is damaged, or stands for something too large.
     """
+    if depth > MOST_DEPTH:
+        raise ValueError(f"an expression is nested more than {MOST_DEPTH} deep")
     if not isinstance(data, dict):
         return Integer(_whole(data))
     if "rational" in data:
         p, q = map(_whole, data["rational"])
+        if q == 0:
+            raise ValueError(f"the fraction {p}/{q} is no number")
         return Rational(p, q)
     if "symbol" in data:
         name, assumptions = data["symbol"], data["assumptions"]
@@ -65,7 +83,8 @@ def decoded(data: Any) -> Expr:
     if "constant" in data:
         return _CONSTANTS[data["constant"]]
     head = _HEADS[data["head"]]
-    arguments = list(map(decoded, data["arguments"]))
+    arguments = [decoded(argument, depth + 1) for argument in data["arguments"]]
+    _refuse_large(data["head"], arguments)
     # Sums, products and powers come back as they were written: 2*(x + y) would turn into 2*x + 2*y.
     return head(*arguments, evaluate=False) if head in (sympy.Add, sympy.Mul, sympy.Pow) else head(*arguments)
 
@@ -106,4 +125,36 @@ def _whole(data: Any) -> int:
     """An integer as JSON writes it; true and false are none, though Python counts them as such."""
     if isinstance(data, bool) or not isinstance(data, int):
         raise TypeError(f"{data!r} is no integer")
+    if data.bit_length() > MOST_BITS:
+        raise ValueError(f"an integer has {data.bit_length()} bits, more than {MOST_BITS}")
     return data
+
+
+def _refuse_large(head: str, arguments: list[Expr]) -> None:
+    """Raise if a function of some arguments would be too large to be made or expanded.
+
+    Raises:
+        ValueError: naming the function.
+    """
+    bits = 0.0
+    if head == "Pow" and len(arguments) == 2:
+        base, exponent = arguments
+        if exponent.is_Rational:
+            bits = _bits(base) * float(abs(exponent))
+            if base.is_Add and base.free_symbols and abs(exponent) > MOST_EXPANDED:
+                raise ValueError(f"a sum to the power {exponent} has too many terms to be expanded")
+    elif head in ("factorial", "gamma", "binomial") and arguments and arguments[0].is_number:
+        bits = abs(float(arguments[0])) if _bits(arguments[0]) < 64 else MOST_BITS + 1
+    if head in ("Mul", "Add"):
+        bits = sum(map(_bits, arguments))
+    if not bits <= MOST_BITS:
+        raise ValueError(f"{head} of numbers is larger than {MOST_BITS} bits")
+
+
+def _bits(expression: Expr) -> float:
+    """About how many bits the numbers in an expression have, once they are multiplied out."""
+    if expression.is_Rational:
+        return float(int(expression.p).bit_length() + int(expression.q).bit_length() - 1)  # type: ignore[attr-defined]
+    if expression.is_Pow and expression.exp.is_Rational:  # type: ignore[attr-defined]
+        return _bits(expression.base) * float(abs(expression.exp))  # type: ignore[attr-defined]
+    return float(sum(map(_bits, expression.args))) if expression.is_Add or expression.is_Mul else 0.0

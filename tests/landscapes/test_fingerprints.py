@@ -61,7 +61,9 @@ def test_what_differs_is_named(other: Origin, parts: list[str]) -> None:
 
 
 def test_the_same_written_otherwise_is_the_same() -> None:
-    twin = origin(lambda theta, x: theta[1] * theta[0] * theta[1] + (jnp.exp(x + theta[0]) + jnp.exp(-x - theta[0])) / 2)
+    twin = origin(
+        lambda theta, x: theta[1] * theta[0] * theta[1] + (jnp.exp(x + theta[0]) + jnp.exp(-x - theta[0])) / 2
+    )
     assert origin().differing(twin) == []
     again = Fingerprint.from_json(origin().fingerprint.to_json())
     assert again is not None

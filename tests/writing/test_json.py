@@ -3,13 +3,14 @@ r"""Formulas as JSON: there and back, and nothing but a ValueError from a damage
 Checked here:
     (1) from_json(to_json(f)) = f in terms, diagrams, spacetimes, observables, and evaluates to the same
     (2) symbols keep their assumptions, expressions their structure; no string is parsed into an expression
-    (3) any part of the text replaced by anything else gives a formula or a ValueError
+    (3) any part of the text replaced by anything else gives a formula that prints, or a ValueError, soon
+    (4) a text that was changed and still has its digest is refused
 """
 
 from __future__ import annotations
 
-import copy
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -123,6 +124,13 @@ def test_truncated_texts(cut: int) -> None:
         ts.Formula.from_json(text[:-cut])
 
 
+def contents(formula: ts.Formula) -> Any:
+    """The structure of a formula's text without the digest, as if it were written by hand."""
+    found = json.loads(formula.to_json())
+    del found["digest"]
+    return found
+
+
 def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The paths to all parts of a JSON structure."""
     found = [path] if path else []
@@ -132,6 +140,14 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
+LARGE = st.sampled_from(
+    [
+        10**9, -(10**30), {"head": "factorial", "arguments": [10**9]}, {"head": "gamma", "arguments": [10**9]},
+        {"head": "binomial", "arguments": [10**9, 10**8]}, {"head": "Pow", "arguments": [2, 10**9]},
+        {"head": "Pow", "arguments": [{"head": "Pow", "arguments": [3, 10**3]}, 10**6]}, {"rational": [1, 0]},
+        {"head": "Pow", "arguments": [{"head": "Add", "arguments": [1, {"symbol": "N", "assumptions": {}}]}, 10**6]},
+    ]
+)  # fmt: skip
 SCALARS = st.none() | st.booleans() | st.integers(-3, 5) | st.floats(-2, 2) | st.sampled_from(["", "x", "@0", "Pow"])
 ANYTHING = st.recursive(
     SCALARS,
@@ -151,13 +167,13 @@ ANYTHING = st.recursive(
 @settings(max_examples=400)
 def test_damaged_texts(data: st.DataObject) -> None:
     formula = data.draw(st.sampled_from([FORMULAS[i] for i in (1, 3, 5, 7, 9, 10)]))
-    damaged = copy.deepcopy(json.loads(formula.to_json()))
+    damaged = contents(formula)
     path = data.draw(st.sampled_from(places(damaged)))
     target = damaged
     for key in path[:-1]:
         target = target[key]
     if data.draw(st.booleans()):
-        target[path[-1]] = data.draw(ANYTHING)
+        target[path[-1]] = data.draw(ANYTHING | LARGE)
     else:
         del target[path[-1]]
     try:
@@ -165,7 +181,8 @@ def test_damaged_texts(data: st.DataObject) -> None:
     except ValueError:
         return
     assert isinstance(again, ts.Formula)
-    assert isinstance(str(again), str)
+    assert isinstance(str(again) + again.latex() + repr(again), str)
+    assert ts.Formula.from_json(again.to_json()) == again
 
 
 def test_errors_say_that_the_text_is_damaged() -> None:
@@ -177,13 +194,75 @@ def test_errors_say_that_the_text_is_damaged() -> None:
         (("spacetimes", 0, "N"), None),
         (("terms",), {"0": 1}),
     ]:
-        damaged = json.loads(ts.derive(ts.TestLoss(), ts.SGD(N=N, E=E), 1).to_json())
+        damaged = contents(ts.derive(ts.TestLoss(), ts.SGD(N=N, E=E), 1))
         target = damaged
         for key in path[:-1]:
             target = target[key]
         target[path[-1]] = value
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="the JSON text is damaged"):
             ts.Formula.from_json(json.dumps(damaged))
+
+
+def nested(depth: int) -> Any:
+    inner: Any = 1
+    for _ in range(depth):
+        inner = {"head": "exp", "arguments": [inner]}
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("terms", 1, "coefficient"), {"head": "factorial", "arguments": [10**9]}, "factorial of numbers is larger"),
+        (("terms", 1, "coefficient"), {"head": "gamma", "arguments": [{"rational": [10**9, 2]}]}, "gamma of numbers"),
+        (("terms", 1, "coefficient"), {"head": "binomial", "arguments": [10**9, 10**8]}, "binomial of numbers"),
+        (("terms", 1, "coefficient"), {"head": "Pow", "arguments": [2, 10**9]}, "Pow of numbers"),
+        (("terms", 1, "coefficient"), nested(150), "nested more than 100 deep"),
+        (("terms", 1, "coefficient"), 10**4999, "not JSON that can be read|an integer has"),
+        (("terms", 1, "coefficient"), {"rational": [1, 0]}, "the fraction 1/0 is no number"),
+        (("terms", 1, "value", "parents"), [0, 1], "has no root"),
+        (("terms", 1, "value", "parents"), [-1, 2, 1], "has a cycle"),
+        (("terms", 1, "diagrams", 0, "parents"), [-1] * 40, "larger than any"),
+    ],
+    ids=range(10),
+)
+def test_sizes_are_bounded(path: tuple[Any, ...], value: Any, said: str) -> None:
+    damaged = contents(FORMULAS[0])
+    target = damaged
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = value
+    sys.set_int_max_str_digits(0)
+    text = json.dumps(damaged)
+    sys.set_int_max_str_digits(4300)
+    with pytest.raises(ValueError, match=said):
+        ts.Formula.from_json(text)
+
+
+def test_large_sizes_that_mean_something_are_read() -> None:
+    for formula in (
+        ts.derive(ts.TestLoss(), ts.GD(N=10**30, T=10**12), 2),
+        ts.derive(ts.TestLoss(), ts.GD(), 2, update=ts.HeavyBall(Symbol("b"))).subs(T=10**6),
+    ):
+        assert ts.Formula.from_json(formula.to_json()) == formula
+
+
+def test_numbers_that_are_too_long_to_write() -> None:
+    with pytest.raises(ValueError, match="too long to be written"):
+        (sympy.Integer(10) ** 5000 * FORMULAS[0]).to_json()
+
+
+@given(st.data())
+def test_no_flipped_character_gives_another_formula(data: st.DataObject) -> None:
+    text = FORMULAS[1].to_json()
+    place = data.draw(st.integers(0, len(text) - 1))
+    other = data.draw(st.sampled_from("0123456789-eT[]{}:, "))
+    changed = text[:place] + other + text[place + 1 :]
+    try:
+        again = ts.Formula.from_json(changed)
+    except ValueError:
+        return
+    assert again == FORMULAS[1]
 
 
 @pytest.mark.parametrize("momentum", [0, Rational(1, 2)])
@@ -192,7 +271,7 @@ def test_formulas_of_version_0_1_are_read(spacetime: Any, momentum: Any) -> None
     """A resummed value held beta of a heavy ball, and the cells of a grid, in place of a rule and a run."""
     update = ts.HeavyBall(momentum) if momentum else None
     formula = ts.derive(ts.TestLoss(), spacetime, 2, resum="discrete", update=update)
-    data = json.loads(formula.to_json())
+    data = contents(formula)
     for value in (term["value"] for term in data["terms"] if "propagated" in term["value"]):
         run = value.pop("run")
         del value["update"]
