@@ -78,9 +78,8 @@ def explanations() -> list[tuple[Any, ts.Term, Explanation]]:
 def values() -> dict[Any, Explanation]:
     """Every value that occurs, in cumulants and in moments, with what one of its terms says."""
     found = {term.value: said for _, term, said in explanations()}
-    for place, f in formulas():
-        if place in (ts.SGD(), ts.Replacement()):
-            found |= {term.value: term.explain(place) for term in f.to_moments()}
+    in_moments = [f.to_moments() for place, f in formulas() if place == ts.SGD()]
+    found |= {value: term.explain(ts.SGD()) for value, term in {t.value: t for f in in_moments for t in f}.items()}
     return found
 
 

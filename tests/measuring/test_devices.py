@@ -18,7 +18,7 @@ import pytest
 PROGRAM = r"""
 import json, os, sys
 devices, processes, number, port = map(int, sys.argv[1:])
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={devices}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 jax.config.update("jax_enable_x64", True)
