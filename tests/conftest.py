@@ -20,7 +20,7 @@ from hypothesis.internal.conjecture import engine
 import taylorsgd as ts
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Nearly all programs of the tests run for less time than XLA takes to optimize them. XLA_FLAGS="" runs them as users do.
+# Programs of tests run for less time than XLA takes to optimize them. XLA_FLAGS="" optimizes them as users' are.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false",

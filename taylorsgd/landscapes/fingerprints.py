@@ -22,7 +22,7 @@ from taylorsgd.landscapes.landscape import POPULATION_CHUNK, Landscape
 from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.pytrees import inner
 
-__all__ = ["Fingerprint", "Origin", "first_losses", "refuse_other_origins"]
+__all__ = ["Fingerprint", "Origin", "first_losses", "probed_points", "refuse_other_origins"]
 
 PROBED = 8
 """At how many points a loss is probed, and how many rows of the data are looked at."""
@@ -101,12 +101,18 @@ class Origin:
     landscape: Landscape
     theta: Any
     observables: Mapping[str, PointFunction] = field(factory=dict)
+    _wide: bool = field(factory=lambda: jax.config.jax_enable_x64, init=False)
+    """Whether there were 64 bits, which the loss may take for granted."""
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Numbers that tell it apart from others."""
+        with jax.enable_x64(self._wide):
+            return self._taken()
+
+    def _taken(self) -> Fingerprint:
         place = self.landscape
-        points = _probed_points(place)
+        points = probed_points(place)
         parts: dict[str, Rows] = {
             "theta": tuple(row for leaf in jax.tree.leaves(self.theta) for row in _rows_of_parameters(leaf)),
             "data": tuple(row for leaf in jax.tree.leaves(place.data if place.size else points) for row in _rows(leaf)),
@@ -124,9 +130,11 @@ class Origin:
 
     def differing(self, other: Origin) -> list[str]:
         """In what two differ, of their parameters, data, losses and common observables."""
-        leaves = [(*jax.tree.leaves(one.theta), *jax.tree.leaves(one.landscape.data)) for one in (self, other)]
-        if self.landscape.point_loss == other.landscape.point_loss and len(leaves[0]) == len(leaves[1]):
-            if all(a is b for a, b in zip(*leaves, strict=True)):
+        same_loss = self.landscape.point_loss == other.landscape.point_loss
+        data = [jax.tree.leaves(one.landscape.data) for one in (self, other)]
+        if same_loss and len(data[0]) == len(data[1]) and all(a is b for a, b in zip(*data, strict=True)):
+            leaves = [jax.tree.leaves(one.theta) for one in (self, other)]
+            if len(leaves[0]) == len(leaves[1]) and all(map(np.array_equal, *leaves)):
                 return []
         return self.fingerprint.differing(other.fingerprint)
 
@@ -176,7 +184,8 @@ def _spread_rows(count: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(count, PROBED)).round().astype(int)
 
 
-def _probed_points(landscape: Landscape) -> Any:
+def probed_points(landscape: Landscape) -> Any:
+    """A few points, always the same ones."""
     if landscape.size is None:
         return landscape.draw(jax.random.key(0), (PROBED,))
     return landscape.rows(_spread_rows(landscape.size))

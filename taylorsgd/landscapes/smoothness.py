@@ -1,8 +1,9 @@
 """What a loss is made of: kinks, which Taylor expansions miss, and random numbers that are always the same.
 
 The traced loss is read operation by operation, with note taken of which results depend on θ and on the point, and
-which went through a kink. `stop_gradient` ends both: the maximum that `logsumexp` subtracts does no harm. Functions
-with derivatives of their own (`custom_jvp`) are trusted to be as smooth as these, except the rectifiers.
+which went through a kink. `stop_gradient` ends both; where it changes no derivative, as for the maximum that
+`logsumexp` subtracts, it does no harm, and whether it does is seen by differences. Functions with derivatives of their
+own (`custom_jvp`) are trusted to be as smooth as these, except the rectifiers.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from taylorsgd.landscapes.landscape import Landscape
+from taylorsgd.landscapes.point_functions import PointFunction
 
-__all__ = ["warn_of_rough_losses"]
+__all__ = ["warn_of_roughness"]
 
 KINKS = {
     "max", "min", "abs", "sign", "clamp", "floor", "ceil", "round", "rem", "sort", "top_k", "cummax", "cummin",
@@ -27,6 +31,8 @@ POSITIVE = {
     "convert_element_type", "transpose", "dot_general", "concatenate", "copy", "expand_dims",
 }  # fmt: skip
 """What keeps positive numbers positive. Of these the absolute value has no kink (`logsumexp` takes one)."""
+STEP = 0.01
+"""Of the differences that are compared with slopes, along a direction of length √(P/2)."""
 RECTIFIERS = ("relu", "elu", "hard", "clip")
 
 
@@ -39,26 +45,45 @@ class _Note:
     kinks: frozenset[str] = frozenset()
     frozen: bool = False
     positive: bool = False
+    stopped: bool = False
 
     def __or__(self, other: _Note) -> _Note:
         return _Note(
-            self.theta or other.theta, self.point or other.point, self.kinks | other.kinks, self.frozen or other.frozen
+            self.theta or other.theta,
+            self.point or other.point,
+            self.kinks | other.kinks,
+            self.frozen or other.frozen,
+            stopped=self.stopped or other.stopped,
         )
 
 
-def warn_of_rough_losses(landscape: Landscape, theta: Any, stacklevel: int) -> None:
-    """Warn if the loss of a traced landscape has kinks in θ, or draws random numbers that depend on no point.
+def warn_of_roughness(function: PointFunction, theta: Any, points: Any, stacklevel: int) -> None:
+    """Warn if a traced function of θ has kinks, or draws random numbers that depend on no point.
+
+    Args:
+        function: the loss of a point, or an observable.
+        theta: the parameters.
+        points: some points for a loss; None for an observable.
+        stacklevel: as in `warnings.warn`.
 
     Warns:
         RuntimeWarning: naming the operations.
     """
-    program = landscape.point_loss.program
+    program = function.program
+    name = "the loss" if function.name == "loss" else function.name
     parameters = len(jax.tree.leaves(theta))
     given = [_Note(theta=i < parameters, point=i >= parameters) for i in range(len(program.in_avals))]
     (found,) = _read(program.jaxpr, given)
+    if found.stopped and not _slopes_agree(function, theta, points):
+        warnings.warn(
+            f"{name} holds a stop_gradient, and its derivatives are not those of its values: formulas expand a loss "
+            "whose updates go down its own gradient; leave the stop_gradient out, or expect them to disagree",
+            RuntimeWarning,
+            stacklevel=stacklevel,
+        )
     if found.kinks:
         warnings.warn(
-            f"the loss has kinks in theta ({', '.join(sorted(found.kinks))}): its derivatives of order two and more "
+            f"{name} has kinks in theta ({', '.join(sorted(found.kinks))}): its derivatives of order two and more "
             "are those of the smooth pieces, so that formulas miss what the kinks do; use smooth functions instead, "
             "such as tanh, gelu, softplus or logsumexp",
             RuntimeWarning,
@@ -66,11 +91,33 @@ def warn_of_rough_losses(landscape: Landscape, theta: Any, stacklevel: int) -> N
         )
     if found.frozen:
         warnings.warn(
-            "the loss draws random numbers that are the same at every evaluation (dropout without a key of its own?); "
+            f"{name} draws random numbers that are the same at every evaluation (dropout without a key of its own?); "
             "make the key a part of the data, or switch dropout off",
             RuntimeWarning,
             stacklevel=stacklevel,
         )
+
+
+def _slopes_agree(function: PointFunction, theta: Any, points: Any) -> bool:
+    """Whether the slope at θ along a direction is the limit of differences, up to their errors."""
+    values, slope = (np.asarray(found, np.float64) for found in _values_and_slope(function, theta, points))
+    inner, outer = (values[3] - values[1]) / (2 * STEP), (values[4] - values[0]) / (4 * STEP)
+    limit = (4 * inner - outer) / 3
+    precision = float(jnp.finfo(jax.tree.leaves(theta)[0].dtype).eps)
+    room = 0.01 * max(abs(limit), abs(slope)) + 100 * precision / STEP * np.abs(values).max()
+    return not np.isfinite([limit, slope]).all() or abs(limit - slope) <= room
+
+
+@partial(jax.jit, static_argnames="function")
+def _values_and_slope(function: PointFunction, theta: Any, points: Any) -> tuple[jax.Array, jax.Array]:
+    along = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), theta)
+
+    def moved(steps: Any) -> Any:
+        parameters = jax.tree.map(lambda leaf, step: leaf + steps.astype(leaf.dtype) * step, theta, along)
+        return function(parameters) if points is None else jnp.mean(jax.vmap(function, (None, 0))(parameters, points))
+
+    steps = STEP * jnp.arange(-2, 3)
+    return jax.lax.map(moved, steps), jax.grad(moved)(steps[2])
 
 
 def _read(program: Any, given: Sequence[_Note]) -> list[_Note]:
@@ -93,7 +140,8 @@ def _results(operation: Any, arguments: list[_Note]) -> list[_Note]:
     for note in arguments:
         together = together | note
     if name == "stop_gradient":
-        return [_Note(point=together.point, frozen=together.frozen)] * count
+        stopped = together.theta or together.stopped
+        return [_Note(point=together.point, frozen=together.frozen, stopped=stopped)] * count
     inner = _inner(operation)
     if inner is not None:
         names, bodies = inner
@@ -102,9 +150,14 @@ def _results(operation: Any, arguments: list[_Note]) -> list[_Note]:
             padded = arguments if len(body.invars) == len(arguments) else [together] * len(body.invars)
             for note in _read(body, padded):
                 together = together | note
+        if name == "cond" and arguments[0].theta:
+            together = together | _Note(kinks=frozenset({"cond"}))
+        if name == "while" and together.theta and _read(bodies[0], [together] * len(bodies[0].invars))[0].theta:
+            together = together | _Note(kinks=frozenset({"while_loop"}))
         if name.startswith("custom_") and not any(word in names for word in RECTIFIERS):
             outside = frozenset().union(*(note.kinks for note in arguments))
-            together = _Note(together.theta, together.point, outside, together.frozen)
+            stopped = any(note.stopped for note in arguments)
+            together = _Note(together.theta, together.point, outside, together.frozen, stopped=stopped)
         elif name.startswith("custom_") and together.theta:
             together = together | _Note(kinks=frozenset({names}))
         return [together] * count
@@ -116,9 +169,17 @@ def _results(operation: Any, arguments: list[_Note]) -> list[_Note]:
         return arguments
     if name in KINKS and together.theta:
         together = together | _Note(kinks=frozenset({name}))
+    if name == "convert_element_type" and together.theta and _is_stepwise(operation):
+        together = together | _Note(kinks=frozenset({"astype"}))
     if name == "select_n" and arguments[0].theta:
         together = together | _Note(kinks=frozenset({"where"}))
     return [together] * count
+
+
+def _is_stepwise(operation: Any) -> bool:
+    """Whether a conversion is of or to integers or truth values, whose derivatives vanish."""
+    types = (operation.invars[0].aval.dtype, operation.outvars[0].aval.dtype)
+    return sum(jnp.issubdtype(dtype, jnp.inexact) for dtype in types) == 1
 
 
 def _inner(operation: Any) -> tuple[str, list[Any]] | None:

@@ -14,10 +14,10 @@ from taylorsgd.diagrams import Value
 from taylorsgd.display.progress import tracked
 from taylorsgd.formulas import Formula, Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
-from taylorsgd.landscapes.fingerprints import Origin
+from taylorsgd.landscapes.fingerprints import Origin, probed_points
 from taylorsgd.landscapes.landscape import Landscape, as_landscape
 from taylorsgd.landscapes.point_functions import PointFunction
-from taylorsgd.landscapes.smoothness import warn_of_rough_losses
+from taylorsgd.landscapes.smoothness import warn_of_roughness
 from taylorsgd.measuring.contraction import DiagramKey, Plan
 
 __all__ = ["Method", "Task", "tracked"]
@@ -143,7 +143,10 @@ class Task:
                 f"the loss is not finite at theta for {np.sum(~finite)} of {len(finite)} points, "
                 f"first for point {np.argmin(finite)}"
             )
-        warn_of_rough_losses(self.landscape, self.theta, stacklevel=5)  # whoever calls measure()
+        points = probed_points(self.landscape)
+        warn_of_roughness(self.landscape.point_loss, self.theta, points, stacklevel=5)  # whoever calls measure()
+        for function in self.observables.values():
+            warn_of_roughness(function, self.theta, None, stacklevel=5)
         return jax.random.key(0) if self.key is None else self.key
 
 
