@@ -14,32 +14,31 @@ and where), `updates` (what edges carry), `formulas` (what comes out), `flows` (
 
 from typing import TYPE_CHECKING
 
-from taylorsgd import symbols
 from taylorsgd._lazy import listing, loader
-from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
-from taylorsgd.formulas import (
-    Covariance,
-    Displacement,
-    Formula,
-    GeneralizationGap,
-    Observable,
-    SecondMoment,
-    Term,
-    TestLoss,
-    TrainLoss,
-    Variance,
-    derive,
-)
-from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
-from taylorsgd.updates import GDC, Cosine, Descent, HeavyBall, ImplicitStep, LinearWarmup, Nesterov, SecondOrder
 
 if TYPE_CHECKING:
-    from taylorsgd import landscapes
+    from taylorsgd import landscapes, symbols
     from taylorsgd.descent import check, compare, perturb, simulate
+    from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
     from taylorsgd.flows import ModifiedFlow, ModifiedLoss, RungeKutta, modified_flow, modified_loss
+    from taylorsgd.formulas import (
+        Covariance,
+        Displacement,
+        Formula,
+        GeneralizationGap,
+        Observable,
+        SecondMoment,
+        Term,
+        TestLoss,
+        TrainLoss,
+        Variance,
+        derive,
+    )
     from taylorsgd.landscapes import FiniteLandscape
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.measuring import Dense, MatrixFree, TopEigenpairs, measure, plan, predict, tensors
+    from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
+    from taylorsgd.updates import GDC, Cosine, Descent, HeavyBall, ImplicitStep, LinearWarmup, Nesterov, SecondOrder
 
 __version__ = "0.1.0"
 
@@ -56,6 +55,11 @@ __dir__ = listing(__name__)
 __getattr__ = loader(
     __name__,
     {
+        "taylorsgd.diagrams": "Diagram Value count_diagrams diagrams_of_order",
+        "taylorsgd.formulas": "Covariance Displacement Formula GeneralizationGap Observable SecondMoment Term TestLoss "
+        "TrainLoss Variance derive",
+        "taylorsgd.spacetime": "GD ODE SDE SGD Grid Replacement",
+        "taylorsgd.updates": "GDC Cosine Descent HeavyBall ImplicitStep LinearWarmup Nesterov SecondOrder",
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict tensors",
         "taylorsgd.flows": "ModifiedFlow ModifiedLoss RungeKutta modified_flow modified_loss",
         "taylorsgd.landscapes.finite": "FiniteLandscape",
@@ -65,5 +69,6 @@ __getattr__ = loader(
         "taylorsgd.descent.comparing": "compare",
         "taylorsgd.descent.simulating": "simulate",
     },
-    rooms="landscapes descent flows measuring lowering regularizing datasets reproducing",
+    rooms="symbols diagrams timesums spacetime updates formulas landscapes descent flows measuring lowering "
+    "regularizing datasets reproducing display writing",
 )

@@ -11,6 +11,7 @@ import numpy as np
 
 from taylorsgd.formulas import Formula, TestLoss, derive
 from taylorsgd.spacetime import SGD
+from taylorsgd.whole_files import refuse_unwritable, whole_file
 
 if TYPE_CHECKING:
     from taylorsgd.descent import Comparison
@@ -46,7 +47,7 @@ def run_demo(
     """
     output.mkdir(parents=True, exist_ok=True)
     picture = output / "taylorsgd-demo.png"
-    picture.touch()  # complain before the work rather than after it
+    refuse_unwritable(output)  # rather than after the work
     formula = _show_formula(order)
 
     import jax
@@ -147,4 +148,5 @@ def _plot(comparison: Comparison, path: Path) -> None:
             axes.legend()
         lower.set_xlim(fine[0], fine[-1])
         upper.set_title(f"One epoch of SGD on {POINTS} handwritten digits\n{comparison.verdict}")
-        figure.savefig(path, dpi=150)
+        with whole_file(path) as file:
+            figure.savefig(file, format="png", dpi=150)

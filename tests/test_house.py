@@ -51,7 +51,7 @@ ROOMS = (
     "__main__",
 )
 """From the top of the house down: data flows from left to right."""
-COMMON = {"symbols", "exact_numbers", "_lazy"}
+COMMON = {"symbols", "exact_numbers", "whole_files", "_lazy"}
 """Modules at the root that every room may know."""
 REACHING_DOWN = {("formulas/formula.py", "effective_flow", "flows"), ("formulas/formula.py", "lower", "lowering")} | {
     ("landscapes/__init__.py", how, room)

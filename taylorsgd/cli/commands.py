@@ -13,7 +13,7 @@ import taylorsgd
 from taylorsgd.cli.wording import OBSERVABLES, RULES, observable_named, rule_named, spacetime_given
 from taylorsgd.writing.drawn import FORMATS
 
-__all__ = ["main"]
+__all__ = ["run"]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,16 +24,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: the words after the program's name; those of the process by default.
-
-    Returns:
-        The exit status: 0, 1 where output can't be written, or 130 when interrupted. Bad arguments exit with status 2
-        and one line on standard error.
-    """
+def run(arguments: Sequence[str] | None) -> int:
+    """Run a command; see `taylorsgd.cli.main`."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -177,7 +169,19 @@ def _integer(least: int, most: int | None = None):
     return convert
 
 
+def _need_devices(options: argparse.Namespace) -> None:
+    """End with one line if JAX finds nothing to compute on."""
+    import jax
+
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        chosen = os.environ.get("JAX_PLATFORMS", "")
+        options.parser.error(f"JAX finds no device for JAX_PLATFORMS={chosen!r}: {str(error).splitlines()[0]}")
+
+
 def _demo(options: argparse.Namespace) -> int:
+    _need_devices(options)
     from taylorsgd.demo import run_demo
 
     run_demo(options.order, options.trials, options.seed, options.output)
@@ -228,7 +232,10 @@ def _reproduce(options: argparse.Namespace) -> int:
 
     if options.list:
         print("\n\n".join(load_experiment(name).describe(name) for name in experiment_names()))
-    elif options.all:
+        return 0
+    if not options.report:
+        _need_devices(options)
+    if options.all:
         print(f"Written: {run_all(options.size, options.output, options.data)}")
     elif options.report:
         print(f"Written: {write_report(options.output)}")

@@ -52,7 +52,12 @@ def read_idx_images(folder: Path | str) -> dict[str, tuple[np.ndarray, np.ndarra
         labels = _array(folder, f"{prefix}-labels-idx1-ubyte", dimensions=1)
         if len(images) != len(labels):
             raise ValueError(f"{folder}: {len(images)} {prefix} images, but {len(labels)} labels")
-        if labels.size and labels.max() >= CLASSES:
+        if not images.size:
+            raise ValueError(f"{folder}: the {part} images are {' × '.join(map(str, images.shape))}: there are none")
+        if found and images.shape[1:] != found["train"][0].shape[1:3]:
+            shapes = [" × ".join(map(str, shape)) for shape in (found["train"][0].shape[1:3], images.shape[1:])]
+            raise ValueError(f"{folder}: the training images are {shapes[0]}, and the test images {shapes[1]}")
+        if labels.max() >= CLASSES:
             raise ValueError(f"{folder}: the {prefix} labels hold {labels.max()}; expected 0 to {CLASSES - 1}")
         found[part] = images[..., None], labels.astype(np.int32)
     return found

@@ -27,6 +27,7 @@ from sympy import Add, Expr, Rational, Symbol, construct_domain, nan, oo, zoo
 
 from taylorsgd.diagrams.partitions import moebius, set_partitions
 from taylorsgd.exact_numbers import as_exact
+from taylorsgd.landscapes.bending import BENDING, smooth_near
 
 if TYPE_CHECKING:
     import numpy as np
@@ -241,7 +242,18 @@ class ExactPopulation(ABC):
     def _evaluate(self, component: int, multiset: tuple[int, ...], point: Point) -> Expr:
         substitution = list(zip(self.variables, point, strict=True))
         # simultaneous, because the point may be written in the variables themselves
-        value = self._derivative(component, multiset).subs(substitution, simultaneous=True)
+        derivative = self._derivative(component, multiset)
+        if multiset and self.components[component].has(*BENDING):
+            try:
+                derivative = smooth_near(self.components[component], substitution)
+            except ValueError as kink:
+                raise ValueError(
+                    f"at={point}: {self._describe(component)}={self.components[component]} has a kink there, for "
+                    f"{kink}; expand around a point where the losses are smooth"
+                ) from kink
+            for variable in multiset:
+                derivative = derivative.diff(self.variables[variable])
+        value = derivative.subs(substitution, simultaneous=True)
         if not _is_finite(value):
             raise ValueError(
                 f"at={point}: {self._describe(component)}={self.components[component]} or one of its "

@@ -14,6 +14,7 @@ from attrs import evolve, field, frozen
 from jax import lax
 from jax.tree_util import keystr, tree_flatten_with_path
 
+from taylorsgd.landscapes.forks import refuse_forks
 from taylorsgd.landscapes.point_functions import PointFunction
 
 __all__ = [
@@ -269,6 +270,7 @@ def checked_parameters(theta: Any) -> Any:
         TypeError: if a leaf is no array of floats.
         ValueError: if there are no leaves.
     """
+    refuse_forks()
     leaves, structure = tree_flatten_with_path(theta)
     if not leaves:
         raise ValueError(f"theta={theta!r} holds no parameters")

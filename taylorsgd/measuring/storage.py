@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +18,7 @@ import numpy as np
 
 from taylorsgd.diagrams import Value
 from taylorsgd.landscapes.fingerprints import Fingerprint
+from taylorsgd.whole_files import whole_file
 
 __all__ = [
     "Checkpoint", "decoded_tree", "decoded_value", "digest", "encoded_tree", "encoded_value", "read_arrays",
@@ -35,21 +34,10 @@ def write_arrays(path: str | Path, kind: str, header: Mapping[str, Any], arrays:
     Raises:
         ValueError: if there is something at the path that is no file.
     """
-    target = Path(path).resolve()
-    if target.exists() and not target.is_file():
-        raise ValueError(f"{path} is no file, and can't be replaced by one; give another path")
     text = json.dumps({"taylorsgd": kind, **header})
     entries: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **{HEADER: np.frombuffer(text.encode(), np.uint8)}, **entries)
-            file.flush()
-            os.fsync(file.fileno())  # else a crash could leave the new name with nothing in it
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        np.savez(file, **{HEADER: np.frombuffer(text.encode(), np.uint8)}, **entries)  # type: ignore[arg-type]
 
 
 def read_arrays(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -6,12 +6,15 @@ import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from taylorsgd.reproducing.resuming import Finished
 from taylorsgd.reproducing.significance import Trend
+from taylorsgd.whole_files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,13 +161,17 @@ def write_files(name: str, experiment: Experiment, settings: Any, outcome: Outco
     FigureCanvasAgg(outcome.figure)
     paths = [output / f"{name}{suffix}" for suffix in (".png", ".svg", ".csv", ".json")]
     picture, drawing, numbers, verdict = paths
-    outcome.figure.savefig(picture, dpi=150)
+    with whole_file(picture) as file:
+        outcome.figure.savefig(file, format="png", dpi=150)
     with matplotlib.rc_context({"svg.hashsalt": name}):  # else the ids in the file differ every time
-        outcome.figure.savefig(drawing, metadata={"Date": None})
-    with numbers.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(outcome.table[0]))
-        writer.writeheader()
-        writer.writerows(outcome.table)
+        with whole_file(drawing) as file:
+            outcome.figure.savefig(file, format="svg", metadata={"Date": None})
+    rows = StringIO(newline="")
+    writer = csv.DictWriter(rows, fieldnames=list(outcome.table[0]))
+    writer.writeheader()
+    writer.writerows(outcome.table)
+    with whole_file(numbers) as file:
+        file.write(rows.getvalue().encode())
     content = {
         "name": name,
         "title": experiment.title,
@@ -175,6 +182,8 @@ def write_files(name: str, experiment: Experiment, settings: Any, outcome: Outco
         "agrees": outcome.agrees,
         "findings": [asdict(finding) for finding in outcome.findings],
         "notes": list(outcome.notes),
+        "numbers": sha256(rows.getvalue().encode()).hexdigest(),
     }
-    verdict.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with whole_file(verdict) as file:
+        file.write(f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode())
     return paths

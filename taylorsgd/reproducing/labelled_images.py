@@ -14,6 +14,8 @@ from taylorsgd.datasets.idx import has_idx_files, read_idx_images
 
 __all__ = ["CLASSES", "DIGITS", "Images", "load_images"]
 
+LEAST = 5
+"""The fewest images of a set."""
 CLASSES = 10
 """Every set here has ten."""
 DIGITS = "scikit-learn's 1797 digits, or the images of --data (MNIST's, Fashion-MNIST's or CIFAR-10's files)"
@@ -99,13 +101,14 @@ def load_images(folder: Path | str | None = None) -> Images:
                 "files *-ubyte or *-ubyte.gz"
             )
         name, parts = "CIFAR-10", read_cifar10(folder)
+    for part, (_, labels) in parts.items():
+        if len(labels) < LEAST:
+            raise ValueError(f"data={str(folder)!r} holds {len(labels)} {part} images; at least {LEAST} are needed")
     shuffled = {part: _shuffled(*images) for part, images in parts.items()}
     x, y = shuffled["train"]
     if "test" in shuffled:
         return Images(name, (x, y), shuffled["test"])
     test = len(y) // 5
-    if test == 0:
-        raise ValueError(f"data={str(folder)!r} holds {len(y)} images; at least 5 are needed")
     return Images(name, (x[test:], y[test:]), (x[:test], y[:test]))
 
 

@@ -11,6 +11,7 @@ import taylorsgd.reproducing.tenka as tenka
 from taylorsgd.display.figures import house_style
 from taylorsgd.reproducing.experiment import Experiment, Outcome, Say, Work, write_files
 from taylorsgd.reproducing.resuming import Finished
+from taylorsgd.whole_files import refuse_unwritable
 
 __all__ = ["PAPERS", "experiment_names", "load_experiment", "run_experiment"]
 
@@ -77,7 +78,7 @@ def run_experiment(
         raise ValueError(f"data={str(data)!r}: {name} takes no data")
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    (output / f"{name}.json").touch()  # complain before the work rather than after it
+    refuse_unwritable(output)
     say(experiment.describe(name))
     finished = Finished(output / f"{name}.parts", f"{settings!r}\n{images and images.digest}")
     with house_style():

@@ -7,11 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from taylorsgd.reproducing.experiment import Experiment, Say
 from taylorsgd.reproducing.registry import PAPERS, experiment_names, load_experiment, run_experiment
+from taylorsgd.whole_files import whole_file
 
 __all__ = ["PAGE", "run_all", "write_report"]
 
@@ -19,7 +21,7 @@ PAGE = "REPRODUCTION.md"
 """The name of the page."""
 YES, NO, UNJUDGED = "yes", "**no**", "not judged"
 """What the page says of a claim."""
-NEEDED = {"title", "shows", "judged by", "settings", "findings", "notes"}
+NEEDED = {"title", "shows", "judged by", "settings", "findings", "notes", "numbers"}
 """What the page asks of a verdict."""
 ERRATA = "errata"
 """The last word of the names of the experiments that list mistakes."""
@@ -58,7 +60,6 @@ def run_all(
         try:
             run_experiment(name, size, output, data if experiment.data is not None else None, say=say)
         except (ValueError, OSError, ArithmeticError) as error:
-            (output / f"{name}.json").unlink(missing_ok=True)
             say(f"{name} is left out: {error}")
     return write_report(output)
 
@@ -114,7 +115,8 @@ def write_report(folder: Path | str) -> Path:
     for name, title in errata:
         lines += _errata(name, title, verdicts[name], folder)
     page = folder / PAGE
-    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    with whole_file(page) as file:
+        file.write(("\n".join(lines).rstrip() + "\n").encode())
     return page
 
 
@@ -131,6 +133,9 @@ def _verdict(name: str, folder: Path) -> dict[str, Any] | None:
         raise ValueError(
             f"{path} is no verdict of taylorsgd reproduce: it needs {', '.join(sorted(NEEDED))}; run {name} again"
         )
+    numbers = folder / f"{name}.csv"
+    if not numbers.exists() or sha256(numbers.read_bytes()).hexdigest() != content["numbers"]:
+        raise ValueError(f"{numbers} is not the table that {path.name} is about, or is cut off; run {name} again")
     return content
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+
+from taylorsgd.whole_files import whole_file
 
 __all__ = ["Finished"]
 
@@ -47,18 +51,20 @@ class Finished:
 
         Raises:
             OSError: if a file can't be read or written.
+            ValueError: if a file is damaged: it is named.
         """
         digest = hashlib.sha256(f"{self.same}\n{name}".encode()).hexdigest()[:16]
         path = self.folder / f"{name.replace(' ', '-')}-{digest}.npz"
         if path.exists():
-            with np.load(path) as file:
-                return dict(file)
+            try:
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                    return dict(stored)
+            except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                raise ValueError(f"{path}, a part of an interrupted run, is damaged ({error}); remove it") from error
         part = compute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        with unfinished.open("wb") as file:
+        with whole_file(path) as file:
             np.savez(file, **part)  # type: ignore[arg-type]
-        unfinished.replace(path)
         return part
 
     def clear(self) -> None:

@@ -313,6 +313,10 @@ def size(name: str, symbol: Symbol, least: int) -> Callable[[Any], Expr]:
         expression: Any = Integer(int(value)) if hasattr(value, "__index__") else value
         if expression.is_number and not (expression.is_Integer and expression >= least):
             raise ValueError(f"{name}={value} is impossible; it must be an integer of at least {least}")
+        if expression.is_integer is False or (expression - least).is_negative:
+            raise ValueError(
+                f"{name}={value} is declared to be no integer of at least {least}; leave its assumptions out"
+            )
         return expression
 
     return convert

@@ -10,6 +10,7 @@ from taylorsgd.display.canvas import Shape, positive
 from taylorsgd.display.images import svg_image
 from taylorsgd.display.svg import MARGIN, write_svg
 from taylorsgd.display.tikz import write_tikz
+from taylorsgd.whole_files import whole_file
 
 __all__ = ["FORMATS", "Drawn"]
 
@@ -86,11 +87,13 @@ class Drawn(ABC):
         if kind not in FORMATS:
             raise ValueError(f"path = {str(path)!r}: its suffix names the format; give .{', .'.join(FORMATS)}")
         if kind == "tikz":
-            path.write_text(self.tikz(*() if scale is None else (scale,)) + "\n", encoding="utf-8")
+            with whole_file(path) as file:
+                file.write(f"{self.tikz(*() if scale is None else (scale,))}\n".encode())
             return
         pixels = _PIXELS if scale is None else positive(scale)
         if kind == "svg":
-            path.write_text(self.svg(pixels) + "\n", encoding="utf-8")
+            with whole_file(path) as file:
+                file.write(f"{self.svg(pixels)}\n".encode())
             return
         import matplotlib
 
@@ -100,8 +103,9 @@ class Drawn(ABC):
         # Without a date the same picture is the same file.
         dated = {"CreationDate": None} if kind == "pdf" else {}
         metadata = {"Title": self.description, **dated}
-        with matplotlib.rc_context({"savefig.bbox": None}):  # just as large as it is, whatever is set for plots
-            figure.savefig(path, format=kind, dpi=_SHARPER * _PIXELS_PER_INCH, metadata=metadata)
+        # Just as large as it is, whatever is set for plots.
+        with matplotlib.rc_context({"savefig.bbox": None}), whole_file(path) as file:
+            figure.savefig(file, format=kind, dpi=_SHARPER * _PIXELS_PER_INCH, metadata=metadata)
 
     def _repr_html_(self) -> str:
         return self.html()

@@ -119,7 +119,7 @@ def _run(size: RateWidthSize, work: Work) -> Outcome:
     rows, control = _rows(groups, f"batches of {size.batch}"), _rows([full], "full batch")
     fitted = sum(row["fitted"] for row in rows)
     if not fitted:
-        raise size.none_fits()
+        raise size.none_fits(images)
     notes = [
         str(images),
         f"{fitted} of {len(rows)} networks fit all training images at some checkpoint; the others are left out "

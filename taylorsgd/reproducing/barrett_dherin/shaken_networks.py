@@ -103,7 +103,7 @@ def shake(size: PerturbedSize, work: Work, measure: Measure, on_training_set: bo
     trained = train_perceptrons(work, "training", images, size, size.width)
     chosen = np.flatnonzero(trained.training.fitted)
     if not len(chosen):
-        raise size.none_fits()
+        raise size.none_fits(images)
     kept = jax.tree.map(lambda leaf: leaf[chosen], trained.training.theta)
     rates, seeds = trained.rates[chosen], trained.seeds[chosen]
     x, y = map(jnp.asarray, images.train if on_training_set else images.test)

@@ -73,9 +73,9 @@ class PerceptronSize(TrainingSize):
 
     layers: int = 5
 
-    def none_fits(self) -> ArithmeticError:
+    def none_fits(self, images: Images) -> ArithmeticError:
         """What to raise if there is nothing to compare."""
-        return ArithmeticError(f"no network fits all {self.points} training images in {self.epochs} epochs")
+        return ArithmeticError(f"no network fits all {len(images.train[1])} training images in {self.epochs} epochs")
 
 
 @dataclass(frozen=True)

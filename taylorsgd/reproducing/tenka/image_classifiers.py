@@ -55,7 +55,8 @@ class ClassifierSize:
 
     def of_population(self, images: Images) -> str:
         """What notes say of the population."""
-        return f"{images}; the population is the first {self.images} of them, pooled to about {self.side} pixels a side"
+        count = min(self.images, len(images.train[1]) + len(images.test[1]))
+        return f"{images}; the population is the first {count} of them, pooled to about {self.side} pixels a side"
 
 
 def population(images: Images, size: ClassifierSize) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,76 @@
+"""Files that are there whole or not at all: whoever is interrupted, killed or out of space leaves the old one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+__all__ = ["refuse_unwritable", "remove_unfinished", "whole_file"]
+
+_unfinished: set[str] = set()
+"""The files that are being written now, under their other names."""
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """A new file to write bytes to, which takes its name when it is complete and on the disk.
+
+    It is written under another name in the same folder first. A link stays a link: what it leads to is replaced.
+
+    Args:
+        path: its name.
+
+    Raises:
+        ValueError: if there is something of that name that is no file.
+        OSError: if it can't be written.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with whole_file(Path(folder, "note.txt")) as file:
+        ...         _ = file.write(b"one")
+        ...     Path(folder, "note.txt").read_text()
+        'one'
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{path} is no file, and can't be replaced by one; give another path")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    _unfinished.add(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a crash could leave the new name with nothing in it
+        os.chmod(name, target.stat().st_mode if target.exists() else 0o666 & ~_umask())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    finally:
+        _unfinished.discard(name)
+
+
+def remove_unfinished() -> None:
+    """Remove what is being written, before a process ends in the middle of it."""
+    for name in tuple(_unfinished):
+        Path(name).unlink(missing_ok=True)
+
+
+def refuse_unwritable(folder: str | Path) -> None:
+    """Raise at once if nothing can be written into a folder, rather than after the work.
+
+    Raises:
+        OSError: as writing would.
+    """
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
