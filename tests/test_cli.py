@@ -1,10 +1,15 @@
 """The command line: what it prints, and one line with exit status 2 for every bad argument."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
+from time import sleep
+from typing import Any
 
 import pytest
 import sympy
@@ -242,3 +247,72 @@ def test_a_reader_that_goes_away_is_no_error(command: str) -> None:
         capture_output=True, text=True,
     )  # fmt: skip
     assert (run.returncode, run.stderr) == (0, "")
+
+
+def leaving(words: list[str], wait: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
+    """A command that is interrupted after something: its status and the rest of its errors."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "taylorsgd", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait(process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    return process.returncode, errors
+
+
+def while_importing(process: subprocess.Popen[str]) -> None:
+    sleep(0.3)
+
+
+def in_the_middle(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    while "Measuring" not in process.stdout.readline():
+        pass
+
+
+@pytest.mark.parametrize("wait", [while_importing, in_the_middle])
+def test_interrupts_end_a_command_at_once(wait: Callable[[Any], None], tmp_path: Path) -> None:
+    status, errors = leaving(["demo", "--output", str(tmp_path)], wait)
+    assert (status, errors.strip().splitlines()[-1]) == (130, "interrupted")
+    assert "Traceback" not in errors
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "found"),
+    [
+        (
+            ["derive", "test-loss", "--gd", "--order", "1"],
+            {"PYTHONIOENCODING": "ascii"},
+            "E[l(theta_T)] = l - T G_mu G^mu",
+        ),
+        (["diagrams", "--order", "2"], {"PYTHONIOENCODING": "latin-1"}, "------"),
+        (["diagrams", "--order", "1"], {"MPLBACKEND": "nonsense"}, "(.)"),
+    ],
+)
+def test_odd_terminals(words: list[str], environment: dict[str, str], found: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "taylorsgd", *words], env=os.environ | environment, capture_output=True, check=True
+    )
+    assert found in run.stdout.decode("ascii" if "ascii" in environment.values() else "latin-1")
+
+
+def test_platforms_that_are_not_there() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "taylorsgd", "demo"],
+        env=os.environ | {"JAX_PLATFORMS": "nonsense"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert run.stderr.startswith("taylorsgd demo: error: JAX finds no device for JAX_PLATFORMS='nonsense'")
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_interrupting_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """One of the commands, stopped four times; the benchmark stops all of them, two hundred times."""
+    run = subprocess.run(
+        [sys.executable, "benchmarks/interrupting.py", "--times", "4", "--only", "reproduce"],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(run.stdout)
+    assert found.pop("benchmark") == "interrupting" and found.pop("stopped") > 0
+    assert set(found.values()) == {0}

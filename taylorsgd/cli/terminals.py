@@ -9,7 +9,7 @@ from typing import TextIO
 
 __all__ = ["spell_out"]
 
-HANDLER = "taylorsgd.spelled"
+HANDLER = "taylorsgd-spelled"
 MARKS = {
     "─": "-", "│": "|", "−": "-", "±": "+-", "×": "x", "…": "...", "→": "->", "∞": "oo", "≤": "<=", "≥": ">=", "·": "*",
     "∇": "D", "½": "1/2", "Σ": "sum", "—": "-", "“": '"', "”": '"', "’": "'", "⟨": "<", "⟩": ">",

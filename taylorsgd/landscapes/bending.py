@@ -40,36 +40,40 @@ def smooth_near(expression: Expr, point: Sequence[tuple[Symbol, Expr]]) -> Expr:
     at: Any = dict(point)
 
     def smooth(bent: Any) -> Any:
-        for edge in _edges(bent):
+        for edge in _edges(bent, at):
             if edge.subs(at, simultaneous=True).equals(0):
                 raise ValueError(f"{bent} bends or jumps there")
         return _piece(bent, at)
 
-    return expression.replace(lambda e: isinstance(e, BENDING), smooth)
+    return expression.replace(lambda e: isinstance(e, BENDING), smooth)  # type: ignore[return-value]
 
 
-def _edges(bent: Any) -> list[Expr]:
+def _edges(bent: Any, at: Any) -> list[Any]:
     """What vanishes where a function bends or jumps."""
+    parts: Any = bent.args
     if isinstance(bent, (Max, Min)):
-        return [a - b for a, b in combinations(bent.args, 2)]
+        value = bent.subs(at, simultaneous=True)
+        largest = [part for part in parts if (part.subs(at, simultaneous=True) - value).equals(0)]
+        return [a - b for a, b in combinations(largest, 2)]
     if isinstance(bent, Piecewise):
-        return [edge.lhs - edge.rhs for _, condition in bent.args for edge in condition.atoms(Relational)]
+        return [edge.lhs - edge.rhs for _, condition in parts for edge in condition.atoms(Relational)]
     if isinstance(bent, (floor, ceiling, frac)):
-        return [sin(pi * bent.args[0])]
-    return [bent.args[0]]
+        return [sin(pi * parts[0])]
+    return [parts[0]]
 
 
 def _piece(bent: Any, at: Any) -> Any:
     """What a function is around a point that is none of its edges."""
     value = bent.subs(at, simultaneous=True)
+    parts: Any = bent.args
     if value.free_symbols:
         return bent
     if isinstance(bent, Abs):
-        return bent.args[0] * sign(bent.args[0].subs(at, simultaneous=True))
+        return parts[0] * sign(parts[0].subs(at, simultaneous=True))
     if isinstance(bent, (Max, Min)):
-        return next(part for part in bent.args if (part.subs(at, simultaneous=True) - value).equals(0))
+        return next(part for part in parts if (part.subs(at, simultaneous=True) - value).equals(0))
     if isinstance(bent, Piecewise):
-        return next(piece for piece, condition in bent.args if condition.subs(at, simultaneous=True) == True)  # noqa: E712
+        return next(piece for piece, condition in parts if condition.subs(at, simultaneous=True) == True)  # noqa: E712
     if isinstance(bent, frac):
-        return bent.args[0] - floor(bent.args[0]).subs(at, simultaneous=True)
+        return parts[0] - floor(parts[0]).subs(at, simultaneous=True)
     return value

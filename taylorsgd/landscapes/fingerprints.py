@@ -101,7 +101,7 @@ class Origin:
     landscape: Landscape
     theta: Any
     observables: Mapping[str, PointFunction] = field(factory=dict)
-    _wide: bool = field(factory=lambda: jax.config.jax_enable_x64, init=False)
+    _wide: bool = field(factory=lambda: bool(jax.config.read("jax_enable_x64")), init=False)
     """Whether there were 64 bits, which the loss may take for granted."""
 
     @cached_property
@@ -196,7 +196,7 @@ def _numbers(leaf: Any) -> np.ndarray:
     if isinstance(leaf, Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)
-    return np.stack([array.real, array.imag]) if np.iscomplexobj(array) else array
+    return np.stack([np.real(array), np.imag(array)], axis=-1) if np.iscomplexobj(array) else array
 
 
 def _rows(leaf: Any) -> Rows:

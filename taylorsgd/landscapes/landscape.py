@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from jax import lax
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from taylorsgd.landscapes.forks import refuse_forks
+from taylorsgd.forks import refuse_forks
 from taylorsgd.landscapes.point_functions import PointFunction
 
 __all__ = [

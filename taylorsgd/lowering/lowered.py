@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from taylorsgd.diagrams import Value
+from taylorsgd.forks import refuse_forks
 from taylorsgd.formulas.term import Combination
 from taylorsgd.formulas.tied_rate import read_rate
 from taylorsgd.lowering.programs import Program, free_symbols, make_program, refuse_no_numbers
@@ -169,6 +170,7 @@ class Lowered:
 
     def _prepare(self, eta: Any, sizes: Mapping[str, Any], dtype: Any) -> tuple[_Plain, jax.Array, Any]:
         names = frozenset(sizes)
+        refuse_forks()
         refuse_no_numbers(sizes)
         if names not in self._programs:
             coefficients = [term.coefficient for term in self.formula.terms]

@@ -20,6 +20,7 @@ from jax import lax
 from jax.core import Tracer
 from sympy import Expr, Integer, MatrixBase, oo
 
+from taylorsgd.forks import refuse_forks
 from taylorsgd.formulas.term import Combination
 from taylorsgd.lowering.edge_memory import PLAIN, spectral_radius
 from taylorsgd.lowering.networks import (
@@ -142,6 +143,7 @@ class LoweredResummed:
 
     def _prepared(self, tensors: ProjectedTensors, eta: Any, sizes: Mapping[str, Any]) -> tuple[Any, ...]:
         """The arguments of a compiled evaluation of projected tensors."""
+        refuse_forks()
         refuse_no_numbers(sizes)
         program = self._program(frozenset(sizes))
         for key in program.keys:
@@ -166,6 +168,7 @@ class LoweredResummed:
             _check_stability(prepared[0], extremes, prepared[2], held.eigenvalues.size)
             _check_neglected(held, reach)
             return result
+        refuse_forks()
         refuse_no_numbers(sizes)
         arrays = _checked_tensors(self.parts, held)
         dtype = jnp.result_type(*arrays, jnp.float32)

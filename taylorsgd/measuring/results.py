@@ -37,18 +37,14 @@ class Measured(ABC):
     has `exact`, whether nothing was sampled, and `fingerprint`, what it was measured on.
     """
 
-    @property
-    @abstractmethod
-    def fingerprint(self) -> Fingerprint | None:
-        """What tells apart the landscape, parameters and observables; None if that was not kept."""
-
     def refuse_other(self, origin: Origin) -> None:
         """Raise if this was measured elsewhere.
 
         Raises:
             ValueError: naming in what the two differ.
         """
-        differing = [] if self.fingerprint is None else self.fingerprint.differing(origin.fingerprint)
+        known: Fingerprint | None = getattr(self, "fingerprint", None)
+        differing = [] if known is None else known.differing(origin.fingerprint)
         if differing:
             raise ValueError(
                 f"the measurement is of another landscape, theta or observable: they differ in {', '.join(differing)}; "

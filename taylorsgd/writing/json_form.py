@@ -151,10 +151,10 @@ def _refuse_large(head: str, arguments: list[Expr]) -> None:
         raise ValueError(f"{head} of numbers is larger than {MOST_BITS} bits")
 
 
-def _bits(expression: Expr) -> float:
+def _bits(expression: Any) -> float:
     """About how many bits the numbers in an expression have, once they are multiplied out."""
     if expression.is_Rational:
-        return float(int(expression.p).bit_length() + int(expression.q).bit_length() - 1)  # type: ignore[attr-defined]
-    if expression.is_Pow and expression.exp.is_Rational:  # type: ignore[attr-defined]
-        return _bits(expression.base) * float(abs(expression.exp))  # type: ignore[attr-defined]
+        return float(int(expression.p).bit_length() + int(expression.q).bit_length() - 1)
+    if expression.is_Pow and expression.exp.is_Rational:
+        return _bits(expression.base) * float(abs(expression.exp))
     return float(sum(map(_bits, expression.args))) if expression.is_Add or expression.is_Mul else 0.0

@@ -97,6 +97,13 @@ def test_idx_files_become_images(folder: Path, arrays: dict[str, np.ndarray]) ->
         ("train-labels-idx1-ubyte", lambda data: b"\1" + data[1:], "does not begin like an IDX file of 1 dim"),
         ("train-labels-idx1-ubyte", lambda data: idx(np.zeros(5, np.uint8)), "6 train images, but 5 labels"),
         ("train-labels-idx1-ubyte", lambda data: idx(np.full(6, 11, np.uint8)), "labels hold 11; expected 0 to 9"),
+        ("train-images-idx3-ubyte", lambda data: idx(np.zeros((0, 4, 5), np.uint8)), "0 train images, but 6 labels"),
+        ("train-images-idx3-ubyte", lambda data: idx(np.zeros((6, 0, 0), np.uint8)), "6 × 0 × 0: there are none"),
+        (
+            "train-images-idx3-ubyte",
+            lambda data: idx(np.zeros((6, 5, 4), np.uint8)),
+            "the training images are 5 × 4, and the test images 4 × 5",
+        ),
         ("t10k-images-idx3-ubyte.gz", lambda data: data[:-9], "can't be decompressed.*cut off"),
     ],
 )
@@ -106,6 +113,14 @@ def test_damaged_idx_files_are_named(
     path = folder / name
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(ValueError, match=words):
+        read_idx_images(folder)
+
+
+def test_sets_without_images(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    for name in ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte"):
+        empty = idx(np.zeros((0, 4, 5) if "images" in name else (0,), np.uint8))
+        (folder / name).write_bytes(gzip.compress(empty) if name.endswith("gz") else empty)
+    with pytest.raises(ValueError, match="the test images are 0 × 4 × 5: there are none"):
         read_idx_images(folder)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import pytest
@@ -47,6 +48,7 @@ def test_claims_that_could_not_be_judged_are_neither_kept_nor_broken(folder: Pat
     before = write_report(folder).read_text(encoding="utf-8")
     verdict["findings"][0]["agrees"] = None
     (tmp_path / "sgd-diagrams.json").write_text(json.dumps(verdict), encoding="utf-8")
+    copy(folder / "sgd-diagrams.csv", tmp_path)
     text = write_report(tmp_path).read_text(encoding="utf-8")
     assert "1 could not be judged" in text and "could not be judged" not in before
     row = next(line for line in text.splitlines() if verdict["findings"][0]["claim"] in line)
@@ -75,6 +77,7 @@ def test_the_size_is_recognized(folder: Path, tmp_path: Path) -> None:
     content = json.loads((folder / "sgd-diagrams.json").read_text(encoding="utf-8"))
     content["settings"] = {"links": DiagramSize().links}
     (tmp_path / "sgd-diagrams.json").write_text(json.dumps(content), encoding="utf-8")
+    copy(folder / "sgd-diagrams.csv", tmp_path)
     assert "`taylorsgd reproduce sgd-diagrams --quick`. Judged" in write_report(tmp_path).read_text("utf-8")
 
 
@@ -89,6 +92,29 @@ def test_nothing_to_report_and_damage(tmp_path: Path, capsys: pytest.CaptureFixt
         (tmp_path / "sgd-diagrams.json").write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match="sgd-diagrams.json is no verdict.*run sgd-diagrams again"):
             write_report(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["half", "a row less", "another number", "gone"])
+@pytest.mark.parametrize("name", SMALL)
+def test_verdicts_without_their_numbers_are_refused(name: str, damage: str, folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        copy(path, tmp_path)
+    table = tmp_path / f"{name}.csv"
+    text = table.read_bytes()
+    if damage == "gone":
+        table.unlink()
+    else:
+        last = text.rstrip().rfind(b"\n") + 1
+        changed = {
+            "half": text[: len(text) // 2],
+            "a row less": text[:last],
+            "another number": text.replace(b"1", b"2"),
+        }
+        table.write_bytes(changed[damage])
+    with pytest.raises(
+        ValueError, match=rf"{name}.csv is not the table that .* is about, or is cut off; run {name} ag"
+    ):
+        write_report(tmp_path)
 
 
 def test_all_of_them_run_once_and_what_fails_is_named(

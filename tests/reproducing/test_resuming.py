@@ -17,6 +17,19 @@ def test_parts_of_other_settings_are_not_taken(tmp_path: Path) -> None:
     assert len(Finished(tmp_path, "trials=1")("a part", dict)["x"]) == 3
 
 
+@pytest.mark.parametrize("content", [b"", b"PK", b"x" * 100, "half", "flipped"])
+def test_damaged_parts_are_named(content: bytes | str, tmp_path: Path) -> None:
+    Finished(tmp_path, "one")("a part", lambda: {"x": np.arange(3000)})
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    damaged = {"half": whole[:middle], "flipped": flipped}
+    path.write_bytes(damaged[content] if isinstance(content, str) else content)
+    with pytest.raises(ValueError, match=rf"{path.name}, a part of an interrupted run, is damaged .*; remove it"):
+        Finished(tmp_path, "one")("a part", dict)
+
+
 def test_a_part_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError("no space left")
@@ -24,4 +37,4 @@ def test_a_part_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="no space"):
         Finished(tmp_path, "one")("a part", lambda: {"x": np.arange(3)})
-    assert not list(tmp_path.glob("*.npz"))
+    assert not list(tmp_path.iterdir())
