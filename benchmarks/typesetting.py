@@ -15,7 +15,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -64,11 +64,13 @@ console.log(JSON.stringify(bad));
 """
 
 
-def written(order: int, width: float, plain: bool) -> Iterator[tuple[str, str]]:
+ROOM = 400_000
+"""About how many letters one run of pdfLaTeX is given: its memory ends at a few million."""
+
+
+def written(order: int, width: float, chosen: Sequence[int]) -> Iterator[tuple[str, str]]:
     """Every formula in every style, by a name that says which it is."""
-    for place, options in DYNAMICS:
-        if plain and "resum" in options:
-            continue
+    for place, options in (DYNAMICS[i] for i in chosen):
         for observable in OBSERVABLES:
             try:
                 formula = ts.derive(observable, place, order, **options)
@@ -84,6 +86,22 @@ def written(order: int, width: float, plain: bool) -> Iterator[tuple[str, str]]:
 
 def set_by_pdflatex(texts: list[str], width: float) -> tuple[list[int], list[int]]:
     """Which formulas are errors to pdfLaTeX, and which hold a line that is too long."""
+    errors: list[int] = []
+    long: list[int] = []
+    first = 0
+    while first < len(texts):
+        last, letters = first, 0
+        while last < len(texts) and (last == first or letters + len(texts[last]) <= ROOM):
+            letters += len(texts[last])
+            last += 1
+        bad, wide = _set_together(texts[first:last], width)
+        errors += [first + i for i in bad]
+        long += [first + i for i in wide]
+        first = last
+    return errors, long
+
+
+def _set_together(texts: list[str], width: float) -> tuple[list[int], list[int]]:
     lengths = "".join(rf"\{name}={width}em" for name in ("hsize", "textwidth", "linewidth", "columnwidth"))
     body = "\n".join(rf"\typeout{{FORMULA {i}}}\[{text}\]" for i, text in enumerate(texts))
     head = r"\documentclass[10pt]{article}\usepackage{amsmath,amssymb}\usepackage[paperwidth=60cm]{geometry}"
@@ -94,6 +112,8 @@ def set_by_pdflatex(texts: list[str], width: float) -> tuple[list[int], list[int
         command = ["pdflatex", "-interaction=nonstopmode", "page.tex"]
         log = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace").stdout
     errors, long, at = [], [], -1
+    if "Output written" not in log:  # it gave up, and nothing after that was looked at
+        return list(range(len(texts))), []
     for line in log.splitlines():
         if found := re.match(r"FORMULA (\d+)", line):
             at = int(found[1])
@@ -110,13 +130,16 @@ def main() -> None:
     parser.add_argument("--order", type=int, default=2)
     parser.add_argument("--width", type=float, default=24.0)
     parser.add_argument("--plain", action="store_true", help="leave out what is resummed")
+    parser.add_argument("--dynamics", type=int, nargs="*", help="some of the dynamics only, by their numbers from 0")
     parser.add_argument("--katex", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     start = monotonic()
-    names, texts = zip(*written(options.order, options.width, options.plain), strict=True)
+    chosen = range(len(DYNAMICS)) if options.dynamics is None else options.dynamics
+    chosen = [i for i in chosen if not (options.plain and "resum" in DYNAMICS[i][1])]
+    names, texts = zip(*written(options.order, options.width, chosen), strict=True)
     errors, long = set_by_pdflatex(list(texts), options.width)
     found: dict[str, Any] = {
-        "benchmark": "typesetting", "order": options.order, "width": options.width, "plain": options.plain,
+        "benchmark": "typesetting", "order": options.order, "width": options.width, "dynamics": chosen,
         "formulas": len(texts),
         "pdflatex errors": len(errors), "lines too long": len(long), "seconds": round(monotonic() - start, 1),
     }  # fmt: skip

@@ -118,3 +118,10 @@ def test_the_page_of_the_architecture_is_up_to_date() -> None:
     command = [sys.executable, str(ROOT / "docs" / "architecture.py"), "--check"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_promises_name_tests_that_are_there() -> None:
+    text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)`", text))
+    assert len(named) >= 10
+    assert [name for name in named if not (ROOT / name).exists()] == []

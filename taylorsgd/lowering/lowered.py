@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float
 
 from taylorsgd.diagrams import Value
 from taylorsgd.forks import refuse_forks
@@ -104,7 +106,7 @@ class Lowered:
         program, rate, given = self._prepare(eta, sizes, dtype)
         return _by_order(program, stacked, rate, given)
 
-    def weights(self, eta: Any = None, **sizes: Any) -> jax.Array:
+    def weights(self, eta: Any = None, **sizes: Any) -> Float[Array, "*k n"]:
         """What multiplies each value: c_i(sizes) · η^{d_i}, the derivative of the result by the tensors.
 
         Args:
@@ -168,7 +170,7 @@ class Lowered:
             raise TypeError("eta is missing: give the learning rate as eta=...")
         return 1.0 if rate is not eta else eta
 
-    def _prepare(self, eta: Any, sizes: Mapping[str, Any], dtype: Any) -> tuple[_Plain, jax.Array, Any]:
+    def _prepare(self, eta: Any, sizes: Mapping[str, Any], dtype: Any) -> tuple[_Plain, Float[Array, ...], Any]:
         names = frozenset(sizes)
         refuse_forks()
         refuse_no_numbers(sizes)
@@ -196,7 +198,7 @@ def _stacked(tensors: Sequence[Any]) -> Any:
 
 
 @partial(jax.jit, static_argnames="program")
-def _weights(program: _Plain, eta: jax.Array, given: Mapping[str, jax.Array]) -> jax.Array:
+def _weights(program: _Plain, eta: Float[Array, ...], given: Mapping[str, Any]) -> Float[Array, "*k n"]:
     shape = jnp.broadcast_shapes(eta.shape, *(size.shape for size in given.values()))
     columns = [
         jnp.broadcast_to(jnp.asarray(coefficient, eta.dtype) * eta**order, shape)
@@ -206,12 +208,12 @@ def _weights(program: _Plain, eta: jax.Array, given: Mapping[str, jax.Array]) ->
 
 
 @partial(jax.jit, static_argnames="program")
-def _total(program: _Plain, tensors: Any, eta: jax.Array, given: Mapping[str, jax.Array]) -> Any:
+def _total(program: _Plain, tensors: Any, eta: Float[Array, ...], given: Mapping[str, Any]) -> Any:
     return _contract(_weights(program, eta, given), tensors)
 
 
 @partial(jax.jit, static_argnames="program")
-def _by_order(program: _Plain, tensors: Any, eta: jax.Array, given: Mapping[str, jax.Array]) -> Any:
+def _by_order(program: _Plain, tensors: Any, eta: Float[Array, ...], given: Mapping[str, Any]) -> Any:
     orders = np.array(program.orders, dtype=int)
     of_order = np.arange(max(program.orders, default=0) + 1)[:, None] == orders
     weights = _weights(program, eta, given)
@@ -219,6 +221,6 @@ def _by_order(program: _Plain, tensors: Any, eta: jax.Array, given: Mapping[str,
     return _contract(weights * masks, tensors)
 
 
-def _contract(weights: jax.Array, tensors: Any) -> Any:
+def _contract(weights: Float[Array, "*k n"], tensors: Any) -> Any:
     """Σ_i w_i V_i, leaf by leaf, in full precision on every machine."""
     return jax.tree.map(lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1, precision="highest"), tensors)

@@ -22,7 +22,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Float
 from sympy import Integer, Tuple, oo
 
 from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
@@ -187,7 +189,7 @@ def memories_of(value: ResummedValue) -> tuple[Memory, ...]:
     return memories
 
 
-def turned(tensor: jax.Array, matrix: jax.Array) -> jax.Array:
+def turned(tensor: Float[Array, ...], matrix: Float[Array, "P P"]) -> Float[Array, ...]:
     """The tensor with every axis contracted with the first axis of a matrix."""
     for axis in range(tensor.ndim):
         tensor = jnp.moveaxis(jnp.tensordot(tensor, matrix, (axis, 0), precision="highest"), -1, axis)
@@ -197,11 +199,11 @@ def turned(tensor: jax.Array, matrix: jax.Array) -> jax.Array:
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def contract(
     networks: tuple[Network, ...],
-    hessian: jax.Array,
-    tensors: tuple[jax.Array, ...],
-    eta: jax.Array,
-    updates: tuple[jax.Array, ...],
-) -> tuple[jax.Array, ...]:
+    hessian: Float[Array, "P P"],
+    tensors: tuple[Float[Array, ...], ...],
+    eta: Float[Array, ""],
+    updates: tuple[Float[Array, ""], ...],
+) -> tuple[Float[Array, ...], ...]:
     """Every term without its coefficient, an array with an axis for each of its open indices.
 
     Args:
@@ -245,12 +247,12 @@ contract.defjvp(_contract_jvp, symbolic_zeros=True)
 
 def _in_eigenbasis(
     networks: tuple[Network, ...],
-    eigenvalues: jax.Array,
-    vectors: jax.Array,
-    tensors: tuple[jax.Array, ...],
-    eta: jax.Array,
-    updates: tuple[jax.Array, ...],
-) -> tuple[jax.Array, ...]:
+    eigenvalues: Float[Array, " P"],
+    vectors: Float[Array, "P P"],
+    tensors: tuple[Float[Array, ...], ...],
+    eta: Float[Array, ""],
+    updates: tuple[Float[Array, ""], ...],
+) -> tuple[Float[Array, ...], ...]:
     rotated = [turned(tensor, vectors) for tensor in tensors]
     rates = eta * eigenvalues
     outputs = []
@@ -265,7 +267,9 @@ def _in_eigenbasis(
     return tuple(outputs)
 
 
-def sums_along_edges(network: Network, rates: jax.Array, T: jax.Array) -> list[tuple[jax.Array, Sequence[int]]]:
+def sums_along_edges(
+    network: Network, rates: Float[Array, " labels"], T: Float[Array, ""]
+) -> list[tuple[Float[Array, ...], Sequence[int]]]:
     """The sum over times as factors: arrays with one axis for each of the edges that are named beside them."""
     times, memories = network.times, network.memories
     if times is None:

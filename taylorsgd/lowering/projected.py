@@ -20,16 +20,21 @@ which is a bound while the parts of W[r] that different flat directions contribu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from taylorsgd.lowering.networks import Network, sums_along_edges
 
-__all__ = ["Projection", "ProjectedTensors", "Uncertainty", "changed_terms", "projected_terms"]
+__all__ = ["Projection", "ProjectedTensors", "Terms", "Uncertainty", "changed_terms", "projected_terms"]
+
+Terms = Callable[[Float[Array, ""], tuple[Float[Array, ""], ...]], Sequence[Float[Array, ...]]]
+"""All terms as a function of η and of T for each term."""
 
 
 class Projection(NamedTuple):
@@ -42,8 +47,8 @@ class Projection(NamedTuple):
             that edge leaves open, with an axis for each other edge.
     """
 
-    numbers: jax.Array
-    vectors: jax.Array | None
+    numbers: Float[Array, "g ..."]
+    vectors: Float[Array, "g ... P"] | None
 
 
 @jax.tree_util.register_dataclass
@@ -59,13 +64,13 @@ class ProjectedTensors:
         rest: whether there is a rest, k < P; then the last of the n = k + 1 labels is *, else n = k.
     """
 
-    eigenvalues: jax.Array
-    vectors: jax.Array
-    neglected: jax.Array
+    eigenvalues: Float[Array, " k"]
+    vectors: Float[Array, "k P"]
+    neglected: Float[Array, " 2"]
     projections: Mapping[Any, Projection]
     rest: bool = field(metadata={"static": True})
 
-    def labelled(self, flat: Any = 0.0) -> jax.Array:
+    def labelled(self, flat: Any = 0.0) -> Float[Array, " labels"]:
         """The eigenvalue of every label, with that of the rest as given."""
         if not self.rest:
             return self.eigenvalues
@@ -81,13 +86,11 @@ class Uncertainty(NamedTuple):
         sampling: the standard error, where contractions were estimated from random draws; 0 where they are exact.
     """
 
-    neglected: jax.Array
-    sampling: jax.Array
+    neglected: Float[Array, ...]
+    sampling: Float[Array, ...]
 
 
-def projected_terms(
-    networks: tuple[Network, ...], keys: tuple[Any, ...], tensors: ProjectedTensors
-) -> Callable[[jax.Array, tuple[jax.Array, ...]], list[jax.Array]]:
+def projected_terms(networks: tuple[Network, ...], keys: tuple[Any, ...], tensors: ProjectedTensors) -> Terms:
     """All terms without their coefficients, as a function of η and of T for each term.
 
     Args:
@@ -99,7 +102,7 @@ def projected_terms(
         A function whose results have the axes (g, and P for an open index).
     """
 
-    def terms(rate: jax.Array, updates: tuple[jax.Array, ...]) -> list[jax.Array]:
+    def terms(rate: Float[Array, ""], updates: tuple[Float[Array, ""], ...]) -> list[Float[Array, "g ..."]]:
         rates = rate * tensors.labelled()
         outputs = []
         for network, key, T in zip(networks, keys, updates, strict=True):
@@ -111,9 +114,7 @@ def projected_terms(
     return terms
 
 
-def changed_terms(
-    networks: tuple[Network, ...], keys: tuple[Any, ...], tensors: ProjectedTensors
-) -> Callable[[jax.Array, tuple[jax.Array, ...]], list[jax.Array]]:
+def changed_terms(networks: tuple[Network, ...], keys: tuple[Any, ...], tensors: ProjectedTensors) -> Terms:
     """For all terms how much flat eigenvalues of δ₋ or δ₊ change them, without letting any part cancel another.
 
     Args:
@@ -129,11 +130,11 @@ def changed_terms(
         for key, projection in tensors.projections.items()
     }
 
-    def terms(rate: jax.Array, updates: tuple[jax.Array, ...]) -> list[jax.Array]:
+    def terms(rate: Float[Array, ""], updates: tuple[Float[Array, ""], ...]) -> list[Float[Array, "g ..."]]:
         outputs = []
         for network, key, T in zip(networks, keys, updates, strict=True):
 
-            def whole(flat: Any, network: Network = network, T: jax.Array = T) -> jax.Array:
+            def whole(flat: Any, network: Network = network, T: Float[Array, ""] = T) -> Float[Array, ...]:
                 rates = rate * tensors.labelled(flat)
                 operands = [x for array, edges in sums_along_edges(network, rates, T) for x in (array, list(edges))]
                 product = jnp.einsum(*operands, list(range(network.edges))) if operands else jnp.ones(())
@@ -151,8 +152,8 @@ def changed_terms(
 
 
 def _contracted(
-    network: Network, projection: Projection, sums: list[tuple[jax.Array, Any]], vectors: jax.Array
-) -> jax.Array:
+    network: Network, projection: Projection, sums: list[tuple[Float[Array, ...], Any]], vectors: Float[Array, "k P"]
+) -> Float[Array, "g ..."]:
     group, edges = network.edges, list(range(network.edges))
     operands: list[Any] = [projection.numbers, [group, *edges]]
     for array, own in sums:

@@ -8,7 +8,7 @@ contractions themselves are measured, by the eigendirections on the edges (`lowe
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 from jax.core import Tracer
+from jaxtyping import Float
 from sympy import Expr, Integer, MatrixBase, oo
 
 from taylorsgd.forks import refuse_forks
@@ -37,7 +38,7 @@ from taylorsgd.lowering.networks import (
     turned,
 )
 from taylorsgd.lowering.programs import Program, make_program, refuse_no_numbers
-from taylorsgd.lowering.projected import ProjectedTensors, Uncertainty, changed_terms, projected_terms
+from taylorsgd.lowering.projected import ProjectedTensors, Terms, Uncertainty, changed_terms, projected_terms
 from taylorsgd.updates import Memory
 from taylorsgd.updates.metrics import one_metric
 
@@ -81,7 +82,7 @@ class LoweredResummed:
         self.orders = tuple(term.order for term in formula.terms)
         self._programs: dict[frozenset[str], _Resummed] = {}
 
-    def __call__(self, tensors: Any, *, eta: Any, metric: Any = None, **sizes: Any) -> jax.Array:
+    def __call__(self, tensors: Any, *, eta: Any, metric: Any = None, **sizes: Any) -> Float[Array, ...]:
         """Evaluate the formula.
 
         Args:
@@ -108,7 +109,7 @@ class LoweredResummed:
         """
         return self._evaluated(tensors, eta, metric, sizes, whole=True)
 
-    def contributions(self, tensors: Any, eta: Any, *, metric: Any = None, **sizes: Any) -> jax.Array:
+    def contributions(self, tensors: Any, eta: Any, *, metric: Any = None, **sizes: Any) -> Float[Array, ...]:
         """The part of every order 0, 1, …, d, which add up to the call's result.
 
         Returns:
@@ -154,7 +155,9 @@ class LoweredResummed:
         wanted = {key: tensors.projections[key] for key in program.keys}
         return program, replace(tensors, projections=wanted), jnp.asarray(eta, dtype), given
 
-    def _evaluated(self, tensors: Any, eta: Any, metric: Any, sizes: Mapping[str, Any], *, whole: bool) -> jax.Array:
+    def _evaluated(
+        self, tensors: Any, eta: Any, metric: Any, sizes: Mapping[str, Any], *, whole: bool
+    ) -> Float[Array, ...]:
         metric = one_metric(metric, self.formula.metric)
         held = getattr(tensors, "tensors", tensors)
         if isinstance(held, ProjectedTensors):
@@ -227,12 +230,12 @@ def _resummed(formula: Combination, names: Sequence[str]) -> _Resummed:
 @partial(jax.jit, static_argnames=("program", "whole"))
 def _evaluate(
     program: _Resummed,
-    tensors: tuple[jax.Array, ...],
-    eta: jax.Array,
+    tensors: tuple[Float[Array, ...], ...],
+    eta: Float[Array, ...],
     factor: Any,
-    given: Mapping[str, jax.Array],
+    given: Mapping[str, Float[Array, ...]],
     whole: bool,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, ...], Float[Array, " 2"]]:
     """The formula or its orders, and the least and the largest eigenvalue of H.
 
     The first has axes (order, unless whole; broadcast shape of η and sizes…; open indices…).
@@ -244,7 +247,7 @@ def _evaluate(
         tensors = tuple(turned(tensor, factor) for tensor in tensors)
     hessian = tensors[program.hessian]
 
-    def terms(rate: jax.Array, updates: tuple[jax.Array, ...]) -> list[jax.Array]:
+    def terms(rate: Float[Array, ""], updates: tuple[Float[Array, ""], ...]) -> list[Float[Array, ...]]:
         outputs = contract(program.networks, hessian, tensors, rate, updates)
         return [_turned_open(output, factor) for output in outputs]
 
@@ -256,8 +259,12 @@ def _evaluate(
 
 @partial(jax.jit, static_argnames=("program", "whole"))
 def _evaluate_projected(
-    program: _Resummed, tensors: ProjectedTensors, eta: jax.Array, given: Mapping[str, jax.Array], whole: bool
-) -> tuple[jax.Array, ...]:
+    program: _Resummed,
+    tensors: ProjectedTensors,
+    eta: Float[Array, ...],
+    given: Mapping[str, Float[Array, ...]],
+    whole: bool,
+) -> tuple[Float[Array, ...], ...]:
     """The same for projected tensors: mean and standard error over the groups of draws, extremes, and max ηT."""
     terms = projected_terms(program.networks, program.keys, tensors)
     result = _at_every_rate(program, terms, eta, given, whole)
@@ -282,23 +289,25 @@ def _evaluate_projected(
 
 @partial(jax.jit, static_argnames="program")
 def _evaluate_change(
-    program: _Resummed, tensors: ProjectedTensors, eta: jax.Array, given: Mapping[str, jax.Array]
-) -> jax.Array:
+    program: _Resummed, tensors: ProjectedTensors, eta: Float[Array, ...], given: Mapping[str, Float[Array, ...]]
+) -> Float[Array, ...]:
     """The sum over terms of how much neglected eigenvalues may change them."""
     changed = changed_terms(program.networks, program.keys, tensors)
     result = _at_every_rate(program, changed, eta, given, True, sizes_only=True)
     return jnp.take(result, 0, axis=len(_points(eta, given)[0]))
 
 
-def _points(eta: jax.Array, given: Mapping[str, jax.Array]) -> tuple[tuple[int, ...], list[jax.Array]]:
+def _points(
+    eta: Float[Array, ...], given: Mapping[str, Float[Array, ...]]
+) -> tuple[tuple[int, ...], list[Float[Array, " points"]]]:
     """The broadcast shape of η and the sizes, and each of them, flat."""
     shape = jnp.broadcast_shapes(eta.shape, *(size.shape for size in given.values()))
     return shape, [jnp.broadcast_to(x, shape).reshape(-1) for x in (eta, *given.values())]
 
 
 def _sizes_at(
-    program: _Resummed, given: Mapping[str, jax.Array], numbers: Sequence[jax.Array]
-) -> tuple[list[Any], tuple[jax.Array, ...]]:
+    program: _Resummed, given: Mapping[str, Float[Array, ...]], numbers: Sequence[Float[Array, ""]]
+) -> tuple[list[Any], tuple[Float[Array, ""], ...]]:
     """The coefficient of every term, and its T."""
     rate, *sizes = numbers
     both = program.sizes.evaluate(dict(zip(given, sizes, strict=True)))
@@ -308,16 +317,16 @@ def _sizes_at(
 
 def _at_every_rate(
     program: _Resummed,
-    terms: Callable[[jax.Array, tuple[jax.Array, ...]], Sequence[jax.Array]],
-    eta: jax.Array,
-    given: Mapping[str, jax.Array],
+    terms: Terms,
+    eta: Float[Array, ...],
+    given: Mapping[str, Float[Array, ...]],
     whole: bool,
     sizes_only: bool = False,
-) -> jax.Array:
+) -> Float[Array, ...]:
     """Terms times coefficients (or their absolute values), added up for each learning rate with its sizes."""
     shape, points = _points(eta, given)
 
-    def point(numbers: Sequence[jax.Array]) -> jax.Array:
+    def point(numbers: Sequence[Float[Array, ""]]) -> Float[Array, ...]:
         coefficients, updates = _sizes_at(program, given, numbers)
         if sizes_only:
             coefficients = [abs(coefficient) for coefficient in coefficients]
@@ -337,7 +346,7 @@ def _at_every_rate(
     return jnp.moveaxis(result, 0, 1).reshape(result.shape[1], *shape, *result.shape[2:])
 
 
-def _turned_open(output: jax.Array, factor: Any) -> jax.Array:
+def _turned_open(output: Float[Array, ...], factor: Any) -> Float[Array, ...]:
     """Open indices are upper, at the other end of an edge L … Lᵀ."""
     return output if factor is None else turned(output, factor.T)
 
@@ -362,7 +371,7 @@ def _checked_tensors(parts: Sequence[PartKey], tensors: Any) -> list[Any]:
     return arrays
 
 
-def _cholesky(metric: Any, size: int, dtype: Any) -> jax.Array:
+def _cholesky(metric: Any, size: int, dtype: Any) -> Float[Array, "P P"]:
     matrix = jnp.asarray(np.array(metric, float) if isinstance(metric, MatrixBase) else metric, dtype)
     if matrix.shape != (size, size):
         raise ValueError(f"metric has shape {matrix.shape}; it must be P x P, here {(size, size)}")
@@ -374,7 +383,7 @@ def _cholesky(metric: Any, size: int, dtype: Any) -> jax.Array:
     return factor
 
 
-def _check_stability(program: _Resummed, extremes: jax.Array, eta: jax.Array, size: int) -> None:
+def _check_stability(program: _Resummed, extremes: Float[Array, " 2"], eta: Float[Array, ...], size: int) -> None:
     """Warn of divergent descent, and refuse limits that do not exist, where the numbers are concrete."""
     if isinstance(extremes, Tracer) or isinstance(eta, Tracer) or not size:
         return
@@ -406,7 +415,7 @@ def _check_stability(program: _Resummed, extremes: jax.Array, eta: jax.Array, si
         )
 
 
-def _check_neglected(tensors: ProjectedTensors, reach: jax.Array) -> None:
+def _check_neglected(tensors: ProjectedTensors, reach: Float[Array, ""]) -> None:
     """Warn where directions that are taken to be flat are not, over the time at hand."""
     if not tensors.rest or isinstance(reach, Tracer) or isinstance(tensors.neglected, Tracer):
         return
