@@ -44,7 +44,14 @@ COMMANDS: dict[str, list[str]] = {
 def started(name: str, folder: Path) -> subprocess.Popen[bytes]:
     """The command, writing into a folder."""
     words = [word.replace("FOLDER", str(folder)) for word in COMMANDS[name]]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder.parent)
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder.parent, preexec_fn=_hear_interrupts
+    )
+
+
+def _hear_interrupts() -> None:
+    """A process in the background of a shell is told to ignore them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def is_whole(path: Path) -> bool:

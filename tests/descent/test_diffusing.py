@@ -120,7 +120,7 @@ def test_the_helix_sde_drifts_as_sgd_does_and_not_as_the_stationary_analysis_say
     steps of 1/2 an update cost a relative order η.
     """
     helix = ts.landscapes.helix()
-    rate, updates, trials = 0.03, 2_000, 4_000
+    rate, updates, trials = 0.03, 2_000, 300
     formula = ts.derive(ts.Displacement(), ts.SDE(B=1), 3, resum="continuous").assume("minimum").drift()
     predicted = float(formula.evaluate(helix, [0, 0, 0], eta=sp.nsimplify(rate))[2])
     assert predicted == pytest.approx(rate**2 / 6)
@@ -130,7 +130,7 @@ def test_the_helix_sde_drifts_as_sgd_does_and_not_as_the_stationary_analysis_say
     drift = np.asarray(run.displacement.mean) / updates
     error = np.asarray(run.displacement.standard_error) / updates
     assert abs(drift[2] - predicted) < 3 * error[2] + 0.01 * predicted
-    assert drift[2] > 20 * error[2]  # not 0
+    assert drift[2] > 50 * error[2]  # not 0
 
 
 def test_errors() -> None:

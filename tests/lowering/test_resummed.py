@@ -223,6 +223,7 @@ def test_measured_tensors_of_a_population_are_exact():
         for part, array in measured.tensors.items():
             expected = np.vectorize(lambda entry: float(sp.N(entry, 17)))(exact.cumulant(part, [0.25, 0.5]))
             np.testing.assert_allclose(array, expected, rtol=1e-9, atol=1e-12)
+        formula = ts.derive(ts.TestLoss(), ts.GD(), 2, resum="discrete")
         prediction = ts.predict(formula, landscape, theta, eta=[0.01, 0.1], N=3, T=4)
         direct = formula.lower()(measured, eta=jnp.array([0.01, 0.1]), N=3, T=4)
         np.testing.assert_allclose(prediction.mean, direct, rtol=1e-12)
