@@ -65,7 +65,8 @@ console.log(JSON.stringify(bad));
 
 
 ROOM = 400_000
-"""About how many letters one run of pdfLaTeX is given: its memory ends at a few million."""
+"""About how many letters one run of pdfLaTeX is given: its memory ends in the middle of a display of 6,000 lines."""
+BEGIN, END, BREAK = r"\begin{aligned}", r"\end{aligned}", "\\\\\n"
 
 
 def written(order: int, width: float, chosen: Sequence[int]) -> Iterator[tuple[str, str]]:
@@ -86,19 +87,35 @@ def written(order: int, width: float, chosen: Sequence[int]) -> Iterator[tuple[s
 
 def set_by_pdflatex(texts: list[str], width: float) -> tuple[list[int], list[int]]:
     """Which formulas are errors to pdfLaTeX, and which hold a line that is too long."""
+    pieces = [(i, piece) for i, text in enumerate(texts) for piece in _pieces(text)]
     errors: list[int] = []
     long: list[int] = []
     first = 0
-    while first < len(texts):
+    while first < len(pieces):
         last, letters = first, 0
-        while last < len(texts) and (last == first or letters + len(texts[last]) <= ROOM):
-            letters += len(texts[last])
+        while last < len(pieces) and (last == first or letters + len(pieces[last][1]) <= ROOM):
+            letters += len(pieces[last][1])
             last += 1
-        bad, wide = _set_together(texts[first:last], width)
-        errors += [first + i for i in bad]
-        long += [first + i for i in wide]
+        bad, wide = _set_together([piece for _, piece in pieces[first:last]], width)
+        errors += [pieces[first + i][0] for i in bad]
+        long += [pieces[first + i][0] for i in wide]
         first = last
-    return errors, long
+    return sorted(set(errors)), sorted(set(long))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A formula of too many lines as several of fewer: the lines of an alignment on & do not depend on each other."""
+    if len(text) <= ROOM:
+        yield text
+        return
+    lines = text.removeprefix(BEGIN).removesuffix(END).split(BREAK)
+    while lines:
+        count, letters = 0, 0
+        while count < len(lines) and (count == 0 or letters + len(lines[count]) <= ROOM):
+            letters += len(lines[count])
+            count += 1
+        yield BEGIN + BREAK.join(lines[:count]) + END
+        lines = lines[count:]
 
 
 def _set_together(texts: list[str], width: float) -> tuple[list[int], list[int]]:
