@@ -9,7 +9,7 @@ from typing import Any, overload
 from sympy import Expr, ImmutableMatrix, Integer, Symbol, expand, factor, latex, sstr
 
 from taylorsgd import symbols
-from taylorsgd.arguments import MOST_ORDER, as_whole, pairs_of, switched, whole_number
+from taylorsgd.arguments import MOST_ORDER, as_whole, listed, pairs_of, switched, whole_number
 from taylorsgd.diagrams import Diagram
 from taylorsgd.exact_numbers import distinct_symbols, exact_argument
 from taylorsgd.flows.iterates import Growth, HeavyBallGrowth, RungeKuttaGrowth, velocities
@@ -326,4 +326,4 @@ def _refuse_no_tree(tree: Any) -> None:
 
 def _listed(entries: Any) -> list[Any]:
     several = isinstance(entries, (Sequence, ImmutableMatrix)) and not isinstance(entries, (str, bytes))
-    return [exact_argument(entry, f"f[{i}]") for i, entry in enumerate(entries if several else [entries])]
+    return [exact_argument(entry, f"f[{i}]") for i, entry in enumerate(listed(entries, "f") if several else [entries])]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from sympy import Eq, Expr, Integer, Pow, Symbol, cancel, factor, factor_terms, nan, powsimp, simplify, solve, zoo
+from sympy import Eq, Expr, Integer, Pow, Symbol, cancel, factor, factor_terms, nan, oo, powsimp, simplify, solve, zoo
 
 from taylorsgd import symbols
 from taylorsgd.arguments import as_whole, pairs_of

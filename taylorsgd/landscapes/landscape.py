@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from attrs import evolve, field, frozen
 from jax import lax
+from jax.core import Tracer
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from taylorsgd.arguments import listed, whole_number
@@ -154,7 +155,7 @@ class Landscape:
         found = _array(indices, "indices")
         if not jnp.issubdtype(found.dtype, jnp.integer):
             raise TypeError(f"indices={indices!r} must be integers, the numbers of points")
-        if not isinstance(found, jax.core.Tracer) and found.size:
+        if not isinstance(found, Tracer) and found.size:
             known = np.asarray(indices)  # where the host has them, nothing waits for the device
             if known.min() < 0 or known.max() >= (self.size or 0):  # JAX would take the nearest
                 raise ValueError(f"indices={indices!r} must be from 0 to {(self.size or 0) - 1}")
@@ -316,7 +317,7 @@ def checked_parameters(theta: Any) -> Any:
         array = _array(leaf, name)
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(f"{name} has dtype {array.dtype}; parameters must be floats to be differentiated in")
-        if not isinstance(array, jax.core.Tracer) and not np.isfinite(array).all():
+        if not isinstance(array, Tracer) and not np.isfinite(array).all():
             raise ValueError(f"{name}={leaf!r} must be finite")
         checked.append(array)
     return jax.tree.unflatten(structure, checked)
