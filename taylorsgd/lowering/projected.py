@@ -33,7 +33,7 @@ from taylorsgd.lowering.networks import Network, sums_along_edges
 
 __all__ = ["Projection", "ProjectedTensors", "Terms", "Uncertainty", "changed_terms", "projected_terms"]
 
-Terms = Callable[[Float[Array, ""], tuple[Float[Array, ""], ...]], Sequence[Float[Array, "..."]]]
+Terms = Callable[[Any, tuple[Any, ...]], Sequence[Array]]
 """All terms as a function of η and of T for each term."""
 
 
