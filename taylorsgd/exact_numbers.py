@@ -11,9 +11,11 @@ from math import isfinite, isnan
 from numbers import Integral, Real
 from typing import Any
 
-from sympy import Expr, Float, Integer, Rational, nan, oo, zoo
+from sympy import Expr, Float, Integer, Rational, Symbol, nan, oo, zoo
 
-__all__ = ["as_exact", "exact_argument"]
+from taylorsgd.arguments import listed
+
+__all__ = ["as_exact", "distinct_symbols", "exact_argument", "refuse_infinite"]
 
 
 def as_exact(value: Any, *, binary: bool = False) -> Expr | None:
@@ -35,6 +37,8 @@ def as_exact(value: Any, *, binary: bool = False) -> Expr | None:
     if isinstance(value, (bool, str, bytes)):
         return None
     if isinstance(value, Expr):
+        if not value.is_commutative:  # a matrix, or an operator
+            return None
         floats: dict[Any, Any] = {
             number: _of_float(float(number), str(float(number)), binary) for number in value.atoms(Float)
         }
@@ -46,7 +50,10 @@ def as_exact(value: Any, *, binary: bool = False) -> Expr | None:
     if isinstance(value, Decimal):
         return Rational(str(value)) if value.is_finite() else nan
     if getattr(value, "shape", None) == () and hasattr(value, "item") and not isinstance(value, Real):
-        return as_exact(value.item(), binary=binary)
+        try:
+            return as_exact(value.item(), binary=binary)
+        except (TypeError, NotImplementedError):  # a random key, or a number that JAX only traces
+            return None
     if isinstance(value, Real):
         return _of_float(float(value), str(value), binary)  # of a float32 its own shortest decimal
     return None
@@ -75,9 +82,48 @@ def exact_argument(value: Any, name: str, *, binary: bool = False, floats: bool 
     expression = as_exact(value, binary=binary)
     if expression is None:
         raise TypeError(f"{name}={value!r} must be a number (such as 0.9 or Rational(9, 10)) or a SymPy expression")
+    refuse_infinite(expression, value, name)
+    return expression
+
+
+def refuse_infinite(expression: Expr, value: Any, name: str) -> None:
+    """Raise for an expression that holds something not finite.
+
+    Args:
+        expression: what was made of the argument.
+        value: what was given.
+        name: the argument's name, for errors.
+
+    Raises:
+        ValueError: naming the argument.
+    """
     if expression.has(nan, oo, -oo, zoo):
         raise ValueError(f"{name}={value!r} must be finite")
-    return expression
+
+
+def distinct_symbols(variables: Any, name: str = "variables") -> tuple[Symbol, ...]:
+    """Variables, which must be distinct symbols, as a tuple.
+
+    Args:
+        variables: what was given.
+        name: the argument's name, for errors.
+
+    Raises:
+        TypeError: if it is no sequence of symbols.
+        ValueError: if there are none, or one is repeated.
+
+    Example:
+        >>> distinct_symbols(["x"])
+        Traceback (most recent call last):
+        TypeError: variables[0]='x' must be a SymPy symbol, such as Symbol('x')
+    """
+    checked = listed(variables, name, "[x, y]")
+    for i, variable in enumerate(checked):
+        if not isinstance(variable, Symbol):
+            raise TypeError(f"{name}[{i}]={variable!r} must be a SymPy symbol, such as Symbol('x')")
+    if len(set(checked)) != len(checked):
+        raise ValueError(f"{name}={checked} must be distinct")
+    return tuple(checked)
 
 
 def _of_float(number: float, text: str, binary: bool) -> Expr:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from taylorsgd.arguments import checked_path
+
 __all__ = ["refuse_unwritable", "remove_unfinished", "whole_file"]
 
 _unfinished: set[str] = set()
@@ -25,6 +27,7 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
         path: its name.
 
     Raises:
+        TypeError: if it is no path.
         ValueError: if there is something of that name that is no file.
         OSError: if it can't be written.
 
@@ -35,7 +38,7 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
         ...     Path(folder, "note.txt").read_text()
         'one'
     """
-    target = Path(path).resolve()
+    target = checked_path(path).resolve()
     if target.exists() and not target.is_file():
         raise ValueError(f"{path} is no file, and can't be replaced by one; give another path")
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

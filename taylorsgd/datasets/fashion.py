@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from taylorsgd.arguments import checked_path, is_one_of
 from taylorsgd.datasets.idx import read_idx_images
 
 __all__ = ["fashion_mnist", "fashion_mnist_folder"]
@@ -40,7 +41,7 @@ def fashion_mnist(
         FileNotFoundError: if a file is missing: which, and how to get it.
         ValueError: if `part` is unknown, or a file is damaged: which, what was expected and what was found.
     """
-    if part not in (*SIZES, "whole"):
+    if not is_one_of(part, (*SIZES, "whole")):
         raise ValueError(f"part={part!r} is unknown; give 'train', 'test' or 'whole'")
     place = fashion_mnist_folder(folder)
     try:
@@ -73,7 +74,7 @@ def fashion_mnist_folder(folder: str | Path | None = None) -> Path:
 
 def _folders(folder: str | Path | None) -> Iterator[Path]:
     if folder is not None:
-        yield Path(folder).expanduser()
+        yield checked_path(folder, "folder").expanduser()
         return
     if os.environ.get(VARIABLE):
         yield Path(os.environ[VARIABLE]).expanduser()

@@ -7,11 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from taylorsgd.arguments import whole_number
+from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import Landscape
 
 __all__ = ["digits"]
 
 CLASSES = 10
+MOST_HIDDEN = 2**20
+"""The most units of the hidden layer: a gigabyte of parameters."""
 
 
 def digits(hidden: int = 10, seed: int = 0) -> tuple[Landscape, dict[str, jax.Array]]:
@@ -29,21 +33,23 @@ def digits(hidden: int = 10, seed: int = 0) -> tuple[Landscape, dict[str, jax.Ar
         The landscape, with the images as its population, and θ_0: 75·hidden + 10 parameters in all.
 
     Raises:
-        ValueError: if `hidden` is less than 1.
+        TypeError: if the seed is none.
+        ValueError: if `hidden` is less than 1, or too wide; if the seed is out of range.
 
     Example:
         >>> landscape, theta = digits(hidden=4)
         >>> landscape.size, sum(leaf.size for leaf in theta.values())
         (1797, 310)
     """
-    if hidden < 1:
-        raise ValueError(f"hidden={hidden} is no width; it must be at least 1")
+    hidden = whole_number(
+        hidden, "hidden", 1, MOST_HIDDEN, why="is wider than any layer", says="is no width; it must be"
+    )
+    first, second = jax.random.split(random_key(seed, "seed"))
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
     images = jnp.asarray(bunch.data / 8.0 - 1.0, dtype=jnp.float32)
     labels = jnp.asarray(bunch.target, dtype=jnp.int32)
-    first, second = jax.random.split(jax.random.key(seed))
     pixels = images.shape[1]
     theta = {
         "W1": jax.random.normal(first, (hidden, pixels)) / pixels**0.5,

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import Landscape
+from taylorsgd.lowering.real_arrays import real_array
 
 __all__ = ["convolutional_net", "logistic_regression"]
 
@@ -37,6 +39,7 @@ def logistic_regression(images: Any, labels: Any) -> tuple[Landscape, Parameters
         The landscape with the images as its population, and θ_0.
 
     Raises:
+        TypeError: if images or labels are no numbers.
         ValueError: if shapes or values are impossible.
 
     Example:
@@ -63,6 +66,7 @@ def convolutional_net(images: Any, labels: Any, seed: int = 0) -> tuple[Landscap
         The landscape with the images as its population, and θ_0: standard normal.
 
     Raises:
+        TypeError: if images or labels are no numbers, or the seed is none.
         ValueError: if shapes or values are impossible.
 
     Example:
@@ -82,7 +86,7 @@ def convolutional_net(images: Any, labels: Any, seed: int = 0) -> tuple[Landscap
         "dense 1": (sides[0] * sides[1] * CHANNELS, HIDDEN),
         "dense 2": (HIDDEN, CLASSES),
     }
-    keys = jax.random.split(jax.random.key(seed), len(shapes))
+    keys = jax.random.split(random_key(seed, "seed"), len(shapes))
     theta: Parameters = {}
     for key, (name, shape) in zip(keys, shapes.items(), strict=True):
         weights, bias = jax.random.split(key)
@@ -93,7 +97,10 @@ def convolutional_net(images: Any, labels: Any, seed: int = 0) -> tuple[Landscap
 
 def _checked(images: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
     """Images in [0, 1] with an axis of channels, and labels."""
-    pixels, classes = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
+    pixels, classes = real_array(images, "images"), real_array(labels, "labels")
+    if not jnp.issubdtype(classes.dtype, jnp.integer):
+        raise TypeError(f"labels has dtype {classes.dtype}; they must be integers from 0 to {CLASSES - 1}")
+    classes = classes.astype(jnp.int32)
     if pixels.ndim not in (3, 4) or classes.shape != pixels.shape[:1]:
         raise ValueError(
             f"images has shape {pixels.shape} and labels {classes.shape}; they must be (n, height, width) or "

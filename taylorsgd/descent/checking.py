@@ -18,7 +18,7 @@ from taylorsgd.formulas import Formula, Observable, derive
 from taylorsgd.formulas.expectations import Expectations, Run
 from taylorsgd.formulas.observables import AnyObservable, Covariance, SecondMoment, SingleObservable
 from taylorsgd.landscapes.keys import random_key
-from taylorsgd.landscapes.landscape import AnyLandscape
+from taylorsgd.landscapes.landscape import AnyLandscape, learning_rates
 from taylorsgd.measuring.front import measure
 from taylorsgd.measuring.predicting import predict
 from taylorsgd.measuring.predictions import Prediction
@@ -113,7 +113,7 @@ def check(
                 f"eta=None: the formula's range ends at {edge}, which says nothing of where to simulate; give eta="
             )
         eta = [edge * fraction for fraction in FRACTIONS]
-    rates = np.atleast_1d(np.asarray(eta, dtype=float))
+    rates = np.atleast_1d(learning_rates(eta))
     prediction = predicted(rates)
     observables = _recorded(formula)
     first, *rest = [

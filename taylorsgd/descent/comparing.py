@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from taylorsgd.arguments import switched
 from taylorsgd.descent.counterparts import counterpart
 from taylorsgd.descent.runs import Difference, Simulation
 from taylorsgd.display import html_table, text_table
@@ -70,7 +71,7 @@ def compare(
         )
     if any(value.open_indices for value in prediction.formula.values):
         raise TypeError("compare takes scalars, and a displacement is a vector; compare an Observable(s) of it")
-    if strict:
+    if switched(strict, "strict"):
         refuse_other_origins(prediction.origin, simulation.origin, "prediction and simulation are")
     statistic = counterpart(prediction, simulation, observable, strict)
     if statistic.trials is None:

@@ -38,6 +38,8 @@ from taylorsgd.spacetime import Spacetime
 
 __all__ = ["diffuse", "has_noise"]
 
+MOST_OF_PATH = 2**27
+"""The most steps of a path of the SDE."""
 MOST_STEPS = 10_000
 """The most steps of the ODE: a flow that needs more blows up, or is stiff."""
 POINTS = 16
@@ -114,6 +116,10 @@ def diffuse(
             records[i].add_copies(scalars, displacement, trials)
         return records
     steps = int(np.ceil(time * refinement))
+    if steps > MOST_OF_PATH:
+        raise ValueError(
+            f"T={time:g} at refinement={refinement} takes {steps:.3g} steps, more than {MOST_OF_PATH}; take a smaller T"
+        )
     points = min(POINTS, landscape.size or POINTS)
     whole = landscape.size is not None and landscape.size <= POINTS
     step = time / max(steps, 1)

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from functools import lru_cache, reduce
 from itertools import combinations_with_replacement
 from math import factorial, prod
-from operator import add, index
+from operator import add
 from typing import Any
 
 from sympy import Add, Dummy, Expr, ImmutableMatrix, Rational, Symbol, construct_domain, nan, oo, zoo
 from sympy.polys.rings import PolyElement, PolyRing
 
+from taylorsgd.arguments import as_whole
 from taylorsgd.exact_numbers import as_exact
 from taylorsgd.formulas.observables import Displacement, Observable, SingleObservable, TestLoss, TrainLoss
 from taylorsgd.landscapes import FiniteLandscape
@@ -184,13 +185,16 @@ class LocalExpansion:
         return Add(*(number * eta**k for k, number in enumerate(numbers))).expand()
 
 
+MOST_POWER = 100
+"""The highest power of η: of one parameter it takes seconds, of more it grows with the number of monomials."""
+
+
 def _checked_order(order: int) -> int:
-    try:
-        checked = index(order)
-    except TypeError as error:
-        raise TypeError(f"order={order!r} must be an int, the highest power of eta") from error
-    if checked < 0:
-        raise ValueError(f"order={order} must be at least 0, the highest power of eta")
+    checked = as_whole(order)
+    if checked is None:
+        raise TypeError(f"order={order!r} must be an int, the highest power of eta")
+    if not 0 <= checked <= MOST_POWER:
+        raise ValueError(f"order={order} must be at least 0 and at most {MOST_POWER}, the highest power of eta")
     return checked
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain, product, starmap
-from math import prod
+from math import log10, prod
 from operator import sub
 from typing import Any, overload
 
@@ -44,6 +44,10 @@ from taylorsgd.updates.metrics import exact_metric, one_metric
 
 __all__ = ["perturb"]
 
+LOG_MOST_RUNS = 8
+"""The most runs that are gone through, as a power of ten: hours of them."""
+MOST_UPDATES = 10**5
+"""The most updates of a run."""
 Run = tuple[Rows, tuple[Rows, ...]]
 """Which losses a training set holds, and which every batch: all that a run depends on, in ascending order."""
 
@@ -120,7 +124,8 @@ def perturb(
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: `order` is negative; a size of SGD, GD or Replacement is symbolic; fixed data are not
+        ValueError: `order` is negative or above 100; there are more runs than can be made; a size of SGD, GD or
+            Replacement is symbolic; fixed data are not
             the N equally weighted losses of the landscape; the training loss is
             asked of an ODE or SDE, which have no training set; a function is not smooth at the point, or
             depends on the symbol eta.
@@ -166,6 +171,7 @@ def perturb(
             raise TypeError(
                 f"update={update!r} must be a Descent, HeavyBall, Nesterov, SecondOrder, ImplicitStep or GDC"
             )
+        _refuse_many_runs(spacetime, landscape)
         updates = int(spacetime.sizes["T"])
         numbers = rule.numbers(spacetime)
         sizes = [*numbers.values(), *_rates(rule, updates)]
@@ -311,6 +317,22 @@ def _refuse_symbols(spacetime: Spacetime) -> None:
                 f"{name}={size} of {type(spacetime).__name__} is symbolic, but running descent needs a concrete "
                 f"integer, for example {name}=2"
             )
+
+
+def _refuse_many_runs(spacetime: Spacetime, landscape: FiniteLandscape) -> None:
+    """Raise where more runs, or longer ones, would be gone through than a machine can.
+
+    Raises:
+        ValueError: with about how many.
+    """
+    rows, updates = int(spacetime.sizes["N"]), int(spacetime.sizes["T"])
+    sets = rows * log10(len(landscape.losses)) if spacetime.data == "fresh" else 0.0
+    runs = sets + spacetime.log_histories
+    if updates > MOST_UPDATES or runs > LOG_MOST_RUNS:
+        raise ValueError(
+            f"spacetime={spacetime!r} has about 10^{runs:.3g} runs of {updates} updates on {len(landscape.losses)} "
+            f"losses, and each is made; take at most 10^{LOG_MOST_RUNS} and {MOST_UPDATES}, or derive a formula"
+        )
 
 
 def _times(observable: AnyObservable, updates: int) -> tuple[int, ...]:

@@ -89,6 +89,9 @@ def numbers_of(update: AnyUpdate, spacetime: Spacetime, updates: int) -> dict[st
     for name, number in given:
         if getattr(number, "free_symbols", None):
             raise ValueError(f"update={update!r} leaves {name} open in {number}; give a number")
+    for name, number in numbers.items():
+        if number.is_extended_real is False:
+            raise ValueError(f"{name}={number} of update={update!r} is no real number, and a run needs one")
     floats = {name: np.array(float(number)) for name, number in numbers.items()}
     metric = getattr(update, "metric", None)
     if metric is not None:
@@ -130,7 +133,18 @@ def stepping(
             return update.step(numbers, state, PointBatch(loss, points, eta, metric, origin), rate)
 
         return update.start(origin), step
-    extended = optax.with_extra_args_support(update(eta))
+    try:
+        made = update(eta)
+    except TypeError as error:
+        if type(error) is not TypeError:  # JAX's own kinds say more
+            raise
+        raise TypeError(f"update={update!r} can't be called with a learning rate: {error}") from error
+    if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
+        raise TypeError(
+            f"update={update!r} returned {made!r}; a function of eta must return an optax transformation, "
+            "such as optax.adam(eta)"
+        )
+    extended = optax.with_extra_args_support(made)
 
     def optimized(state: Any, points: Any, _: Any) -> Any:
         """What a training loop does; the loss and the points go along for transformations that ask for them."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from taylorsgd.arguments import listed, switched
 from taylorsgd.descent.diffusing import diffuse, has_noise
 from taylorsgd.descent.pytree_arithmetic import AnyUpdate, form_of, numbers_of, stepping
 from taylorsgd.descent.recording import Record, assembled, observable_functions, refuse_open_sizes, warn_of_divergence
@@ -41,7 +42,9 @@ from taylorsgd.updates import Descent
 __all__ = ["simulate"]
 
 MOST_KEPT = 4 * 2**30
-"""The most bytes of results of single trials."""
+"""The most bytes of results of single trials, and of what is drawn for them."""
+MOST_VISITS = 2**27
+"""The most rows in all batches of a run, of which every one is written down."""
 
 
 def simulate(
@@ -131,12 +134,20 @@ def simulate(
         chunk=(1 if chunk is None else chunk, 1),
         refinement=(1 if refinement is None else refinement, 1),
     )
+    progress = None if progress is None else switched(progress, "progress")
+    observables = listed(observables, "observables", "[Observable(s)]", empty=True)
     functions = observable_functions(observables)
     kept = 8 * trials * rates.size * (2 + len(functions))
     if kept > MOST_KEPT:
         raise ValueError(
             f"trials={trials} at {rates.size} learning rates would keep {kept / 2**30:.3g} GiB of results; what every "
             f"trial gives is kept, so take at most {MOST_KEPT // (kept // trials)} trials"
+        )
+    fresh = 4 * trials * (0 if test_points is None else test_points)
+    if fresh > MOST_KEPT:
+        raise ValueError(
+            f"test_points={test_points} of {trials} trials would take {fresh / 2**30:.3g} GiB to draw; take at most "
+            f"{MOST_KEPT // (4 * trials)} of them"
         )
     key = random_key(key)
     simulated = partial(_simulated, progress=progress)
@@ -166,6 +177,7 @@ def simulate(
         fixed = spacetime.data == "fixed"
         if fixed:
             _refuse_other_points(place, spacetime, test_points)
+        _refuse_long_runs(spacetime, trials)
         rule = Descent() if update is None else update
         numbers = jax.tree.map(jnp.asarray, numbers_of(rule, spacetime, updates))
         at_once = min(trials, chunk or _trials_at_once(place, theta, spacetime, rule))
@@ -200,6 +212,21 @@ def simulate(
 @partial(jax.jit, static_argnums=0)
 def _drawn(spacetime: Spacetime, keys: jax.Array) -> jax.Array:
     return spacetime.draw(keys)
+
+
+def _refuse_long_runs(spacetime: Spacetime, trials: int) -> None:
+    """Raise for batches, or rows of training sets, that are too many to be written down."""
+    rows, updates, batch = (int(spacetime.sizes[name]) for name in ("N", "T", "B"))
+    if updates * batch > MOST_VISITS:
+        raise ValueError(
+            f"spacetime={spacetime!r} makes {updates} updates with batches of {batch}, more than {MOST_VISITS} rows in "
+            "all; simulate a shorter run"
+        )
+    if 4 * trials * rows > MOST_KEPT:
+        raise ValueError(
+            f"spacetime={spacetime!r}: the rows of {trials} training sets would take {4 * trials * rows / 2**30:.3g} "
+            "GiB to draw; take fewer training points or trials"
+        )
 
 
 def _refuse_other_points(landscape: Landscape, spacetime: Spacetime, test_points: int | None) -> None:

@@ -17,14 +17,12 @@ from fractions import Fraction
 from functools import cache
 from math import factorial
 
+from taylorsgd.arguments import MOST_ORDER, whole_number
+
 __all__ = ["count_diagrams"]
 
 CycleIndex = dict[tuple[int, ...], Fraction]
 """A cycle index series: a coefficient for every cycle type (a sorted tuple of cycle lengths)."""
-
-
-MOST = 20
-"""The highest order that is counted, in about a minute; two orders more take three times as long."""
 
 
 def count_diagrams(order: int) -> int:
@@ -43,10 +41,8 @@ def count_diagrams(order: int) -> int:
         >>> [count_diagrams(d) for d in range(8)]
         [1, 1, 4, 17, 101, 700, 5861, 55818]
     """
-    if isinstance(order, bool) or not isinstance(order, int) or order < 0:
-        raise ValueError(f"order={order!r} is not an order; it must be an integer of at least 0")
-    if order > MOST:
-        raise ValueError(f"order={order} has too many diagrams to count in minutes; orders through {MOST} are counted")
+    why, says = "has too many diagrams to count in minutes", "is not an order; it must be"
+    order = whole_number(order, "order", 0, MOST_ORDER, why=why, says=says)
     forests = _sets_of(_rooted_trees(order), order)
     partitions = _sets_of(_nonempty_sets(order), order)
     total = Fraction(0)

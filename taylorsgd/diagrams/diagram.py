@@ -8,8 +8,9 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from taylorsgd.arguments import whole_number
 from taylorsgd.diagrams.brackets import bracketed, read_brackets
-from taylorsgd.diagrams.forests import check_forest, few_nodes
+from taylorsgd.diagrams.forests import checked_forest, checked_labels, few_nodes
 from taylorsgd.diagrams.symmetry import (
     Code,
     best_colouring,
@@ -68,14 +69,8 @@ class Diagram(Drawn):
 
     def __init__(self, parents: Sequence[int], parts: Sequence[object] | None = None) -> None:
         """Put the diagram into canonical form."""
-        parents = tuple(parents)
-        labels = range(len(parents)) if parts is None else parts
-        if len(labels) != len(parents):
-            raise ValueError(
-                f"parts={parts!r} labels {len(labels)} nodes but parents={parents!r} has {len(parents)}; "
-                "give one label per node"
-            )
-        check_forest(parents)
+        parents = checked_forest(parents)
+        labels = range(len(parents)) if parts is None else checked_labels(parts, "parts", len(parents))
         children = children_of(parents)
         roots = [node for node, parent in enumerate(parents) if parent < 0]
 
@@ -121,7 +116,12 @@ class Diagram(Drawn):
         return tuple(trees)
 
     def degree(self, node: int) -> int:
-        """The number of edges at a node: how often its loss is differentiated."""
+        """The number of edges at a node: how often its loss is differentiated.
+
+        Raises:
+            ValueError: if it is no node.
+        """
+        node = whole_number(node, "node", 0, len(self.parents) - 1, why="is no node of the diagram")
         return len(self.children[node]) + (self.parents[node] >= 0)
 
     @cached_property
@@ -158,8 +158,13 @@ class Diagram(Drawn):
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Diagram:
-        """Read what `to_data` gave."""
-        few_nodes(data["parents"])
+        """Read what `to_data` gave.
+
+        Raises:
+            TypeError: if it is no mapping, or holds something of another kind.
+            ValueError: if something is missing, or is no diagram of at most 32 nodes.
+        """
+        data = few_nodes(data)
         return cls(data["parents"], data["parts"])
 
     def __reduce__(self) -> tuple[object, ...]:

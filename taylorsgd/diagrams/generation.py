@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+from taylorsgd.arguments import checked_order
 from taylorsgd.diagrams.diagram import Diagram
 
 __all__ = ["diagrams_of_order", "forests_of_order", "rooted_trees"]
@@ -24,7 +25,7 @@ def diagrams_of_order(order: int) -> Iterator[Diagram]:
         The diagrams, in a fixed order.
 
     Raises:
-        ValueError: if `order` is not a non-negative integer.
+        ValueError: if `order` is not a non-negative integer, or above 20.
 
     Example:
         >>> [sum(1 for _ in diagrams_of_order(d)) for d in range(5)]
@@ -57,8 +58,7 @@ def forests_of_order(
         >>> len(list(forests_of_order(2, (False, False))))
         10
     """
-    if isinstance(order, bool) or not isinstance(order, int) or order < 0:
-        raise ValueError(f"order={order!r} is not an order; it must be an integer of at least 0")
+    order = checked_order(order)
     for sizes in _compositions(order, len(root_ties)):
         for parents in _forests(sizes):
             seen: set[Diagram] = set()

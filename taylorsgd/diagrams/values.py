@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
+from taylorsgd.arguments import switched
 from taylorsgd.diagrams.diagram import Diagram
-from taylorsgd.diagrams.forests import check_forest, few_nodes
+from taylorsgd.diagrams.forests import checked_forest, checked_labels, few_nodes
 from taylorsgd.diagrams.partitions import components, moebius, set_partitions
 from taylorsgd.diagrams.symmetry import (
     Code,
@@ -73,9 +74,10 @@ class Value(TensorNetwork):
         moments: bool = False,
     ) -> None:
         """Put the network into canonical form."""
-        check_forest(parents)
-        labels = restricted_growth(range(len(parents)) if parts is None else parts)
-        names = [LOSS] * len(parents) if marks is None else list(marks)
+        parents, moments = checked_forest(parents), switched(moments, "moments")
+        ties = range(len(parents)) if parts is None else checked_labels(parts, "parts", len(parents))
+        labels = restricted_growth(ties)
+        names = [LOSS] * len(parents) if marks is None else checked_labels(marks, "marks", len(parents))
         neighbours = neighbours_of(parents)
         _check_marks(names, labels, neighbours)
         centres = _centres(neighbours)
@@ -94,7 +96,7 @@ class Value(TensorNetwork):
         own = parts_of([colour for _, colour in keys])
         tied = len(set(own)) < len(own)  # the moment of a single node is its cumulant
         marked = tuple(mark for mark, _ in keys)
-        vars(self).update(parents=hung, parts=own, marks=marked, moments=bool(moments and tied))
+        vars(self).update(parents=hung, parts=own, marks=marked, moments=moments and tied)
 
     @property
     def sort_key(self) -> tuple[Any, ...]:
@@ -162,8 +164,15 @@ class Value(TensorNetwork):
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Value:
-        """Read what `to_data` gave."""
-        few_nodes(data["parents"])
+        """Read what `to_data` gave.
+
+        Raises:
+            TypeError: if it is no mapping, or holds something of another kind.
+            ValueError: if something is missing, or is no value of at most 32 nodes.
+        """
+        data = few_nodes(data)
+        if "marks" not in data or "moments" not in data:
+            raise ValueError(f"data={data!r} lacks marks or moments")
         return cls(data["parents"], data["parts"], data["marks"], moments=data["moments"])
 
     def to_networkx(self) -> Graph:
@@ -220,10 +229,10 @@ def side_by_side(left: Value, right: Value) -> Value:
 
 def _check_marks(marks: Sequence[str], labels: Sequence[int], neighbours: Sequence[Sequence[int]]) -> None:
     for node, mark in enumerate(marks):
-        if mark == LOSS:
-            continue
         if not isinstance(mark, str):
             raise TypeError(f"marks: node {node} carries {mark!r}; a mark is a text")
+        if mark == LOSS:
+            continue
         if labels.count(labels[node]) > 1:
             raise ValueError(f"marks: node {node} carries {mark!r} and can't be tied; only nodes of the loss can")
         if is_open(mark) and len(neighbours[node]) != 1:

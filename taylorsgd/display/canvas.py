@@ -8,6 +8,9 @@ zooms the whole picture.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from taylorsgd.arguments import as_float
 
 __all__ = ["Box", "Dot", "INKS", "Label", "Point", "Shape", "Stroke", "along", "barbs", "extent", "positive"]
 
@@ -152,26 +155,30 @@ def extent(shapes: Sequence[Shape], margin: float) -> tuple[float, float, float,
     return (min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin)
 
 
-def positive(scale: float) -> float:
-    """Return a scale.
+def positive(scale: Any) -> float:
+    """Return a scale as a float.
 
     Args:
         scale: pixels or centimetres per unit.
 
     Returns:
-        `scale`.
+        The scale.
 
     Raises:
-        ValueError: unless it is a positive finite number.
+        TypeError: if it is no number.
+        ValueError: if it is not positive and finite.
 
     Example:
         >>> positive(0)
         Traceback (most recent call last):
         ValueError: scale = 0: a positive number is needed
     """
-    if not 0 < scale < math.inf:
+    number = as_float(scale)
+    if number is None:
+        raise TypeError(f"scale = {scale!r}: a positive number is needed")
+    if not 0 < number < math.inf:
         raise ValueError(f"scale = {scale!r}: a positive number is needed")
-    return scale
+    return number
 
 
 def _sum_product(a: Iterable[float], b: Iterable[float]) -> float:

@@ -37,7 +37,8 @@ def write_svg(shapes: Sequence[Shape], scale: float, title: str) -> str:
         <circle cx="0" cy="0" r="5" fill="#000000"/>
         </svg>
     """
-    left, top, right, bottom = (round(v * positive(scale), 2) for v in extent(shapes, MARGIN))
+    scale = positive(scale)
+    left, top, right, bottom = (round(v * scale, 2) for v in extent(shapes, MARGIN))
     x, y, width, height = map(_number, (left, top, right - left, bottom - top))
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}" '

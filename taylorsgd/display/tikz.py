@@ -44,7 +44,8 @@ def write_tikz(shapes: Sequence[Shape], scale: float) -> str:
           \fill[black] (0,0) circle[radius=0.5];
         \end{tikzpicture}
     """
-    unit = f"{_number(positive(scale))}cm"
+    scale = positive(scale)
+    unit = f"{_number(scale)}cm"
     head = f"x={unit}, y={unit}, baseline={{([yshift=-0.6ex]current bounding box.center)}}"
     body = [f"  {_command(shape, scale)}" for shape in shapes]
     return "\n".join([rf"\begin{{tikzpicture}}[{head}]", *body, r"\end{tikzpicture}"])

@@ -19,9 +19,10 @@ from typing import Any
 from sympy import Expr, Integer, Symbol, diff, expand, latex, sstr
 
 from taylorsgd import symbols
+from taylorsgd.arguments import MOST_ORDER, whole_number
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.diagrams.values import LOSS, open_index
-from taylorsgd.exact_numbers import exact_argument
+from taylorsgd.exact_numbers import distinct_symbols, exact_argument
 from taylorsgd.flows.grafting import diagram_of
 from taylorsgd.flows.modified import ModifiedFlow, modified_flow
 from taylorsgd.flows.rooted import GRADIENTS, ElementaryDifferentials, Shape, branch
@@ -55,7 +56,13 @@ class ModifiedLoss(Mapping[Value, Expr]):
     """
 
     def __init__(self, flow: ModifiedFlow) -> None:
-        """Split a field; users call `modified_loss`."""
+        """Split a field; users call `modified_loss`.
+
+        Raises:
+            TypeError: if it is no `ModifiedFlow`.
+        """
+        if not isinstance(flow, ModifiedFlow):
+            raise TypeError(f"flow={flow!r} is not a ModifiedFlow; modified_flow() makes one")
         self.flow = flow
         field = {_vector(tree): -_signed_by_nodes(tree) * c for tree, c in flow.items() if c != 0}
         scalar, rest = split(field)
@@ -144,13 +151,17 @@ class ModifiedLoss(Mapping[Value, Expr]):
             E: the loss, a SymPy expression in the variables.
             variables: the P symbols θ.
 
+        Raises:
+            TypeError: if the loss is no expression, or a variable no symbol.
+            ValueError: if the loss is not finite, or a variable is repeated.
+
         Example:
             >>> import taylorsgd as ts
             >>> from sympy.abc import x
             >>> ts.modified_loss(1).expression(x**2 / 2, [x])
             h*x**2/4 + x**2/2
         """
-        loss = exact_argument(E, "E")
+        loss, variables = exact_argument(E, "E"), distinct_symbols(variables)
         gradient = [diff(loss, variable) for variable in variables]
         differentials = ElementaryDifferentials(gradient, variables)
         total: Expr = Integer(0)
@@ -256,6 +267,5 @@ def _halves(value: Value) -> tuple[Shape, Shape] | None:
 
 
 def _checked_power(order: Any) -> int:
-    if isinstance(order, bool) or not isinstance(order, int) or order < 0:
-        raise ValueError(f"order={order!r} is no power of h; it must be an integer of at least 0")
-    return order
+    why, says = "has more trees than can be listed", "is no power of h; it must be"
+    return whole_number(order, "order", 0, MOST_ORDER - 1, why=why, says=says)

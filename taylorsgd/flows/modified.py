@@ -9,8 +9,9 @@ from typing import Any, overload
 from sympy import Expr, ImmutableMatrix, Integer, Symbol, expand, factor, latex, sstr
 
 from taylorsgd import symbols
+from taylorsgd.arguments import MOST_ORDER, as_whole, listed, pairs_of, switched, whole_number
 from taylorsgd.diagrams import Diagram
-from taylorsgd.exact_numbers import exact_argument
+from taylorsgd.exact_numbers import distinct_symbols, exact_argument
 from taylorsgd.flows.iterates import Growth, HeavyBallGrowth, RungeKuttaGrowth, velocities
 from taylorsgd.flows.rooted import DIFFERENTIALS, GRADIENTS, ElementaryDifferentials, shape_of, trees_with_nodes
 from taylorsgd.flows.splitting import total
@@ -45,13 +46,23 @@ class ModifiedFlow(Mapping[Diagram, Expr]):
     """
 
     def __init__(self, coefficients: Mapping[Diagram, Expr], order: int) -> None:
-        """Sort the trees, chains before bushes; users call `modified_flow` instead."""
+        """Sort the trees, chains before bushes; users call `modified_flow` instead.
+
+        Raises:
+            TypeError: if the coefficients are no mapping from diagrams to exact numbers or expressions.
+            ValueError: if a tree has ties or several roots, or the order is no positive integer.
+        """
+        known: dict[Diagram, Expr] = {}
+        for tree, coefficient in pairs_of(coefficients, "coefficients"):
+            _refuse_no_tree(tree)
+            known[tree] = exact_argument(coefficient, f"coefficients[{tree}]", floats=False)
+        order = _checked_order(order)
 
         def place(tree: Diagram) -> tuple[int, tuple[int, ...]]:
             return len(tree.parents), tuple(-parent for parent in tree.parents)
 
-        trees = sorted((tree for tree in coefficients if len(tree.parents) <= order), key=place)
-        self._coefficients = {tree: coefficients[tree] for tree in trees}
+        trees = sorted((tree for tree in known if len(tree.parents) <= order), key=place)
+        self._coefficients = {tree: known[tree] for tree in trees}
         self.order = order
 
     # -- a mapping ---------------------------------------------------------------------------------------
@@ -63,12 +74,12 @@ class ModifiedFlow(Mapping[Diagram, Expr]):
     def __getitem__(self, key: Diagram | int) -> Expr | ModifiedFlow:
         """The coefficient of a tree, or the part with a power of h."""
         if isinstance(key, Diagram):
-            if len(set(key.parts)) < len(key.parts) or len(key.roots) > 1:
+            if not _is_tree(key):
                 raise KeyError(f"{key} is no rooted tree: elementary differentials have no ties and one root")
             if len(key.parents) > self.order:
                 raise KeyError(f"{key} has {len(key.parents)} nodes; this series is known through {self.order}")
             return self._coefficients.get(key, Integer(0))
-        if isinstance(key, bool) or not isinstance(key, int):
+        if as_whole(key) is None:
             raise TypeError(f"flow[{key!r}]: give a rooted tree as a Diagram, or a power of h")
         if not 0 <= key < self.order:
             raise KeyError(f"h^{key} is not known; this series goes from h^0 through h^{self.order - 1}")
@@ -91,7 +102,14 @@ class ModifiedFlow(Mapping[Diagram, Expr]):
         return any(coefficient != 0 for coefficient in self.values())
 
     def weight(self, tree: Diagram) -> Expr:
-        """b(τ) = σ(τ) c(τ), with σ the number of automorphisms of the tree: what B-series divide by σ."""
+        """b(τ) = σ(τ) c(τ), with σ the number of automorphisms of the tree: what B-series divide by σ.
+
+        Raises:
+            TypeError: if it is no diagram.
+            KeyError: if it is no rooted tree, or has more nodes than the series.
+        """
+        if not isinstance(tree, Diagram):
+            raise TypeError(f"tree={tree!r} must be a rooted tree as a Diagram")
         return self[tree] * tree.automorphisms
 
     def truncate(self, order: int) -> ModifiedFlow:
@@ -162,6 +180,7 @@ class ModifiedFlow(Mapping[Diagram, Expr]):
             A column of P expanded expressions.
 
         Raises:
+            TypeError: if an entry of f is no expression, or a variable no symbol.
             ValueError: if there are not as many expressions as variables.
 
         Example:
@@ -170,7 +189,8 @@ class ModifiedFlow(Mapping[Diagram, Expr]):
             >>> ts.modified_flow(3).field([-x], [x])            # −log(1 − h)/h · (−x), truncated
             Matrix([[-h**2*x/3 - h*x/2 - x]])
         """
-        entries, names = _listed(f), _listed(variables)
+        names = distinct_symbols([variables] if isinstance(variables, Symbol) else variables)
+        entries = _listed(f)
         if len(entries) != len(names):
             raise ValueError(f"f={f} has {len(entries)} components for {len(names)} variables {names}")
         differentials = ElementaryDifferentials(entries, names)
@@ -194,6 +214,7 @@ class ModifiedFlow(Mapping[Diagram, Expr]):
             >>> print(ts.modified_flow(2).latex(gradient=True))
             - \nabla E - \frac{h}{2} \nabla\nabla E\, \nabla E
         """
+        gradient = switched(gradient, "gradient")
         text = joined(self._pieces(GRADIENTS.latex if gradient else DIFFERENTIALS.latex, gradient, latex))
         return text.replace("-", "- ", 1) if text.startswith("-") else text
 
@@ -257,7 +278,8 @@ def modified_flow(order: int, update: Update | RungeKutta | None = None) -> Modi
     Source: Barrett and Dherin, Theorem 3.1 (through h); Hairer, Lubich and Wanner, section IX.9; for heavy ball
     through h, Ghosh et al. 2023.
     """
-    nodes = range(1, _checked_order(order) + 1)
+    order = _checked_order(order)
+    nodes = range(1, order + 1)
     trees = [tree for n in nodes for tree in trees_with_nodes(n)]
     weights = velocities([shape_of(tree) for tree in trees], _growth(update, order), order)
     return ModifiedFlow({tree: weight / tree.automorphisms for tree, weight in zip(trees, weights, strict=True)}, order)
@@ -274,7 +296,7 @@ def _growth(update: Update | RungeKutta | None, steps: int) -> Growth:
         case Descent() if update.is_plain:
             return RungeKuttaGrowth(EULER, steps)
         case HeavyBall() if update.rates is None and update.decay == 0:
-            if update.beta.is_number and not -1 < update.beta < 1:
+            if update.beta.is_number and not (update.beta.is_extended_real and -1 < update.beta < 1):
                 raise ValueError(
                     f"beta={update.beta}: momentum that is never forgotten has no slow manifold; "
                     "it must be between -1 and 1, or symbolic"
@@ -287,13 +309,21 @@ def _growth(update: Update | RungeKutta | None, steps: int) -> Growth:
 
 
 def _checked_order(order: Any) -> int:
-    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
-        raise ValueError(f"order={order!r} is no number of nodes; it must be an integer of at least 1")
-    return order
+    why, says = "has more trees than can be listed", "is no number of nodes; it must be"
+    return whole_number(order, "order", 1, MOST_ORDER, why=why, says=says)
+
+
+def _is_tree(diagram: Diagram) -> bool:
+    return len(set(diagram.parts)) == len(diagram.parts) and len(diagram.roots) == 1
+
+
+def _refuse_no_tree(tree: Any) -> None:
+    if not isinstance(tree, Diagram):
+        raise TypeError(f"coefficients: {tree!r} must be a rooted tree as a Diagram")
+    if not _is_tree(tree):
+        raise ValueError(f"coefficients: {tree} is no rooted tree: elementary differentials have no ties and one root")
 
 
 def _listed(entries: Any) -> list[Any]:
-    listed = (
-        [*entries] if isinstance(entries, (Sequence, ImmutableMatrix)) and not isinstance(entries, str) else [entries]
-    )
-    return [exact_argument(entry, f"f[{i}]") for i, entry in enumerate(listed)]
+    several = isinstance(entries, (Sequence, ImmutableMatrix)) and not isinstance(entries, (str, bytes))
+    return [exact_argument(entry, f"f[{i}]") for i, entry in enumerate(listed(entries, "f") if several else [entries])]

@@ -8,6 +8,7 @@ from typing import Any
 
 from sympy import Expr, Integer
 
+from taylorsgd.arguments import listed
 from taylorsgd.exact_numbers import exact_argument
 
 __all__ = ["EULER", "RungeKutta"]
@@ -42,8 +43,11 @@ class RungeKutta:
 
     def __init__(self, A: Iterable[Iterable[Any]], b: Iterable[Any]) -> None:
         """Check the tableau."""
-        rows = tuple(tuple(_exact(f"A[{i}][{j}]", a) for j, a in enumerate(row)) for i, row in enumerate(A))
-        weights = tuple(_exact(f"b[{i}]", weight) for i, weight in enumerate(b))
+        rows = tuple(
+            tuple(_exact(f"A[{i}][{j}]", a) for j, a in enumerate(listed(row, f"A[{i}]", empty=True)))
+            for i, row in enumerate(listed(A, "A", "[[0, 0], [1, 0]]"))
+        )
+        weights = tuple(_exact(f"b[{i}]", weight) for i, weight in enumerate(listed(b, "b", "[0, 1]")))
         if not weights or [len(row) for row in rows] != [len(weights)] * len(weights):
             shape = [len(row) for row in rows]
             raise ValueError(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from math import prod
-from numbers import Integral
 from typing import Any, cast
 
 from attrs import evolve
 from sympy import QQ, Add, Expr, Integer
 
+from taylorsgd.arguments import checked_order, is_one_of
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.tensor_network import LOSS
 from taylorsgd.diagrams.values import side_by_side
@@ -372,7 +372,7 @@ def _check_penalty(penalty: Observable, observable: AnyObservable, spacetime: Sp
 
 
 def _check(observable: AnyObservable, spacetime: Spacetime, order: int, resum: str | None, update: Update) -> None:
-    if resum not in (None, "discrete", "continuous"):
+    if not is_one_of(resum, (None, "discrete", "continuous")):
         raise ValueError(f"resum={resum!r} is unknown; give 'discrete', 'continuous' or None")
     if not isinstance(spacetime, Spacetime):
         raise TypeError(
@@ -383,8 +383,7 @@ def _check(observable: AnyObservable, spacetime: Spacetime, order: int, resum: s
             f"update={update!r} is not an update rule; give Descent(...), HeavyBall(beta), Nesterov(beta), "
             "SecondOrder(lam), ImplicitStep(lam) or GDC(B)"
         )
-    if isinstance(order, bool) or not isinstance(order, Integral) or order < 0:
-        raise ValueError(f"order={order!r} is not an order; it must be an integer of at least 0")
+    checked_order(order)
     if any(root.may_tie for root in _roots(observable)) and not spacetime.has_training_set:
         raise ValueError(
             f"{observable!r} needs a training set, and {type(spacetime).__name__} has none; "

@@ -7,6 +7,7 @@ from typing import Any
 from sympy import Expr, ImmutableMatrix, Integer
 
 from taylorsgd import symbols
+from taylorsgd.arguments import switched
 from taylorsgd.formulas.statement import stated
 from taylorsgd.formulas.term import Term
 from taylorsgd.spacetime import Spacetime
@@ -62,6 +63,7 @@ class Faces:
             sums: whether to write sums over indices, which then are all lower, and the powers of η.
 
         Raises:
+            TypeError: if an argument is of another kind.
             ValueError: if the environment is unknown, the width is below 20 em, or sums are asked of a formula with
                 a metric, where indices are raised by it.
 
@@ -83,6 +85,10 @@ class Faces:
             lhs: as in `latex`.
             eta: as in `latex`.
             sums: as in `latex`.
+
+        Raises:
+            TypeError: if an argument is of another kind.
+            ValueError: if the width is below 1, or as for `latex`.
 
         Example:
             >>> import taylorsgd as ts
@@ -118,6 +124,9 @@ class Faces:
         return TermTable(page.shown, page.where)  # type: ignore[arg-type]
 
     def _page(self, lhs: bool | str = True, eta: bool = False, sums: bool = False) -> Page:
+        eta, sums = switched(eta, "eta"), switched(sums, "sums")
+        if not isinstance(lhs, (bool, str)):
+            raise TypeError(f"lhs={lhs!r} must be True, False, or a text to write as the left-hand side")
         if sums and self.metric is not None:
             raise ValueError("sums=True: this formula has a matrix learning rate, which raises indices; leave out sums")
         ends = {spacetime.sizes["T"] for spacetime in self.spacetimes}

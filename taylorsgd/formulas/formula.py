@@ -10,9 +10,11 @@ from attrs import evolve
 from sympy import Add, Expr, ImmutableMatrix, Integer, simplify
 
 from taylorsgd import symbols
+from taylorsgd.arguments import as_whole, pairs_of, whole_number
 from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.expectations import Expectations
 from taylorsgd.formulas.faces import Faces
+from taylorsgd.formulas.ingredients import all_of, merged, refuse_other_ingredients
 from taylorsgd.formulas.observables import AnyObservable, Observable
 from taylorsgd.formulas.questions import Questions
 from taylorsgd.formulas.serializing import read_text, written_text
@@ -68,13 +70,19 @@ class Formula(Faces, Questions):
         expectations: Expectations | None = None,
         through: int | None = None,
     ) -> None:
-        """Merge equal values, drop zeros and sort; users call `derive` instead."""
+        """Merge equal values, drop zeros and sort; users call `derive` instead.
+
+        Raises:
+            TypeError: if an argument is of another kind.
+            ValueError: if the number of indices, the rate or the order is impossible.
+        """
         alike: dict[AnyValue, list[Term]] = {}
-        for term in terms:
+        for term in all_of(Term, terms, "terms"):
             alike.setdefault(term.value, []).append(term)
-        merged = (_merged(alike[value]) for value in sorted(alike, key=lambda value: value.sort_key))
-        self.terms: tuple[Term, ...] = tuple(term for term in merged if term.coefficient != 0)
-        self.spacetimes: tuple[Spacetime, ...] = tuple(dict.fromkeys(spacetimes))
+        distinct = (merged(alike[value]) for value in sorted(alike, key=lambda value: value.sort_key))
+        refuse_other_ingredients(observables, indices, metric, rate, expectations, through)
+        self.terms: tuple[Term, ...] = tuple(term for term in distinct if term.coefficient != 0)
+        self.spacetimes: tuple[Spacetime, ...] = tuple(dict.fromkeys(all_of(Spacetime, spacetimes, "spacetimes")))
         self.observables: dict[str, Observable] = dict(observables)
         self.indices = indices
         self.metric = metric
@@ -115,12 +123,18 @@ class Formula(Faces, Questions):
 
     def __getitem__(self, order: int) -> Formula:
         """The part of one order in η."""
-        if isinstance(order, bool) or not isinstance(order, int) or order < 0:
+        wanted = as_whole(order)
+        if wanted is None or wanted < 0:
             raise TypeError(f"f[{order!r}]: an order is an integer of at least 0; f.terms lists the terms")
         return self.part(term for term in self.terms if term.order == order)
 
     def truncate(self, order: int) -> Formula:
-        """The formula through η^order only."""
+        """The formula through η^order only.
+
+        Raises:
+            ValueError: if the order is no integer of at least 0.
+        """
+        order = whole_number(order, "order")
         through = None if self.through is None else min(order, self.through)
         return self._with((term for term in self.terms if term.order <= order), through=through)
 
@@ -219,6 +233,7 @@ class Formula(Faces, Questions):
                 free one. `eta` is put in before the sizes.
 
         Raises:
+            TypeError: if a size is neither an integer nor a SymPy expression, or `sizes` is no mapping.
             ValueError: if a size is unknown, impossible, contradicts another or determines nothing; if η is tied
                 already, or does not enter linearly.
             NotImplementedError: for η in a resummed formula.
@@ -233,7 +248,7 @@ class Formula(Faces, Questions):
             >>> f.subs(eta=c * B).coefficient("G G")        # the linear scaling rule: B drops out
             -E*N*c
         """
-        given = {str(key): value for key, value in (sizes or {}).items()} | named
+        given = {str(key): value for key, value in pairs_of({} if sizes is None else sizes, "sizes")} | named
         if symbols.eta.name in given:
             terms, rate = tie_rate(self, given.pop(symbols.eta.name))
             tied = self._with(terms, rate=rate)
@@ -422,6 +437,7 @@ class Formula(Faces, Questions):
         """Read a formula written by `to_json`.
 
         Raises:
+            TypeError: if it is no text.
             ValueError: if the text is not such a formula.
 
         Example:
@@ -468,14 +484,6 @@ class Formula(Faces, Questions):
         free |= {symbol for spacetime in self.spacetimes for symbol in spacetime.free_symbols}
         free |= set() if self.expectations is None else self.expectations.free_symbols
         return solve_sizes([spacetime.sizes for spacetime in self.spacetimes], free, given)  # type: ignore[arg-type]
-
-
-def _merged(terms: list[Term]) -> Term:
-    """One term for all that have one value."""
-    if len(terms) == 1:
-        return terms[0]
-    diagrams = dict.fromkeys(diagram for term in terms for diagram in term.diagrams)
-    return Term(tidied(Add(*(term.coefficient for term in terms))), terms[0].value, tuple(diagrams))
 
 
 def _multiplied(coefficient: Expr, number: int) -> Expr:

@@ -134,7 +134,7 @@ class Observable(SingleObservable):
 
     Raises:
         TypeError: if s is neither an expression nor a function, or the name is no string.
-        ValueError: if the name is empty, starts with "@", or is "l".
+        ValueError: if s is not finite, or the name is empty, starts with "@", or is "l".
     """
 
     s: Any | Callable[..., Any]
@@ -142,9 +142,12 @@ class Observable(SingleObservable):
 
     def __post_init__(self) -> None:
         """Reject what is neither an expression nor a function."""
-        from sympy import Expr
+        from taylorsgd.exact_numbers import as_exact, refuse_infinite
 
-        if not (callable(self.s) or isinstance(self.s, (Expr, int, float))):
+        exact = as_exact(self.s, binary=True)
+        if exact is not None:
+            refuse_infinite(exact, self.s, "s")
+        elif not callable(self.s):
             raise TypeError(
                 f"s={self.s!r} is neither a SymPy expression nor a function of theta; "
                 "write for example Observable(x**2) with x = sympy.Symbol('x')"

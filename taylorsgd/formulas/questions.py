@@ -146,6 +146,7 @@ class Questions:
             name: what the function is called.
 
         Raises:
+            TypeError: if the name is no text.
             ValueError: if the backend is another, or the name is none; for the vector or matrix 0.
             NotImplementedError: for resummed formulas on a grid, with memory or a matrix learning rate, and for
                 drifts: what has no closed form in the eigenvalues.

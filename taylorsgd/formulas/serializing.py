@@ -71,6 +71,8 @@ def _digest(content: dict[str, Any]) -> str:
 
 def read_text(text: str, make: Callable[..., Made]) -> Made:
     """Read what a `Formula` is made of from JSON text, and make it; see `Formula.from_json`."""
+    if not isinstance(text, str):
+        raise TypeError(f"text={text!r} must be the JSON text that to_json wrote")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:  # no JSON, nested too deep, or an integer of thousands of digits

@@ -7,28 +7,14 @@ free symbols are solved for, and what is given twice must agree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
-from sympy import (
-    Eq,
-    Expr,
-    Integer,
-    Pow,
-    Rational,
-    Symbol,
-    cancel,
-    factor,
-    factor_terms,
-    nan,
-    oo,
-    powsimp,
-    simplify,
-    solve,
-    zoo,
-)
+from sympy import Eq, Expr, Integer, Pow, Symbol, cancel, factor, factor_terms, nan, oo, powsimp, simplify, solve, zoo
 
 from taylorsgd import symbols
-from taylorsgd.exact_numbers import as_exact
+from taylorsgd.arguments import as_whole, pairs_of
+from taylorsgd.exact_numbers import as_exact, refuse_infinite
 
 __all__ = ["exact_number", "solve_sizes", "substituted", "tidied"]
 
@@ -50,9 +36,9 @@ def solve_sizes(
         A value for every free symbol that the given sizes determine.
 
     Raises:
-        TypeError: if a value is neither an integer nor a SymPy expression.
-        ValueError: if a name is unknown, the sizes contradict each other, or a derived size is given
-            without enough others.
+        TypeError: if a value is neither an integer nor a SymPy expression, or nothing maps names to them.
+        ValueError: if a name is unknown, a value is not finite, the sizes contradict each other, or a derived size is
+            given without enough others.
 
     Example:
         >>> from taylorsgd.spacetime import SGD
@@ -64,7 +50,7 @@ def solve_sizes(
     known = sorted({name for table in tables for name in table} | set(own))
     equations: list[tuple[str, Expr, Expr]] = []
     hints: list[tuple[Expr, Expr]] = []
-    for name, value in given.items():
+    for name, value in pairs_of(given, "given"):
         number = _exact(name, value)
         sides = dict.fromkeys(table[name] for table in tables if name in table)
         if name in own:
@@ -191,10 +177,9 @@ def _unknown(side: Expr, solution: Mapping[Any, Any]) -> set[Symbol]:
 
 
 def _exact(name: str, value: Any) -> Expr:
-    if isinstance(value, Expr):
-        return value
-    if hasattr(value, "__index__") and not isinstance(value, bool):
-        return Integer(int(value))
-    if hasattr(value, "numerator") and hasattr(value, "denominator") and not isinstance(value, bool):
-        return Rational(int(value.numerator), int(value.denominator))
-    raise TypeError(f"{name}={value!r} is not a size; give an integer or a SymPy expression")
+    whole = as_whole(value)
+    number = Integer(whole) if whole is not None else as_exact(value) if isinstance(value, (Expr, Fraction)) else None
+    if number is None:
+        raise TypeError(f"{name}={value!r} is not a size; give an integer or a SymPy expression")
+    refuse_infinite(number, value, name)
+    return number

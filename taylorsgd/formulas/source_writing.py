@@ -19,6 +19,7 @@ from sympy import Expr, Integer, oo, sstr
 from sympy.printing.numpy import NumPyPrinter
 
 from taylorsgd import symbols
+from taylorsgd.arguments import is_one_of
 from taylorsgd.diagrams.tensor_network import TensorNetwork, is_open
 from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
 from taylorsgd.formulas.term import Combination, Term
@@ -66,8 +67,10 @@ def exponential(matrix):
 
 def python_source(formula: Combination, backend: str, name: str) -> str:
     """The source of a formula; see `Formula.to_python`."""
-    if backend not in BACKENDS:
+    if not is_one_of(backend, BACKENDS):
         raise ValueError(f"backend={backend!r} is unknown; it must be 'numpy' or 'jax'")
+    if not isinstance(name, str):
+        raise TypeError(f"name={name!r} must be a text: a Python name, such as 'expected_loss'")
     if not name.isidentifier() or keyword.iskeyword(name) or name in RESERVED:
         raise ValueError(f"name={name!r} can't name the function; give another Python name, such as 'expected_loss'")
     return _Source(formula, backend, name).text()

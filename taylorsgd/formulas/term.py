@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from sympy import Expr, ImmutableMatrix
+from sympy import Expr, ImmutableMatrix, nan, oo, zoo
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value
@@ -33,11 +33,26 @@ class Term:
         coefficient: (−1)^d Z / (B^d |Aut|) summed over the diagrams, a SymPy expression in the sizes.
         value: the tensor network, which holds its own d powers of η.
         diagrams: the diagrams that have this value.
+
+    Raises:
+        TypeError: if one of these is of another kind.
+        ValueError: if the coefficient is not finite.
     """
 
     coefficient: Expr
     value: AnyValue
     diagrams: tuple[Diagram, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse other kinds: a formula that holds one would fail late."""
+        if not isinstance(self.coefficient, Expr) or not self.coefficient.is_commutative:
+            raise TypeError(f"coefficient={self.coefficient!r} must be a scalar SymPy expression")
+        if self.coefficient in (nan, oo, -oo, zoo):
+            raise ValueError(f"coefficient={self.coefficient!r} must be finite")
+        if not isinstance(self.value, (Value, ResummedValue)):
+            raise TypeError(f"value={self.value!r} must be a Value")
+        if not isinstance(self.diagrams, tuple) or not all(isinstance(diagram, Diagram) for diagram in self.diagrams):
+            raise TypeError(f"diagrams={self.diagrams!r} must be a tuple of diagrams")
 
     @property
     def order(self) -> int:

@@ -14,25 +14,28 @@ what cancels does become zero.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
 from itertools import combinations_with_replacement, product
 from numbers import Number
-from operator import index
 from typing import TYPE_CHECKING, Any
 
 from sympy import Add, Expr, Rational, Symbol, construct_domain, nan, oo, zoo
 
+from taylorsgd.arguments import as_whole, listed
 from taylorsgd.diagrams.partitions import moebius, set_partitions
-from taylorsgd.exact_numbers import as_exact
+from taylorsgd.exact_numbers import as_exact, refuse_infinite
 from taylorsgd.landscapes.bending import BENDING, smooth_near
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Degrees", "ExactPopulation", "Point", "checked_variables", "exact_expression", "listed"]
+__all__ = ["Degrees", "ExactPopulation", "Point", "exact_expression"]
+
+MOST_AXES = 40
+"""The most axes of a tensor: of two diagrams' worth of edges, and fewer than NumPy can hold."""
 
 Point = tuple[Expr, ...]
 """A point θ: one exact expression for each of the P variables."""
@@ -106,10 +109,8 @@ class ExactPopulation(ABC):
             entries = [at[variable] for variable in self.variables]
         elif isinstance(at, (Number, Expr)) or getattr(at, "shape", None) == ():
             entries = [at]
-        elif isinstance(at, Iterable) and not isinstance(at, str):
-            entries = list(at)
         else:
-            raise TypeError(f"at={at!r} must be a sequence or a mapping of numbers for {self.variables}")
+            entries = listed(at, "at", "[0, 1/2]", empty=True)
         if len(entries) != self.dimension:
             raise ValueError(
                 f"at={at} has {len(entries)} entries; give {self.dimension}, one for each of {self.variables}"
@@ -361,35 +362,19 @@ def exact_expression(entry: Any, name: str) -> Expr:
     if expression is None:
         kind = "a scalar SymPy" if hasattr(entry, "free_symbols") else "a SymPy"  # such as u > 0, or a matrix
         raise TypeError(f"{name}={entry!r} must be a number or {kind} expression")
+    refuse_infinite(expression, entry, name)
     return expression
 
 
-def listed(entries: Any, name: str, example: str) -> list[Any]:
-    """Return a sequence that may not be empty as a list."""
-    if isinstance(entries, (str, Mapping)) or not isinstance(entries, Iterable):
-        raise TypeError(f"{name}={entries!r} must be a sequence; write for example {name}={example}")
-    entries = list(entries)
-    if not entries:
-        raise ValueError(f"{name}={entries!r} is empty; write for example {name}={example}")
-    return entries
-
-
-def checked_variables(variables: Iterable[Symbol]) -> tuple[Symbol, ...]:
-    """Return variables, which must be distinct symbols, as a tuple."""
-    checked = listed(variables, "variables", "[x, y]")
-    for i, variable in enumerate(checked):
-        if not isinstance(variable, Symbol):
-            raise TypeError(f"variables[{i}]={variable!r} must be a SymPy symbol, such as Symbol('x')")
-    if len(set(checked)) != len(checked):
-        raise ValueError(f"variables={checked} must be distinct")
-    return tuple(checked)
-
-
 def _checked_degrees(degrees: Sequence[int]) -> Degrees:
-    try:
-        checked = tuple(index(degree) for degree in degrees)
-    except TypeError as error:
-        raise TypeError(f"degrees={degrees!r} must be a sequence of ints, one for each node, such as (1, 1)") from error
-    if not checked or min(checked) < 0:
-        raise ValueError(f"degrees={degrees!r} must name at least one node, each of degree 0 or more")
-    return checked
+    checked = []
+    for degree in listed(degrees, "degrees", "(1, 1)"):
+        number = as_whole(degree)
+        if number is None:
+            raise TypeError(f"degrees={degrees!r} must be a sequence of ints, one for each node, such as (1, 1)")
+        if number < 0:
+            raise ValueError(f"degrees={degrees!r} must name at least one node, each of degree 0 or more")
+        checked.append(number)
+    if sum(checked) > MOST_AXES:
+        raise ValueError(f"degrees={degrees!r} have a tensor of {sum(checked)} axes; it must have at most {MOST_AXES}")
+    return tuple(checked)

@@ -12,8 +12,9 @@ from typing import Any
 from attrs import field, frozen
 from sympy import Expr, Rational, Symbol
 
-from taylorsgd.exact_numbers import as_exact
-from taylorsgd.landscapes.exact import ExactPopulation, checked_variables, exact_expression, listed
+from taylorsgd.arguments import listed
+from taylorsgd.exact_numbers import as_exact, distinct_symbols
+from taylorsgd.landscapes.exact import ExactPopulation, exact_expression
 
 __all__ = ["FiniteLandscape"]
 
@@ -75,7 +76,7 @@ class FiniteLandscape(ExactPopulation):
 
     losses: tuple[Expr, ...] = field(converter=_checked_losses)
     weights: tuple[Rational, ...] = field(converter=_checked_weights)
-    variables: tuple[Symbol, ...] = field(converter=checked_variables)
+    variables: tuple[Symbol, ...] = field(converter=distinct_symbols)
 
     def __attrs_post_init__(self) -> None:
         """Count losses and weights; nothing is differentiated yet."""

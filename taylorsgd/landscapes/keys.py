@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 __all__ = ["random_key"]
 
@@ -32,6 +33,6 @@ def random_key(key: Any, name: str = "key") -> jax.Array:
         return jax.random.key(int(key))
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
         return key
-    if hasattr(key, "dtype") and key.dtype == jnp.uint32 and key.shape == (2,):
+    if isinstance(key, (np.ndarray, jax.Array)) and key.dtype == jnp.uint32 and key.shape == (2,):
         return jax.random.wrap_key_data(jnp.asarray(key))
     raise TypeError(f"{name}={key!r} is no random key; give jax.random.key(0), or an integer seed such as {name}=0")

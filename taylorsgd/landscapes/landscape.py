@@ -12,9 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from attrs import evolve, field, frozen
 from jax import lax
+from jax.core import Tracer
 from jax.tree_util import keystr, tree_flatten_with_path
 
+from taylorsgd.arguments import listed, whole_number
 from taylorsgd.forks import refuse_forks
+from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.point_functions import PointFunction
 
 __all__ = [
@@ -27,6 +30,10 @@ BUDGET = 2**24
 """About how many floats may be alive at once, in what is evaluated side by side."""
 POPULATION_CHUNK = 512
 """The most points of a population that are evaluated at once."""
+
+
+MOST_POINTS = 2**31 - 1
+"""The most points of one draw: arrays have no more entries along an axis."""
 
 
 @frozen(eq=False, repr=False)
@@ -114,7 +121,9 @@ class Landscape:
             A pytree like the data with the leading axis replaced by `shape`.
 
         Raises:
-            ValueError: if a sampler does not return as many points as it was asked for.
+            TypeError: if the key is none, or the shape is no sequence.
+            ValueError: if a length of the shape is no integer, or too large; if a sampler does not return as many
+                points as it was asked for.
 
         Example:
             >>> import jax
@@ -122,6 +131,10 @@ class Landscape:
             >>> coin.draw(jax.random.key(0), (5, 3)).shape
             (5, 3)
         """
+        key = random_key(key)
+        shape = tuple(
+            whole_number(length, "shape", 0, MOST_POINTS) for length in listed(shape, "shape", "(2,)", empty=True)
+        )
         if self.size is not None:
             return self.rows(jax.random.randint(key, shape, 0, self.size))
         count = prod(shape)
@@ -132,12 +145,31 @@ class Landscape:
         return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), batch)
 
     def rows(self, indices: Any) -> Any:
-        """The points of the population with the given indices, of any shape."""
+        """The points of the population with the given indices, of any shape.
+
+        Raises:
+            TypeError: if the indices are no integers.
+            ValueError: if there is no such point, or no population.
+        """
         self._require_population("rows()")
-        return _rows(self.data, jnp.asarray(indices))
+        found = _array(indices, "indices")
+        if not jnp.issubdtype(found.dtype, jnp.integer):
+            raise TypeError(f"indices={indices!r} must be integers, the numbers of points")
+        if not isinstance(found, Tracer) and found.size:
+            known = np.asarray(indices)  # where the host has them, nothing waits for the device
+            if known.min() < 0 or known.max() >= (self.size or 0):  # JAX would take the nearest
+                raise ValueError(f"indices={indices!r} must be from 0 to {(self.size or 0) - 1}")
+        return _rows(self.data, found)
 
     def losses(self, theta: Any, batch: Any) -> jax.Array:
-        """The loss of every point of a batch, a pytree with a leading axis."""
+        """The loss of every point of a batch, a pytree with a leading axis.
+
+        Raises:
+            TypeError: if θ has leaves that are no floats, or the batch something that is no array.
+            ValueError: if the batch is empty, or its arrays have different leading axes.
+        """
+        theta, batch = checked_parameters(theta), jax.tree.map(_array, batch)
+        _common_length(batch, "batch")
         return jax.vmap(self.point_loss, (None, 0))(theta, batch)
 
     def population_loss(self, theta: Any) -> jax.Array:
@@ -152,7 +184,7 @@ class Landscape:
         Raises:
             ValueError: if the data are a sampler whose expected loss was not given.
         """
-        known = expected_loss(self)
+        known, theta = expected_loss(self), checked_parameters(theta)
         if known is not None:
             return known(theta)
         self._require_population("population_loss()")
@@ -207,8 +239,7 @@ def check_counts(**counts: tuple[Any, int]) -> None:
         ValueError: naming the setting.
     """
     for name, (number, least) in counts.items():
-        if isinstance(number, bool) or not hasattr(number, "__index__") or number < least:
-            raise ValueError(f"{name}={number!r} must be an integer of at least {least}")
+        whole_number(number, name, least)
 
 
 def learning_rates(eta: Any) -> np.ndarray:
@@ -219,10 +250,11 @@ def learning_rates(eta: Any) -> np.ndarray:
         ValueError: if one is not finite, there are none, or they have several axes.
     """
     try:
-        if isinstance(eta, (str, bytes)):
-            raise TypeError
-        rates = np.asarray(eta, dtype=float)
-    except (TypeError, ValueError) as error:
+        given = np.asarray(eta)
+        if given.dtype.kind not in "iufO":  # no booleans, complex numbers, texts or dates
+            raise TypeError(given.dtype)
+        rates = given.astype(float)
+    except (TypeError, ValueError, OverflowError, ArithmeticError) as error:
         raise TypeError(f"eta={eta!r} must be a finite number or a sequence of them") from error
     if rates.ndim > 1 or rates.size == 0 or not np.isfinite(rates).all():
         raise ValueError(f"eta={eta!r} must be a finite number or a sequence of them")
@@ -268,7 +300,7 @@ def checked_parameters(theta: Any) -> Any:
 
     Raises:
         TypeError: if a leaf is no array of floats.
-        ValueError: if there are no leaves.
+        ValueError: if there are no leaves, or one is known not to be finite.
     """
     refuse_forks()
     leaves, structure = tree_flatten_with_path(theta)
@@ -285,6 +317,8 @@ def checked_parameters(theta: Any) -> Any:
         array = _array(leaf, name)
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(f"{name} has dtype {array.dtype}; parameters must be floats to be differentiated in")
+        if not isinstance(array, Tracer) and not np.isfinite(array).all():
+            raise ValueError(f"{name}={leaf!r} must be finite")
         checked.append(array)
     return jax.tree.unflatten(structure, checked)
 
@@ -292,7 +326,9 @@ def checked_parameters(theta: Any) -> Any:
 def _array(leaf: Any, name: str = "data") -> jax.Array:
     try:
         return jnp.asarray(leaf)
-    except TypeError as error:
+    except OverflowError as error:
+        raise ValueError(f"{name} holds {leaf!r}, which is too large for an array") from error
+    except (TypeError, ValueError) as error:
         raise TypeError(f"{name} holds {leaf!r}, which is not an array") from error
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import Converter, field, frozen
 from sympy import Expr, Integer, Poly, PolynomialError, Rational, Symbol, factorial, factorial2, lambdify
 
-from taylorsgd.landscapes.exact import ExactPopulation, Point, checked_variables, exact_expression
+from taylorsgd.exact_numbers import distinct_symbols
+from taylorsgd.landscapes.exact import ExactPopulation, Point, exact_expression
 
 if TYPE_CHECKING:
     from jax import Array
@@ -30,6 +31,8 @@ __all__ = ["NormalLandscape"]
 def _checked_noise(noise: Any, landscape: NormalLandscape) -> Symbol:
     if not isinstance(noise, Symbol):
         raise TypeError(f"noise={noise!r} must be a SymPy symbol, such as Symbol('x')")
+    if any(noise.assumptions0.get(sign) for sign in ("nonnegative", "nonpositive", "rational", "imaginary")):
+        raise ValueError(f"noise={noise} is declared to be what no normal number is; leave its assumptions out")
     if noise in landscape.variables:
         raise ValueError(f"noise={noise} must be none of the variables {landscape.variables}: descent does not move it")
     return noise
@@ -72,7 +75,7 @@ class NormalLandscape(ExactPopulation):
     """
 
     sample_loss: Expr = field(converter=lambda loss: exact_expression(loss, "sample_loss"))
-    variables: tuple[Symbol, ...] = field(converter=checked_variables)
+    variables: tuple[Symbol, ...] = field(converter=distinct_symbols)
     noise: Symbol = field(converter=Converter(_checked_noise, takes_self=True))  # type: ignore[misc]
 
     def __attrs_post_init__(self) -> None:

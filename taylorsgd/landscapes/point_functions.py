@@ -51,7 +51,10 @@ class PointFunction:
         if jax.tree.structure(result) != jax.tree.structure(0) or shapes != [()]:
             described = f"an array of shape {shapes[0]}" if len(shapes) == 1 else f"{len(shapes)} arrays"
             raise ValueError(f"{self.name} returned {described}; it must return one scalar for one point")
-        value = jnp.asarray(result)
+        try:
+            value = jnp.asarray(result)
+        except TypeError as error:  # a text, or an object
+            raise TypeError(f"{self.name} returned {result!r}; it must return one scalar for one point") from error
         if not jnp.issubdtype(value.dtype, jnp.floating):
             raise TypeError(f"{self.name} returned a scalar of dtype {value.dtype}; it must be a float")
         return value

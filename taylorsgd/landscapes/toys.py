@@ -23,6 +23,11 @@ from taylorsgd.landscapes.normal import NormalLandscape
 __all__ = ["ToyLandscape", "gauss", "helix", "mean_estimation"]
 
 
+def _named(_: Any, __: Any, name: Any) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"name={name!r} must be a text")
+
+
 def _start(at: Any, toy: Any) -> Point:
     return toy.point(at)
 
@@ -56,7 +61,7 @@ class ToyLandscape(NormalLandscape):
         (0, 0, 0)
     """
 
-    name: str = field(converter=str)
+    name: str = field(validator=_named)
     start: Point = field(converter=Converter(_start, takes_self=True))
 
     def __init__(self, name: str, sample_loss: Any, variables: Iterable[Symbol], noise: Symbol, start: Any) -> None:

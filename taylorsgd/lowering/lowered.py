@@ -18,6 +18,7 @@ from taylorsgd.forks import refuse_forks
 from taylorsgd.formulas.term import Combination
 from taylorsgd.formulas.tied_rate import read_rate
 from taylorsgd.lowering.programs import Program, free_symbols, make_program, refuse_no_numbers
+from taylorsgd.lowering.real_arrays import real_array, refuse_other_shapes
 
 __all__ = ["Lowered"]
 
@@ -120,7 +121,7 @@ class Lowered:
             TypeError: as in the call.
             ValueError: as in the call.
         """
-        dtype = jnp.promote_types(jnp.asarray(self._rate(eta)).dtype, jnp.float32)
+        dtype = jnp.promote_types(real_array(self._rate(eta), "eta").dtype, jnp.float32)
         program, rate, given = self._prepare(eta, sizes, dtype)
         return _weights(program, rate, given)
 
@@ -134,11 +135,11 @@ class Lowered:
         if isinstance(tensors, Mapping):
             self._refuse_missing(tensors)
             entries: Any = _stacked([tensors[value] for value in self.values])
-        elif isinstance(getattr(tensors, "values", None), tuple):  # a Measurement
+        elif isinstance(getattr(tensors, "values", None), tuple) and hasattr(tensors, "mean"):  # a Measurement
             self._refuse_missing(tensors.values)
             chosen = np.array([tensors.values.index(value) for value in self.values], dtype=int)
             entries = jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], tensors.mean)
-        elif isinstance(tensors, (list, tuple)) or jnp.ndim(tensors):
+        elif isinstance(tensors, (list, tuple)) or isinstance(tensors, (np.ndarray, jax.Array)) and tensors.ndim:
             entries = _stacked(tensors) if isinstance(tensors, (list, tuple)) else tensors
             if len(tensors) != len(self.values):
                 raise ValueError(
@@ -179,7 +180,9 @@ class Lowered:
             program = make_program(self.formula, coefficients, sorted(names))
             self._programs[names] = _Plain(program, self.orders)
         program = self._programs[names]
-        return program, jnp.asarray(self._rate(eta), dtype), program.sizes.prepare(self.formula, sizes, dtype)
+        rate, given = real_array(self._rate(eta), "eta", dtype), program.sizes.prepare(self.formula, sizes, dtype)
+        refuse_other_shapes(rate, given)
+        return program, rate, given
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,10 @@ def _stacked(tensors: Sequence[Any]) -> Any:
     """Pytrees of one structure as one, with a leading axis."""
     if not tensors:
         return jnp.zeros(0)
-    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *tensors)
+    try:
+        return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *tensors)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"tensors={tensors!r} must hold numbers, or arrays of one shape: {error}") from error
 
 
 @partial(jax.jit, static_argnames="program")

@@ -10,7 +10,6 @@ from operator import index
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from sympy import Expr, Symbol
@@ -19,6 +18,7 @@ from taylorsgd.formulas.resummed_value import is_resummed
 from taylorsgd.formulas.sizes import solve_sizes
 from taylorsgd.formulas.term import Combination
 from taylorsgd.lowering.coefficients import evaluate_expression, without_poles
+from taylorsgd.lowering.real_arrays import real_array
 from taylorsgd.spacetime import Spacetime
 
 __all__ = ["Program", "free_symbols", "make_program", "refuse_no_numbers"]
@@ -48,7 +48,7 @@ class Program:
         """Check the sizes where they are concrete, and keep the used ones as arrays."""
         if not any(isinstance(size, Tracer) for size in sizes.values()):
             _check_sizes(formula, self, sizes)
-        return {name: jnp.asarray(sizes[name], dtype) for name in self.used}
+        return {name: real_array(sizes[name], name, dtype) for name in self.used}
 
     def evaluate(self, given: Mapping[str, Any]) -> list[Any]:
         """The expressions as arrays, or Python floats where they hold no size."""
@@ -138,15 +138,15 @@ def _check_sizes(formula: Combination, program: Program, sizes: Mapping[str, Any
     except TypeError:  # fractions or arrays
         continuous = any(is_resummed(value) and value.continuous for value in formula.values)
         flowing = continuous or all(spacetime.is_flow for spacetime in formula.spacetimes)
-        for name, size in sizes.items():
-            _check_numbers(name, np.asarray(size, dtype=float), flowing)
-        ends = {_stand_in(name): np.asarray(sizes[name], dtype=float) for name in program.used}
+        found = {name: np.asarray(real_array(size, name), dtype=float) for name, size in sizes.items()}
+        for name, size in found.items():
+            _check_numbers(name, size, flowing)
+        ends = {_stand_in(name): found[name] for name in program.used}
         for end in () if flowing else program.updates:
             _check_numbers("T", np.asarray(evaluate_expression(end, ends), dtype=float), flowing)
-        values = {_stand_in(name): np.asarray(sizes[name], dtype=float) for name in program.used}
         for name, expression in program.implied:
-            implied = np.asarray(evaluate_expression(expression, values), dtype=float)
-            if not np.allclose(np.asarray(sizes[name], dtype=float), implied, rtol=1e-5, atol=0):
+            implied = np.asarray(evaluate_expression(expression, ends), dtype=float)
+            if not np.allclose(found[name], implied, rtol=1e-5, atol=0):
                 raise ValueError(
                     f"{name}={sizes[name]} contradicts the other sizes, which make {name} = {implied}"
                 ) from None

@@ -39,6 +39,7 @@ from taylorsgd.lowering.networks import (
 )
 from taylorsgd.lowering.programs import Program, make_program, refuse_no_numbers
 from taylorsgd.lowering.projected import ProjectedTensors, Terms, Uncertainty, changed_terms, projected_terms
+from taylorsgd.lowering.real_arrays import real_array, refuse_other_shapes
 from taylorsgd.updates import Memory
 from taylorsgd.updates.metrics import one_metric
 
@@ -153,7 +154,9 @@ class LoweredResummed:
         dtype = jnp.result_type(tensors.eigenvalues, jnp.float32)
         given = program.sizes.prepare(self.formula, sizes, dtype)
         wanted = {key: tensors.projections[key] for key in program.keys}
-        return program, replace(tensors, projections=wanted), jnp.asarray(eta, dtype), given
+        rate = real_array(eta, "eta", dtype)
+        refuse_other_shapes(rate, given)
+        return program, replace(tensors, projections=wanted), rate, given
 
     def _evaluated(
         self, tensors: Any, eta: Any, metric: Any, sizes: Mapping[str, Any], *, whole: bool
@@ -177,7 +180,8 @@ class LoweredResummed:
         dtype = jnp.result_type(*arrays, jnp.float32)
         program = self._program(frozenset(sizes))
         given = program.sizes.prepare(self.formula, sizes, dtype)
-        rate = jnp.asarray(eta, dtype)
+        rate = real_array(eta, "eta", dtype)
+        refuse_other_shapes(rate, given)
         factor = None
         if metric is not None:
             factor = _cholesky(metric, arrays[program.hessian].shape[0], dtype)
@@ -372,7 +376,7 @@ def _checked_tensors(parts: Sequence[PartKey], tensors: Any) -> list[Any]:
 
 
 def _cholesky(metric: Any, size: int, dtype: Any) -> Float[Array, "P P"]:
-    matrix = jnp.asarray(np.array(metric, float) if isinstance(metric, MatrixBase) else metric, dtype)
+    matrix = real_array(metric.tolist() if isinstance(metric, MatrixBase) else metric, "metric", dtype)
     if matrix.shape != (size, size):
         raise ValueError(f"metric has shape {matrix.shape}; it must be P x P, here {(size, size)}")
     if not isinstance(matrix, Tracer) and not np.allclose(matrix, matrix.T, rtol=1e-5, atol=0):

@@ -7,8 +7,11 @@ from typing import Any
 
 import jax
 
-from taylorsgd.landscapes.landscape import AnyLandscape, as_landscape, check_counts, checked_parameters
+from taylorsgd.arguments import listed
+from taylorsgd.landscapes.keys import random_key
+from taylorsgd.landscapes.landscape import AnyLandscape, as_landscape, checked_parameters
 from taylorsgd.measuring.dense import measure_dense
+from taylorsgd.measuring.tasks import checked_samples
 from taylorsgd.writing.notation import NAMED
 
 __all__ = ["tensors"]
@@ -56,13 +59,13 @@ def tensors(
     """
     parameters = checked_parameters(theta)
     place = as_landscape(landscape).traced(parameters)
-    check_counts(samples=(samples, 2))
+    samples = checked_samples(samples)
     if place.size is None and key is None:
         raise ValueError("key=None: a sampler draws points; give a JAX random key such as jax.random.key(0)")
-    degrees = {name: _degrees(name) for name in names}
+    degrees = {name: _degrees(name) for name in listed(names, "names", "['G', 'H']", empty=True)}
     if not degrees:
         return {}
-    own = jax.random.key(0) if key is None else key
+    own = jax.random.key(0) if key is None else random_key(key)
     measured = measure_dense(tuple(dict.fromkeys(degrees.values())), place, parameters, own, samples, {})
     return {name: measured[found] for name, found in degrees.items()}
 

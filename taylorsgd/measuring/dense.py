@@ -103,7 +103,13 @@ class DenseMeasurement(Measured):
     fingerprint: Fingerprint | None = None
 
     def __getitem__(self, key: tuple[Any, ...]) -> Float[Array, ...]:
-        """The tensor of a part."""
+        """The tensor of a part.
+
+        Raises:
+            KeyError: if the part was not measured.
+        """
+        if key not in self.tensors:
+            raise KeyError(f"{key!r} was not measured; measured are {', '.join(map(str, self.tensors))}")
         return self.tensors[key]
 
     def save(self, path: str | Path) -> None:

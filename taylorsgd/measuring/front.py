@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from taylorsgd.formulas import Formula
-from taylorsgd.landscapes.keys import random_key
-from taylorsgd.landscapes.landscape import AnyLandscape, check_counts, checked_parameters
+from taylorsgd.landscapes.landscape import AnyLandscape, checked_parameters
 from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.dense import Dense, DenseMeasurement
 from taylorsgd.measuring.matrix_free import MatrixFree
 from taylorsgd.measuring.results import Measurement
 from taylorsgd.measuring.tasks import Method, Task
 
-__all__ = ["measure", "plan", "refuse_former"]
+__all__ = ["chosen_method", "measure", "plan", "refuse_former"]
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
 
 FORMER = ("estimator", "batch", "chunk", "memory", "checkpoint", "eigenpairs")
 """What used to be arguments of `measure`, and belongs to its method now."""
-
-
-MOST_SAMPLES = 2**28
-"""The most draws of one measurement."""
 
 
 def measure(
@@ -93,17 +88,8 @@ def measure(
     Source: Tenka, sections C.2.2, C.3.1 and C.6.
     """
     refuse_former("measure", former)
-    if samples is not None:
-        check_counts(samples=(samples, 2))
-        if samples > MOST_SAMPLES:
-            raise ValueError(
-                f"samples={samples} are more draws than {MOST_SAMPLES}, whose points fill a machine's memory; errors "
-                "fall like one over the root of their number, so take fewer, or measure again with another key"
-            )
-    task = Task(
-        formula, landscape, checked_parameters(theta), None if key is None else random_key(key), samples, progress
-    )
-    return _chosen(method, task).measure(task)
+    task = Task(formula, landscape, checked_parameters(theta), key, samples, progress)
+    return chosen_method(method, task).measure(task)
 
 
 def plan(
@@ -145,7 +131,7 @@ def plan(
     """
     refuse_former("plan", former)
     task = Task(formula, landscape)
-    return _chosen(method, task).plan(task)
+    return chosen_method(method, task).plan(task)
 
 
 def refuse_former(function: str, given: Mapping[str, Any]) -> None:
@@ -170,7 +156,12 @@ def refuse_former(function: str, given: Mapping[str, Any]) -> None:
         raise TypeError(f"{old} {belongs} to the method now: {function}(..., method={spelling})")
 
 
-def _chosen(method: Method[Any] | None, task: Task) -> Method[Any]:
+def chosen_method(method: Method[Any] | None, task: Task) -> Method[Any]:
+    """The method that was given, or the one for a task's formulas.
+
+    Raises:
+        TypeError: if it is none.
+    """
     if method is None:
         return Dense() if task.resummed else MatrixFree()
     if isinstance(method, type) or not hasattr(method, "measure") or not hasattr(method, "plan"):

@@ -8,16 +8,19 @@ Means and covariances over draws are kept in float64.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from attrs import field, frozen
+from attrs.converters import optional
 
-from taylorsgd.landscapes.landscape import check_counts
+from taylorsgd.arguments import checked_path, is_one_of, whole_number
 from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.devices import gathered, spread
 from taylorsgd.measuring.planning import ESTIMATORS, make_plan
@@ -27,6 +30,10 @@ from taylorsgd.measuring.storage import Checkpoint, digest, encoded_value, versi
 from taylorsgd.measuring.tasks import Task, measured
 
 __all__ = ["MatrixFree"]
+
+
+def _whole(name: str) -> Callable[[Any], int | None]:
+    return optional(partial(whole_number, name=name, least=1))
 
 
 @frozen
@@ -64,6 +71,7 @@ class MatrixFree:
             from there, to the same numbers as without an interruption.
 
     Raises:
+        TypeError: if the checkpoint is no path.
         ValueError: if settings are impossible.
 
     Example:
@@ -78,18 +86,18 @@ class MatrixFree:
     """
 
     estimator: str = "centred"
-    batch: int | None = field(default=None, kw_only=True)
-    chunk: int | None = field(default=None, kw_only=True)
-    memory: int | None = field(default=None, kw_only=True)
+    batch: int | None = field(default=None, kw_only=True, converter=_whole("batch"))
+    chunk: int | None = field(default=None, kw_only=True, converter=_whole("chunk"))
+    memory: int | None = field(default=None, kw_only=True, converter=_whole("memory"))
     checkpoint: str | Path | None = field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         """Check the settings."""
-        if self.estimator not in ESTIMATORS:
+        if not is_one_of(self.estimator, ESTIMATORS):
             raise ValueError(f"estimator={self.estimator!r} must be one of {', '.join(map(repr, ESTIMATORS))}")
         self._refuse_for_exact(batch=self.batch)
-        given = {"batch": self.batch, "chunk": self.chunk, "memory": self.memory}
-        check_counts(**{name: (number, 1) for name, number in given.items() if number is not None})
+        if self.checkpoint is not None:
+            checked_path(self.checkpoint, "checkpoint")
 
     def _refuse_for_exact(self, **numbers: int | None) -> None:
         for name, number in numbers.items():

@@ -5,23 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
-from sympy import Rational
+from sympy import Expr, Rational
 
+from taylorsgd.arguments import as_float, finite_number
 from taylorsgd.formulas import Formula
 from taylorsgd.formulas.expectations import Expectations
 from taylorsgd.landscapes.fingerprints import Origin
-from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape, checked_parameters, learning_rates
 from taylorsgd.lowering import Lowered, LoweredResummed
 from taylorsgd.lowering.networks import HESSIAN
 from taylorsgd.measuring.dense import DenseMeasurement
-from taylorsgd.measuring.front import FORMER, measure, refuse_former
+from taylorsgd.measuring.front import FORMER, chosen_method, refuse_former
 from taylorsgd.measuring.matrix_free import MatrixFree
 from taylorsgd.measuring.predictions import Prediction, norms, orders_of, wide
 from taylorsgd.measuring.results import Measured, Measurement
@@ -101,11 +100,13 @@ def predict(
     if not isinstance(formula, Formula):
         raise TypeError(f"formula={formula!r} is not a Formula; derive() makes one")
     rates = learning_rates(eta)
-    if isinstance(tolerance, bool) or not isinstance(tolerance, Real):
-        raise TypeError(f"tolerance={tolerance!r} must be a number")
+    tolerance = finite_number(tolerance, "tolerance")
     if not 0 < tolerance <= 1:
         raise ValueError(f"tolerance={tolerance!r} must be a fraction above 0 and at most 1")
     refuse_former("predict", {name: sizes[name] for name in FORMER if name in sizes})
+    for name, size in sizes.items():
+        if not isinstance(size, Expr) and as_float(size) is None:
+            raise TypeError(f"{name}={size!r} must be one number")
     lowered = formula.lower()
     if any(_is_fixed(spacetime) for spacetime in formula.spacetimes):
         sizes = _sizes_of_fixed_data(formula, as_landscape(landscape), sizes)
@@ -115,10 +116,10 @@ def predict(
         lowered.weights(rates, **sizes)  # complains about sizes before the long measurement
     if measurement is not None and not isinstance(measurement, Measured):
         raise TypeError(f"measurement={measurement!r} is not a Measurement; measure() makes one")
-    origin = Task(formula, landscape, checked_parameters(theta)).origin
+    task = Task(formula, landscape, checked_parameters(theta), 0 if key is None else key, samples, progress)
+    method, origin = chosen_method(method, task), task.origin
     if measurement is None:
-        own = random_key(0 if key is None else key)
-        measurement = measure(formula, landscape, theta, method=method, key=own, samples=samples, progress=progress)
+        measurement = method.measure(task)
     else:
         measurement.refuse_other(origin)
     if not isinstance(lowered, Lowered):

@@ -19,6 +19,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
+from taylorsgd.arguments import as_whole
 from taylorsgd.landscapes.landscape import Landscape, check_counts
 from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.pytrees import FlatFunction, count_entries
@@ -71,7 +72,7 @@ class TopEigenpairs:
 
     def __attrs_post_init__(self) -> None:
         """Check the settings."""
-        if isinstance(self.count, bool) or not hasattr(self.count, "__index__") or self.count < 1:
+        if (as_whole(self.count) or 0) < 1:
             raise ValueError(f"count={self.count!r}, of eigenpairs, must be an integer from 1 to P")
         check_counts(batch=(self.batch, 1))
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from taylorsgd.arguments import checked_path
 from taylorsgd.diagrams import Value
 from taylorsgd.landscapes.fingerprints import Fingerprint
 from taylorsgd.whole_files import whole_file
@@ -44,16 +45,18 @@ def read_arrays(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, 
     """Read a file of `write_arrays`.
 
     Raises:
+        TypeError: if it is no path.
         FileNotFoundError: if there is none.
         ValueError: if it is damaged, or of another kind.
     """
+    path = checked_path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         header = json.loads(arrays.pop(HEADER).tobytes().decode())
         found = header["taylorsgd"]
-    except FileNotFoundError:
-        raise
     except (KeyError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged, or no file of taylorsgd: {error!r}") from error
     if found != kind:

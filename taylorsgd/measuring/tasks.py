@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
 from attrs import field, frozen
+from attrs.converters import optional
 
+from taylorsgd.arguments import switched, whole_number
 from taylorsgd.diagrams import Value
 from taylorsgd.display.progress import tracked
 from taylorsgd.formulas import Formula, Observable
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.landscapes.fingerprints import Origin, probed_points
+from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import Landscape, as_landscape
 from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.smoothness import warn_of_roughness
 from taylorsgd.measuring.contraction import DiagramKey, Plan
 
-__all__ = ["Method", "Task", "tracked"]
+__all__ = ["Method", "Task", "checked_samples", "tracked"]
 
 SAMPLES = 2048
 """The number of draws where none is asked for."""
+MOST_SAMPLES = 2**28
+"""The most draws of one measurement."""
 M = TypeVar("M", covariant=True)
 
 
@@ -37,6 +42,21 @@ class Method(Protocol[M]):
     def measure(self, task: Task) -> M:
         """Measure what the formulas of a task take."""
         ...
+
+
+def checked_samples(samples: Any) -> int:
+    """A number of draws.
+
+    Raises:
+        ValueError: if it is no integer of at least 2, or their points would fill a machine's memory.
+    """
+    number = whole_number(samples, "samples", 2)
+    if number > MOST_SAMPLES:
+        raise ValueError(
+            f"samples={number} are more draws than {MOST_SAMPLES}, whose points fill a machine's memory; errors "
+            "fall like one over the root of their number, so take fewer, or measure again with another key"
+        )
+    return number
 
 
 def _formulas(formula: Formula | Sequence[Formula]) -> tuple[Formula, ...]:
@@ -70,9 +90,9 @@ class Task:
     formulas: tuple[Formula, ...] = field(converter=_formulas)
     landscape: Landscape = field(converter=as_landscape)
     theta: Any = None
-    key: jax.Array | None = None
-    samples: int | None = None
-    progress: bool | None = None
+    key: jax.Array | None = field(default=None, converter=optional(random_key))
+    samples: int | None = field(default=None, converter=optional(lambda samples: checked_samples(samples)))
+    progress: bool | None = field(default=None, converter=optional(partial(switched, name="progress")))
 
     def __attrs_post_init__(self) -> None:
         """Read anew what the loss reads."""

@@ -19,6 +19,7 @@ from jax.custom_derivatives import SymbolicZero
 from taylorsgd.landscapes.landscape import checked_parameters
 from taylorsgd.landscapes.objective import AnyLoss, total_loss
 from taylorsgd.landscapes.pytrees import inner, squared_norm
+from taylorsgd.lowering.real_arrays import real_array
 
 __all__ = ["explicitly_regularized", "gradient_and_curvature", "implicitly_regularized"]
 
@@ -36,8 +37,9 @@ def explicitly_regularized(loss: AnyLoss, mu: Any) -> Callable[..., jax.Array]:
         reverse mode.
 
     Raises:
-        TypeError: if `loss` is no function and no landscape.
-        ValueError: if `loss` is a landscape without a population; when called: if it returns no scalar.
+        TypeError: if `loss` is no function and no landscape, or `mu` no real number.
+        ValueError: if `mu` is not finite; if `loss` is a landscape without a population; when called: if it returns
+            no scalar.
 
     Example:
         >>> penalized = explicitly_regularized(lambda theta: theta**2, 0.25)
@@ -47,7 +49,7 @@ def explicitly_regularized(loss: AnyLoss, mu: Any) -> Callable[..., jax.Array]:
     Source: Barrett and Dherin, equation 8.
     """
     function, fixed = total_loss(loss)
-    return partial(_penalized, function, mu, fixed)
+    return partial(_penalized, function, real_array(mu, "mu"), fixed)
 
 
 def implicitly_regularized(loss: AnyLoss, h: Any) -> Callable[..., jax.Array]:
@@ -73,7 +75,7 @@ def implicitly_regularized(loss: AnyLoss, h: Any) -> Callable[..., jax.Array]:
 
     Source: Barrett and Dherin, theorem 3.1 and proposition 6.1.
     """
-    return explicitly_regularized(loss, h / 4)
+    return explicitly_regularized(loss, real_array(h, "h") / 4)
 
 
 def gradient_and_curvature(function: Callable[..., Any], theta: Any, along: Any = None) -> tuple[Any, Any]:

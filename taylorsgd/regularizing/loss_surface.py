@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from taylorsgd.landscapes.landscape import checked_parameters
 from taylorsgd.landscapes.objective import AnyLoss, total_loss
 from taylorsgd.landscapes.pytrees import count_entries, squared_norm
+from taylorsgd.lowering.real_arrays import real_array
 
 __all__ = [
     "gradient_regularizer", "loss_surface_slope", "metric_determinant", "norm_growth_bound", "regularization_rate",
@@ -56,7 +57,8 @@ def regularization_rate(h: Any, theta: Any) -> Any:
         λ, of the type of `h`, in units of θ² per E.
 
     Raises:
-        TypeError: if `theta` holds other things than floats.
+        TypeError: if `theta` holds other things than floats, or `h` is no real number.
+        ValueError: if `h` is not finite.
 
     Example:
         >>> regularization_rate(0.25, {"a": jnp.zeros((3, 5)), "b": 1.0})
@@ -64,7 +66,8 @@ def regularization_rate(h: Any, theta: Any) -> Any:
 
     Source: Barrett and Dherin, equation 3.
     """
-    return h * count_entries(checked_parameters(theta)) / 4
+    rate = real_array(h, "h")
+    return (rate if isinstance(h, (list, tuple)) else h) * count_entries(checked_parameters(theta)) / 4
 
 
 def loss_surface_slope(loss: AnyLoss, theta: Any, *arguments: Any) -> jax.Array:
@@ -147,7 +150,7 @@ def norm_growth_bound(loss: AnyLoss, theta: Any, h: Any, *arguments: Any) -> jax
 
     Source: Barrett and Dherin, proposition B.4 (the triangle inequality bounds the norm's decrease as well).
     """
-    return h * loss_surface_slope(loss, theta, *arguments)
+    return real_array(h, "h") * loss_surface_slope(loss, theta, *arguments)
 
 
 def _prepared(loss: AnyLoss, theta: Any, arguments: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any, ...]]:

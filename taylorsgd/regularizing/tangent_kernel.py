@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from taylorsgd.arguments import finite_number
 from taylorsgd.landscapes.landscape import checked_parameters
 from taylorsgd.landscapes.pytrees import squared_norm
+from taylorsgd.lowering.real_arrays import real_array
 
 __all__ = ["TangentKernel"]
 
@@ -37,7 +39,9 @@ class TangentKernel:
         scale: s.
 
     Raises:
-        TypeError: if `residuals` is no function, returns no array of floats, or `theta` holds other things.
+        TypeError: if `residuals` is no function, returns no array of floats, `theta` holds other things, or `scale`
+            is no number.
+        ValueError: if `scale` is not finite.
 
     Example:
         >>> slopes = jnp.array([[1.0, 2.0], [0.0, 1.0], [3.0, 0.0]])
@@ -57,7 +61,7 @@ class TangentKernel:
         self._residuals = residuals
         self._theta = checked_parameters(theta)
         self._arguments = arguments
-        self.scale = scale
+        self.scale = finite_number(scale, "scale")
         errors = residuals(self._theta, *arguments)
         if not isinstance(errors, jax.Array) or not jnp.issubdtype(errors.dtype, jnp.floating):
             raise TypeError(f"residuals returned {errors!r}; it must return one array of floats")
@@ -86,7 +90,7 @@ class TangentKernel:
 
     def modified_loss(self, h: Any) -> jax.Array:
         """Ẽ(θ) = s εᵀ(1 + h s K) ε, the modified loss of gradient descent on E with step h, a scalar."""
-        return self.loss() + h * self.scale**2 * self.quadratic_form()
+        return self.loss() + real_array(h, "h") * self.scale**2 * self.quadratic_form()
 
 
 @partial(jax.jit, static_argnums=0)

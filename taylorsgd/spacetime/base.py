@@ -11,11 +11,13 @@ from math import factorial, prod
 from typing import Any, ClassVar, NamedTuple, Self, SupportsIndex
 
 from attrs import evolve, fields
-from sympy import QQ, Expr, Integer, Rational, Symbol, cancel, factor
+from sympy import QQ, Expr, Integer, Rational, Symbol, cancel, factor, nan, oo, zoo
 from sympy.polys.fields import FracElement
 from sympy.polys.rings import PolyElement, ring
 
+from taylorsgd.arguments import as_whole, is_one_of, pairs_of
 from taylorsgd.diagrams import Diagram
+from taylorsgd.exact_numbers import as_exact, exact_argument
 from taylorsgd.timesums.cells import CellSum, Way
 from taylorsgd.timesums.events import TimeSum, sum_of_events
 from taylorsgd.timesums.orders import surjections
@@ -113,6 +115,11 @@ class Spacetime(ABC):
             NotImplementedError: for dynamics without batches.
         """
         raise NotImplementedError(f"{type(self).__name__} has no batches; supported are SGD, GD, Replacement and Grid")
+
+    @property
+    def log_histories(self) -> float:
+        """About how many histories are gone through one by one, as a power of ten; all sizes must be numbers."""
+        return 0.0
 
     def draw(self, keys: Any) -> Any:
         """Draw the batches of some trials.
@@ -215,7 +222,12 @@ class Spacetime(ABC):
             E*N*(E*N - 1)/2
             >>> ts.SGD(N=6, B=2, E=3).embeddings(fork)
             54
+
+        Raises:
+            TypeError: if it is no diagram.
         """
+        if not isinstance(diagram, Diagram):
+            raise TypeError(f"diagram={diagram!r} is not a Diagram")
         weight = self.weight(diagram)
         return factor(self.expression(weight) * self._generators()[2] ** (-diagram.order))
 
@@ -226,9 +238,19 @@ class Spacetime(ABC):
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in shown.items())})"
 
     def substitute(self, values: Mapping[Any, Any]) -> Self:
-        """The same dynamics with some symbols of its sizes replaced."""
+        """The same dynamics with some symbols of its sizes replaced.
+
+        Raises:
+            TypeError: if `values` is no mapping from symbols to numbers or expressions.
+            ValueError: if a size becomes impossible.
+        """
+        given: dict[Any, Expr] = {}
+        for key, value in pairs_of(values, "values"):
+            if not isinstance(key, Symbol):  # SymPy would run a text
+                raise TypeError(f"values holds {key!r}: only symbols are replaced")
+            given[key] = exact_argument(value, str(key))
         changed = {
-            field.name: value.subs(values, simultaneous=True)
+            field.name: value.subs(given, simultaneous=True)
             for field in fields(type(self))
             if isinstance(value := getattr(self, field.name), Expr)
         }
@@ -305,13 +327,18 @@ def size(name: str, symbol: Symbol, least: int) -> Callable[[Any], Expr]:
     def convert(value: Any) -> Expr:
         if value is None:
             return symbol
-        if isinstance(value, bool) or not (isinstance(value, (int, Expr)) or hasattr(value, "__index__")):
+        expression: Any = as_exact(value) if isinstance(value, Expr) else as_whole(value)
+        if expression is None:
             raise TypeError(
                 f"{name}={value!r} is not a size; it must be an integer of at least {least}, "
                 f"a SymPy expression, or None for the symbol {symbol}"
             )
-        expression: Any = Integer(int(value)) if hasattr(value, "__index__") else value
-        if expression.is_number and not (expression.is_Integer and expression >= least):
+        expression = Integer(expression) if isinstance(expression, int) else expression
+        if (
+            expression.has(oo, -oo, nan, zoo)
+            or expression.is_number
+            and not (expression.is_Integer and expression >= least)
+        ):
             raise ValueError(f"{name}={value} is impossible; it must be an integer of at least {least}")
         if expression.is_integer is False or (expression - least).is_negative:
             raise ValueError(
@@ -328,7 +355,7 @@ def fresh_or_fixed(_: Any, __: Any, data: Any) -> None:
     Raises:
         ValueError: otherwise.
     """
-    if data not in ("fresh", "fixed"):
+    if not is_one_of(data, ("fresh", "fixed")):
         raise ValueError(
             f"data={data!r} is unknown; give 'fresh' (average over training sets) or 'fixed' (over the order alone)"
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
+from math import log10
 from typing import Any
 
 from attrs import field, frozen
@@ -104,6 +105,11 @@ class Replacement(Spacetime):
         rows, width, updates = int(self.N), int(self.B), int(self.T)
         for drawn in product(product(range(rows), repeat=width), repeat=updates):
             yield Fraction(1, rows ** (width * updates)), drawn
+
+    @property
+    def log_histories(self) -> float:
+        """N^(B T) of them."""
+        return int(self.B) * int(self.T) * log10(int(self.N))
 
     def draw(self, keys: Any) -> Any:
         """Any rows, in a line that is cut into batches."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, permutations, product
-from math import factorial
+from math import factorial, lgamma, log
 from typing import Any
 
 from attrs import field, frozen
@@ -178,6 +178,11 @@ class SGD(Spacetime):
             for epoch in epochs:
                 chance *= Fraction(orders[epoch], factorial(count))
             yield chance, tuple(chain(*epochs))
+
+    @property
+    def log_histories(self) -> float:
+        """The N! orders of every epoch."""
+        return max(1, int(self.E)) * lgamma(int(self.N) + 1) / log(10) if self.shuffle else 0.0
 
     def draw(self, keys: Any) -> Any:
         """A uniform order of each epoch, cut into batches: equal keys give equal orders whatever the batch size is."""

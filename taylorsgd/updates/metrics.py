@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from sympy import ImmutableMatrix
 
+from taylorsgd.arguments import listed
 from taylorsgd.exact_numbers import exact_argument
 
 __all__ = ["exact_metric", "one_metric"]
@@ -31,25 +31,19 @@ def exact_metric(metric: Any, dimension: int | None = None) -> ImmutableMatrix:
     """
     try:
         rows = [
-            [exact_argument(entry, f"metric[{i}][{j}]", floats=False) for j, entry in enumerate(row)]
-            for i, row in _rows(metric)
+            [exact_argument(entry, f"metric[{i}][{j}]", floats=False) for j, entry in enumerate(listed(row, "metric"))]
+            for i, row in enumerate(listed(metric.tolist() if hasattr(metric, "tolist") else metric, "metric"))
         ]
-        matrix = ImmutableMatrix(rows)
     except TypeError as error:
         raise TypeError(f"metric={metric!r} is no matrix of numbers; give a P x P one: {error}") from error
-    wanted = matrix.rows if dimension is None else dimension
-    if matrix.shape != (wanted, wanted):
-        raise ValueError(f"metric has shape {matrix.shape}; it must be P x P, here {(wanted, wanted)}")
+    wanted = len(rows) if dimension is None else dimension
+    if [len(row) for row in rows] != [wanted] * wanted:
+        shape = f"{len(rows)} rows of {', '.join(sorted({str(len(row)) for row in rows}))} entries"
+        raise ValueError(f"metric has {shape}; it must be P x P, here {(wanted, wanted)}")
+    matrix = ImmutableMatrix(rows)
     if matrix.is_symmetric() is False or matrix.is_positive_definite is False:
         raise ValueError(f"metric={matrix.tolist()} is not symmetric positive definite; a matrix learning rate must be")
     return matrix
-
-
-def _rows(metric: Any) -> Iterator[tuple[int, Any]]:
-    """The rows of a matrix by number; a text has none."""
-    if isinstance(metric, (str, bytes)):
-        raise TypeError("a text is no matrix")
-    return enumerate(metric.tolist() if hasattr(metric, "tolist") else metric)
 
 
 def one_metric(given: Any, own: ImmutableMatrix | None) -> Any:

@@ -45,16 +45,29 @@ from sympy import (
 )
 from sympy.polys.rings import ring
 
+from taylorsgd.arguments import whole_number
 from taylorsgd.spacetime.base import size
 from taylorsgd.symbols import T as UPDATES
 
-__all__ = ["Cosine", "LinearWarmup", "RateSchedule"]
+__all__ = ["Cosine", "LinearWarmup", "RateSchedule", "few_updates"]
+
+MOST_UPDATES = 10**6
+"""The most updates whose rates are listed, one by one."""
 
 _Z = QQ.frac_field("z")
 _RING, _t = ring("t", _Z)
 _z = _Z.gens[0]
 _SYMBOL = Symbol("z")
 _COSINE = Dummy("cos(pi/T)")
+
+
+def few_updates(updates: Any) -> int:
+    """A number of updates T whose rates can be listed.
+
+    Raises:
+        ValueError: if T is no integer of at least 0, or too large.
+    """
+    return whole_number(updates, "updates", 0, MOST_UPDATES, why="are too many to list their rates")
 
 
 class RateSchedule(ABC):
@@ -107,8 +120,9 @@ class LinearWarmup(RateSchedule):
         """The rates of T updates.
 
         Raises:
-            ValueError: if W is a symbol.
+            ValueError: if W is a symbol; if T is no integer of at least 0, or too large to list its rates.
         """
+        updates = few_updates(updates)
         steps = Integer(updates) if self.steps is None else self.steps
         if not steps.is_number:
             raise ValueError(f"steps={steps} is a symbol; the rates of {updates} updates need a number")
@@ -143,7 +157,12 @@ class Cosine(RateSchedule):
     """
 
     def rates(self, updates: int) -> tuple[Expr, ...]:
-        """The rates of T updates, algebraic numbers."""
+        """The rates of T updates, algebraic numbers.
+
+        Raises:
+            ValueError: if T is no integer of at least 0, or too large to list its rates.
+        """
+        updates = few_updates(updates)
         return tuple((1 + cos(Rational(t, updates) * pi)) / 2 for t in range(updates))
 
     def nested_sum(self, powers: tuple[int, ...], updates: Expr) -> Expr:

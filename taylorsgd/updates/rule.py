@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from attrs import asdict, frozen
 from sympy import Expr, Integer, Matrix
 
+from taylorsgd.arguments import is_one_of, listed
 from taylorsgd.diagrams import Diagram
 from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.spacetime.base import Spacetime
@@ -221,18 +222,17 @@ def checked_rates(rates: Iterable[Any] | RateSchedule | None) -> Rates:
     """A rule's rates as exact expressions, or a schedule of them."""
     if rates is None or isinstance(rates, RateSchedule):
         return rates
-    if isinstance(rates, (str, bytes)) or not hasattr(rates, "__iter__"):
-        raise TypeError(
-            f"rates={rates!r} must be a sequence of numbers, one for each update, or LinearWarmup() or Cosine()"
-        )
-    return tuple(exactly(f"rates[{i}]")(rate) for i, rate in enumerate(rates))
+    given = listed(
+        rates, "rates", "[1, Rational(1, 2)], a number for each update, or LinearWarmup() or Cosine()", empty=True
+    )
+    return tuple(exactly(f"rates[{i}]")(rate) for i, rate in enumerate(given))
 
 
 def one_of(*known: str) -> Callable[[Any, Any, str], None]:
     """Make the check that a convention is one of those known."""
 
     def check(_: Any, __: Any, convention: str) -> None:
-        if convention not in known:
+        if not is_one_of(convention, known):
             raise ValueError(f"convention={convention!r} is unknown; give {' or '.join(map(repr, known))}")
 
     return check

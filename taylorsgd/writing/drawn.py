@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+from taylorsgd.arguments import checked_path
 from taylorsgd.display.canvas import Shape, positive
 from taylorsgd.display.images import svg_image
 from taylorsgd.display.svg import MARGIN, write_svg
@@ -71,6 +72,7 @@ class Drawn(ABC):
                 (0.6 by default). A .png has four times as many pixels, so that it stays sharp in print.
 
         Raises:
+            TypeError: if the path or `scale` is of another kind.
             ValueError: if the suffix is another, or `scale` is not a positive number.
             OSError: if the file can't be written.
 
@@ -82,7 +84,7 @@ class Drawn(ABC):
             ...     sorted(path.name for path in Path(folder).iterdir())
             ['fork.pdf', 'grid.png']
         """
-        path = Path(path)
+        path = checked_path(path)
         kind = path.suffix.lower().removeprefix(".")
         if kind not in FORMATS:
             raise ValueError(f"path = {str(path)!r}: its suffix names the format; give .{', .'.join(FORMATS)}")

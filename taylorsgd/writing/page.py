@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from sympy import Add, Expr, Symbol, factor, solve
 
 from taylorsgd import symbols
+from taylorsgd.arguments import finite_number, is_one_of, whole_number
 from taylorsgd.writing.breaking import TIMES, broken
 from taylorsgd.writing.em_widths import latex_width
 from taylorsgd.writing.notation import LATEX, TEXT, Contraction, Face
@@ -105,11 +106,12 @@ class Page:
         Args:
             width: the columns of a line, which ends between two terms; None for one line.
         """
+        room = inf if width is None else whole_number(width, "width", 1)
         pieces = [signed(number, TEXT.product(words, rest), to_text) for number, words, rest in self._pieces(TEXT)]
         body = self._completed(pieces, TEXT)
         where = self._where(TEXT)
         last = [f"   with {', '.join(where)}"] if where else []
-        return "\n".join(_packed([*body, *last], width or inf, len))
+        return "\n".join(_packed([*body, *last], room, len))
 
     def latex(self, width: float | None = None, environment: str | None = None) -> str:
         r"""The sum in LaTeX; T is written for E·N/B where that is shorter, and explained.
@@ -119,11 +121,11 @@ class Page:
             environment: what to put it into: "aligned", "align", "align*", "equation" or "equation*"; by default
                 nothing for one line, and "aligned" for several.
         """
-        if environment not in ENVIRONMENTS:
+        if not is_one_of(environment, ENVIRONMENTS):
             known = ", ".join(repr(name) for name in ENVIRONMENTS)
             raise ValueError(f"environment={environment!r} is unknown; give one of {known}")
-        if width is not None and not width >= LEAST_WIDTH:
-            raise ValueError(f"width={width!r} is too narrow for a formula; give at least {LEAST_WIDTH} em, or None")
+        if width is not None and not (measured := finite_number(width, "width")) >= LEAST_WIDTH:
+            raise ValueError(f"width={measured!r} is too narrow for a formula; give at least {LEAST_WIDTH} em, or None")
         room = inf if width is None else width - _INDENT
         pieces = []
         for number, words, rest in self._pieces(LATEX):
