@@ -131,13 +131,14 @@ def finite_number(value: Any, name: str) -> float:
     return number
 
 
-def listed(entries: Any, name: str, example: str = "", *, empty: bool = False) -> list[Any]:
+def listed(entries: Any, name: str, example: str = "", *, empty: bool = False, what: str = "a sequence") -> list[Any]:
     """A sequence as a list.
 
     Args:
         entries: what was given; a text or a mapping is no sequence here.
         name: the argument's name, for errors.
         example: what could be given, for errors.
+        what: what it is a sequence of, for errors.
         empty: whether it may be empty.
 
     Raises:
@@ -153,11 +154,11 @@ def listed(entries: Any, name: str, example: str = "", *, empty: bool = False) -
     # An array without an axis has the method of iteration, and not the iteration; SymPy's matrices have only a length.
     iterable = hasattr(entries, "__iter__") or hasattr(entries, "__len__")
     if isinstance(entries, (str, bytes, Mapping)) or not iterable or getattr(entries, "shape", None) == ():
-        raise TypeError(f"{name}={entries!r} must be a sequence{hint}")
+        raise TypeError(f"{name}={entries!r} must be {what}{hint}")
     try:
         found = list(entries)
     except TypeError as error:
-        raise TypeError(f"{name}={entries!r} must be a sequence{hint}") from error
+        raise TypeError(f"{name}={entries!r} must be {what}{hint}") from error
     if not found and not empty:
         raise ValueError(f"{name}={entries!r} is empty{hint}")
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sympy import Symbol
+from sympy import Symbol, oo
 
 import taylorsgd as ts
 from taylorsgd.symbols import B, E, N, T
@@ -53,6 +53,27 @@ def measured_in(folder: Path) -> Any:
             ValueError,
             "holds another symbol that is called like one of",
         ),
+        (lambda: ts.SGD(N=jnp.ones(3)), TypeError, "is not a size; it must be an integer of at least 1"),
+        (lambda: ts.SGD(N=x + oo), ValueError, "is impossible; it must be an integer of at least 1"),
+        (lambda: ts.SGD().substitute({"__import__('os')": 1}), TypeError, "only symbols are replaced"),
+        (lambda: ts.derive(ts.TestLoss(), ts.ODE(), 10**30), ValueError, "has more diagrams than can be listed"),
+        (lambda: ts.modified_flow(10**30), ValueError, "has more trees than can be listed; it must be at most 20"),
+        (lambda: ts.Cosine().rates(10**30), ValueError, "are too many to list their rates"),
+        (lambda: ts.perturb(ts.TestLoss(), ts.GD(N=1, T=1), COIN, 1, 10**30), ValueError, "at most 100, the highest"),
+        (lambda: ts.perturb(ts.TestLoss(), ts.GD(N=1, T=10**30), COIN, 1, 1), ValueError, "and each is made"),
+        (lambda: ts.simulate(LINE, 0.7, ts.GD(N=2, T=10**30), 0.1, 10, 0), ValueError, "simulate a shorter run"),
+        (lambda: ts.simulate(LINE, 0.7, ts.SGD(N=10**30, B=1, E=0), 0.1, 10, 0), ValueError, "GiB to draw"),
+        (lambda: ts.simulate(LINE, 0.7, ts.SDE(T=10**30, B=1), 0.1, 10, 0), ValueError, "take a smaller T"),
+        (lambda: ts.simulate(LINE, float("nan"), ts.GD(N=2, T=2), 0.1, 10, 0), ValueError, "theta=nan must be finite"),
+        (lambda: ts.predict(FORMULA, LINE, 0.7, eta=0.1, N=[4, 8], B=1, E=1), TypeError, "must be one number"),
+        (lambda: FORMULA.lower().weights(0.1, N=[4, 8], B=[1, 1, 1], E=1), ValueError, "do not broadcast"),
+        (lambda: FORMULA.lower().weights(1j, **SIZES), TypeError, "eta=1j must be a real number, or an array of them"),
+        (lambda: LINE.rows([7]), ValueError, r"indices=\[7\] must be from 0 to 2"),
+        (lambda: COIN.point(b"a"), TypeError, "at=b'a' must be a sequence"),
+        (lambda: ts.Observable(oo), ValueError, "s=oo must be finite"),
+        (lambda: FORMULA.text(sums="no"), TypeError, "sums='no' must be True or False"),
+        (lambda: ts.Formula.from_json(3), TypeError, "text=3 must be the JSON text that to_json wrote"),
+        (lambda: ts.Diagram(3), TypeError, "parents=3 must be a sequence"),
     ],
 )
 def test_errors(call: Callable[[], object], error: type[Exception], message: str) -> None:

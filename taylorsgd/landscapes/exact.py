@@ -368,13 +368,16 @@ def exact_expression(entry: Any, name: str) -> Expr:
 
 def _checked_degrees(degrees: Sequence[int]) -> Degrees:
     checked = []
-    for degree in listed(degrees, "degrees", "(1, 1)"):
+    what = "a sequence of ints, one for each node, such as (1, 1)"
+    for degree in listed(degrees, "degrees", empty=True, what=what):
         number = as_whole(degree)
         if number is None:
-            raise TypeError(f"degrees={degrees!r} must be a sequence of ints, one for each node, such as (1, 1)")
+            raise TypeError(f"degrees={degrees!r} must be {what}")
         if number < 0:
             raise ValueError(f"degrees={degrees!r} must name at least one node, each of degree 0 or more")
         checked.append(number)
+    if not checked:
+        raise ValueError(f"degrees={degrees!r} must name at least one node, each of degree 0 or more")
     if sum(checked) > MOST_AXES:
         raise ValueError(f"degrees={degrees!r} have a tensor of {sum(checked)} axes; it must have at most {MOST_AXES}")
     return tuple(checked)

@@ -181,7 +181,7 @@ class Lowered:
             self._programs[names] = _Plain(program, self.orders)
         program = self._programs[names]
         rate, given = real_array(self._rate(eta), "eta", dtype), program.sizes.prepare(self.formula, sizes, dtype)
-        refuse_other_shapes(rate, given)
+        refuse_other_shapes({"eta": rate} | given)
         return program, rate, given
 
 

@@ -18,7 +18,7 @@ from taylorsgd.formulas.resummed_value import is_resummed
 from taylorsgd.formulas.sizes import solve_sizes
 from taylorsgd.formulas.term import Combination
 from taylorsgd.lowering.coefficients import evaluate_expression, without_poles
-from taylorsgd.lowering.real_arrays import real_array
+from taylorsgd.lowering.real_arrays import real_array, real_numbers, refuse_other_shapes
 from taylorsgd.spacetime import Spacetime
 
 __all__ = ["Program", "free_symbols", "make_program", "refuse_no_numbers"]
@@ -138,7 +138,8 @@ def _check_sizes(formula: Combination, program: Program, sizes: Mapping[str, Any
     except TypeError:  # fractions or arrays
         continuous = any(is_resummed(value) and value.continuous for value in formula.values)
         flowing = continuous or all(spacetime.is_flow for spacetime in formula.spacetimes)
-        found = {name: np.asarray(real_array(size, name), dtype=float) for name, size in sizes.items()}
+        found = {name: real_numbers(size, name, finite=False) for name, size in sizes.items()}
+        refuse_other_shapes(found)
         for name, size in found.items():
             _check_numbers(name, size, flowing)
         ends = {_stand_in(name): found[name] for name in program.used}

@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from taylorsgd.arguments import as_float
-
-__all__ = ["real_array", "refuse_other_shapes"]
+__all__ = ["real_array", "real_numbers", "refuse_other_shapes"]
 
 
 def real_array(value: Any, name: str, dtype: Any = None) -> jax.Array:
@@ -32,33 +30,52 @@ def real_array(value: Any, name: str, dtype: Any = None) -> jax.Array:
         Traceback (most recent call last):
         TypeError: eta='0.1' must be a real number, or an array of them
     """
-    number = None if hasattr(value, "dtype") else as_float(value)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
+        array = jnp.asarray(value)
+        if not jnp.issubdtype(array.dtype, jnp.floating) and not jnp.issubdtype(array.dtype, jnp.integer):
+            raise TypeError(f"{name}={value!r} must be a real number, or an array of them")
+        return array if dtype is None else array.astype(dtype)
+    numbers = real_numbers(value, name)
+    # Objects, such as SymPy's numbers and integers of many digits, are floats here.
+    return jnp.asarray(numbers if np.asarray(value).dtype.kind == "O" else value, dtype)
+
+
+def real_numbers(value: Any, name: str, *, finite: bool = True) -> np.ndarray:
+    """Real numbers that are known, as NumPy's array of float64.
+
+    Args:
+        value: a number of any kind, or an array or a sequence of them.
+        name: the argument's name, for errors.
+        finite: whether they have to be finite.
+
+    Raises:
+        TypeError: if these are no real numbers.
+        ValueError: if one is not finite and has to be.
+    """
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
     try:
-        kind = getattr(getattr(value, "dtype", None), "kind", "f")
         if value is None or isinstance(value, (bool, str, bytes)) or kind in "bcmMSU":
             raise TypeError
-        try:
-            array = jnp.asarray(value if number is None else number)
-        except TypeError:  # a sequence of SymPy's numbers
-            array = jnp.asarray(np.asarray(value, dtype=float))
-        if not jnp.issubdtype(array.dtype, jnp.floating) and not jnp.issubdtype(array.dtype, jnp.integer):
+        given = np.asarray(value)
+        if given.dtype.kind in "bcmMSU":
             raise TypeError
-    except (TypeError, ValueError, OverflowError) as error:
+        numbers = given.astype(float)
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise TypeError(f"{name}={value!r} must be a real number, or an array of them") from error
-    if not isinstance(array, Tracer) and not np.isfinite(array).all():
+    if finite and not np.isfinite(numbers).all():
         raise ValueError(f"{name}={value!r} must be finite")
-    return array if dtype is None else array.astype(dtype)
+    return numbers
 
 
-def refuse_other_shapes(eta: jax.Array, sizes: Mapping[str, jax.Array]) -> None:
-    """Raise unless learning rates and sizes have shapes that broadcast with each other.
+def refuse_other_shapes(arrays: Mapping[str, Any]) -> None:
+    """Raise unless arrays, given by name, have shapes that broadcast with each other.
 
     Raises:
         ValueError: with the shapes.
     """
-    shapes = {"eta": eta.shape} | {name: size.shape for name, size in sizes.items()}
+    shapes = {name: array.shape for name, array in arrays.items()}
     try:
         np.broadcast_shapes(*shapes.values())
     except ValueError as error:
         described = ", ".join(f"{name}: {shape}" for name, shape in shapes.items())
-        raise ValueError(f"eta and the sizes have shapes that do not broadcast with each other: {described}") from error
+        raise ValueError(f"the shapes of arguments do not broadcast with each other: {described}") from error

@@ -155,7 +155,7 @@ class LoweredResummed:
         given = program.sizes.prepare(self.formula, sizes, dtype)
         wanted = {key: tensors.projections[key] for key in program.keys}
         rate = real_array(eta, "eta", dtype)
-        refuse_other_shapes(rate, given)
+        refuse_other_shapes({"eta": rate} | given)
         return program, replace(tensors, projections=wanted), rate, given
 
     def _evaluated(
@@ -181,7 +181,7 @@ class LoweredResummed:
         program = self._program(frozenset(sizes))
         given = program.sizes.prepare(self.formula, sizes, dtype)
         rate = real_array(eta, "eta", dtype)
-        refuse_other_shapes(rate, given)
+        refuse_other_shapes({"eta": rate} | given)
         factor = None
         if metric is not None:
             factor = _cholesky(metric, arrays[program.hessian].shape[0], dtype)

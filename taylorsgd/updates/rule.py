@@ -222,9 +222,8 @@ def checked_rates(rates: Iterable[Any] | RateSchedule | None) -> Rates:
     """A rule's rates as exact expressions, or a schedule of them."""
     if rates is None or isinstance(rates, RateSchedule):
         return rates
-    given = listed(
-        rates, "rates", "[1, Rational(1, 2)], a number for each update, or LinearWarmup() or Cosine()", empty=True
-    )
+    what = "a sequence of numbers, one for each update, or LinearWarmup() or Cosine()"
+    given = listed(rates, "rates", empty=True, what=what)
     return tuple(exactly(f"rates[{i}]")(rate) for i, rate in enumerate(given))
 
 

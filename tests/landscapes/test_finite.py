@@ -250,7 +250,7 @@ def test_bad_population(losses, weights, variables, error, message):
         ((1, None), TypeError, r"at\[1\]=None must be a number"),
         ((1, True), TypeError, r"at\[1\]=True must be"),
         ((1, float("nan")), ValueError, r"at\[1\]=nan must be finite"),
-        ((float("inf"), 1), ValueError, r"at\[0\]=oo must be finite"),
+        ((float("inf"), 1), ValueError, r"at\[0\]=inf must be finite"),
         ("12", TypeError, "at='12' must be a sequence"),
         (None, TypeError, "at=None must be a sequence"),
     ],
