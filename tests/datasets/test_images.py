@@ -62,7 +62,7 @@ def test_small_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("train-images-idx3-ubyte.gz", b"plain bytes", "decompress"),
         ("train-images-idx3-ubyte.gz", gzip.compress(b"")[:10] + b"\xff\xff\xff" * 9, "decompress"),
         ("train-images-idx3-ubyte.gz", gzip.compress(idx((3, 28, 28), magic=b"\0\0\x0d\x03")), "does not begin"),
-        ("train-images-idx3-ubyte.gz", gzip.compress(idx((3, 28, 27))), "images are 28 × 27, and the test images 28 × 28"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(idx((3, 28, 27))), "images are 28 × 27, and the test"),
         ("train-images-idx3-ubyte.gz", gzip.compress(idx((3, 28, 28))[:-5]), "it may be cut off"),
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx((2,), fill=10)), "labels hold 10"),
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(b"\0\0"), "does not begin"),
