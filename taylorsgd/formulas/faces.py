@@ -125,8 +125,6 @@ class Faces:
 
     def _page(self, lhs: bool | str = True, eta: bool = False, sums: bool = False) -> Page:
         eta, sums = switched(eta, "eta"), switched(sums, "sums")
-        if not isinstance(lhs, (bool, str)):
-            raise TypeError(f"lhs={lhs!r} must be True, False, or a text to write as the left-hand side")
         if sums and self.metric is not None:
             raise ValueError("sums=True: this formula has a matrix learning rate, which raises indices; leave out sums")
         ends = {spacetime.sizes["T"] for spacetime in self.spacetimes}

@@ -31,7 +31,7 @@ from jaxtyping import Float
 
 from taylorsgd.lowering.networks import Network, sums_along_edges
 
-__all__ = ["Projection", "ProjectedTensors", "Terms", "Uncertainty", "changed_terms", "projected_terms"]
+__all__ = ["Projection", "ProjectedTensors", "Uncertainty", "changed_terms", "projected_terms"]
 
 Terms = Callable[[Any, tuple[Any, ...]], Sequence[Array]]
 """All terms as a function of η and of T for each term."""

@@ -124,8 +124,8 @@ class Page:
         if not is_one_of(environment, ENVIRONMENTS):
             known = ", ".join(repr(name) for name in ENVIRONMENTS)
             raise ValueError(f"environment={environment!r} is unknown; give one of {known}")
-        if width is not None and not (measured := finite_number(width, "width")) >= LEAST_WIDTH:
-            raise ValueError(f"width={measured!r} is too narrow for a formula; give at least {LEAST_WIDTH} em, or None")
+        if width is not None and finite_number(width, "width") < LEAST_WIDTH:
+            raise ValueError(f"width={width!r} is too narrow for a formula; give at least {LEAST_WIDTH} em, or None")
         room = inf if width is None else width - _INDENT
         pieces = []
         for number, words, rest in self._pieces(LATEX):

@@ -17,10 +17,10 @@ x, y = symbols("x y")
 HALF = Rational(1, 2)
 PLACE = ts.FiniteLandscape([x**3 / 3 + x * y, x * y**2 - x**2], [HALF, HALF], [x, y])
 OWN = {"descent/perturbation", "descent/local_expansion", "descent/series_arithmetic", "formulas/observables"}
-OWN |= {"exact_numbers"}  # the gate for what users give
+OWN |= {"_lazy", "arguments", "exact_numbers"}  # public names are looked up, and what users give goes through gates
 ASKED = {
-    "spacetime": {"sizes", "histories", "N", "B", "T", "E", "M", "batches"},
-    "updates": {"start", "step", "numbers", "parameters", "rows", "rates", "one_metric", "exact_metric", "_rows"}
+    "spacetime": {"sizes", "histories", "log_histories", "N", "B", "T", "E", "M", "batches"},
+    "updates": {"start", "step", "numbers", "parameters", "rows", "rates", "one_metric", "exact_metric", "few_updates"}
     | {"exactly", "checked_rates"},  # what checks a constructor's argument
     "landscapes": {"point", "dimension", "exact_expression", "_is_finite"},
 }
