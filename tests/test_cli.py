@@ -249,11 +249,17 @@ def test_a_reader_that_goes_away_is_no_error(command: str) -> None:
     assert (run.returncode, run.stderr) == (0, "")
 
 
+def hear_interrupts() -> None:
+    """What runs in the background of a shell is told to ignore them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def leaving(words: list[str], wait: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
     """A command that is interrupted after something: its status and the rest of its errors."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "taylorsgd", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "taylorsgd", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=hear_interrupts,
+    )  # fmt: skip
     wait(process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
