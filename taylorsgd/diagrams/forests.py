@@ -10,7 +10,7 @@ from taylorsgd.arguments import as_whole, listed, pairs_of
 __all__ = ["checked_forest", "checked_labels", "few_nodes"]
 
 MOST_NODES = 32
-"""The most nodes of a diagram that is read from data; of order 12 there are 190 million."""
+"""The most nodes of a diagram that is read from data: far more than one has whose order can be derived."""
 
 
 def checked_forest(parents: Sequence[int]) -> tuple[int, ...]:

@@ -20,9 +20,10 @@ from taylorsgd.timesums.lattice import Lattice, lattice_of
 
 __all__ = ["ROOT", "TimeSum", "sum_of_events"]
 
-MOST_EVENTS = 32
 ROOT = -1
 """The target of an edge into a root, which sits at time T."""
+MOST_EVENTS = 32
+"""As many as the nodes of a diagram that is read from data."""
 
 
 @dataclass(frozen=True)

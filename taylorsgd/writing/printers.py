@@ -1,7 +1,7 @@
 r"""SymPy's printers with a memory: the eigenvalues of resummed terms share most of their subexpressions.
 
 SymPy sorts the terms of a sum anew wherever it is printed, and its order "old" (1 − x rather than −x + 1) matches
-every term against a pattern in every comparison; at order 4 that is nearly all the time that typesetting takes. What is
+every term against a pattern in every comparison; at order 4 that is most of the time that typesetting takes. What is
 printed here is the same to the letter.
 """
 
