@@ -6,9 +6,8 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import pytest
@@ -249,17 +248,17 @@ def test_a_reader_that_goes_away_is_no_error(command: str) -> None:
     assert (run.returncode, run.stderr) == (0, "")
 
 
-def hear_interrupts() -> None:
-    """What runs in the background of a shell is told to ignore them."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+@pytest.fixture
+def hear_interrupts() -> Iterator[None]:
+    """What runs in the background of a shell ignores them, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def leaving(words: list[str], wait: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
-    """A command that is interrupted after something: its status and the rest of its errors."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "taylorsgd", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=hear_interrupts,
-    )  # fmt: skip
+    """What Python was told to run, interrupted after something: its status and the rest of its errors."""
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait(process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
@@ -267,7 +266,9 @@ def leaving(words: list[str], wait: Callable[[subprocess.Popen[str]], None]) -> 
 
 
 def while_importing(process: subprocess.Popen[str]) -> None:
-    sleep(0.3)
+    assert process.stderr is not None
+    while "taylorsgd.cli.wording" not in process.stderr.readline():
+        pass
 
 
 def in_the_middle(process: subprocess.Popen[str]) -> None:
@@ -276,9 +277,10 @@ def in_the_middle(process: subprocess.Popen[str]) -> None:
         pass
 
 
-@pytest.mark.parametrize("wait", [while_importing, in_the_middle])
-def test_interrupts_end_a_command_at_once(wait: Callable[[Any], None], tmp_path: Path) -> None:
-    status, errors = leaving(["demo", "--output", str(tmp_path)], wait)
+@pytest.mark.usefixtures("hear_interrupts")
+@pytest.mark.parametrize(("options", "wait"), [(["-X", "importtime"], while_importing), ([], in_the_middle)])
+def test_interrupts_end_a_command_at_once(options: list[str], wait: Callable[[Any], None], tmp_path: Path) -> None:
+    status, errors = leaving([*options, "-m", "taylorsgd", "demo", "--output", str(tmp_path)], wait)
     assert (status, errors.strip().splitlines()[-1]) == (130, "interrupted")
     assert "Traceback" not in errors
     assert not list(tmp_path.iterdir())
