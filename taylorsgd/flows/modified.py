@@ -293,7 +293,7 @@ def _growth(update: Update | RungeKutta | None, steps: int) -> Growth:
             return RungeKuttaGrowth(update, steps)
         case ImplicitStep():
             return RungeKuttaGrowth(RungeKutta([[update.instant]], [1]), steps)
-        case Descent() if update.is_plain:
+        case Descent() if update.is_plain and update.metric is None:
             return RungeKuttaGrowth(EULER, steps)
         case HeavyBall() if update.rates is None and update.decay == 0:
             if update.beta.is_number and not (update.beta.is_extended_real and -1 < update.beta < 1):
@@ -303,6 +303,11 @@ def _growth(update: Update | RungeKutta | None, steps: int) -> Growth:
                 )
             return HeavyBallGrowth(update.beta, steps)
     supported = "None, RungeKutta(A, b), HeavyBall(beta), ImplicitStep(lam), each without rates or decay"
+    if isinstance(update, Descent) and update.metric is not None:
+        raise NotImplementedError(
+            f"update: its metric Λ = {update.metric.tolist()} is a part of the field, f = -Λ∇E; leave it out here, and "
+            "give `field` that f"
+        )
     if isinstance(update, Update):
         raise NotImplementedError(f"update={update!r} has no modified flow here; supported are {supported}")
     raise TypeError(f"update={update!r} is not an update rule; give one of {supported}")

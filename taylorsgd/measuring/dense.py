@@ -115,10 +115,8 @@ class DenseMeasurement(Measured):
     def save(self, path: str | Path) -> None:
         """Write the tensors to a file: NumPy's npz with a JSON header."""
         header = {"parts": list(self.tensors), "points": self.points, "exact": self.exact}
-        if self.fingerprint is not None:
-            header["fingerprint"] = self.fingerprint.to_json()
         arrays = {f"tensor {i}": tensor for i, tensor in enumerate(self.tensors.values())}
-        write_arrays(path, "dense measurement", header, arrays)
+        write_arrays(path, "dense measurement", header, arrays, self.fingerprint)
 
     @classmethod
     def load(cls, path: str | Path) -> DenseMeasurement:

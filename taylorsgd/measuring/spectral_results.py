@@ -101,9 +101,7 @@ class SpectralMeasurement(Measured):
             "samples": self.samples,
             "versions": versions(),
         }
-        if self.fingerprint is not None:
-            header["fingerprint"] = self.fingerprint.to_json()
-        write_arrays(path, KIND, header, arrays)
+        write_arrays(path, KIND, header, arrays, self.fingerprint)
 
     @classmethod
     def load(cls, path: str | Path) -> SpectralMeasurement:

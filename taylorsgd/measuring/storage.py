@@ -19,6 +19,7 @@ import numpy as np
 from taylorsgd.arguments import checked_path
 from taylorsgd.diagrams import Value
 from taylorsgd.landscapes.fingerprints import Fingerprint
+from taylorsgd.landscapes.point_functions import fingerprint_bytes
 from taylorsgd.whole_files import whole_file
 
 __all__ = [
@@ -29,13 +30,20 @@ __all__ = [
 HEADER = "header"
 
 
-def write_arrays(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+def write_arrays(
+    path: str | Path,
+    kind: str,
+    header: Mapping[str, Any],
+    arrays: Mapping[str, Any],
+    fingerprint: Fingerprint | None = None,
+) -> None:
     """Write a file: under another name first, so that an interruption leaves the old one; a link stays a link.
 
     Raises:
         ValueError: if there is something at the path that is no file.
     """
-    text = json.dumps({"taylorsgd": kind, **header})
+    known = {} if fingerprint is None else {"fingerprint": fingerprint.to_json()}
+    text = json.dumps({"taylorsgd": kind, **header, **known})
     entries: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     with whole_file(path) as file:
         np.savez(file, **{HEADER: np.frombuffer(text.encode(), np.uint8)}, **entries)  # type: ignore[arg-type]
@@ -79,9 +87,9 @@ def digest(tree: Any) -> str:
     """A fingerprint of all arrays in a pytree: their places, types, shapes and bytes."""
     found = hashlib.sha256()
     for place, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        array = np.asarray(leaf)
+        array = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
         found.update(f"{jax.tree_util.keystr(place)} {array.dtype} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
+        found.update(fingerprint_bytes(array))
     return found.hexdigest()
 
 
@@ -171,5 +179,4 @@ class Checkpoint:
     def save(self, arrays: Mapping[str, Any]) -> None:
         """Store the state; of several processes the first does."""
         if self.path is not None and jax.process_index() == 0:
-            header = {"settings": self.settings, "fingerprint": self.fingerprint.to_json()}
-            write_arrays(self.path, "checkpoint", header, arrays)
+            write_arrays(self.path, "checkpoint", {"settings": self.settings}, arrays, self.fingerprint)

@@ -380,6 +380,7 @@ def test_signs_of_a_gradient_field() -> None:
         (lambda: ts.modified_flow(2, update="euler"), TypeError, "update='euler' is not an update rule"),
         (lambda: ts.modified_flow(2, update=ts.Nesterov(beta)), NotImplementedError, "supported are None"),
         (lambda: ts.modified_flow(2, update=ts.Descent(decay=beta)), NotImplementedError, "no modified flow"),
+        (lambda: ts.modified_loss(1, update=ts.Descent(metric=[[2]])), NotImplementedError, "is a part of the field"),
         (lambda: ts.modified_flow(2, update=ts.HeavyBall(beta, [1, 2])), NotImplementedError, "supported are"),
         (lambda: ts.modified_flow(2, update=ts.HeavyBall(1)), ValueError, "beta=1: .* between -1 and 1"),
         (lambda: ts.modified_flow(2)[2], KeyError, "h.2 is not known; this series goes .* through h.1"),

@@ -15,7 +15,7 @@ import taylorsgd as ts
 from taylorsgd.landscapes import DenseMeasurement, Measurement, SpectralMeasurement
 from taylorsgd.measuring import MatrixFree, TopEigenpairs
 from taylorsgd.measuring.running import Runner
-from taylorsgd.measuring.storage import read_arrays, write_arrays
+from taylorsgd.measuring.storage import digest, read_arrays, write_arrays
 
 POINTS = jnp.array([[0.5, -1.0], [-0.25, 0.75], [1.0, 0.5], [0.0, 0.25], [2.0, -0.5]])
 SCALARS = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 3)
@@ -200,3 +200,15 @@ def test_links_stay_links_and_devices_are_left_alone(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="is no file, and can't be replaced"):
             write_arrays(place, "kind", {}, {})
     assert Path("/dev/null").is_char_device()
+
+
+def test_points_that_hold_random_keys() -> None:
+    """A loss with noise of its own per point."""
+    points = {"x": jnp.linspace(-1.0, 1.0, 8), "key": jax.random.split(jax.random.key(0), 8)}
+    landscape = ts.Landscape(lambda theta, p: jnp.cosh(theta + p["x"] + jax.random.normal(p["key"])), points)
+    formula = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), order=1)
+    measured = ts.measure(formula, landscape, 0.5, key=0, samples=8)
+    losses = jax.vmap(lambda p: jnp.cosh(0.5 + p["x"] + jax.random.normal(p["key"])))(points)
+    assert float(measured.mean[0]) == pytest.approx(float(losses.mean()), rel=1e-5)
+    other = points | {"key": jax.random.split(jax.random.key(1), 8)}
+    assert digest(points) == digest(dict(points)) != digest(other)
