@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol
 
 from sympy import Expr, ImmutableMatrix, Integer, Rational, diff, expand
@@ -145,6 +145,7 @@ def _derivatives(observable: Observable, landscape: Any, at: Any) -> Any:
     expression = exact_argument(result, f"the observable {observable.name}", binary=True)
     refuse_other_symbols(expression, variables, observable)
 
+    @cache
     def derivative(degree: int) -> Any:
         tensor = np.empty((len(variables),) * degree, dtype=object)
         for index in np.ndindex(tensor.shape):

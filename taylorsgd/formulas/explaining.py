@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sympy import Expr, Symbol, factor, factor_list, fraction, sstr
+from sympy import Expr, Symbol, expand, factor, factor_list, fraction, sstr
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
@@ -178,7 +178,7 @@ def _in_updates(coefficient: Expr, spacetime: Spacetime | None) -> tuple[Expr, l
         # only SGD has coefficients with E, and there T = E·N/B
         updates = symbols.E * symbols.N / symbols.B if symbols.E in coefficient.free_symbols else symbols.T
     replaced = in_updates(updates)
-    own = factor(coefficient.xreplace(replaced)) if replaced.keys() & coefficient.free_symbols else coefficient
+    own = _factored(coefficient, updates) if replaced.keys() & coefficient.free_symbols else coefficient
     if updates.is_number:
         sizes = [size for size in (symbols.N, symbols.B) if size in own.free_symbols]
     elif spacetime is not None:
@@ -188,6 +188,11 @@ def _in_updates(coefficient: Expr, spacetime: Spacetime | None) -> tuple[Expr, l
         known = {*own.free_symbols} | ({symbols.T, symbols.N, symbols.B} if replaced else set())
         sizes = [size for size in (symbols.T, symbols.N, symbols.B) if size in known]
     return own, sizes
+
+
+@lru_cache(maxsize=4096)
+def _factored(coefficient: Expr, updates: Expr) -> Expr:
+    return factor(coefficient.xreplace(in_updates(updates)))
 
 
 def _power(coefficient: Expr, size: Symbol) -> int | None:
@@ -207,7 +212,7 @@ def _zeros(*written: Expr) -> tuple[str, ...]:
         for part in _factors(coefficient):
             for size in (symbols.B, symbols.E, symbols.N, symbols.T):
                 slope: Any = part.coeff(size)
-                rest: Any = factor(size - part / slope) if slope.is_number and slope != 0 else size
+                rest: Any = expand(size - part / slope) if slope.is_number and slope != 0 else size
                 if size not in rest.free_symbols and (rest.is_Symbol or (rest.is_Integer and rest > 0)):
                     found[f"at {size} = {rest}"] = None
                     break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from sympy import Expr, Integer, factor
@@ -31,7 +32,7 @@ def coefficient_of(formula: Combination, which: Any) -> Expr:
 def _by_text(formula: Combination, text: str) -> Expr:
     squeezed = "".join(text.replace("$", "").replace(r"\displaystyle", "").split())
     for term in formula.terms:
-        if squeezed in ("".join(str(term.value).split()), "".join(term.value.latex().split())):
+        if squeezed in _written(term.value):
             return term.coefficient  # as the value itself is written, its ½ included
     reading = read_value(text, formula.observables)
     fits = [term for term in formula.terms if _fits(term.value, reading)]
@@ -41,6 +42,12 @@ def _by_text(formula: Combination, text: str) -> Expr:
     if len(fits) > 1:
         raise ValueError(f"{text!r} may name {len(fits)} values: {_listed(fits)}; write one of them with its indices")
     return factor(fits[0].coefficient / reading.number)
+
+
+@lru_cache(maxsize=4096)
+def _written(value: TensorNetwork) -> tuple[str, str]:
+    """How a value is written, in plain text and in LaTeX, without spaces."""
+    return "".join(str(value).split()), "".join(value.latex().split())
 
 
 def _fits(value: Any, reading: Reading) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from sympy import Eq, Expr, Integer, Pow, Symbol, cancel, factor, factor_terms, nan, oo, powsimp, simplify, solve, zoo
@@ -125,6 +126,7 @@ def substituted(coefficient: Expr, sizes: Mapping[Any, Expr]) -> Expr:
     return tidied(result)  # type: ignore[arg-type]
 
 
+@lru_cache(maxsize=1024)
 def tidied(coefficient: Expr) -> Expr:
     """A coefficient factored, with powers of one base in one: β^{T+1}, not β β^T.
 

@@ -83,19 +83,21 @@ def values() -> dict[Any, Explanation]:
     return found
 
 
+@cache
+def observed(at: tuple[Any, ...], degree: int) -> np.ndarray:
+    """The derivatives of CONVEX."""
+    entries = np.empty((2,) * degree, dtype=object)
+    point = dict(zip((x, y), at, strict=True))
+    for index in np.ndindex(entries.shape):
+        along = [(x, y)[i] for i in index]
+        entries[index] = (sympy.diff(CONVEX, *along) if along else CONVEX).subs(point)
+    return entries
+
+
 def number(value: Any, landscape: Any, at: Any) -> np.ndarray:
     """A value on a landscape; its powers of η left out."""
-
-    def observed(degree: int) -> np.ndarray:
-        entries = np.empty((2,) * degree, dtype=object)
-        point = dict(zip((x, y), at, strict=True))
-        for index in np.ndindex(entries.shape):
-            along = [(x, y)[i] for i in index]
-            entries[index] = (sympy.diff(CONVEX, *along) if along else CONVEX).subs(point)
-        return entries
-
     joint = partial(landscape.moment if value.moments else landscape.cumulant, at=at)
-    return np.asarray(evaluate_value(value, joint, {"s": observed}), dtype=float)
+    return np.asarray(evaluate_value(value, joint, {"s": partial(observed, tuple(at))}), dtype=float)
 
 
 def with_convex_loss(landscape: ts.FiniteLandscape, at: Any) -> ts.FiniteLandscape:
