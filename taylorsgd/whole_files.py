@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import IO
 
 from taylorsgd.arguments import checked_path
 
-__all__ = ["refuse_unwritable", "remove_unfinished", "whole_file"]
+__all__ = ["refuse_unwritable", "stop_writing", "whole_file"]
 
 _unfinished: set[str] = set()
 """The files that are being written now, under their other names."""
+_stopped = threading.Event()
+"""Set when the process is about to end."""
 
 
 @contextmanager
@@ -41,6 +44,7 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
     target = checked_path(path).resolve()
     if target.exists() and not target.is_file():
         raise ValueError(f"{path} is no file, and can't be replaced by one; give another path")
+    _wait_if_stopped()
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     _unfinished.add(name)
     try:
@@ -52,15 +56,22 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
         os.replace(name, target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
+        _wait_if_stopped()  # what was written to was removed, and that is no error to tell of
         raise
     finally:
         _unfinished.discard(name)
 
 
-def remove_unfinished() -> None:
-    """Remove what is being written, before a process ends in the middle of it."""
+def stop_writing() -> None:
+    """Remove what is being written, and let nothing else begin: for a thread that is about to end the process."""
+    _stopped.set()
     for name in tuple(_unfinished):
         Path(name).unlink(missing_ok=True)
+
+
+def _wait_if_stopped() -> None:
+    while _stopped.is_set():
+        threading.Event().wait()
 
 
 def refuse_unwritable(folder: str | Path) -> None:

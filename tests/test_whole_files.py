@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from taylorsgd.whole_files import refuse_unwritable, remove_unfinished, whole_file
+from taylorsgd.whole_files import refuse_unwritable, whole_file
 
 
 def test_a_file_that_is_not_finished_leaves_the_old_one(tmp_path: Path) -> None:
@@ -45,11 +47,33 @@ def test_devices_and_folders_are_not_replaced(tmp_path: Path) -> None:
             pass
 
 
-def test_what_is_being_written_can_be_removed(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "note") as file:
+def test_nothing_is_written_once_a_process_ends(tmp_path: Path) -> None:
+    """What is being written is removed; what would fail by that, or begin after it, waits for the end."""
+    program = f"""
+import os, pathlib, threading, time
+from taylorsgd.whole_files import stop_writing, whole_file
+folder = pathlib.Path({str(tmp_path)!r})
+def writes(name, begins):
+    begins.wait()
+    with whole_file(folder / name) as file:
+        begun.set()
+        stopped.wait()
         file.write(b"new")
-        remove_unfinished()
-        assert not list(tmp_path.iterdir())
+    os._exit(1)
+now, begun, stopped = threading.Event(), threading.Event(), threading.Event()
+now.set()
+for name, begins in (("first", now), ("second", stopped)):
+    threading.Thread(target=writes, args=(name, begins)).start()
+begun.wait()
+stop_writing()
+stopped.set()
+time.sleep(0.3)
+print(*threading.enumerate(), sep=chr(10))
+os._exit(0)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stderr) == (0, "") and len(run.stdout.splitlines()) == 3
+    assert not list(tmp_path.iterdir())
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:

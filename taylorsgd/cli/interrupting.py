@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 
-from taylorsgd.whole_files import remove_unfinished
+from taylorsgd.whole_files import stop_writing
 
 __all__ = ["leave_when_interrupted"]
 
@@ -36,6 +36,6 @@ def leave_when_interrupted() -> None:
 def _leave(heard: int) -> None:
     while os.read(heard, 1) != bytes([signal.SIGINT]):
         pass
-    remove_unfinished()
+    stop_writing()
     os.write(2, b"\ninterrupted\n")
     os._exit(STATUS)
