@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from functools import cache, partial
 from typing import Any, Protocol
 
-from sympy import Expr, ImmutableMatrix, Integer, Rational, diff, expand
+from sympy import Expr, ImmutableMatrix, Rational, diff, expand
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Value
@@ -40,23 +41,30 @@ def evaluate(formula: Combination, landscape: ExactLandscape, at: Any, eta: Any 
 
     tensors = partial(landscape.cumulant, at=at)
     observables = {name: _derivatives(o, landscape, at) for name, o in formula.observables.items()}
-    total: Any = Integer(0)
     size = len(tensors((1,)))
     raising = None if metric is None else np.array(exact_metric(metric, size).tolist(), dtype=object)
-    if formula.indices:
-        total = ImmutableMatrix.zeros(size, size ** (formula.indices - 1))
+    shape = (size, size ** (formula.indices - 1)) if formula.indices else (1, 1)
+    rational: dict[int, Any] = {}  # by powers of the rate: fractions add up faster than expressions
+    other: Any = np.zeros(shape, dtype=object)
     resummed = Resummation(tensors, observables, rate, raising)
     for term in formula.terms:
         if isinstance(term.value, ResummedValue):
             try:
-                value = resummed.evaluate(term.value)
+                value, power = resummed.evaluate(term.value), 0
             except ValueError as error:
                 raise ValueError(f"the term {term}: {error}") from error
-            total = total + _scaled(value, term.coefficient)
-            continue
-        value = evaluate_value(term.value, tensors, observables, raising)
-        total = total + _scaled(value, term.coefficient * rate**term.order)
-    return total.applyfunc(expand) if isinstance(total, ImmutableMatrix) else expand(total)
+        else:
+            value, power = evaluate_value(term.value, tensors, observables, raising), term.order
+        entries = np.reshape(np.asarray(value, dtype=object), shape)
+        if isinstance(term.coefficient, Rational) and all(isinstance(x, (int, Fraction)) for x in entries.flat):
+            number = Fraction(int(term.coefficient.p), int(term.coefficient.q))
+            rational[power] = rational.get(power, 0) + number * entries
+        else:
+            other = other + term.coefficient * rate**power * _in_sympy(entries)
+    for power, entries in rational.items():
+        other = other + rate**power * _in_sympy(entries)
+    total = ImmutableMatrix(other.tolist()).applyfunc(expand)
+    return total if formula.indices else total[0]
 
 
 def _check_training_set(landscape: Any, size: Expr) -> None:
@@ -102,12 +110,11 @@ def evaluate_value(value: Value, tensors: Any, observables: Mapping[str, Any], m
     return contract(operands, free)
 
 
-def _scaled(value: Any, factor: Expr) -> Any:
-    shape = getattr(value, "shape", ())
-    if not shape:
-        return factor * _sympy(value)
-    rows = value.reshape(shape[0], -1)
-    return ImmutableMatrix([[factor * _sympy(entry) for entry in row] for row in rows])
+def _in_sympy(entries: Any) -> Any:
+    """An array of expressions."""
+    import numpy as np
+
+    return np.vectorize(_sympy, otypes=[object])(entries)
 
 
 def _sympy(number: Any) -> Expr:

@@ -22,7 +22,8 @@ from itertools import combinations_with_replacement, product
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
-from sympy import Add, Expr, Rational, Symbol, construct_domain, nan, oo, zoo
+from sympy import QQ, ZZ, Add, Expr, Pow, Rational, Symbol, construct_domain, nan, oo, zoo
+from sympy.polys.rings import PolyElement, PolyRing
 
 from taylorsgd.arguments import as_whole, listed
 from taylorsgd.diagrams.partitions import moebius, set_partitions
@@ -36,6 +37,9 @@ __all__ = ["Degrees", "ExactPopulation", "Point", "exact_expression"]
 
 MOST_AXES = 40
 """The most axes of a tensor: of two diagrams' worth of edges, and fewer than NumPy can hold."""
+
+MOST_EXPANDED = 32
+"""The highest power in a loss that is multiplied out."""
 
 Point = tuple[Expr, ...]
 """A point θ: one exact expression for each of the P variables."""
@@ -180,7 +184,12 @@ class ExactPopulation(ABC):
         """
         return self._tensor(True, _checked_degrees(degrees), self.point(at))
 
-    # -- inside: three caches, filled on demand -------------------------------------------------------
+    # -- inside: caches, filled on demand ---------------------------------------------------------------
+
+    @cached_property
+    def _polynomials(self) -> dict[tuple[int, tuple[int, ...]], PolyElement | None]:
+        """The derivatives of those c_a that are polynomials with rational coefficients, else None."""
+        return {}
 
     @cached_property
     def _derivatives(self) -> dict[tuple[int, tuple[int, ...]], Expr]:
@@ -241,6 +250,10 @@ class ExactPopulation(ABC):
         return self._values[key]
 
     def _evaluate(self, component: int, multiset: tuple[int, ...], point: Point) -> Expr:
+        polynomial = self._polynomial(component, multiset)
+        if polynomial is not None and all(isinstance(entry, Rational) for entry in point):
+            values = [(x, QQ.from_sympy(entry)) for x, entry in zip(polynomial.ring.gens, point, strict=True)]
+            return QQ.to_sympy(polynomial.evaluate(values))
         substitution = list(zip(self.variables, point, strict=True))
         # simultaneous, because the point may be written in the variables themselves
         derivative = self._derivative(component, multiset)
@@ -262,6 +275,17 @@ class ExactPopulation(ABC):
                 f"losses are smooth"
             )
         return value
+
+    def _polynomial(self, component: int, multiset: tuple[int, ...]) -> PolyElement | None:
+        key = (component, multiset)
+        if key not in self._polynomials:
+            if multiset:
+                lower = self._polynomial(component, multiset[:-1])
+                found = None if lower is None else lower.diff(multiset[-1])
+            else:
+                found = _rational_polynomial(self.components[component], self.variables)
+            self._polynomials[key] = found
+        return self._polynomials[key]
 
     def _derivative(self, component: int, multiset: tuple[int, ...]) -> Expr:
         if not multiset:
@@ -330,6 +354,16 @@ def _unfolding(dimension: int, degree: int) -> list[int]:
     """For each entry of a full tensor of `degree` axes, in C order, the number of its multiset."""
     number_of = {multiset: number for number, multiset in enumerate(_multisets(dimension, degree))}
     return [number_of[tuple(sorted(axes))] for axes in product(range(dimension), repeat=degree)]
+
+
+def _rational_polynomial(expression: Expr, variables: tuple[Symbol, ...]) -> PolyElement | None:
+    """An expression as a polynomial with rational coefficients, if it is one that can be written out."""
+    if any(not power.exp.is_Integer or power.exp > MOST_EXPANDED for power in expression.atoms(Pow)):
+        return None
+    found = expression.as_poly(*variables)
+    if found is None or found.domain not in (ZZ, QQ):
+        return None
+    return PolyRing(variables, QQ).from_dict(found.set_domain(QQ).as_dict(native=True))
 
 
 def _object_vector(entries: Sequence[Any]) -> np.ndarray:
