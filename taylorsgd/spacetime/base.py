@@ -197,9 +197,7 @@ class Spacetime(ABC):
 
     def expression(self, count: Count) -> Expr:
         """Write a count in the sizes of this spacetime, factored."""
-        if isinstance(count, FracElement):
-            return factor(self._expanded(count.numer) / self._expanded(count.denom))
-        return factor(self._expanded(count))
+        return _written(self, count)
 
     def _expanded(self, count: PolyElement) -> Expr:
         numbers = _stand_for(self)
@@ -359,3 +357,10 @@ def fresh_or_fixed(_: Any, __: Any, data: Any) -> None:
         raise ValueError(
             f"data={data!r} is unknown; give 'fresh' (average over training sets) or 'fixed' (over the order alone)"
         )
+
+
+@lru_cache(maxsize=4096)
+def _written(spacetime: Spacetime, count: Count) -> Expr:
+    if isinstance(count, FracElement):
+        return factor(spacetime._expanded(count.numer) / spacetime._expanded(count.denom))
+    return factor(spacetime._expanded(count))

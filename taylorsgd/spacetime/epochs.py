@@ -28,6 +28,7 @@ from taylorsgd.timesums.orders import weak_orderings
 __all__ = ["epoch_count"]
 
 
+@lru_cache(maxsize=1 << 14)
 def epoch_count(diagram: Diagram) -> PolyElement:
     """Z(D) / B^#parts as a polynomial in n = N/B and e = E.
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from itertools import combinations, product
 from math import perm, prod
 from typing import Any
@@ -52,6 +52,7 @@ __all__ = ["dealt", "fixed_count", "reshuffled_count", "shuffled_ways", "transla
 _OWN, _n, _e, _B = ring("n,e,B", QQ)
 
 
+@lru_cache(maxsize=1 << 12)
 def reshuffled_count(diagram: Diagram, rows: int | None) -> PolyElement | FracElement:
     """Z̄(D) / B^|D|, the average over independent orders of every epoch.
 
@@ -82,6 +83,7 @@ def reshuffled_count(diagram: Diagram, rows: int | None) -> PolyElement | FracEl
     return total.element(order) + plain
 
 
+@lru_cache(maxsize=1 << 12)
 def fixed_count(diagram: Diagram, rows: int | None) -> PolyElement | FracElement:
     """What multiplies the empirical moments of the parts, divided by B^|D|; see (3).
 
