@@ -37,10 +37,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
-from taylorsgd.lowering.nodes import Node
+from taylorsgd.lowering.nodes import Node, OnGrid
 from taylorsgd.lowering.triangular import (
     Entry,
     Marks,
@@ -58,7 +57,9 @@ from taylorsgd.lowering.triangular import (
 __all__ = ["triangular_exponential", "triangular_power"]
 
 
-def triangular_power(triangle: Triangle, nodes: Sequence[Node], couplings: Sequence[Array | None], T: Array) -> Array:
+def triangular_power(
+    triangle: Triangle, nodes: Sequence[Node], couplings: Sequence[OnGrid | None], T: OnGrid
+) -> OnGrid:
     """The last entry of the first row of M^T, where M_00 = 1.
 
     The time is that of log2(T) squarings. Differentiable in nodes and couplings, also at 0 and at x = 1.
@@ -85,7 +86,7 @@ def triangular_power(triangle: Triangle, nodes: Sequence[Node], couplings: Seque
     return _powers(triangle, ((),), values, logs, tuple(couplings), T)[0]
 
 
-def triangular_exponential(triangle: Triangle, nodes: Sequence[Array], T: Array) -> Array:
+def triangular_exponential(triangle: Triangle, nodes: Sequence[OnGrid], T: OnGrid) -> OnGrid:
     """The last entry of the first row of exp(T·M), where M_00 = 0 and every move has a coupling 1.
 
     The time is that of log2(max |y_i T|) squarings. Differentiable in the nodes and in T.
@@ -115,11 +116,11 @@ def triangular_exponential(triangle: Triangle, nodes: Sequence[Array], T: Array)
 def _powers(
     triangle: Triangle,
     wanted: tuple[Marks, ...],
-    values: tuple[Array, ...],
-    logs: tuple[Array, ...],
-    couplings: tuple[Array | None, ...],
-    T: Array,
-) -> tuple[Array, ...]:
+    values: tuple[OnGrid, ...],
+    logs: tuple[OnGrid, ...],
+    couplings: tuple[OnGrid | None, ...],
+    T: OnGrid,
+) -> tuple[OnGrid, ...]:
     """The entries (0, last; D) of M^T: from M^0 = 1 by n → 2n or 2n + 1 through the binary digits of T."""
     dtype = values[0].dtype
     last = triangle.size - 1
@@ -137,7 +138,7 @@ def _powers(
     repeats = _repeats(triangle, pairs)
     digits = 32 - jax.lax.clz(jnp.max(T)).astype(jnp.int32)
 
-    def step(k: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(k: OnGrid, state: tuple[OnGrid, ...]) -> tuple[OnGrid, ...]:
         following = T >> (digits - 1 - k).astype(T.dtype)
         n = following >> 1
         half = {pair: _bounded(entry) for pair, entry in zip(pairs, state, strict=True)}
@@ -162,8 +163,8 @@ def _powers(
 
 def _powers_jvp(
     triangle: Triangle, wanted: tuple[Marks, ...], primals: tuple[Any, ...], tangents: tuple[Any, ...]
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    changes: list[tuple[tuple[int, int], Array]] = [
+) -> tuple[tuple[OnGrid, ...], tuple[OnGrid, ...]]:
+    changes: list[tuple[tuple[int, int], OnGrid]] = [
         *(((i, i), change) for i, change in enumerate(tangents[0], start=1) if _changes(change)),
         *((move, change) for move, change in zip(triangle.moves, tangents[2], strict=True) if _changes(change)),
     ]
@@ -187,7 +188,7 @@ def _powers_jvp(
 _powers.defjvp(_powers_jvp, symbolic_zeros=True)
 
 
-def _power(x: Array, log: Array, n: Array, repeats: int) -> Array:
+def _power(x: OnGrid, log: OnGrid, n: OnGrid, repeats: int) -> OnGrid:
     """The signed C(n, r) x^{n−r}, for n ≥ 0 not above the largest number, so that 0 · x^n stays 0."""
     left = jnp.where(n > repeats, n - repeats, 0)
     size = _exponential(left.astype(log.dtype) * log)
@@ -202,8 +203,8 @@ def _power(x: Array, log: Array, n: Array, repeats: int) -> Array:
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _exponentials(
-    triangle: Triangle, wanted: tuple[tuple[int, Marks], ...], nodes: tuple[Array, ...], T: Array
-) -> tuple[Array, ...]:
+    triangle: Triangle, wanted: tuple[tuple[int, Marks], ...], nodes: tuple[OnGrid, ...], T: OnGrid
+) -> tuple[OnGrid, ...]:
     """The entries (i, last; D) of exp(T·M).
 
     The entries of exp(h·M), divided by their powers of h, start from a Taylor series at a small h = T/2^J and
@@ -222,7 +223,7 @@ def _exponentials(
     # 2^{−J} by halving: exact on every machine, unlike a power.
     scale = jax.lax.fori_loop(0, doublings, lambda _, h: h / 2, jnp.ones((), dtype))
 
-    def with_diagonal(h: Array, state: Sequence[Array]) -> dict[Entry, Array]:
+    def with_diagonal(h: OnGrid, state: Sequence[OnGrid]) -> dict[Entry, OnGrid]:
         entries = {pair: _bounded(entry) for pair, entry in zip(pairs, state, strict=True)}
         for i, exponent in enumerate(exponents):
             value = _exponential(exponent * h)
@@ -230,7 +231,7 @@ def _exponentials(
                 entries[i, i, ((i, i),) * r] = value / factorial(r)
         return entries
 
-    def step(_: Array, state: tuple[Array, tuple[Array, ...]]) -> tuple[Array, tuple[Array, ...]]:
+    def step(_: OnGrid, state: tuple[OnGrid, tuple[OnGrid, ...]]) -> tuple[OnGrid, tuple[OnGrid, ...]]:
         entries = with_diagonal(*state)
         return 2 * state[0], tuple(
             jnp.broadcast_to(product(triangle, pair, entries, entries) * 0.5 ** degree(triangle, pair), shape)
@@ -250,10 +251,10 @@ def _exponentials(
 
 def _exponentials_jvp(
     triangle: Triangle, wanted: tuple[tuple[int, Marks], ...], primals: tuple[Any, ...], tangents: tuple[Any, ...]
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+) -> tuple[tuple[OnGrid, ...], tuple[OnGrid, ...]]:
     nodes, _ = primals
     last = triangle.size - 1
-    rows: list[list[tuple[Array, tuple[int, Marks]]]] = []
+    rows: list[list[tuple[OnGrid, tuple[int, Marks]]]] = []
     for i, marks in wanted:
         row = []
         for s, change in enumerate(tangents[0], start=1):
@@ -287,8 +288,8 @@ _HALVINGS = 4
 
 
 def _series(
-    triangle: Triangle, pairs: Sequence[Entry], nodes: Sequence[Array], repeats: Sequence[int]
-) -> dict[Entry, Array]:
+    triangle: Triangle, pairs: Sequence[Entry], nodes: Sequence[OnGrid], repeats: Sequence[int]
+) -> dict[Entry, OnGrid]:
     """The entries of exp(M) for small nodes, Σ_n (M^n)_{ij; D} / n!."""
     dtype = nodes[0].dtype
     terms, size = 0, 1.0
@@ -297,8 +298,8 @@ def _series(
         size *= 0.5**_HALVINGS / terms
     ones = dict.fromkeys(triangle.moves)
     degrees = {pair: degree(triangle, pair) for pair in pairs}
-    total: dict[Entry, Array] = {}
-    power: dict[Entry, Array] = {}
+    total: dict[Entry, OnGrid] = {}
+    power: dict[Entry, OnGrid] = {}
     for n in range(max(degrees.values(), default=0) + terms + 1):
         # M^n, whose entry (i, j; D) is homogeneous of degree n − degree(i, j; D) in the nodes.
         power = {
@@ -326,12 +327,12 @@ def _changes(tangent: Any) -> bool:
     return tangent is not None and not isinstance(tangent, SymbolicZero)
 
 
-def _exponential(exponent: Array) -> Array:
+def _exponential(exponent: OnGrid) -> OnGrid:
     """e^y, not above the largest number."""
     return jnp.exp(jnp.minimum(exponent, _largest_exponent(exponent.dtype)))
 
 
-def _bounded(entry: Array) -> Array:
+def _bounded(entry: OnGrid) -> OnGrid:
     """No infinities: where another factor is 0 the product is 0, and elsewhere it overflows anyway."""
     largest = jnp.finfo(entry.dtype).max
     return jnp.clip(entry, -largest, largest)

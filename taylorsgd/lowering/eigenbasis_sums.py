@@ -197,7 +197,7 @@ def _dtype(times: TimeSum, rates: Sequence[ArrayLike], *more: ArrayLike) -> Any:
     return jnp.promote_types(jnp.result_type(float, *map(jnp.asarray, rates), *more), jnp.float32)
 
 
-def _checked(T: np.ndarray) -> np.ndarray:
+def _checked(T: Float[np.ndarray, "*sizes"]) -> Float[np.ndarray, "*sizes"]:
     if not np.all((T >= 0) & (T <= 2**31) & (T == np.floor(T))):
         raise ValueError(f"T={T} is no number of updates: the discrete sum takes integers from 0 to 2**31")
     return T.astype(np.uint32)

@@ -20,9 +20,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jaxtyping import Array, Float
 
 __all__ = ["Node", "complement_of_decays", "product_of_decays", "total_rate"]
+
+
+OnGrid = Float[Array, "*grid"]
+"""A number for every combination of eigenvalues: arrays that broadcast against each other."""
 
 
 class Node(NamedTuple):
@@ -34,11 +38,11 @@ class Node(NamedTuple):
             powers of x are taken by `value`.
     """
 
-    value: Array
-    log: Array
+    value: OnGrid
+    log: OnGrid
 
 
-def product_of_decays(rates: Sequence[Array]) -> Node:
+def product_of_decays(rates: Sequence[OnGrid]) -> Node:
     """The product x = Π_e (1 − s_e) over the edges that are alive in an interval, and log|x|.
 
     Args:
@@ -55,7 +59,7 @@ def product_of_decays(rates: Sequence[Array]) -> Node:
     return Node(*_decay(tuple(rates))[:2])
 
 
-def complement_of_decays(rates: Sequence[Array]) -> Array:
+def complement_of_decays(rates: Sequence[OnGrid]) -> OnGrid:
     """What is lost, 1 − Π_e (1 − s_e), without the rounding of 1 − s_e.
 
     Args:
@@ -72,7 +76,7 @@ def complement_of_decays(rates: Sequence[Array]) -> Array:
 
 
 @jax.custom_jvp
-def total_rate(rates: tuple[Array, ...]) -> Array:
+def total_rate(rates: tuple[OnGrid, ...]) -> OnGrid:
     """The sum Σ_e s_e over the edges that are alive in an interval, rounded once.
 
     Args:
@@ -93,13 +97,13 @@ def total_rate(rates: tuple[Array, ...]) -> Array:
 
 
 @total_rate.defjvp
-def _total_rate_jvp(primals: tuple[tuple[Array, ...]], tangents: tuple[tuple[Array, ...]]) -> tuple[Array, Array]:
+def _total_rate_jvp(primals: tuple[tuple[OnGrid, ...]], tangents: tuple[tuple[OnGrid, ...]]) -> tuple[OnGrid, OnGrid]:
     value = total_rate(*primals)
     return value, jnp.broadcast_to(sum(tangents[0]), value.shape)
 
 
 @jax.custom_jvp
-def _decay(rates: tuple[Array, ...]) -> tuple[Array, Array, Array]:
+def _decay(rates: tuple[OnGrid, ...]) -> tuple[OnGrid, OnGrid, OnGrid]:
     """x, log|x| and 1 − x for x = Π (1 − s)."""
     high, low = _two_sum(jnp.ones_like(rates[0]), -rates[0])
     for rate in rates[1:]:
@@ -115,8 +119,8 @@ def _decay(rates: tuple[Array, ...]) -> tuple[Array, Array, Array]:
 
 @_decay.defjvp
 def _decay_jvp(
-    primals: tuple[tuple[Array, ...]], tangents: tuple[tuple[Array, ...]]
-) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
+    primals: tuple[tuple[OnGrid, ...]], tangents: tuple[tuple[OnGrid, ...]]
+) -> tuple[tuple[OnGrid, OnGrid, OnGrid], tuple[OnGrid, OnGrid, OnGrid]]:
     (rates,), (changes,) = primals, tangents
     value, log, complement = _decay(rates)
     # No division by 1 − s: it may vanish.
@@ -127,7 +131,7 @@ def _decay_jvp(
     return (value, log, complement), (change, jnp.zeros_like(log), -change)
 
 
-def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+def _two_sum(a: OnGrid, b: OnGrid) -> tuple[OnGrid, OnGrid]:
     """The rounded sum and what was rounded away."""
     # XLA reassociates constants, (1 + b) − 1 = b, unless the sum is hidden from it.
     total = jax.lax.optimization_barrier(a + b)
@@ -135,14 +139,14 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, (a - (total - shift)) + (b - shift)
 
 
-def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
+def _two_product(a: OnGrid, b: OnGrid) -> tuple[OnGrid, OnGrid]:
     """The rounded product and what was rounded away, also where a compiler fuses multiply and add."""
     product = a * b
     (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-def _halves(a: Array) -> tuple[Array, Array]:
+def _halves(a: OnGrid) -> tuple[OnGrid, OnGrid]:
     """A number as a sum of two with half as many bits, whose products are exact."""
     finfo = jnp.finfo(a.dtype)
     high = jax.lax.reduce_precision(a, exponent_bits=finfo.nexp, mantissa_bits=(finfo.nmant - 1) // 2)

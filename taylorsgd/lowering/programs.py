@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Num
 from sympy import Expr, Symbol
 
 from taylorsgd.formulas.resummed_value import is_resummed
@@ -44,7 +45,9 @@ class Program:
     implied: tuple[tuple[str, Expr], ...]
     updates: tuple[Expr, ...] = ()
 
-    def prepare(self, formula: Combination, sizes: Mapping[str, Any], dtype: Any) -> dict[str, jax.Array]:
+    def prepare(
+        self, formula: Combination, sizes: Mapping[str, Any], dtype: Any
+    ) -> dict[str, Num[jax.Array, "*sizes"]]:
         """Check the sizes where they are concrete, and keep the used ones as arrays."""
         if not any(isinstance(size, Tracer) for size in sizes.values()):
             _check_sizes(formula, self, sizes)
@@ -164,7 +167,7 @@ def _whole(size: Any) -> int:
     return index(size)  # type: ignore[arg-type]
 
 
-def _check_numbers(name: str, size: np.ndarray, flowing: bool) -> None:
+def _check_numbers(name: str, size: Num[np.ndarray, "*sizes"], flowing: bool) -> None:
     """Raise for numbers that are no sizes: not finite, too small, or of updates, rows and epochs not whole."""
     least = 1 if name in ("N", "B") else 0
     whole = name in ("N", "B", "E", "T") and not flowing

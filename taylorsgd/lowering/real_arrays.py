@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Num
 
 __all__ = ["real_array", "real_numbers", "refuse_other_shapes"]
 
 
-def real_array(value: Any, name: str, dtype: Any = None) -> jax.Array:
+def real_array(value: Any, name: str, dtype: Any = None) -> Num[jax.Array, "*shape"]:
     """Real numbers as an array, which may be traced.
 
     Args:
@@ -40,7 +41,7 @@ def real_array(value: Any, name: str, dtype: Any = None) -> jax.Array:
     return jnp.asarray(numbers if np.asarray(value).dtype.kind == "O" else value, dtype)
 
 
-def real_numbers(value: Any, name: str, *, finite: bool = True) -> np.ndarray:
+def real_numbers(value: Any, name: str, *, finite: bool = True) -> Num[np.ndarray, "*shape"]:
     """Real numbers that are known, as NumPy's array of float64.
 
     Args:

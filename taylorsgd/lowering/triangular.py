@@ -21,8 +21,8 @@ from functools import lru_cache, reduce
 from itertools import combinations
 
 import jax.numpy as jnp
-from jax import Array
 
+from taylorsgd.lowering.nodes import OnGrid
 from taylorsgd.timesums.lattice import Lattice
 
 __all__ = [
@@ -158,10 +158,10 @@ def entries_below(triangle: Triangle, wanted: Iterable[Entry]) -> tuple[Entry, .
 def product(
     triangle: Triangle,
     entry: Entry,
-    first: Mapping[Entry, Array],
-    second: Mapping[Entry, Array],
-    times: Callable[[Array, Array], Array] = jnp.multiply,
-) -> Array:
+    first: Mapping[Entry, OnGrid],
+    second: Mapping[Entry, OnGrid],
+    times: Callable[[OnGrid, OnGrid], OnGrid] = jnp.multiply,
+) -> OnGrid:
     """An entry (i, j; D) of the product AB.
 
     Args:
@@ -180,10 +180,10 @@ def product(
 def times_matrix(
     triangle: Triangle,
     entry: Entry,
-    power: Mapping[Entry, Array],
-    nodes: Sequence[Array],
-    couplings: Mapping[tuple[int, int], Array | None],
-) -> Array:
+    power: Mapping[Entry, OnGrid],
+    nodes: Sequence[OnGrid],
+    couplings: Mapping[tuple[int, int], OnGrid | None],
+) -> OnGrid:
     """An entry (i, j; D) of A M, with M and its derivatives written out.
 
     Args:
@@ -197,7 +197,7 @@ def times_matrix(
         An array of the broadcast shape.
     """
     i, j, marks = entry
-    terms: list[Array | None] = [power[entry] * nodes[j] if entry in power else None]
+    terms: list[OnGrid | None] = [power[entry] * nodes[j] if entry in power else None]
     if (j, j) in marks:
         terms.append(power.get((i, j, without_mark(marks, (j, j)))))
     for move, coupling in couplings.items():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jaxtyping import Float, PRNGKeyArray
 
 from taylorsgd.arguments import listed
 from taylorsgd.landscapes.keys import random_key
@@ -24,9 +25,9 @@ def tensors(
     theta: Any,
     names: Sequence[str | tuple[int, ...]] = ("G", "H", "C"),
     *,
-    key: jax.Array | None = None,
+    key: PRNGKeyArray | None = None,
     samples: int = 2048,
-) -> dict[str | tuple[int, ...], jax.Array]:
+) -> dict[str | tuple[int, ...], Float[jax.Array, "*P"]]:
     """Compute dense tensors of a landscape at θ_0 = theta.
 
     A name stands for the degrees of a cumulant's nodes: κ(∇^{k_1} l_x, …, ∇^{k_m} l_x) is (k_1, …, k_m), with Σ k_i

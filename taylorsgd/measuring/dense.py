@@ -24,7 +24,7 @@ import numpy as np
 from attrs import frozen
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 
 from taylorsgd.diagrams.partitions import moebius, set_partitions
 from taylorsgd.landscapes.fingerprints import Fingerprint
@@ -152,7 +152,7 @@ def measure_dense(
     parts: Sequence[tuple[Any, ...]],
     landscape: Landscape,
     theta: Any,
-    key: jax.Array,
+    key: PRNGKeyArray,
     samples: int,
     observables: Mapping[str, PointFunction],
     chunk: int = 64,
@@ -238,7 +238,7 @@ def _moments(
     def loss(parameters: Float[Array, " P"], x: Any) -> Float[Array, ""]:
         return point_loss(unravel(parameters), x)
 
-    def derivatives(x: Any) -> dict[int, jax.Array]:
+    def derivatives(x: Any) -> dict[int, Float[Array, "*P"]]:
         return {order: _derivative(loss, order)(flat, x) for order in orders}
 
     count = jax.tree.leaves(data)[0].shape[0]
@@ -261,7 +261,7 @@ def _moments(
 
     means = mean(derivatives)
 
-    def products(x: Any) -> dict[Degrees, jax.Array]:
+    def products(x: Any) -> dict[Degrees, Float[Array, "*P"]]:
         centred = jax.tree.map(jnp.subtract, derivatives(x), means)
         return {subset: _outer([centred[degree] for degree in subset], _consecutive(subset)) for subset in subsets}
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 
 from taylorsgd.landscapes.landscape import Landscape, population_chunk, population_mean, weighted_loss
 from taylorsgd.landscapes.point_functions import PointFunction
@@ -51,7 +51,7 @@ class Eigenpairs:
         return min(self.left[0], 0.0) - miss, max(self.left[1], 0.0) + miss
 
 
-def top_eigenpairs(landscape: Landscape, theta: Any, count: int, key: jax.Array) -> Eigenpairs:
+def top_eigenpairs(landscape: Landscape, theta: Any, count: int, key: PRNGKeyArray) -> Eigenpairs:
     """Find the eigenpairs of the population's Hessian that are largest in absolute value.
 
     Time: some tens of products Hv over the whole population for a handful of eigenpairs, more where the spectrum is
@@ -119,7 +119,7 @@ def _search(
     known: Float[Array, "known P"],
     count: int,
     least: float,
-    key: jax.Array,
+    key: PRNGKeyArray,
     tolerance: float,
 ) -> tuple[Float[np.ndarray, " found"], Float[Array, "found P"], tuple[float, float]]:
     """The top eigenpairs in the complement of known ones, converged where larger than `least`, and both ends."""
@@ -190,7 +190,7 @@ def _product(loss: PointFunction, theta: Any, data: Any, chunk: int, vector: Flo
     """Hv over the population, forward over reverse."""
     flat, unravel = ravel_pytree(theta)
 
-    def share(batch: Any, weights: jax.Array) -> jax.Array:
+    def share(batch: Any, weights: Float[Array, " points"]) -> Float[Array, " P"]:
         gradient = jax.grad(lambda point: weighted_loss(loss, unravel(point), batch, weights))
         return jax.jvp(gradient, (flat,), (vector,))[1]
 

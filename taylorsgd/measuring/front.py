@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
+from jaxtyping import PRNGKeyArray
 
 from taylorsgd.formulas import Formula
 from taylorsgd.landscapes.landscape import AnyLandscape, checked_parameters
@@ -32,7 +32,7 @@ def measure(
     theta: Any,
     *,
     method: Method[M] | None = None,
-    key: jax.Array | int | None = None,
+    key: PRNGKeyArray | int | None = None,
     samples: int | None = None,
     progress: bool | None = None,
     **former: Any,

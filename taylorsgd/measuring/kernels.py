@@ -90,7 +90,7 @@ def finite_at(
 ) -> Bool[Array, " population"]:
     """At which points of a population a derivative of the loss is finite."""
 
-    def finite(point: Any) -> jax.Array:
+    def finite(point: Any) -> Bool[jax.Array, ""]:
         leaves = jax.tree.leaves(_derivative(lambda theta: loss(theta, point), theta, vectors, scalar))
         return jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]).all()
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from attrs import field, frozen
 from attrs.converters import optional
+from jaxtyping import PRNGKeyArray
 
 from taylorsgd.arguments import checked_path, is_one_of, whole_number
 from taylorsgd.measuring.contraction import Plan
@@ -154,7 +155,7 @@ class MatrixFree:
         return _assembled(runner, moments, provenance)
 
 
-def _check_finite(leaves: Sequence[np.ndarray], runner: Runner, key: jax.Array, samples: int, first: int) -> None:
+def _check_finite(leaves: Sequence[np.ndarray], runner: Runner, key: PRNGKeyArray, samples: int, first: int) -> None:
     """Raise if an estimate of a chunk that begins with draw `first` is not finite, and say in which draw."""
     for position, finite in zip(runner.plan.sampled, finite_columns(leaves), strict=True):
         if not finite.all():

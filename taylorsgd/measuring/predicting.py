@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 from sympy import Expr, Rational
 
 from taylorsgd.arguments import as_float, finite_number
@@ -43,7 +43,7 @@ def predict(
     theta: Any,
     *,
     eta: Any,
-    key: jax.Array | int | None = None,
+    key: PRNGKeyArray | int | None = None,
     samples: int | None = None,
     method: Method[Measured] | None = None,
     measurement: Measured | None = None,

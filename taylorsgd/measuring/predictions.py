@@ -122,7 +122,7 @@ class Prediction:
         return (np.abs(self.eta) <= self.eta_max) & np.isfinite(norms(self.mean, self.eta.ndim))
 
     @property
-    def _part_sizes(self) -> np.ndarray:
+    def _part_sizes(self) -> Float[np.ndarray, "orders ..."]:
         found = norms(self.contributions, 1 + self.eta.ndim)
         missing = max(self.formula.order + 1 - len(found), 0)
         return np.concatenate([found, np.zeros((missing, *found.shape[1:]))])
@@ -193,7 +193,7 @@ class Prediction:
         """What is predicted, for an axis: LaTeX between dollars, as Matplotlib sets it."""
         return "prediction" if self.expectations is None else f"${self.expectations.written()[0]}$"
 
-    def _curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _curve(self) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "orders k"], Float[np.ndarray, " k"]]:
         """Learning rates, the parts of every order there, and the standard errors, for a curve."""
         eta, parts = np.atleast_1d(self.eta), np.asarray(self.contributions).reshape(len(self.contributions), -1)
         error = np.atleast_1d(np.asarray(self.standard_error))
@@ -226,17 +226,17 @@ def orders_of(formula: Formula) -> list[int]:
     return list(range(present[0], max(formula.order, present[-1]) + 1)) if present else []
 
 
-def wide(leaf: Any) -> np.ndarray:
+def wide(leaf: Any) -> Float[np.ndarray, "*shape"]:
     """An array in float64."""
     return np.asarray(leaf, dtype=np.float64)
 
 
-def norms(tree: Any, axes: int) -> np.ndarray:
+def norms(tree: Any, axes: int) -> Float[np.ndarray, "*axes"]:
     """Absolute values of numbers; for vectors the norm over what follows the first axes."""
     return np.abs(signed_sizes(tree, axes))
 
 
-def signed_sizes(tree: Any, axes: int) -> np.ndarray:
+def signed_sizes(tree: Any, axes: int) -> Float[np.ndarray, "*axes"]:
     """Numbers as they are; for vectors the norm over what follows the first axes."""
     leaves = [wide(leaf) for leaf in jax.tree.leaves(tree)]
     if len(leaves) == 1 and leaves[0].ndim == axes:

@@ -186,7 +186,7 @@ class Measurement(Measured):
         """The covariance of all n estimates, leaves of shape (n, n, *leaf); 0 where a value is exact."""
         n, chosen = len(self.values), np.array(self.sampled, dtype=int)
 
-        def spread(leaf: Any) -> np.ndarray:
+        def spread(leaf: Float[np.ndarray, "s s ..."]) -> Float[np.ndarray, "n n ..."]:
             full = np.zeros((n, n, *leaf.shape[2:]))
             full[np.ix_(chosen, chosen)] = leaf
             return full
@@ -197,7 +197,7 @@ class Measurement(Measured):
     def standard_error(self) -> Any:
         """The standard error of each estimate, leaves of shape (n, *leaf); 0 where a value is exact."""
 
-        def spread(leaf: Any) -> np.ndarray:
+        def spread(leaf: Float[np.ndarray, "s s ..."]) -> Float[np.ndarray, "n ..."]:
             full = np.zeros((len(self.values), *leaf.shape[2:]))
             full[list(self.sampled)] = np.sqrt(np.einsum("ii...->i...", leaf))
             return full
@@ -258,8 +258,8 @@ class DrawMoments:
     def __init__(self) -> None:
         """Start with nothing."""
         self.count = 0
-        self.mean: list[np.ndarray] = []
-        self._comoment: list[np.ndarray] = []
+        self.mean: list[Float[np.ndarray, "s ..."]] = []
+        self._comoment: list[Float[np.ndarray, "s s ..."]] = []
 
     def add(self, leaves: Sequence[Float[np.ndarray, "draws s ..."]]) -> None:
         """Add the draws of one chunk."""

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from taylorsgd.landscapes.landscape import BUDGET, POPULATION_CHUNK, Landscape, floats_per_point
 from taylorsgd.landscapes.point_functions import PointFunction
@@ -71,7 +71,7 @@ class Runner:
             self._check_exact()
         self._swept = self._sweep() if plan.swept and vectors is None else {}
 
-    def draws(self, key: jax.Array, samples: int, at_once: int, groups: int = 1) -> Iterator[Points]:
+    def draws(self, key: PRNGKeyArray, samples: int, at_once: int, groups: int = 1) -> Iterator[Points]:
         """Yield the points of all draws, one of the `spans` after another; the last is filled up to its full length.
 
         A plan of the exact estimator lists its combinations of points, whatever the key.
@@ -89,7 +89,7 @@ class Runner:
         for start, stop in chunks:
             yield self._points(rows(np.minimum(np.arange(start, start + at_once), stop - 1)))
 
-    def rows(self, key: jax.Array, samples: int, draw: int) -> list[int]:
+    def rows(self, key: PRNGKeyArray, samples: int, draw: int) -> list[int]:
         """The points of the population, by their indices, that one of so many draws reads."""
         read = self._drawn_rows(key, samples)(np.array([draw]))
         return sorted({int(row) for indices in read.values() for row in indices.ravel()})
@@ -104,16 +104,16 @@ class Runner:
     def _points(self, rows: Rows) -> Points:
         return {group: self.landscape.rows(indices) for group, indices in rows.items()}
 
-    def _listed(self, groups: Sequence[tuple[str, int]]) -> Callable[[np.ndarray], Rows]:
+    def _listed(self, groups: Sequence[tuple[str, int]]) -> Callable[[Int[np.ndarray, " draws"]], Rows]:
         """A function from the numbers of some choices of a point for every group to their indices."""
 
-        def listed(numbers: np.ndarray) -> Rows:
+        def listed(numbers: Int[np.ndarray, " draws"]) -> Rows:
             indices = np.unravel_index(numbers, (self.landscape.size or 0,) * len(groups))
             return {group: i[:, None] for group, i in zip(groups, indices, strict=True)}
 
         return listed
 
-    def _drawn_rows(self, key: jax.Array, samples: int) -> Callable[[np.ndarray], Rows]:
+    def _drawn_rows(self, key: PRNGKeyArray, samples: int) -> Callable[[Int[np.ndarray, " draws"]], Rows]:
         """A function from the numbers of some draws to the indices of their points, (draws, width) by group."""
         groups, size = self.plan.groups, self.landscape.size or 0
         if self.plan.combinations is not None:

@@ -17,7 +17,7 @@ import numpy as np
 from attrs import field, frozen
 from jax import Array
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float
+from jaxtyping import Float, PRNGKeyArray
 
 from taylorsgd.arguments import as_whole
 from taylorsgd.landscapes.landscape import Landscape, check_counts
@@ -150,7 +150,7 @@ def _flat_runner(plan: Plan, task: Task, flat: Float[Array, " P"], vectors: Floa
     return Runner(plan, Landscape(loss, task.landscape.data), flat, observables, vectors=vectors)
 
 
-def _accumulated(runner: Runner, key: jax.Array, samples: int, progress: bool | None) -> list[list[_Total]]:
+def _accumulated(runner: Runner, key: PRNGKeyArray, samples: int, progress: bool | None) -> list[list[_Total]]:
     """For every diagram what its draws add up to, in groups; one group where it is exact."""
     plan, vectors = runner.plan, runner.vectors
     assert vectors is not None

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from attrs import field, frozen
 from attrs.converters import optional
+from jaxtyping import PRNGKeyArray
 
 from taylorsgd.arguments import switched, whole_number
 from taylorsgd.diagrams import Value
@@ -90,7 +91,7 @@ class Task:
     formulas: tuple[Formula, ...] = field(converter=_formulas)
     landscape: Landscape = field(converter=as_landscape)
     theta: Any = None
-    key: jax.Array | None = field(default=None, converter=optional(random_key))
+    key: PRNGKeyArray | None = field(default=None, converter=optional(random_key))
     samples: int | None = field(default=None, converter=optional(lambda samples: checked_samples(samples)))
     progress: bool | None = field(default=None, converter=optional(partial(switched, name="progress")))
 
@@ -145,7 +146,7 @@ class Task:
         """How many draws."""
         return SAMPLES if self.samples is None else self.samples
 
-    def started(self, draws: bool) -> jax.Array:
+    def started(self, draws: bool) -> PRNGKeyArray:
         """Look at the loss before anything is differentiated, and return the key, or any where nothing is drawn.
 
         Raises:
