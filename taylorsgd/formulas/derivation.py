@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from math import prod
-from typing import Any, cast
+from typing import cast
 
 from attrs import evolve
 from sympy import QQ, Add, Expr, Integer
@@ -22,7 +22,7 @@ from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.formulas.sizes import tidied
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.formulas.weighing import weights_of
-from taylorsgd.spacetime.base import INVERSE_BATCH, INVERSE_ROWS, RING, Count, Spacetime
+from taylorsgd.spacetime.base import INVERSE_ROWS, RING, Count, Spacetime
 from taylorsgd.updates import Descent, Update
 
 __all__ = ["derive", "generalized_diagrams"]
@@ -184,12 +184,7 @@ def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root])
     def summed(diagram: Diagram) -> Iterator[tuple[Count, Expr, AnyValue]]:
         if not diagram.is_linkless:
             return
-        placements = spacetime.placements(diagram)
-        if placements is None:
-            placed: Any = [(INVERSE_BATCH**diagram.order, spacetime.cell_sum())]
-        else:
-            placed = placements
-        for count, times in placed:
+        for count, times in spacetime.resummed_placements(diagram) or ():
             if times.possible:
                 value: AnyValue = value_of(diagram, marks)
                 if diagram.order:  # without edges nothing depends on T
@@ -201,8 +196,7 @@ def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root])
 
 def _check_resummed(spacetime: Spacetime, rule: Update, resum: str) -> None:
     supported = (
-        "resum='discrete' for SGD with E=1, GD, and any Grid or SGD with concrete sizes, "
-        "resum='continuous' for SGD with E=1, GD, ODE and SDE"
+        "resum='discrete' for SGD in one order, GD, and any Grid, resum='continuous' for SGD with E=1, GD, ODE and SDE"
     )
     if spacetime.is_flow and resum == "discrete":
         raise ValueError(f"resum='discrete': {spacetime} runs in continuous time; use resum='continuous'")
@@ -211,8 +205,9 @@ def _check_resummed(spacetime: Spacetime, rule: Update, resum: str) -> None:
             f"resum='continuous' with update={rule!r}: nodes of one update have no volume in an integral over times; "
             "leave out resum"
         )
-    placeable = spacetime.placements(Diagram((-1, 0))) is not None
-    if not placeable and (resum == "continuous" or spacetime.random or spacetime.cell_sum() is None):
+    in_one_clock = spacetime.placements(Diagram((-1, 0))) is not None
+    placeable = spacetime.resummed_placements(Diagram((-1, 0))) is not None
+    if not in_one_clock and (resum == "continuous" or spacetime.random or not placeable):
         raise NotImplementedError(f"{spacetime} has no {resum} resummation; supported are {supported}")
     known = rule.rates is None or spacetime.sizes["T"].is_number
     steady = known and not rule.has_instant_edges

@@ -17,6 +17,7 @@ from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
 from taylorsgd.formulas.term import Combination, Term
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import closed_time_sum
+from taylorsgd.timesums.epoch_sums import EpochSum
 
 __all__ = ["formula_drift", "formula_limit"]
 
@@ -58,10 +59,15 @@ def _at_minimum(term: Term, method: str) -> ResummedValue:
             f"{method}: the term {term} is a polynomial in T, which diverges as T -> oo; "
             "derive the formula with resum='discrete' or resum='continuous'"
         )
+    if isinstance(value.times, EpochSum) and value.times.epochs.is_number:
+        raise NotImplementedError(
+            f"{method}: the number of epochs is the number {value.times.epochs}, and several batches go to infinity "
+            "along an epoch only; leave E free, or take E=1"
+        )
     if isinstance(value.times, CellSum):
         raise NotImplementedError(
-            f"{method}: a grid of concrete cells has no T to send to infinity; supported are SGD with E=1, GD, "
-            "ODE and SDE"
+            f"{method}: a grid of concrete cells has no T to send to infinity; supported are SGD with a free E or "
+            "with E=1, GD, ODE and SDE"
         )
     if not survives(value, "minimum"):
         raise ValueError(
@@ -73,7 +79,7 @@ def _at_minimum(term: Term, method: str) -> ResummedValue:
 
 
 def _rescaled(term: Term, value, formula: Combination) -> Term:
-    """The term with another value; where T is derived from N, as in one epoch, N goes to infinity with it."""
+    """The term with another value; what T is derived from, E or N where there is one epoch, goes to infinity too."""
     coefficient = term.coefficient
     for spacetime in formula.spacetimes:
         T = spacetime.sizes["T"]
@@ -87,8 +93,10 @@ def _rescaled(term: Term, value, formula: Combination) -> Term:
 
 def _driver(T: Expr) -> Symbol:
     """The symbol that grows with T."""
-    growing = [symbol for symbol in T.free_symbols if limit(T, symbol, oo) == oo]
-    preferred = [symbol for symbol in (symbols.T, symbols.N) if symbol in growing]
+    # sizes are positive, which their symbols do not say
+    one = dict.fromkeys(T.free_symbols, Integer(1))
+    growing = [s for s in T.free_symbols if limit(T.subs({o: v for o, v in one.items() if o != s}), s, oo) == oo]
+    preferred = [symbol for symbol in (symbols.T, symbols.E, symbols.N) if symbol in growing]
     if not growing:
         raise ValueError(f"no symbol in T = {T} can go to infinity")
     return (preferred or sorted(growing, key=str))[0]  # type: ignore[return-value]

@@ -12,6 +12,7 @@ at hand.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -23,6 +24,8 @@ from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import closed_time_sum
+from taylorsgd.timesums.epoch_sums import EpochSum
+from taylorsgd.timesums.epoch_walks import epoch_tensor
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.timesums.walking import Tensors, walk
 from taylorsgd.updates import Memory
@@ -321,12 +324,23 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
             sums = _tensors(value, way.times, hessian, arithmetic, updates)
             total = total + walk(sums, updates, way.choices) * arithmetic.number(way.number)
         return total
+    if isinstance(value.times, EpochSum):
+        return _over_epochs(value, value.times, hessian, arithmetic)
     if updates is not None:
         return walk(_tensors(value, value.times, hessian, arithmetic, updates), updates)
     field = arithmetic.ring.to_field()
     lifted = _tensors(value, value.times, hessian, arithmetic, 1, field)
     rate = np.vectorize(field, otypes=[object])(hessian * arithmetic.rate) if value.continuous else None
     return lifted.limit(field.to_domain(), rate)
+
+
+def _over_epochs(value: ResummedValue, times: EpochSum, hessian: Any, arithmetic: Arithmetic) -> Any:
+    """The same in several epochs, of any number where T = ∞."""
+    if value.T is not oo:
+        return epoch_tensor(times, _tensors(value, TimeSum(0, ()), hessian, arithmetic, 1).carry[0], arithmetic.one)
+    field = arithmetic.ring.to_field()
+    damped = _tensors(value, TimeSum(0, ()), hessian, arithmetic, 1, field).carry[0]
+    return epoch_tensor(replace(times, epochs=oo), damped, field(arithmetic.one), field.to_domain())
 
 
 def _tensors(

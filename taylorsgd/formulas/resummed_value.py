@@ -26,6 +26,7 @@ from taylorsgd.diagrams.tensor_network import LOSS, TensorNetwork
 from taylorsgd.diagrams.values import marks_of
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import chains_of, closed_time_sum
+from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.updates import Descent, HeavyBall, Update
 from taylorsgd.writing.json_form import decoded, decoded_call, encoded, encoded_call
@@ -59,7 +60,7 @@ class ResummedValue(TensorNetwork):
 
     diagram: Diagram
     root_marks: tuple[str, ...]
-    times: TimeSum | CellSum
+    times: TimeSum | EpochSum | CellSum
     T: Expr
     continuous: bool
     drift: bool
@@ -71,7 +72,7 @@ class ResummedValue(TensorNetwork):
         self,
         diagram: Diagram,
         root_marks: Sequence[str],
-        times: TimeSum | CellSum,
+        times: TimeSum | EpochSum | CellSum,
         T: Expr,
         continuous: bool,
         drift: bool = False,
@@ -85,8 +86,9 @@ class ResummedValue(TensorNetwork):
 
     @property
     def free_symbols(self) -> set[Symbol]:
-        """The symbols in T."""
-        return self.T.free_symbols if self.T is not oo else set()  # type: ignore[return-value]
+        """The symbols in T and, in several epochs, in their number and length."""
+        known = self.times.free_symbols if isinstance(self.times, EpochSum) else set()
+        return known | (self.T.free_symbols if self.T is not oo else set())  # type: ignore[return-value]
 
     @property
     def sort_key(self) -> tuple[object, ...]:
@@ -95,22 +97,26 @@ class ResummedValue(TensorNetwork):
             str(self.T),
             self.continuous,
             self.drift,
-            repr(self.times) if isinstance(self.times, CellSum) else "",
+            "" if isinstance(self.times, TimeSum) else repr(self.times),
             "" if self.update == PLAIN else repr(self.update),
         )
         return (self.order, 1, -len(self.blocks), self.parents, self.parts, self.marks, kind)
 
     def substitute(self, values: Mapping[Any, Any]) -> ResummedValue:
         """The same value with some symbols of T replaced."""
-        known = self.free_symbols & values.keys()
-        return self.with_T(self.T.subs(values, simultaneous=True)) if known else self
+        if not self.free_symbols & values.keys():
+            return self
+        changed = self if self.T is oo else self.with_T(self.T.subs(values, simultaneous=True))
+        times = self.times.substitute(values) if isinstance(self.times, EpochSum) else self.times
+        return replace(changed, times=times)
 
     def with_T(self, T: Expr, drift: bool = False) -> ResummedValue:
         """The same sum up to another T, or its drift."""
-        return replace(self, T=T, drift=drift)
+        times = replace(self.times, epochs=oo) if T is oo and isinstance(self.times, EpochSum) else self.times
+        return replace(self, T=T, drift=drift, times=times)
 
     @property
-    def time_sum(self) -> TimeSum:
+    def time_sum(self) -> TimeSum | EpochSum:
         """The sum over times in closed form.
 
         Raises:
@@ -142,12 +148,15 @@ class ResummedValue(TensorNetwork):
         return {
             "propagated": self.diagram.to_data(),
             "marks": self.root_marks,
-            "T": "oo" if self.T is oo else encoded(self.T),
+            "T": _encoded_end(self.T),
             "continuous": self.continuous,
             "drift": self.drift,
             "update": encoded_call(self.update),
             "run": encoded_call(times.run) if isinstance(times, CellSum) else None,
             "events": [times.events, times.edges] if isinstance(times, TimeSum) else None,
+            "epochs": [times.targets, times.parts, encoded(times.batches), _encoded_end(times.epochs)]
+            if isinstance(times, EpochSum)
+            else None,
         }
 
     @classmethod
@@ -158,28 +167,24 @@ class ResummedValue(TensorNetwork):
             update = HeavyBall(momentum) if momentum else PLAIN
         else:
             update, run = decoded_call(data["update"], RULES), data["run"]
-        times: TimeSum | CellSum
+        times: TimeSum | EpochSum | CellSum
         if run is not None:
             times = CellSum(decoded_call(run, SPACETIMES))
+        elif data.get("epochs") is not None:
+            targets, parts, batches, epochs = data["epochs"]
+            times = EpochSum(tuple(targets), tuple(parts), decoded(batches), _decoded_end(epochs))
         else:
             events, edges = data["events"]
             times = TimeSum(events, tuple((source, target) for source, target in edges))
         diagram = Diagram.from_data(data["propagated"])
-        if isinstance(times, TimeSum) and len(times.edges) != len(diagram.inner_nodes):
-            raise ValueError(f"a sum over times has {len(times.edges)} edges, and its diagram {diagram} has others")
+        edges = len(diagram.inner_nodes) if isinstance(times, CellSum) else len(times.edges)
+        if edges != len(diagram.inner_nodes):
+            raise ValueError(f"a sum over times has {edges} edges, and its diagram {diagram} has others")
         if not all(isinstance(mark, str) for mark in data["marks"]):
             raise TypeError(f"marks={data['marks']!r} are no texts")
         if not (isinstance(data["continuous"], bool) and isinstance(data["drift"], bool)):
             raise TypeError("continuous and drift are true or false")
-        return cls(
-            diagram,
-            data["marks"],
-            times,
-            oo if data["T"] == "oo" else decoded(data["T"]),
-            data["continuous"],
-            data["drift"],
-            update,
-        )
+        return cls(diagram, data["marks"], times, _decoded_end(data["T"]), data["continuous"], data["drift"], update)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle through the constructor."""
@@ -213,7 +218,7 @@ class ResummedValue(TensorNetwork):
     def _is_generic(self, names: Sequence[int]) -> bool:
         """Whether the nodes of every chain stay distinct when edges share an index."""
         if not isinstance(self.times, TimeSum):
-            return False
+            return False  # in several epochs the nodes of a sum over batches may meet, too
         for _, labels, own in self.times.branches:
             for chain in chains_of(own, self.continuous):
                 nodes = [tuple(sorted(names[labels[e]] for e in interval)) for interval in chain]
@@ -274,6 +279,15 @@ class ResummedValue(TensorNetwork):
             rf"\allowbreak \text{{edges carry }}{carried}{whose}",
             f"Σ_[D] over the placements of D, {where}{comma}edges carry {edge}",
         )
+
+
+def _encoded_end(end: Expr) -> Any:
+    """A number of updates or epochs as JSON structure."""
+    return "oo" if end is oo else encoded(end)
+
+
+def _decoded_end(data: Any) -> Expr:
+    return oo if data == "oo" else decoded(data)
 
 
 def _called(update: Update) -> str:

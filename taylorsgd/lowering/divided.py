@@ -54,19 +54,19 @@ from taylorsgd.lowering.triangular import (
     without_mark,
 )
 
-__all__ = ["triangular_exponential", "triangular_power"]
+__all__ = ["signed_power", "triangular_exponential", "triangular_power"]
 
 
 def triangular_power(
     triangle: Triangle, nodes: Sequence[Node], couplings: Sequence[OnGrid | None], T: OnGrid
 ) -> OnGrid:
-    """The last entry of the first row of M^T, where M_00 = 1.
+    """The last entry of the first row of M^T, where M_00 = 1 if it is not given.
 
     The time is that of log2(T) squarings. Differentiable in nodes and couplings, also at 0 and at x = 1.
 
     Args:
         triangle: which entries M has.
-        nodes: the diagonal but for its first entry; any shapes that broadcast.
+        nodes: the diagonal, or all of it but for its first entry; any shapes that broadcast.
         couplings: for every move k → j the entry M_kj, None for 1; any shapes that broadcast.
         T: unsigned 32-bit integers, a scalar or of a shape that broadcasts with the nodes.
 
@@ -126,7 +126,8 @@ def _powers(
     last = triangle.size - 1
     goals = [(0, last, marks) for marks in wanted]
     pairs = entries_below(triangle, goals)
-    nodes = (jnp.ones((), dtype), *values)
+    known = triangle.size - len(values)  # 1 where the first entry is 1, else 0
+    nodes = (*[jnp.ones((), dtype)] * known, *values)
     factors = dict(zip(triangle.moves, couplings, strict=True))
     shapes = [
         jnp.broadcast_shapes(
@@ -144,7 +145,7 @@ def _powers(
         half = {pair: _bounded(entry) for pair, entry in zip(pairs, state, strict=True)}
         for i, x in enumerate(nodes):
             for r in range(repeats[i] + 1):
-                half[i, i, ((i, i),) * r] = _power(x, logs[i - 1], n, r) if i else x
+                half[i, i, ((i, i),) * r] = _power(x, logs[i - known], n, r) if i >= known else x
         # M^{2n+1} as (M^n M) M^n, not M^{2n} M: there a factor may overflow though the product does not.
         odd = (following & 1) == 1
         other = {
@@ -165,7 +166,11 @@ def _powers_jvp(
     triangle: Triangle, wanted: tuple[Marks, ...], primals: tuple[Any, ...], tangents: tuple[Any, ...]
 ) -> tuple[tuple[OnGrid, ...], tuple[OnGrid, ...]]:
     changes: list[tuple[tuple[int, int], OnGrid]] = [
-        *(((i, i), change) for i, change in enumerate(tangents[0], start=1) if _changes(change)),
+        *(
+            ((i, i), change)
+            for i, change in enumerate(tangents[0], start=triangle.size - len(tangents[0]))
+            if _changes(change)
+        ),
         *((move, change) for move, change in zip(triangle.moves, tangents[2], strict=True) if _changes(change)),
     ]
     last = triangle.size - 1
@@ -186,6 +191,30 @@ def _powers_jvp(
 
 
 _powers.defjvp(_powers_jvp, symbolic_zeros=True)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def signed_power(repeats: int, x: OnGrid, log: OnGrid, n: OnGrid) -> OnGrid:
+    """C(n, r) x^{n−r} with an accurate log|x|, differentiable in x as often as one likes.
+
+    Args:
+        repeats: r.
+        x: any floating-point numbers.
+        log: log|x|.
+        n: unsigned integers.
+
+    Example:
+        >>> print(jax.grad(lambda x: signed_power(0, x, jnp.log(jnp.abs(x)), jnp.uint32(3)))(-2.0))
+        12.0
+    """
+    return _power(x, log, n, repeats)
+
+
+@signed_power.defjvp
+def _signed_power_jvp(repeats: int, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[OnGrid, OnGrid]:
+    # d C(n, r) x^{n−r} = (r + 1) C(n, r + 1) x^{n−r−1} dx
+    slope = (repeats + 1) * signed_power(repeats + 1, *primals)
+    return signed_power(repeats, *primals), slope * tangents[0]
 
 
 def _power(x: OnGrid, log: OnGrid, n: OnGrid, repeats: int) -> OnGrid:

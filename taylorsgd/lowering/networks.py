@@ -33,7 +33,9 @@ from taylorsgd.lowering.block_sums import remembering_limit, remembering_sum
 from taylorsgd.lowering.cell_scan import sum_of_ways
 from taylorsgd.lowering.edge_memory import PLAIN
 from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
+from taylorsgd.lowering.epoch_powers import epoch_sums
 from taylorsgd.timesums.cells import CellSum, Way
+from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.updates import Memory
 
@@ -92,8 +94,8 @@ class Network:
         parts: for every part the position of its tensor, and its axes.
         open: the edges that end at open indices.
         edges: the number of edges.
-        times: the events and edges of the sum over times, or the ways to place them in the cells of a run; None
-            for a plain value, whose edges carry η alone.
+        times: the events and edges of the sum over times, the nodes and parts of one over several epochs, or the ways
+            to place them in the cells of a run; None for a plain value, whose edges carry η alone.
         continuous: integrals of exponentials instead of sums of powers.
         limit: T → ∞.
         memories: the rule's linear system, one for all updates, or in the cells of a run one for each.
@@ -102,7 +104,7 @@ class Network:
     parts: tuple[tuple[int, tuple[Axis, ...]], ...]
     open: tuple[int, ...]
     edges: int
-    times: TimeSum | tuple[Way, ...] | None = None
+    times: TimeSum | EpochSum | tuple[Way, ...] | None = None
     continuous: bool = False
     limit: bool = False
     memories: tuple[Memory, ...] = (PLAIN,)
@@ -117,8 +119,10 @@ class Network:
 
         parts = [(tensor, tuple(map(moved, axes))) for tensor, axes in self.parts]
         parts.append((position, ((edge, True), (new, False))))
-        if isinstance(self.times, TimeSum):
-            times: Any = _linked(self.times, edge)
+        if isinstance(self.times, EpochSum):
+            times: Any = self.times.linked(edge)
+        elif isinstance(self.times, TimeSum):
+            times = _linked(self.times, edge)
         else:  # a single node: in any of B cells, each with weight 1/B, and in none of the slots of others
             times = tuple(
                 way._replace(
@@ -161,6 +165,8 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
     memories, times = memories_of(value), value.times
     if isinstance(times, CellSum):
         return replace(network, times=times.ways(value.diagram), memories=memories)
+    if isinstance(times, EpochSum):
+        return replace(network, times=times, limit=value.T is oo, memories=memories)
     if value.update.rates is not None:  # whatever changes with time is summed update by update
         cells = ((1,) * int(value.T),) * times.events
         return replace(network, times=(Way(Fraction(1), times, cells),), memories=memories)
@@ -268,19 +274,26 @@ def _in_eigenbasis(
 
 
 def sums_along_edges(
-    network: Network, rates: Float[Array, " labels"], T: Float[Array, ""]
+    network: Network, rates: Float[Array, " labels"], T: Float[Array, "*clocks"]
 ) -> list[tuple[Float[Array, ...], Sequence[int]]]:
-    """The sum over times as factors: arrays with one axis for each of the edges that are named beside them."""
+    """The sum over times as factors: arrays with one axis for each of the edges that are named beside them.
+
+    Args:
+        network: the term.
+        rates: ηλ for every label.
+        T: the number of updates; in several epochs the number of batches in each, and of epochs.
+    """
     times, memories = network.times, network.memories
     if times is None:
         return []
+    if isinstance(times, EpochSum):
+        axes = [labels for labels, _ in times.branches]
+        epochs = None if network.limit else T[1]
+        return list(zip(epoch_sums(times, _spread(rates, network.edges, axes), T[0], epochs), axes, strict=True))
     if not isinstance(times, TimeSum):
         return [(sum_of_ways(times, network.edges, rates, memories), range(network.edges))]
     axes = [labels for _, labels, _ in times.branches]
-    spread = [rates] * network.edges
-    for labels in axes:
-        for axis, e in enumerate(labels):
-            spread[e] = rates.reshape(*(-1 if i == axis else 1 for i in range(len(labels))))
+    spread = _spread(rates, network.edges, axes)
     if memories != (PLAIN,):
         sums = [
             remembering_limit(own, memories[0], [spread[e] for e in labels])
@@ -293,3 +306,12 @@ def sums_along_edges(
     else:
         sums = branch_sums(times, spread, T, continuous=network.continuous)
     return list(zip(sums, axes, strict=True))
+
+
+def _spread(rates: Float[Array, " labels"], edges: int, axes: Sequence[Sequence[int]]) -> list[Float[Array, ...]]:
+    """The rates of every edge along an axis of its own, among those of its branch."""
+    spread: list[Any] = [rates] * edges
+    for labels in axes:
+        for axis, e in enumerate(labels):
+            spread[e] = rates.reshape(*(-1 if i == axis else 1 for i in range(len(labels))))
+    return spread

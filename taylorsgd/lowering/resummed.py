@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from jaxtyping import Float
 from sympy import Expr, Integer, MatrixBase, oo
 
 from taylorsgd.forks import refuse_forks
-from taylorsgd.formulas.term import Combination
+from taylorsgd.formulas.term import AnyValue, Combination
 from taylorsgd.lowering.edge_memory import PLAIN, spectral_radius
 from taylorsgd.lowering.networks import (
     HESSIAN,
@@ -40,6 +41,7 @@ from taylorsgd.lowering.networks import (
 from taylorsgd.lowering.programs import Program, make_program, refuse_no_numbers
 from taylorsgd.lowering.projected import ProjectedTensors, Terms, Uncertainty, changed_terms, projected_terms
 from taylorsgd.lowering.real_arrays import real_array, refuse_other_shapes
+from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.updates import Memory
 from taylorsgd.updates.metrics import one_metric
 
@@ -205,22 +207,22 @@ class _Resummed:
     keys: tuple[DiagramKey, ...]
     orders: tuple[int, ...]
     hessian: int
+    clocks: tuple[int, ...]
     memories: tuple[Memory, ...]
 
 
 def _resummed(formula: Combination, names: Sequence[str]) -> _Resummed:
     keys = part_keys(formula)
     coefficients = [term.coefficient for term in formula.terms]
-    updates: list[Expr] = [
-        value.T if is_resummed(value) and value.T is not oo else Integer(0) for value in formula.values
-    ]
+    clocks = [_clocks(value) for value in formula.values]
     networks = tuple(make_network(value, keys) for value in formula.values)
     return _Resummed(
-        make_program(formula, [*coefficients, *updates], names),
+        make_program(formula, [*coefficients, *(size for sizes in clocks for size in sizes)], names),
         networks,
         tuple(map(diagram_key, formula.values)),
         tuple(term.order for term in formula.terms),
         keys.index(HESSIAN),
+        tuple(map(len, clocks)),
         tuple(
             {
                 network.memories[0]: None
@@ -229,6 +231,14 @@ def _resummed(formula: Combination, names: Sequence[str]) -> _Resummed:
             }
         ),
     )
+
+
+def _clocks(value: AnyValue) -> list[Expr]:
+    """T, or the numbers of batches and of epochs; 0 for what goes to infinity, or is not there."""
+    if not is_resummed(value):
+        return [Integer(0)]
+    counts = [value.times.batches, value.times.epochs] if isinstance(value.times, EpochSum) else [value.T]
+    return [Integer(0) if count is oo else count for count in counts]
 
 
 @partial(jax.jit, static_argnames=("program", "whole"))
@@ -281,7 +291,7 @@ def _evaluate_projected(
         else jnp.zeros_like(jnp.take(result, 0, axis))
     )
     known = tensors.labelled()
-    updates = jax.vmap(lambda numbers: jnp.stack([jnp.abs(T) for T in _sizes_at(program, given, numbers)[1]]))
+    updates = jax.vmap(lambda numbers: jnp.stack([jnp.abs(jnp.prod(T)) for T in _sizes_at(program, given, numbers)[1]]))
     reach = jnp.max(jnp.abs(points[0])[:, None] * updates(points), initial=0.0)
     return (
         jnp.mean(result, axis=axis),
@@ -312,11 +322,12 @@ def _points(
 def _sizes_at(
     program: _Resummed, given: Mapping[str, Float[Array, ...]], numbers: Sequence[Float[Array, ""]]
 ) -> tuple[list[Any], tuple[Float[Array, ""], ...]]:
-    """The coefficient of every term, and its T."""
+    """The coefficient of every term, and its T, or the number of its batches and that of its epochs."""
     rate, *sizes = numbers
     both = program.sizes.evaluate(dict(zip(given, sizes, strict=True)))
     count = len(program.networks)
-    return both[:count], tuple(jnp.asarray(number, rate.dtype) for number in both[count:])
+    clocks = iter([jnp.asarray(number, rate.dtype) for number in both[count:]])
+    return both[:count], tuple(next(clocks) if k == 1 else jnp.stack([*islice(clocks, k)]) for k in program.clocks)
 
 
 def _at_every_rate(

@@ -19,6 +19,7 @@ from taylorsgd.arguments import as_whole, is_one_of, pairs_of
 from taylorsgd.diagrams import Diagram
 from taylorsgd.exact_numbers import as_exact, exact_argument
 from taylorsgd.timesums.cells import CellSum, Way
+from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.timesums.events import TimeSum, sum_of_events
 from taylorsgd.timesums.orders import surjections
 from taylorsgd.timesums.walking import plain_system, sum_over_cells
@@ -48,11 +49,11 @@ class Placement(NamedTuple):
 
     Attributes:
         number: what multiplies the sum over times, an element of `RING`.
-        times: the events that the diagram's nodes make, and the edges between them.
+        times: the events that the diagram's nodes make, and the edges between them; resummed also with more structure.
     """
 
     number: PolyElement
-    times: TimeSum
+    times: TimeSum | CellSum | EpochSum
 
 
 @cache
@@ -176,6 +177,18 @@ class Spacetime(ABC):
         """The sum over the cells of this run; None if a size is a symbol, or there are no cells."""
         known = all(size.is_number for size in self.sizes.values())
         return CellSum(self) if known and not self.is_flow else None
+
+    def resummed_placements(self, diagram: Diagram) -> Iterable[Placement] | None:
+        """The ways to place a linkless diagram, whose edges carry powers of K.
+
+        Returns:
+            As `placements`; else the sum over the cells where all sizes are numbers; None where neither is there.
+        """
+        placements = self.placements(diagram)
+        if placements is not None:
+            return placements
+        cells = self.cell_sum()
+        return None if cells is None else [Placement(INVERSE_BATCH**diagram.order, cells)]
 
     @property
     @abstractmethod

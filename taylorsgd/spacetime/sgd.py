@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, permutations, product
 from math import factorial, lgamma, log
@@ -33,7 +33,8 @@ from taylorsgd.spacetime.epochs import epoch_count
 from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.shuffling import fixed_count, reshuffled_count, shuffled_ways
 from taylorsgd.timesums.cells import CellSum
-from taylorsgd.timesums.events import sum_of_events
+from taylorsgd.timesums.epoch_sums import EpochSum
+from taylorsgd.timesums.events import ROOT, sum_of_events
 
 __all__ = ["SGD"]
 
@@ -133,6 +134,17 @@ class SGD(Spacetime):
         if self.E == 1:
             return placed_parts(diagram, instant)
         return placed_nodes(diagram, instant) if self.batches == 1 else None
+
+    def resummed_placements(self, diagram: Diagram) -> Iterable[Placement] | None:
+        """In several epochs of one order parts choose batches, and nodes epochs: a sum in closed form."""
+        known = super().resummed_placements(diagram)
+        if known is not None or self.random:
+            return known
+        place = {node: v for v, node in enumerate(diagram.inner_nodes)}
+        targets = tuple(place.get(diagram.parents[node], ROOT) for node in diagram.inner_nodes)
+        part = {place[node]: i for i, block in enumerate(diagram.inner_blocks) for node in block}
+        times = EpochSum(targets, tuple(part[v] for v in range(len(targets))), self.batches, self.E)
+        return [Placement(INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks)), times)]
 
     def weight(self, diagram: Diagram) -> Count:
         """Z(D) / B^|D|; in several epochs parts choose batches, and nodes epochs."""

@@ -19,13 +19,14 @@ functions of one bidiagonal matrix, which is what numbers come from, without div
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import factorial, prod
 from typing import Any
 
-from sympy import Add, Dummy, Expr, Integer, Mul, Symbol, diff, exp, expand, factor, factor_terms, oo, simplify
+from sympy import Add, Dummy, Expr, Integer, Mul, Pow, Symbol, diff, exp, expand, factor, factor_terms, oo, simplify
 
+from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.timesums.events import TimeSum
 
 __all__ = ["chains_of", "closed_time_sum", "divided_difference"]
@@ -53,14 +54,14 @@ def chains_of(times: TimeSum, continuous: bool) -> tuple[Chain, ...]:
 
 
 def closed_time_sum(
-    times: TimeSum, rates: Sequence[Expr], T: Expr, *, continuous: bool, flat: Sequence[int] = ()
+    times: TimeSum | EpochSum, rates: Sequence[Expr], T: Expr, *, continuous: bool, flat: Sequence[int] = ()
 ) -> Expr:
     """The sum over times as a SymPy expression in T and the rates.
 
     Args:
         times: the sum.
         rates: s_e = ηλ_e for every edge; equal or zero rates are handled where SymPy can see them.
-        T: the number of updates, or `sympy.oo` for the limit.
+        T: the number of updates, or `sympy.oo` for the limit: of epochs, where there are several.
         continuous: integrals of exponentials instead of sums of powers.
         flat: edges with rate 0 along which the sum grows; if given, the result is the growth per update as
             T → ∞ instead of the sum.
@@ -78,9 +79,47 @@ def closed_time_sum(
         >>> closed_time_sum(TimeSum(1, ((0, ROOT), (0, ROOT))), [a, b], T, continuous=True)
         (1 - exp(T*(-a - b)))/(a + b)
     """
+    if isinstance(times, EpochSum):
+        return _over_epochs(times, rates, T, set(flat))
     if flat:
         return _growth(times, rates, continuous, set(flat))
     return Mul(*(_branch(own, labels, rates, T, continuous) for _, labels, own in times.branches))
+
+
+def _over_epochs(times: EpochSum, rates: Sequence[Expr], T: Expr, flat: set[int]) -> Expr:
+    if flat:  # per update: there are n in an epoch
+        return _pieces(times, rates, lambda epochs, kept: _growth(epochs, kept, False, flat)) / times.batches
+
+    def in_all(epochs: TimeSum, kept: Sequence[Expr]) -> Expr:
+        return closed_time_sum(epochs, kept, oo if T is oo else times.epochs, continuous=False)
+
+    factors = []
+    for labels, own in times.branches:
+        own_rates = [rates[label] for label in labels]
+        if own.is_untied:
+            factors.append(closed_time_sum(own.untied, own_rates, oo if T is oo else own.T, continuous=False))
+        else:
+            factors.append(_pieces(own, own_rates, in_all))
+    return Mul(*factors)
+
+
+def _pieces(times: EpochSum, rates: Sequence[Expr], over_epochs: Callable[[TimeSum, Sequence[Expr]], Expr]) -> Expr:
+    """Sums over batches times sums over epochs, in which an edge carries X = κ^n."""
+    n, y = times.batches, Dummy("y")
+    total: Expr = Integer(0)
+    for piece in times.pieces:
+        nodes = [Mul(*(1 - rates[e] for e in edges)) for edges in piece.passing]
+        powers = [Mul(*((1 - rates[e]) ** n for e in edges)) for edges in piece.passing]
+        before = Mul(*((1 - rates[e]) ** count for e, count in enumerate(piece.passed)))
+        late = Mul(*((1 - rates[e]) ** n for e in piece.late))
+        epochs = over_epochs(piece.epochs, [1 - (1 - rate) ** n for rate in rates])
+        total = total + before * divided_difference(y**n, y, nodes, powers) * late * epochs
+    return total.replace(_is_power_of_power, lambda power: power.base.base ** (power.base.exp * power.exp))
+
+
+def _is_power_of_power(expression: Expr) -> bool:
+    """Such as (κ^n)^E, which SymPy leaves where it is not told that n and E are integers."""
+    return isinstance(expression, Pow) and isinstance(expression.base, Pow)
 
 
 def _branch(own: TimeSum, labels: Sequence[int], rates: Sequence[Expr], T: Expr, continuous: bool) -> Expr:

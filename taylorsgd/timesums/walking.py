@@ -21,7 +21,7 @@ from sympy.polys.matrices import DomainMatrix
 from taylorsgd.timesums.cells import Way
 from taylorsgd.timesums.events import ROOT, TimeSum
 
-__all__ = ["Numbers", "System", "Tensors", "plain_system", "scan", "sum_over_cells", "walk"]
+__all__ = ["Numbers", "System", "Tensors", "along", "plain_system", "scan", "sum_over_cells", "walk"]
 
 
 def walk(arithmetic: Numbers | Tensors, updates: int, choices: Callable[[int, int], int] | None = None) -> Any:
@@ -255,7 +255,7 @@ class Tensors:
         born, alive = self.times.born(done), set(self.times.alive(done))
         after, born_after = set(self.times.alive(done | step)), self.times.born(done | step)
         for e in alive:
-            state = _along(state, 2 * born.index(e) + 1, self.carry[update] if e in after else self.read)
+            state = along(state, 2 * born.index(e) + 1, self.carry[update] if e in after else self.read)
         fresh = [e for e in born_after if e not in born]
         for _ in fresh:
             state = np.multiply.outer(state, self.enter[update])
@@ -281,7 +281,7 @@ class Tensors:
             return np.full(shape, self.one - self.one, dtype=object)
         born = self.times.born(self.times.lattice.full)
         for e in self.times.alive(self.times.lattice.full):
-            state = _along(state, 2 * born.index(e) + 1, self.read_by_root)
+            state = along(state, 2 * born.index(e) + 1, self.read_by_root)
         return state
 
     def limit(self, domain: Any, flow: Any = None) -> Any:
@@ -323,8 +323,8 @@ class Tensors:
         return np.moveaxis(solved, range(len(axes)), axes)
 
 
-def _along(state: Any, axis: int, matrix: Any) -> Any:
-    """The product with a matrix along an axis."""
+def along(state: Any, axis: int, matrix: Any) -> Any:
+    """The product of an array with a matrix along one of its axes."""
     import numpy as np
 
     return np.moveaxis(np.tensordot(state, matrix, axes=(axis, 0)), -1, axis)

@@ -1,0 +1,178 @@
+r"""Sums over the times of several epochs in one order: a part keeps its batch, and each of its nodes has its epoch.
+
+Update t = n e + b is batch b of epoch e, with n batches an epoch. All nodes of a part share b, and choose e apart.
+An edge from (e, b) to (e′, b′) carries κ^{Δt − 1} with Δt = n (e′ − e) + (b′ − b), so with X = κ^n
+
+    κ^{Δt − 1} = κ^{b′ − b − 1} · X^{e′ − e}              where b < b′, and e ≤ e′
+               = κ^{n − (b − b′) − 1} · X^{e′ − e − 1}    where b ≥ b′, and e < e′,
+
+and a root sits at batch 0 of epoch E. Which of the two holds for an edge is known once the parts' batches are ordered;
+then the exponents of κ are those of one trip around the circle of n batches, the exponents of X those of a sum over
+epochs, and the sum is a product. With β_0 < … < β_{k−1} the batches that parts are in, and x_i the product of the κ
+that pass between β_{i−1} and β_i (before the first and after the last, too),
+
+    Σ = Σ over weak orderings of the parts  [Π_e κ_e^{batches passed}] · h_{n−k}(x_0, …, x_k) · Σ_epochs,
+
+and Σ_epochs is a sum over times of its own, with X on its edges: where e ≤ e′ is allowed it is that of e = e′, in which
+the two nodes make one event, and X times that of e < e′.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
+from typing import Any, NamedTuple
+
+from sympy import Expr, Symbol
+
+from taylorsgd.diagrams.partitions import components
+from taylorsgd.timesums.events import ROOT, TimeSum
+from taylorsgd.timesums.orders import weak_orderings
+
+__all__ = ["EpochSum", "Piece"]
+
+
+class Piece(NamedTuple):
+    """A product of a sum over batches and a sum over epochs.
+
+    Attributes:
+        passed: how often κ_e stands before the sums, for every edge.
+        passing: for each of the k + 1 stretches of the circle, before, between and after the k batches, the edges that
+            pass it.
+        epochs: the sum over epochs; edges between nodes of one epoch are instant there.
+        late: the edges with one more X, which may have joined nodes of one epoch and do not.
+    """
+
+    passed: tuple[int, ...]
+    passing: tuple[tuple[int, ...], ...]
+    epochs: TimeSum
+    late: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EpochSum:
+    """The sum over the batches of parts and the epochs of nodes of the product of what the edges carry.
+
+    Args:
+        targets: for every node the node that its edge leads to, or `ROOT`; edges are labelled by their nodes.
+        parts: for every node the number of its part.
+        batches: n, the number of batches in an epoch.
+        epochs: E, their number.
+
+    Example:
+        The tied fork of C·H: two nodes in one batch, each in any epoch.
+
+        >>> from sympy import symbols
+        >>> fork = EpochSum((ROOT, ROOT), (0, 0), *symbols("n E"))
+        >>> fork.possible, len(fork.pieces)
+        (True, 1)
+        >>> fork.pieces[0].passing
+        ((), (0, 1))
+    """
+
+    targets: tuple[int, ...]
+    parts: tuple[int, ...]
+    batches: Expr
+    epochs: Expr
+
+    def __post_init__(self) -> None:
+        """Check that edges lead to nodes, and that every node has a part."""
+        count = len(self.targets)
+        if not all(type(target) is int and ROOT <= target < count and target != v for v, target in self.edges):
+            raise ValueError(f"targets={self.targets!r}: each must be another of {count} nodes, or {ROOT}")
+        if len(self.parts) != count or not all(type(part) is int for part in self.parts):
+            raise ValueError(f"parts={self.parts!r} must be {count} integers, one for each node")
+
+    @property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """For every edge its source node and its target node, or `ROOT`."""
+        return tuple(enumerate(self.targets))
+
+    @property
+    def T(self) -> Expr:
+        """The number of updates, n E."""
+        return self.batches * self.epochs
+
+    @property
+    def possible(self) -> bool:
+        """Any order of nodes is: a node can be an epoch later than another of its batch."""
+        return True
+
+    @property
+    def free_symbols(self) -> set[Symbol]:
+        """The symbols in the sizes."""
+        return self.batches.free_symbols | self.epochs.free_symbols  # type: ignore[return-value]
+
+    def substitute(self, values: Mapping[Any, Any]) -> EpochSum:
+        """The same sum with some symbols of its sizes replaced."""
+        batches, epochs = (size.subs(values, simultaneous=True) for size in (self.batches, self.epochs))
+        return replace(self, batches=batches, epochs=epochs)
+
+    @property
+    def is_untied(self) -> bool:
+        """Whether all nodes are alone, and so at any time."""
+        return len(set(self.parts)) == len(self.parts)
+
+    @property
+    def untied(self) -> TimeSum:
+        """The sum over all times, where nodes are alone."""
+        return TimeSum(len(self.targets), self.edges)
+
+    @property
+    def branches(self) -> tuple[tuple[tuple[int, ...], EpochSum], ...]:
+        """The independent factors: for each the labels of its edges, and the sum itself."""
+        first = {part: self.parts.index(part) for part in self.parts}
+        joined = [(v, target) for v, target in self.edges if target != ROOT]
+        label = components(len(self.targets), [*joined, *((v, first[part]) for v, part in enumerate(self.parts))])
+        found = []
+        for each in dict.fromkeys(label):
+            nodes = tuple(v for v in range(len(label)) if label[v] == each)
+            place = {ROOT: ROOT, **{v: i for i, v in enumerate(nodes)}}
+            targets = tuple(place[self.targets[v]] for v in nodes)
+            found.append((nodes, replace(self, targets=targets, parts=tuple(self.parts[v] for v in nodes))))
+        return tuple(found)
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The sum as a sum of products; see the module."""
+        return _pieces(self.targets, self.parts)
+
+    def linked(self, edge: int) -> EpochSum:
+        """With one more node, in the middle of an edge, which is alone in its part."""
+        link = len(self.targets)
+        targets = (*self.targets[:edge], link, *self.targets[edge + 1 :], self.targets[edge])
+        return replace(self, targets=targets, parts=(*self.parts, max(self.parts, default=-1) + 1))
+
+
+@lru_cache(maxsize=4096)
+def _pieces(targets: tuple[int, ...], parts: tuple[int, ...]) -> tuple[Piece, ...]:
+    names = list(dict.fromkeys(parts))
+    found = []
+    for levels, ranks in weak_orderings(len(names)):
+        level = [ranks[names.index(part)] for part in parts]
+        ways = [_way(level[v], None if t == ROOT else level[t], levels) for v, t in enumerate(targets)]
+        passing = tuple(tuple(e for e, (_, stretches) in enumerate(ways) if s in stretches) for s in range(levels + 1))
+        passed = tuple(number for number, _ in ways)
+        weak = [v for v, t in enumerate(targets) if t != ROOT and level[v] < level[t]]
+        for choice in product((False, True), repeat=len(weak)):
+            same = [v for v, chosen in zip(weak, choice, strict=True) if chosen]
+            late = tuple(v for v, chosen in zip(weak, choice, strict=True) if not chosen)
+            label = components(len(targets), [(v, targets[v]) for v in same])
+            event = [sorted(set(label)).index(least) for least in label]
+            edges = tuple((event[v], ROOT if t == ROOT else event[t]) for v, t in enumerate(targets))
+            strict = [e for v, e in enumerate(edges) if v not in same]
+            epochs = TimeSum(len(set(label)), edges)
+            if all(source != target for source, target in strict) and epochs.possible:
+                found.append(Piece(passed, passing, epochs, late))
+    return tuple(found)
+
+
+def _way(start: int, end: int | None, levels: int) -> tuple[int, Sequence[int]]:
+    """Around the circle, from one level to another or to the end: the levels and the stretches that are passed."""
+    if end is None:
+        return levels - 1 - start, range(start + 1, levels + 1)
+    if start < end:
+        return end - start - 1, range(start + 1, end + 1)
+    return levels - 1 - start + end, [*range(start + 1, levels + 1), *range(end + 1)]
