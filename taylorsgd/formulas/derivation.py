@@ -50,7 +50,8 @@ def derive(
         spacetime: `SGD(...)`, `GD(...)`, `Replacement(...)`, `ODE(...)`, `SDE(...)` or `Grid(cells)`.
         order: the highest power d ≥ 0 of η.
         resum: None for a polynomial in η and T; "discrete" for exact sums over times with powers of K
-            (one epoch, GD, and any grid or SGD of concrete sizes); "continuous" for integrals with
+            (one or several epochs in one order, GD, and with numbers for sizes any grid, drawn orders and drawn
+            batches); "continuous" for integrals with
             exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
             landscapes with additive noise and stays finite as T → ∞ at a minimum.
         update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)`, `SecondOrder(lam)`, `ImplicitStep(lam)`,
@@ -103,7 +104,7 @@ def derive(
     if resum is None and spacetime.random and isinstance(observable, Covariance):
         return _covariance_over_schedules(observable, spacetime, order, rule, penalty)
     if resum is not None:
-        _check_resummed(spacetime, rule, resum)
+        _check_resummed(observable, spacetime, rule, resum)
     return _summed_up(observable, spacetime, order, rule, times, resum, penalty)
 
 
@@ -194,9 +195,10 @@ def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root])
     return summed
 
 
-def _check_resummed(spacetime: Spacetime, rule: Update, resum: str) -> None:
+def _check_resummed(observable: AnyObservable, spacetime: Spacetime, rule: Update, resum: str) -> None:
     supported = (
-        "resum='discrete' for SGD in one order, GD, and any Grid, resum='continuous' for SGD with E=1, GD, ODE and SDE"
+        "resum='discrete' for SGD, GD and Replacement (where orders or batches are drawn, with numbers for sizes) and "
+        "any Grid, resum='continuous' for SGD with E=1, GD, ODE and SDE"
     )
     if spacetime.is_flow and resum == "discrete":
         raise ValueError(f"resum='discrete': {spacetime} runs in continuous time; use resum='continuous'")
@@ -207,7 +209,17 @@ def _check_resummed(spacetime: Spacetime, rule: Update, resum: str) -> None:
         )
     in_one_clock = spacetime.placements(Diagram((-1, 0))) is not None
     placeable = spacetime.resummed_placements(Diagram((-1, 0))) is not None
-    if not in_one_clock and (resum == "continuous" or spacetime.random or not placeable):
+    if spacetime.data == "fixed":
+        raise NotImplementedError(
+            f"{spacetime} has no {resum} resummation: with fixed data the parts are cumulants of the order itself, and "
+            "nodes of different parts are correlated, too; leave out resum"
+        )
+    if spacetime.random and isinstance(observable, Covariance):
+        raise NotImplementedError(
+            f"resum={resum!r} of {observable!r} on {spacetime}: trees that share no part are correlated by the order, "
+            "and their sums do not factorize; the SecondMoment and the means are derived, or leave out resum"
+        )
+    if not in_one_clock and (resum == "continuous" or not placeable):
         raise NotImplementedError(f"{spacetime} has no {resum} resummation; supported are {supported}")
     known = rule.rates is None or spacetime.sizes["T"].is_number
     steady = known and not rule.has_instant_edges

@@ -12,7 +12,6 @@ at hand.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -26,8 +25,8 @@ from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import closed_time_sum
 from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.timesums.epoch_walks import epoch_tensor
-from taylorsgd.timesums.events import TimeSum
-from taylorsgd.timesums.walking import Tensors, walk
+from taylorsgd.timesums.events import ROOT, TimeSum
+from taylorsgd.timesums.walking import Tensors, along, walk
 from taylorsgd.updates import Memory
 
 __all__ = ["Resummation", "contract"]
@@ -319,7 +318,7 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
     updates = None if value.T is oo else int(value.T)
     if isinstance(value.times, CellSum):
         assert updates is not None
-        total: Any = 0
+        total: Any = np.full((len(hessian),) * (2 * len(value.edges)), arithmetic.zero, dtype=object)
         for way in value.times.ways(value.diagram):
             sums = _tensors(value, way.times, hessian, arithmetic, updates)
             total = total + walk(sums, updates, way.choices) * arithmetic.number(way.number)
@@ -336,11 +335,13 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
 
 def _over_epochs(value: ResummedValue, times: EpochSum, hessian: Any, arithmetic: Arithmetic) -> Any:
     """The same in several epochs, of any number where T = ∞."""
-    if value.T is not oo:
-        return epoch_tensor(times, _tensors(value, TimeSum(0, ()), hessian, arithmetic, 1).carry[0], arithmetic.one)
-    field = arithmetic.ring.to_field()
-    damped = _tensors(value, TimeSum(0, ()), hessian, arithmetic, 1, field).carry[0]
-    return epoch_tensor(replace(times, epochs=oo), damped, field(arithmetic.one), field.to_domain())
+    field = arithmetic.ring.to_field() if value.T is oo else None
+    edge = _tensors(value, TimeSum(0, ()), hessian, arithmetic, 1, field)
+    sums = epoch_tensor(times, edge.carry[0], edge.one, None if field is None else field.to_domain())
+    for e, (_, target) in enumerate(times.edges):
+        sums = along(sums, 2 * e, edge.enter[0].T)
+        sums = along(sums, 2 * e + 1, edge.read_by_root if target == ROOT else edge.read)
+    return sums
 
 
 def _tensors(

@@ -166,6 +166,11 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
     if isinstance(times, CellSum):
         return replace(network, times=times.ways(value.diagram), memories=memories)
     if isinstance(times, EpochSum):
+        if memories != (PLAIN,):
+            raise NotImplementedError(
+                f"several epochs with update={value.update!r} are lowered with numbers for sizes only: derive with "
+                "N, B and E; evaluate() computes it exactly"
+            )
         return replace(network, times=times, limit=value.T is oo, memories=memories)
     if value.update.rates is not None:  # whatever changes with time is summed update by update
         cells = ((1,) * int(value.T),) * times.events
