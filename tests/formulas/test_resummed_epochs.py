@@ -31,7 +31,11 @@ PAIRS = [
     ts.SecondMoment(ts.Displacement(), ts.Displacement()),
 ]
 SIZES = [(2, 1, 2), (2, 1, 3), (4, 2, 2), (3, 1, 2), (2, 2, 2), (1, 1, 3)]
-RULES = [ts.HeavyBall(Rational(1, 3)), ts.Nesterov(Rational(1, 2)), ts.Descent(decay=Rational(1, 5))]
+RULES = [
+    ts.HeavyBall(Rational(1, 3)),
+    ts.Nesterov(Rational(1, 2), convention="sutskever"),
+    ts.Descent(decay=Rational(1, 5)),
+]
 DRAWN = [
     ts.SGD(N=2, B=1, E=2, shuffle=True),
     ts.SGD(N=3, B=1, E=2, shuffle=True),
@@ -149,6 +153,11 @@ def test_many_epochs(n: int, b: int) -> None:
     assert spread.evaluate(QUADRATIC, [0, 0], eta=rate, N=n * b, B=b) == covariance
     excess = ts.derive(ts.TestLoss(), ts.SGD(), 2, resum="discrete").assume("minimum").limit()
     assert excess.evaluate(QUADRATIC, [0, 0], eta=rate, N=n * b, B=b) == (HESSIAN * covariance).trace() / 2
+    gap = ts.derive(ts.GeneralizationGap(), ts.SGD(), 1, resum="discrete").assume("minimum").limit()
+    damped, noise = eye(2) - rate * HESSIAN, sum((g * g.T for g in NOISES), start=sympy.zeros(2)) / 3
+    passed = sum((damped**k for k in range(n)), start=sympy.zeros(2))
+    expected = rate * ((eye(2) - damped**n).inv() * passed * noise).trace() / (n * b)
+    assert gap.evaluate(QUADRATIC, [0, 0], eta=rate, N=n * b, B=b) == expected
 
 
 def test_one_epoch_after_another_is_not_new_data() -> None:
