@@ -16,7 +16,6 @@ from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
 from taylorsgd.formulas.term import Combination, Term
 from taylorsgd.timesums.cells import CellSum
-from taylorsgd.timesums.closed_forms import closed_time_sum
 from taylorsgd.timesums.epoch_sums import EpochSum
 
 __all__ = ["formula_drift", "formula_limit"]
@@ -39,12 +38,10 @@ def formula_drift(formula: Combination) -> Any:
     terms = []
     for term in formula.terms:
         value = _at_minimum(term, "drift()")
-        if not value.update.is_plain:
-            raise NotImplementedError("drift() with memory is not derived; supported is plain descent")
         flat = [e for node in value.open_indices for e, (_, parent) in enumerate(value.edges) if parent == node]
         rates: list[Expr] = [Integer(0) if e in flat else Dummy(f"s{e}") for e in range(len(value.edges))]
         try:
-            growth = closed_time_sum(value.time_sum, rates, oo, continuous=value.continuous, flat=flat)
+            growth = value.with_T(oo).closed_sum(rates, flat)
         except ValueError as error:
             raise ValueError(f"the term {term} has no steady drift: {error}") from error
         if growth != 0:

@@ -22,7 +22,6 @@ from sympy.polys.rings import ring
 from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.timesums.cells import CellSum
-from taylorsgd.timesums.closed_forms import closed_time_sum
 from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.timesums.epoch_walks import epoch_tensor
 from taylorsgd.timesums.events import ROOT, TimeSum
@@ -78,8 +77,6 @@ class Resummation:
         # Exponentials at finite T have no polynomial in K; a resolvent needs H > 0, and in an eigenbasis flat
         # directions without noise can be left out.
         if value.drift or (self._flat if value.T is oo else value.continuous):
-            if not value.update.is_plain:
-                raise NotImplementedError("H has a flat direction, where limits with memory are not evaluated")
             return self._in_eigenbasis(value, parts)
         import numpy as np
 
@@ -174,7 +171,7 @@ class Resummation:
         inverse: Any,
     ) -> Expr:
         try:
-            return closed_time_sum(value.time_sum, rates, value.T, continuous=value.continuous, flat=flat)
+            return value.closed_sum(rates, flat)
         except ValueError:
             # It diverges; that does no harm where the tensors have no such component.
             operands: list[Any] = []

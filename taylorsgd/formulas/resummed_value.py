@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 
 from attrs import NOTHING
 from attrs import fields as attrs_fields
-from sympy import Add, Expr, Integer, Symbol, factor_terms, oo
+from sympy import Add, Dummy, Expr, Integer, Symbol, factor_terms, oo
 
 from taylorsgd import spacetime, symbols, updates
 from taylorsgd.diagrams import Diagram, Value
@@ -115,24 +115,29 @@ class ResummedValue(TensorNetwork):
         times = replace(self.times, epochs=oo) if T is oo and isinstance(self.times, EpochSum) else self.times
         return replace(self, T=T, drift=drift, times=times)
 
-    @property
-    def time_sum(self) -> TimeSum | EpochSum:
-        """The sum over times in closed form.
+    def closed_sum(self, rates: Sequence[Expr], flat: Sequence[int] = ()) -> Expr:
+        """The sum over times in T and the rates ηλ of the edges; without its factor η^d.
+
+        Args:
+            rates: s_e = ηλ_e for every edge.
+            flat: edges along which it grows, if its growth per update is wanted.
 
         Raises:
-            NotImplementedError: on a grid or with memory, where there is none.
+            ValueError: if a limit, or a growth per update, does not exist.
+            NotImplementedError: on a grid, or with memory at finite T, where there is none.
         """
-        if self.update != PLAIN:
-            raise NotImplementedError(
-                "a sum over times with memory or decay has no closed form in T and the eigenvalues here; evaluate() "
-                "computes it exactly"
-            )
         if isinstance(self.times, CellSum):
             raise NotImplementedError(
                 "a sum over the cells of a grid has no closed form in T and the eigenvalues; "
                 "evaluate() and lower() compute it cell by cell"
             )
-        return self.times
+        if self.update.rates is not None:
+            raise NotImplementedError(
+                f"rates that change with time, as those of {self.update!r}, leave no closed form in the eigenvalues; "
+                "evaluate() computes it exactly"
+            )
+        memory = None if self.update == PLAIN else self.update.memory(Integer(1))
+        return closed_time_sum(self.times, rates, self.T, continuous=self.continuous, flat=flat, memory=memory)
 
     def in_moments(self) -> Iterator[tuple[int, Any]]:
         """Raise: there is no such form.
@@ -258,10 +263,19 @@ class ResummedValue(TensorNetwork):
             eigenbasis=Eigenbasis(partial(_scalar, self)),
         )
 
-    @property
+    @cached_property
     def has_closed_form(self) -> bool:
         """Whether the sum over times is written in T and the eigenvalues."""
-        return self.update == PLAIN and not isinstance(self.times, CellSum)
+        if isinstance(self.times, CellSum) or self.update.rates is not None:
+            return False
+        if self.update == PLAIN:
+            return True
+        rates = {number: Dummy() for number in self._numbers}
+        try:
+            self.closed_sum([rates[number] for number in self._numbers], self._open_edges if self.drift else [])
+        except (ValueError, NotImplementedError):  # momentum that is never forgotten has no limit; T may be finite
+            return False
+        return True
 
     @property
     def _legend(self) -> tuple[str, str]:
@@ -311,7 +325,7 @@ def _scalar(value: ResummedValue, eigenvalues: tuple[Expr, ...]) -> Expr:
     of = dict(zip(sorted(set(value._numbers)), eigenvalues, strict=True))
     flat = value._open_edges if value.drift else []
     rates = [Integer(0) if e in flat else symbols.eta * of[number] for e, number in enumerate(value._numbers)]
-    closed = closed_time_sum(value.time_sum, rates, value.T, continuous=value.continuous, flat=flat)
+    closed = value.closed_sum(rates, flat)
     for root in value._diagonal[0]:
         closed = closed * of[value._numbers[value.edges_into(root)[0]]]
     scalar = symbols.eta**value.order * closed

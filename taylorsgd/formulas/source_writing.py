@@ -14,6 +14,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from string import ascii_letters
+from typing import cast
 
 from sympy import Expr, Integer, oo, sstr
 from sympy.printing.numpy import NumPyPrinter
@@ -24,6 +25,8 @@ from taylorsgd.diagrams.tensor_network import TensorNetwork, is_open
 from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
 from taylorsgd.formulas.term import Combination, Term
 from taylorsgd.timesums.closed_forms import chains_of
+from taylorsgd.timesums.events import TimeSum
+from taylorsgd.updates import Descent
 from taylorsgd.writing.sympy_form import tensor_name
 
 __all__ = ["python_source"]
@@ -210,7 +213,7 @@ class _Source:
             return f"lam[{axes}]" if value.order > 1 else "lam"
 
         branches = []
-        for _, labels, own in value.time_sum.branches:
+        for _, labels, own in cast(TimeSum, value.times).branches:
             chains = [
                 self._chain(chain, [labels[e] for e in range(len(labels))], value)
                 for chain in chains_of(own, value.continuous)
@@ -292,7 +295,8 @@ def _refuse(value: ResummedValue, formula: Combination) -> None:
     if formula.metric is not None or value.drift:
         what = "a drift" if value.drift else "a resummed formula with a matrix learning rate"
         raise NotImplementedError(f"to_python: {what} has no source here; use lower() or evaluate()")
-    try:
-        value.time_sum  # noqa: B018 - it raises
-    except NotImplementedError as error:
-        raise NotImplementedError(f"to_python: the term of {value.diagram}: {error}; use lower()") from error
+    if not isinstance(value.times, TimeSum) or value.update != Descent():
+        raise NotImplementedError(
+            f"to_python: the term of {value.diagram}: a sum over cells, several epochs or with memory has no source "
+            "here; use lower()"
+        )

@@ -28,6 +28,7 @@ from sympy import Add, Dummy, Expr, Integer, Mul, Pow, Symbol, diff, exp, expand
 
 from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.timesums.events import TimeSum
+from taylorsgd.timesums.rational_limits import LinearRule, growth_with_memory, limit_with_memory
 
 __all__ = ["chains_of", "closed_time_sum", "divided_difference"]
 
@@ -54,7 +55,13 @@ def chains_of(times: TimeSum, continuous: bool) -> tuple[Chain, ...]:
 
 
 def closed_time_sum(
-    times: TimeSum | EpochSum, rates: Sequence[Expr], T: Expr, *, continuous: bool, flat: Sequence[int] = ()
+    times: TimeSum | EpochSum,
+    rates: Sequence[Expr],
+    T: Expr,
+    *,
+    continuous: bool,
+    flat: Sequence[int] = (),
+    memory: LinearRule | None = None,
 ) -> Expr:
     """The sum over times as a SymPy expression in T and the rates.
 
@@ -65,12 +72,14 @@ def closed_time_sum(
         continuous: integrals of exponentials instead of sums of powers.
         flat: edges with rate 0 along which the sum grows; if given, the result is the growth per update as
             T → ∞ instead of the sum.
+        memory: the linear system of a rule with memory or decay, at its constant rate; None for plain descent.
 
     Returns:
         The closed form.
 
     Raises:
         ValueError: if a limit, or a growth per update, does not exist.
+        NotImplementedError: with memory up to a finite T, or over several epochs.
 
     Example:
         >>> from sympy import symbols
@@ -79,11 +88,33 @@ def closed_time_sum(
         >>> closed_time_sum(TimeSum(1, ((0, ROOT), (0, ROOT))), [a, b], T, continuous=True)
         (1 - exp(T*(-a - b)))/(a + b)
     """
+    if memory is not None:
+        if isinstance(times, EpochSum) or continuous or not (T is oo or flat):
+            raise NotImplementedError(
+                "a sum over times with memory or decay has no closed form in T and the eigenvalues here, but for its "
+                "limit T -> oo in one epoch; evaluate() computes it exactly"
+            )
+        return _remembering(times, rates, memory, set(flat))
     if isinstance(times, EpochSum):
         return _over_epochs(times, rates, T, set(flat))
     if flat:
         return _growth(times, rates, continuous, set(flat))
     return Mul(*(_branch(own, labels, rates, T, continuous) for _, labels, own in times.branches))
+
+
+def _remembering(times: TimeSum, rates: Sequence[Expr], memory: LinearRule, flat: set[int]) -> Expr:
+    """The limit or, where edges are flat, the growth per update: of one branch, while the others are settled."""
+    branches = [(own, [rates[label] for label in labels], labels) for _, labels, own in times.branches]
+    if not flat:
+        return Mul(*(limit_with_memory(own, own_rates, memory) for own, own_rates, _ in branches))
+    growing: Expr = Integer(0)
+    for position, (own, own_rates, labels) in enumerate(branches):
+        here = [e for e, label in enumerate(labels) if label in flat]
+        slope = growth_with_memory(own, own_rates, memory, here) if here else Integer(0)
+        if slope != 0:
+            others = [pair for i, (*pair, _) in enumerate(branches) if i != position]
+            growing = growing + slope * Mul(*(limit_with_memory(*pair, memory) for pair in others))
+    return growing
 
 
 def _over_epochs(times: EpochSum, rates: Sequence[Expr], T: Expr, flat: set[int]) -> Expr:

@@ -231,10 +231,12 @@ def test_names_that_are_taken() -> None:
 
 def test_what_has_no_source() -> None:
     loss = ts.TestLoss()
-    with pytest.raises(NotImplementedError, match=r"memory or decay has no closed form.*use lower\(\)"):
+    with pytest.raises(NotImplementedError, match=r"with memory has no source here; use lower\(\)"):
         ts.derive(loss, ts.GD(), 1, resum="discrete", update=ts.HeavyBall(sympy.Rational(1, 2))).to_python()
-    with pytest.raises(NotImplementedError, match=r"cells of a grid has no closed form"):
+    with pytest.raises(NotImplementedError, match=r"a sum over cells, several epochs or with memory has no source"):
         ts.derive(loss, ts.SGD(N=4, B=2, E=2), 1, resum="discrete").to_python()
+    with pytest.raises(NotImplementedError, match=r"a sum over cells, several epochs or with memory has no source"):
+        ts.derive(loss, ts.SGD(), 2, resum="discrete").to_python()
     metric = ts.Descent(metric=sympy.Matrix([[2, 1], [1, 3]]))
     with pytest.raises(NotImplementedError, match="matrix learning rate"):
         ts.derive(loss, ts.GD(), 1, resum="discrete", update=metric).to_python()

@@ -209,7 +209,7 @@ def test_errors(arguments: dict[str, Any], error: type[Exception], message: str)
 def test_errors_of_use() -> None:
     shuffled = ts.SGD(N=2, B=1, E=2, shuffle=True)
     with pytest.raises(NotImplementedError, match="has no discrete resummation"):
-        ts.derive(ts.TestLoss(), shuffled, 1, resum="discrete")
+        ts.derive(ts.TestLoss(), ts.SGD(shuffle=True), 1, resum="discrete")
     with pytest.raises(ValueError, match="is no single grid"):
         shuffled.grid()
     with pytest.raises(NotImplementedError, match="has no discrete resumm"):

@@ -10,8 +10,10 @@ Identities:
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import sympy
 from hypothesis import given, settings
@@ -23,6 +25,12 @@ from taylorsgd.symbols import eta
 
 x, y = sympy.symbols("x y")
 BETAS = [Rational(n, 10) for n in (-5, 3, 9)]
+UPDATES = [
+    ts.HeavyBall(Rational(1, 2)),
+    ts.HeavyBall(Rational(1, 3), convention="torch"),
+    ts.Nesterov(Rational(1, 2), convention="sutskever"),
+    ts.Descent(decay=Rational(1, 5)),
+]
 ALL = ("test loss", "training loss", "gap", "displacement")
 SINGLE = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement()]
 
@@ -149,10 +157,64 @@ def test_errors() -> None:
         limit(Rational(1, 2)).evaluate(landscape, [0], eta=2)
     assert limit(Rational(1, 2)).evaluate(landscape, [0], eta=Rational(6, 5))  # beyond 2/λ, within 2(1 + β)/λ
     flat = ts.FiniteLandscape([x, -x], [Rational(1, 2)] * 2, [x, y])
-    with pytest.raises(NotImplementedError, match="flat direction"):
-        limit(Rational(1, 2)).evaluate(flat, [0, 0], eta=1)
+    quadratic_in_x = ts.FiniteLandscape([x**2 + x + y, x**2 - x - y], [Rational(1, 2)] * 2, [x, y])
+    with pytest.raises(ValueError, match="flat direction"):
+        moments = ts.SecondMoment(ts.Displacement(), ts.Displacement())
+        spread = ts.derive(moments, ts.SGD(B=1, E=1), 2, resum="discrete", update=ts.HeavyBall(Rational(1, 2)))
+        spread.assume("minimum").limit().evaluate(quadratic_in_x, [0, 0], eta=Rational(1, 2))
+    assert limit(Rational(1, 2)).evaluate(flat, [0, 0], eta=1) == 0  # where nothing is bent, nothing is lost
+    derived = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete", update=ts.HeavyBall(Rational(1, 2)))
     with pytest.raises(NotImplementedError, match="no closed form"):
-        limit(Rational(1, 2)).to_sympy()
-    drifting = ts.derive(ts.Displacement(), ts.GD(), 3, resum="discrete", update=ts.HeavyBall(Rational(1, 2)))
-    with pytest.raises(NotImplementedError, match="with memory"):
-        drifting.assume("minimum").drift()
+        derived.to_sympy()
+
+
+@pytest.mark.parametrize("update", UPDATES, ids=repr)
+def test_the_limit_is_written_as_a_fraction(update: Any) -> None:
+    """With numbers for the eigenvalues it is what evaluate() finds with matrices; nothing has a root in it."""
+    for observable, order in ((ts.TestLoss(), 2), (ts.GeneralizationGap(), 3), (ts.Variance(ts.Displacement()), 2)):
+        derived = ts.derive(observable, ts.SGD(E=1), order, resum="discrete", update=update)
+        formula = derived.assume("minimum").limit()
+        for value in formula.values:
+            if not value.order:
+                continue
+            rates = [Rational(n, 7) for n in (1, 3, 2, 4)[: value.order]]
+            written = sympy.Symbol("s"), [sympy.Symbol(f"s{e}") for e in range(value.order)]
+            fraction = value.closed_sum(written[1])
+            assert value.has_closed_form and fraction.is_rational_function(*written[1])
+            assert not fraction.atoms(sympy.Pow) or all(p.exp.is_Integer for p in fraction.atoms(sympy.Pow))
+            system = update.memory(sympy.Integer(1))
+            found = fraction.subs(dict(zip(written[1], rates, strict=True)))
+            late = sum_to(value.times, rates, system, 300)
+            assert float(found) == pytest.approx(late, rel=1e-6)
+
+
+def sum_to(times: Any, rates: list[Any], system: Any, updates: int) -> float:
+    """The sum over all times below T in floating point, event by event: one event, or a chain of two."""
+    carry, enter, read, root = (np.array(part, dtype=float) for part in system)
+    damped = [carry - float(rate) * np.outer(enter, read) for rate in rates]
+    passed = [[enter] for _ in rates]
+    for e, matrix in enumerate(damped):
+        for _ in range(updates):
+            passed[e].append(matrix @ passed[e][-1])
+    total = 0.0
+    for moments in product(*(range(max(0, updates - 60), updates) for _ in range(times.events))):
+        weight = 1.0
+        for e, (source, target) in enumerate(times.edges):
+            gap = (updates if target < 0 else moments[target]) - moments[source]
+            weight *= float((root if target < 0 else read) @ passed[e][gap - 1]) if gap > 0 else 0.0
+        total += weight
+    return total
+
+
+def test_drift_with_momentum() -> None:
+    """A quadratic valley whose width changes along y: the displacement's growth in late updates."""
+    valley = ts.FiniteLandscape([x**2 * (1 + y) / 2 + x, x**2 * (1 + y) / 2 - x], [Rational(1, 2)] * 2, [x, y])
+    for update in UPDATES:
+        formula = ts.derive(ts.Displacement(), ts.SGD(E=1), 3, resum="discrete", update=update).assume("minimum")
+        if not isinstance(update, ts.Descent):
+            found = formula.drift().evaluate(valley, [0, 0], eta=Rational(1, 4), B=1)
+            late = [formula.evaluate(valley, [0, 0], eta=Rational(1, 4), N=n, B=1) for n in (50, 51)]
+            assert found[0] == 0 and float(found[1]) == pytest.approx(float(late[1][1] - late[0][1]), rel=1e-5)
+            continue
+        with pytest.raises(ValueError, match="grows under this rule"):  # decay pulls back to the start
+            formula.drift()
