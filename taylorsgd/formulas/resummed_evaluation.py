@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from sympy import EX, QQ, Dummy, Expr, Integer, Matrix, Rational, oo, simplify
+from sympy import EX, QQ, Dummy, Expr, Integer, Matrix, Rational, construct_domain, oo, simplify
 from sympy.polys.rings import ring
 
 from taylorsgd.exact_numbers import exact_argument
@@ -81,8 +81,9 @@ class Resummation:
         import numpy as np
 
         entries = [entry for tensor, _ in parts for entry in np.ravel(tensor)]
-        memory = value.update.memory(Integer(1))
-        kept = [*memory.enter, *memory.read, *memory.read_by_root, *(x for row in memory.carry for x in row)]
+        rates = [Integer(1)] if value.update.rates is None else value.update.rates_of(int(value.T))
+        memories = [value.update.memory(rate) for rate in rates]
+        kept = [x for memory in memories for part in memory for x in np.ravel(np.array(part, dtype=object))]
         arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian), *kept])
         convert = np.vectorize(arithmetic.convert, otypes=[object])
         sums = _summed(value, convert(self.hessian), arithmetic)
@@ -246,6 +247,20 @@ def contract(operands: list[Any], free: list[int]) -> Any:
     return arrays[0] if free else arrays[0][()]
 
 
+MOST_IRRATIONALS = 4
+"""So many roots make a number field that is quickly found; beyond, expressions are simplified one by one."""
+
+
+def _domain(entries: set[Expr]) -> Any:
+    """The rationals, a field of algebraic numbers, or any expressions."""
+    irrational = [entry for entry in entries if not entry.is_Rational]
+    if not irrational:
+        return QQ
+    if len(irrational) > MOST_IRRATIONALS or any(entry.free_symbols or not entry.is_algebraic for entry in irrational):
+        return EX
+    return construct_domain(irrational, extension=True)[0]
+
+
 class Arithmetic:
     """Exact entries: polynomials in η (or numbers, when η is one) over the numbers of a landscape."""
 
@@ -256,9 +271,8 @@ class Arithmetic:
             eta: the learning rate; a rational number, or an expression that is put in at the end.
             entries: numbers of the landscape: Fractions or SymPy expressions.
         """
-        rational = all(not isinstance(entry, Expr) or entry.is_Rational for entry in entries)
         self.eta = eta
-        self.ring = ring("eta", QQ if rational else EX)[0]
+        self.ring = ring("eta", _domain({entry for entry in entries if isinstance(entry, Expr)}))[0]
         generator = self.ring.gens[0]
         self.rate = self.convert(eta) if isinstance(eta, Rational) else generator
         self.one, self.zero = self.ring.one, self.ring.zero

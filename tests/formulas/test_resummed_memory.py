@@ -31,8 +31,9 @@ UPDATES = [
     ts.Nesterov(Rational(1, 2), convention="sutskever"),
     ts.Descent(decay=Rational(1, 5)),
 ]
-ALL = ("test loss", "training loss", "gap", "displacement")
+ALL = ("test loss", "training loss", "gap", "displacement", "variance")
 SINGLE = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement()]
+PAIRS = [ts.Variance(ts.TestLoss()), ts.Covariance(ts.TrainLoss(), ts.Displacement())]
 
 
 def through(expression: Any, order: int) -> Any:
@@ -45,7 +46,7 @@ def through(expression: Any, order: int) -> Any:
     return expression.applyfunc(cut) if hasattr(expression, "applyfunc") else cut(expression)
 
 
-@pytest.mark.shows("HeavyBall", ("test loss", "training loss", "gap", "displacement"), resum="discrete")
+@pytest.mark.shows("HeavyBall", ALL, resum="discrete")
 @pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 2, 25), (1, 3, 4), (2, 2, 4)])
 def test_agrees_with_perturbation(landscapes, some_of, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
@@ -54,7 +55,7 @@ def test_agrees_with_perturbation(landscapes, some_of, dimension: int, order: in
         landscape, start = data.draw(landscapes(dimension, order + 1))
         update = ts.HeavyBall(data.draw(st.sampled_from(BETAS)))
         spacetime = data.draw(st.sampled_from([ts.SGD(N=4, B=2, E=1), ts.GD(N=2, T=3), ts.SGD(N=2, B=1, E=2)]))
-        for observable in some_of(data, SINGLE, examples):
+        for observable in [*some_of(data, SINGLE, examples), data.draw(st.sampled_from(PAIRS))]:
             formula = ts.derive(observable, spacetime, order, resum="discrete", update=update)
             truth = ts.perturb(observable, spacetime, landscape, start, order, update=update)
             assert through(formula.evaluate(landscape, start), order) == truth
@@ -73,6 +74,7 @@ RULES = [
     pytest.param(ts.Nesterov(THIRD, RATES, "sutskever"), 4),
     pytest.param(ts.Descent(ts.LinearWarmup(3)), 4, marks=pytest.mark.shows("warm-up", ALL, resum="discrete")),
     pytest.param(ts.Descent(RATES, decay=TENTH), 4),
+    pytest.param(ts.HeavyBall(THIRD, ts.Cosine()), 4, marks=pytest.mark.shows("cosine", ALL, resum="discrete")),
 ]
 
 
@@ -80,10 +82,10 @@ RULES = [
 def test_every_linear_rule_agrees_with_perturbation(update: Any, updates: int) -> None:
     """The kernel is all that a rule brings: nothing else is told that it is resummed."""
     for spacetime in (ts.SGD(N=2, B=1, E=2), ts.GD(N=2, T=updates), ts.SGD(N=4, B=1, E=1)):
-        for observable in SINGLE:
+        for observable in [*SINGLE, *PAIRS]:
             formula = ts.derive(observable, spacetime, 2, resum="discrete", update=update)
             truth = ts.perturb(observable, spacetime, CUBIC, 1, 2, update=update)
-            assert through(formula.evaluate(CUBIC, 1), 2) == truth, (spacetime, observable)
+            assert through(formula.evaluate(CUBIC, 1) - truth, 2) == truth * 0, (spacetime, observable)
 
 
 def quadratic(hessian: Matrix, noises: list[list[Any]]) -> ts.FiniteLandscape:
