@@ -65,13 +65,23 @@ NOISES = [x - 2 * y, y - 2 * x, x + y]
 QUADRATIC = ts.FiniteLandscape([x**2 + y**2 / 2 + x * y / 2 + noise for noise in NOISES], [Rational(1, 3)] * 3, [x, y])
 
 
-@pytest.mark.shows("metric", ("test loss", "training loss", "displacement"), resum="discrete")
+@pytest.mark.shows("metric", ALL, resum="discrete")
 @pytest.mark.parametrize("update", [None, ts.HeavyBall(Rational(1, 3))], ids=repr)
 def test_exact_on_quadratics(update: Any) -> None:
-    for observable in (ts.TestLoss(), ts.TrainLoss(), ts.Displacement()):
+    for observable in OBSERVABLES[:5]:
         formula = ts.derive(observable, ts.GD(N=2, T=2), 2, resum="discrete", update=update)
         truth = ts.perturb(observable, ts.GD(N=2, T=2), QUADRATIC, [1, -1], 4, update=update, metric=MATRICES[0])
         found = formula.evaluate(QUADRATIC, [1, -1], metric=MATRICES[0])
+        assert Matrix([found - truth]).expand().is_zero_matrix
+
+
+@pytest.mark.parametrize("update", [None, ts.Nesterov(Rational(1, 3), convention="sutskever")], ids=repr)
+def test_exact_over_several_epochs(update: Any) -> None:
+    """Here K = I − ηHΛ is not symmetric."""
+    for observable in OBSERVABLES[:5]:
+        formula = ts.derive(observable, ts.SGD(), 2, resum="discrete", update=update)
+        truth = ts.perturb(observable, ts.SGD(N=2, B=1, E=2), QUADRATIC, [1, -1], 8, update=update, metric=MATRICES[0])
+        found = formula.evaluate(QUADRATIC, [1, -1], metric=MATRICES[0], N=2, B=1, E=2)
         assert Matrix([found - truth]).expand().is_zero_matrix
 
 
