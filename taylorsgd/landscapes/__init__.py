@@ -56,9 +56,9 @@ if TYPE_CHECKING:
 __all__ = [
     "DenseMeasurement", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement", "MomentCurve",
     "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement", "TangentKernel",
-    "ToyLandscape", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "gauss", "gradient_regularizer",
-    "helix", "implicitly_regularized", "linear_regression", "logistic_regression", "loss_surface_slope",
-    "mean_estimation", "measure", "metric_determinant", "norm_growth_bound", "plan", "predict",
+    "ToyLandscape", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "gauss",
+    "gradient_regularizer", "helix", "implicitly_regularized", "linear_regression", "logistic_regression",
+    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "norm_growth_bound", "plan", "predict",
     "regularization_rate", "tensors",
 ]  # fmt: skip
 

@@ -24,14 +24,17 @@ Matrix = list[list[Any]]
 
 
 class Recursion(NamedTuple):
-    """The problem, and how it is descended; what the entries are is said in `MomentRecursion`."""
+    """The problem, and how it is descended; what the entries are is said in `MomentRecursion`.
+
+    All numbers are exact, but in JAX the learning rate may be any number, or traced.
+    """
 
     spectrum: tuple[Expr, ...]
     start: tuple[Expr, ...]
     noise: Expr
     weights: tuple[Expr, ...]
     wide: bool
-    eta: Expr
+    eta: Any
     batch: Expr
     update: Any
 

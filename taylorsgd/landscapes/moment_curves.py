@@ -12,7 +12,7 @@ What is summed is written out in `second_moments`.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +23,7 @@ from sympy import Expr, Integer
 
 from taylorsgd.arguments import finite_number, listed, whole_number
 from taylorsgd.landscapes.linear_rules import LinearRule, linear_rule, step_rates
-
-if TYPE_CHECKING:
-    from taylorsgd.landscapes.second_moments import MomentRecursion
+from taylorsgd.landscapes.moment_arithmetic import Recursion
 
 __all__ = ["MomentCurve", "moment_curve"]
 
@@ -77,50 +75,32 @@ class _State(NamedTuple):
     second: Array
 
 
-def moment_curve(recursion: MomentRecursion, eta: Any, times: Any, B: Any = 1, update: Any = None) -> MomentCurve:
-    """The first two moments of θ_t and the test loss at many times t, in floating numbers.
+def moment_curve(recursion: Recursion, times: Any) -> MomentCurve:
+    """The moments at many times; `MomentRecursion.curve` says of what.
 
     Args:
-        recursion: a spectrum, a start and noise, all of them numbers.
-        eta: the learning rate, a number; traced by JAX, to differentiate in it (forward: `jax.jacfwd`) or map over it.
+        recursion: the problem, all of its entries but η numbers, and η a number or traced by JAX.
         times: after how many updates, one int or a sequence of them in any order, each at least 0.
-        B: the batch size, an int of at least 1; wide: a positive number, points per direction.
-        update: `Descent`, `HeavyBall` or `Nesterov`, rates and decay included; None for plain descent.
-
-    Returns:
-        A `MomentCurve` in JAX's default floating type, its first axis the times as they were given. A run that
-        diverges overflows to what is not finite.
 
     Raises:
-        TypeError: an argument is of the wrong kind.
-        ValueError: an argument is out of range or has symbols; rates are there for another number of updates than
-            the largest of the times.
+        TypeError: η is no number, the times are no sequence, or the rule is none.
+        ValueError: there are symbols, times out of range, or rates for another number of updates.
         NotImplementedError: the rule is not linear in the gradients, or has a metric.
-
-    Example:
-        A million updates of a hundred directions whose eigenvalues fall off as 1/k:
-
-        >>> from taylorsgd.landscapes import linear_regression
-        >>> toy = linear_regression([1 / k for k in range(1, 101)], noise=1)
-        >>> print(moment_curve(toy.recursion, 0.1, [0, 10**6], B=1).test_loss.round(3))
-        [3.094 0.683]
     """
     entries = [times] if getattr(times, "shape", None) == () or not hasattr(times, "__len__") else times
     known = [
         whole_number(time, f"times[{i}]", 0, MOST_UPDATES, why="is more updates than are counted")
         for i, time in enumerate(listed(entries, "times", "[0, 10, 100]"))
     ]
-    rate = eta if isinstance(eta, Tracer) else finite_number(eta, "eta")
-    size = _number(recursion.batch_size(B), "B")
     last = max(known)
-    rates = step_rates(update, last)
-    rules = [linear_rule(update, factor) for factor in rates or [Integer(1)]] or [linear_rule(update, Integer(1))]
-    problem = _problem(recursion, rate, size, rules)
+    rates = step_rates(recursion.update, last)
+    rules = [linear_rule(recursion.update, factor) for factor in rates or [Integer(1)]]
+    problem = _problem(recursion, rules)
     order = np.argsort(known, kind="stable")
     gaps = jnp.array(np.diff(np.array(known)[order], prepend=0), jnp.int32)
     begin = jnp.array(rules[0].start, problem.start.dtype)[None] * problem.start[:, None]
     state = _State(begin, begin[:, :, None] * begin[:, None, :])
-    if rates is None and _squares_are_cheaper(*problem.enter.shape, len(problem.start), last, len(known)):
+    if rates is None and _squares_are_cheaper(problem.enter.shape[1], len(problem.start), last, len(known)):
         states = _by_squaring(problem, state, gaps, max(1, last.bit_length()))
     else:
         states = _step_by_step(problem, state, gaps)
@@ -131,13 +111,16 @@ def moment_curve(recursion: MomentRecursion, eta: Any, times: Any, B: Any = 1, u
     return MomentCurve(jnp.array(known), (second @ problem.spectrum + problem.noise) / 2, mean, second)
 
 
-def _problem(recursion: MomentRecursion, eta: Any, size: float, rules: list[LinearRule]) -> _Problem:
+def _problem(recursion: Recursion, rules: list[LinearRule]) -> _Problem:
+    rate = recursion.eta if isinstance(recursion.eta, Tracer) else finite_number(recursion.eta, "eta")
+    size = _number(recursion.batch, "B")
+
     def array(entries: Any, name: str) -> Array:
         return jnp.array([_number(entry, f"{name}[{i}]") for i, entry in enumerate(entries)])
 
     spectrum = array(recursion.spectrum, "spectrum")
     weights = array(recursion.weights, "weights")
-    eta = jnp.asarray(eta, spectrum.dtype)
+    eta = jnp.asarray(rate, spectrum.dtype)
     carry = jnp.array([[array(row, "update") for row in rule.carry] for rule in rules])
     enter, read, root = (jnp.array([array(rule[k], "update") for rule in rules]) for k in (1, 2, 3))
     return _Problem(
@@ -160,7 +143,7 @@ def _number(value: Expr, name: str) -> float:
     return float(value)
 
 
-def _squares_are_cheaper(rules: int, size: int, directions: int, last: int, times: int) -> bool:
+def _squares_are_cheaper(size: int, directions: int, last: int, times: int) -> bool:
     """Whether squaring takes less time than stepping, as far as one can know; and has room."""
     rows, squares = directions * size**2 + 1, max(1, last.bit_length())
     stepping = last * (OVERHEAD + directions * (4 * size**3 + 6 * size**2))
@@ -196,8 +179,10 @@ def _by_squaring(problem: _Problem, state: _State, gaps: Array, squares: int) ->
     away = problem.carry[0] - identity - (problem.eta * problem.spectrum)[:, None, None] * jnp.outer(enter, read)
     entering, heard = jnp.kron(enter, enter), jnp.kron(read, read)
     # F ⊗ F − I without I, which would round what is small
-    alone = sum(jnp.einsum("dab,dce->dacbe", *pair) for pair in ((away, away), *_beside(away, identity)))
-    alone = alone.reshape(directions, size**2, size**2) + problem.own[:, None, None] * jnp.outer(entering, heard)
+    same = jnp.broadcast_to(identity, away.shape)
+    pairs = ((away, away), (away, same), (same, away))
+    tensors = jnp.stack([jnp.einsum("dab,dce->dacbe", left, right) for left, right in pairs]).sum(0)
+    alone = tensors.reshape(directions, size**2, size**2) + problem.own[:, None, None] * jnp.outer(entering, heard)
     rows = directions * size**2
     spread = (problem.shared[:, None] * entering).ravel()
     blocks = jnp.einsum("dab,de->daeb", alone, jnp.eye(directions)).reshape(rows, rows)
@@ -223,9 +208,3 @@ def _by_squaring(problem: _Problem, state: _State, gaps: Array, squares: int) ->
     begin = (state.mean, jnp.append(state.second.ravel(), 1))
     means, seconds = lax.scan(segment, begin, gaps)[1]
     return _State(means, seconds[:, :-1].reshape(len(gaps), directions, size, size))
-
-
-def _beside(away: Array, identity: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """The pairs of F − I and I, in both orders, for every direction."""
-    same = jnp.broadcast_to(identity, away.shape)
-    return (away, same), (same, away)

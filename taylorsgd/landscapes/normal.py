@@ -38,10 +38,12 @@ Exponents = tuple[int, ...]
 
 
 def _checked_noise(noise: Any, landscape: NormalLandscape) -> Noise:
-    several = not isinstance(noise, (Symbol, str, bytes)) and (hasattr(noise, "__iter__") or hasattr(noise, "__len__"))
-    if not several and not isinstance(noise, Symbol):
+    if isinstance(noise, Symbol):
+        symbols = (noise,)
+    elif isinstance(noise, (str, bytes)) or not (hasattr(noise, "__iter__") or hasattr(noise, "__len__")):
         raise TypeError(f"noise={noise!r} must be a SymPy symbol, such as Symbol('x'), or a sequence of them")
-    symbols = distinct_symbols(noise, "noise") if several else (noise,)
+    else:
+        symbols = distinct_symbols(noise, "noise")
     for symbol in symbols:
         if any(symbol.assumptions0.get(sign) for sign in ("nonnegative", "nonpositive", "rational", "imaginary")):
             raise ValueError(
@@ -51,7 +53,7 @@ def _checked_noise(noise: Any, landscape: NormalLandscape) -> Noise:
             raise ValueError(
                 f"noise={noise} must be none of the variables {landscape.variables}: descent does not move it"
             )
-    return symbols if several else noise
+    return noise if isinstance(noise, Symbol) else symbols
 
 
 def _checked_variances(variances: Any, landscape: NormalLandscape) -> tuple[Expr, ...]:

@@ -141,7 +141,7 @@ class LinearRegression(ToyLandscape):
         return self.recursion.stationary(eta, B, update, full)
 
     def curve(self, eta: Any, times: Any, B: Any = 1, update: Any = None) -> MomentCurve:
-        """The moments at many times, in JAX: `taylorsgd.landscapes.moment_curves.moment_curve`.
+        """The moments at many times, in JAX: `MomentRecursion.curve`.
 
         Example:
             >>> toy = linear_regression([2, 1], noise=1)

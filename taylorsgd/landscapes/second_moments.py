@@ -49,7 +49,7 @@ Lee, Pedregosa and Paquette, *SGD in the Large* (2021), for Volterra equations o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from sympy import Add, Expr, ImmutableMatrix, oo
@@ -58,6 +58,9 @@ from taylorsgd.arguments import switched, whole_number
 from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.landscapes.linear_rules import refuse_rates
 from taylorsgd.landscapes.moment_arithmetic import Moments, Recursion, is_symbolic, moments_after, moments_at_rest
+
+if TYPE_CHECKING:
+    from taylorsgd.landscapes.moment_curves import MomentCurve
 
 __all__ = ["MomentRecursion", "RegressionMoments"]
 
@@ -209,14 +212,39 @@ class MomentRecursion:
         refuse_rates(update)
         return self._answer(oo, moments_at_rest(self._recursion(eta, B, update), self._full(full)))
 
-    def curve(self, eta: Any, times: Any, B: Any = 1, update: Any = None) -> Any:
-        """The moments at many times, in JAX: fast for thousands of directions or millions of updates.
+    def curve(self, eta: Any, times: Any, B: Any = 1, update: Any = None) -> MomentCurve:
+        """The same moments at many times, in JAX: for thousands of directions or millions of updates.
 
-        See `taylorsgd.landscapes.moment_curves.moment_curve`, of which this is the method.
+        Args:
+            eta: the learning rate, a number; or traced by JAX, to map over it or differentiate in it (`jax.jacfwd`).
+            times: after how many updates, one int or a sequence of them in any order, each at least 0.
+            B: the batch size, an int of at least 1; wide: a positive number, points per direction.
+            update: `Descent`, `HeavyBall` or `Nesterov`, rates and decay included; None for plain descent.
+
+        Returns:
+            A `MomentCurve` in JAX's default floating type, its first axis the times as they were given. A run that
+            diverges overflows to what is not finite.
+
+        Raises:
+            TypeError: an argument is of the wrong kind.
+            ValueError: an argument is out of range or has symbols; rates are there for another number of updates than
+                the largest of the times.
+            NotImplementedError: the rule is not linear in the gradients, or has a metric.
+
+        Example:
+            A million updates of a hundred directions whose eigenvalues fall off as 1/k:
+
+            >>> from taylorsgd.landscapes import linear_regression
+            >>> toy = linear_regression([1 / k for k in range(1, 101)], noise=1)
+            >>> print(toy.recursion.curve(0.1, [0, 10**6], B=1).test_loss.round(3))
+            [3.094 0.683]
         """
         from taylorsgd.landscapes.moment_curves import moment_curve
 
-        return moment_curve(self, eta, times, B, update)
+        size = self.batch_size(B)
+        return moment_curve(
+            Recursion(self.spectrum, self.start, self.noise, self.weights, self.wide, eta, size, update), times
+        )
 
     def batch_size(self, B: Any) -> Expr:
         """B as an exact number or expression.
