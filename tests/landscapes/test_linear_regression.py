@@ -155,15 +155,32 @@ def test_perturbation_on_matching_atoms(rule: Any) -> None:
         assert found == cut(toy.moments(eta, updates, batch, rule).test_loss, 4)
 
 
-def test_perturbation_with_rates() -> None:
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ts.Descent(rates=[1, Rational(1, 2)]),
+        ts.HeavyBall(Rational(1, 3), rates=[1, 3], convention="torch"),
+        ts.Descent(rates=ts.LinearWarmup(3)),
+        ts.HeavyBall(Rational(1, 3), rates=ts.LinearWarmup(3)),
+    ],
+    ids=str,
+)
+def test_perturbation_with_rates(rule: Any) -> None:
     widths, start = [2], [Rational(3, 2)]
     toy = linear_regression(widths_as_variances(widths), Rational(1, 3), start)
-    for rule in (ts.Descent(rates=[1, Rational(1, 2)]), ts.HeavyBall(Rational(1, 3), rates=[1, 3], convention="torch")):
-        found = ts.perturb(ts.TestLoss(), ts.SGD(N=2, B=1, E=1), finite(widths, 1), start, 4, update=rule)
-        assert found == cut(toy.moments(eta, 2, 1, rule).test_loss, 4)
-        assert toy.curve(0.05, [0, 2], 1, rule).test_loss[1] == pytest.approx(
-            float(toy.moments(0.05, 2, 1, rule).test_loss), rel=1e-6
-        )
+    found = ts.perturb(ts.TestLoss(), ts.SGD(N=2, B=1, E=1), finite(widths, 1), start, 4, update=rule)
+    assert found == cut(toy.moments(eta, 2, 1, rule).test_loss, 4)
+    exact = float(toy.moments(0.05, 2, 1, rule).test_loss)
+    assert float(toy.curve(0.05, [0, 2], 1, rule).test_loss[1]) == pytest.approx(exact, rel=1e-6)
+
+
+def test_perturbation_in_two_dimensions() -> None:
+    widths, start = [2, 1], [Rational(3, 2), -1]
+    toy = linear_regression(widths_as_variances(widths), Rational(1, 3), start)
+    for batch, updates in ((1, 2), (2, 1)):
+        spacetime = ts.SGD(N=2, B=batch, E=1)
+        found = ts.perturb(ts.TestLoss(), spacetime, finite(widths, 1), start, 3, update=HEAVY)
+        assert found == cut(toy.moments(eta, updates, batch, HEAVY).test_loss, 3)
 
 
 def runs(widths: list[Fraction], batch: int, updates: int) -> Any:
