@@ -60,6 +60,8 @@ FORMULA = ts.derive(ts.TestLoss(), ts.SGD(), 2)
 MOVED = ts.derive(ts.Displacement(), ts.SGD(B=1, E=1), 2)
 RESUMMED = ts.derive(ts.TestLoss(), ts.GD(), 1, resum="discrete").assume("minimum")
 GAP = ts.derive(ts.GeneralizationGap(), ts.GD(), 1, resum="continuous")
+FEATURES = L.linear_regression([2, 1], 1)
+WIDE = FEATURES.in_many_dimensions()
 RATES = [0.001, 0.002]
 PREDICTED = ts.predict(FORMULA, POINTS, 0.5, eta=RATES, N=2, B=1, E=2, method=ts.MatrixFree("exact"))
 MEASURED = PREDICTED.measurement
@@ -180,9 +182,17 @@ call("Simulation.statistic", RUN.statistic, observable=ts.TestLoss())
 call("Measurement[]", item(MEASURED), key=FORMULA.terms[0].value)
 call("Measurement.save", MEASURED.save, path="measured.npz")
 call("Measurement.load", L.Measurement.load, path="measured.npz", like=None)
-call("landscapes.NormalLandscape", L.NormalLandscape, sample_loss=x * y, variables=[x], noise=y)
-call("landscapes.ToyLandscape", L.ToyLandscape, name="a", sample_loss=x * y, variables=[x], noise=y, start=[1])
+call("landscapes.NormalLandscape", L.NormalLandscape, sample_loss=x * y, variables=[x], noise=y, variances=[2])
+call("landscapes.ToyLandscape", L.ToyLandscape, name="a", sample_loss=x * y, variables=[x], noise=y, start=[1],
+     variances=[2])  # fmt: skip
 call("landscapes.mean_estimation", L.mean_estimation, H=2, S=1)
+call("landscapes.linear_regression", L.linear_regression, spectrum=[2, 1], noise=1, start=[1, 1])
+call("landscapes.LinearRegression", L.LinearRegression, spectrum=[2, 1], noise=1, start=[1, 1])
+call("landscapes.LinearRegression.in_many_dimensions", FEATURES.in_many_dimensions, weights=[1, 2])
+call("landscapes.LinearRegression.moments", FEATURES.moments, eta=HALF, T=3, B=1, update=None, full=False)
+call("landscapes.LinearRegression.stationary", FEATURES.stationary, eta=0.1, B=1, update=None, full=False)
+call("landscapes.LinearRegression.curve", FEATURES.curve, 0.5, eta=0.1, times=[0, 3], B=1, update=None)
+call("landscapes.LinearRegression, wide", WIDE.moments, eta=HALF, T=3, B=HALF, update=None, full=False)
 call("landscapes.explicitly_regularized", L.explicitly_regularized, loss=plain_loss, mu=0.1)
 call("landscapes.implicitly_regularized", L.implicitly_regularized, loss=plain_loss, h=0.1)
 for _name in ("gradient_regularizer", "loss_surface_slope", "metric_determinant"):
@@ -201,7 +211,12 @@ WITHOUT_ARGUMENTS = {
     "landscapes.helix",
 }  # fmt: skip
 """Public names that take nothing."""
-MADE_BY_OTHERS = {f"landscapes.{kind}" for kind in ("DenseMeasurement", "Prediction", "SpectralMeasurement")}
+MADE_BY_OTHERS = {
+    f"landscapes.{kind}"
+    for kind in (
+        "DenseMeasurement", "MomentCurve", "MomentRecursion", "Prediction", "RegressionMoments", "SpectralMeasurement",
+    )
+}  # fmt: skip
 """Classes of answers, which nobody makes by hand."""
 
 # -- the pool -----------------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ axes of the first node first; all the nodes see the same x. In the paper's lette
 and C = (1, 1), all of them cumulants. A cumulant of two nodes or more vanishes when the loss is not random.
 
 Exact, in SymPy: `FiniteLandscape`, a finite population of losses; `NormalLandscape`, a loss polynomial in
-normal noise; and the paper's `gauss()`, `helix()` and `mean_estimation()`. In JAX: `Landscape`, any loss on any data.
+normal noise; the paper's `gauss()`, `helix()` and `mean_estimation()`; and `linear_regression()` on normal features,
+whose first two moments SGD moves by a recursion that is exact at every learning rate. In JAX: `Landscape`, any loss on
+any data.
 
 What is measured on landscapes (`measuring`), added to losses (`regularizing`) and kept at hand to try both
 (`datasets`) has rooms of its own; their names may be taken from here as well.
@@ -22,11 +24,14 @@ from typing import TYPE_CHECKING
 from taylorsgd._lazy import listing, loader
 from taylorsgd.landscapes.finite import FiniteLandscape
 from taylorsgd.landscapes.normal import NormalLandscape
+from taylorsgd.landscapes.regression import LinearRegression, linear_regression
+from taylorsgd.landscapes.second_moments import MomentRecursion, RegressionMoments
 from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimation
 
 if TYPE_CHECKING:
     from taylorsgd.datasets import convolutional_net, digits, fashion_mnist, logistic_regression
     from taylorsgd.landscapes.landscape import Landscape
+    from taylorsgd.landscapes.moment_curves import MomentCurve
     from taylorsgd.measuring import (
         DenseMeasurement,
         Measurement,
@@ -49,16 +54,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "DenseMeasurement", "FiniteLandscape", "Landscape", "Measurement", "NormalLandscape", "Prediction",
-    "SpectralMeasurement", "TangentKernel", "ToyLandscape", "convolutional_net", "digits", "explicitly_regularized",
-    "fashion_mnist", "gauss", "gradient_regularizer", "helix", "implicitly_regularized", "logistic_regression",
-    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "norm_growth_bound", "plan",
-    "predict", "regularization_rate", "tensors",
+    "DenseMeasurement", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement", "MomentCurve",
+    "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement", "TangentKernel",
+    "ToyLandscape", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "gauss",
+    "gradient_regularizer", "helix", "implicitly_regularized", "linear_regression", "logistic_regression",
+    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "norm_growth_bound", "plan", "predict",
+    "regularization_rate", "tensors",
 ]  # fmt: skip
 
 ELSEWHERE = {
     "taylorsgd.datasets": "convolutional_net digits fashion_mnist logistic_regression",
     "taylorsgd.landscapes.landscape": "Landscape",
+    "taylorsgd.landscapes.moment_curves": "MomentCurve",
     "taylorsgd.measuring": "DenseMeasurement Measurement Prediction SpectralMeasurement measure plan predict tensors",
     "taylorsgd.regularizing": "TangentKernel explicitly_regularized gradient_regularizer implicitly_regularized "
     "loss_surface_slope metric_determinant norm_growth_bound regularization_rate",

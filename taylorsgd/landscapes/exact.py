@@ -4,7 +4,7 @@ A random loss is written in functions φ_a of the data alone whose products are 
 
     l_x(θ) = Σ_a φ_a(x) c_a(θ),        φ_a φ_b = φ_{ab} or 0,        E_x[φ_a] known and rational:
 
-the indicators of the atoms of a finite population, or the powers of a normal variable. Then every moment is
+the indicators of the atoms of a finite population, or the monomials of normal variables. Then every moment is
 a finite sum of products of derivatives of the c_a, and every cumulant a Möbius inversion of moments. The
 derivatives are taken symbolically and evaluated at the point; the sums run in the smallest exact domain that
 holds the evaluated numbers (the rationals, an algebraic number field, polynomials in parameters), so that
@@ -14,7 +14,7 @@ what cancels does become zero.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
@@ -50,7 +50,8 @@ Degrees = tuple[int, ...]
 class ExactPopulation(ABC):
     """A random loss l_x(θ) = Σ_a φ_a(x) c_a(θ) whose moments and cumulants are exact.
 
-    A subclass names its variables and the c_a, and knows how the φ_a multiply and what their means are.
+    A subclass names its variables and the c_a, and knows how the φ_a multiply and what their means are. The φ's have
+    labels, the numbers 0, 1, … of the c_a unless it says otherwise.
 
     Attributes:
         variables: tuple of P SymPy symbols.
@@ -67,13 +68,18 @@ class ExactPopulation(ABC):
     def _describe(self, component: int) -> str:
         """What to call the coefficient c_a in an error message."""
 
-    @abstractmethod
-    def _product(self, left: int, right: int) -> int | None:
-        """The number of φ_left · φ_right, or None where this product vanishes."""
+    @property
+    def _labels(self) -> Sequence[Hashable]:
+        """The labels a of the φ_a that stand with the coefficients c_a, in their order."""
+        return range(len(self.components))
 
     @abstractmethod
-    def _means(self, nodes: int) -> list[Rational]:
-        """The expectations E_x[φ_a] of all that a product of at most `nodes` of the φ's can be."""
+    def _product(self, left: Any, right: Any) -> Hashable | None:
+        """The label of φ_left · φ_right, or None where this product vanishes."""
+
+    @abstractmethod
+    def _means(self, nodes: int) -> Mapping[Any, Expr]:
+        """The expectations E_x[φ_a] of all that a product of at most `nodes` of the φ's can be, by label."""
 
     @property
     def dimension(self) -> int:
@@ -83,7 +89,8 @@ class ExactPopulation(ABC):
     @property
     def loss(self) -> Expr:
         """The test loss l = E_x[l_x] as an expression in the variables."""
-        return Add(*(mean * part for mean, part in zip(self._means(1), self.components, strict=True)))
+        means = self._means(1)
+        return Add(*(means[label] * part for label, part in zip(self._labels, self.components, strict=True)))
 
     def point(self, at: Any) -> Point:
         """Return `at` as a tuple of P exact SymPy expressions.
@@ -218,15 +225,16 @@ class ExactPopulation(ABC):
         values = {degree: self._derivative_values(degree, point) for degree in set(degrees)}
         numbers = [number for rows in values.values() for row in rows for number in row]
         means = self._means(len(degrees))
-        domain, elements = construct_domain([*means, *numbers], extension=True)
+        domain, elements = construct_domain([*means.values(), *numbers], extension=True)
         if domain.is_EX:
             # SymPy knows no domain for these, and its stand-in simplifies after every operation: use the bare
             # expressions and simplify once, at the end
-            elements = [*means, *numbers]
+            elements = [*means.values(), *numbers]
         stream = iter(elements)
-        basis = _Basis([_object_vector([next(stream)]) for _ in means], self._product)
+        basis = _Basis({label: _object_vector([next(stream)]) for label in means}, self._product)
         vectors = {
-            degree: [_object_vector([next(stream) for _ in row]) for row in rows] for degree, rows in values.items()
+            degree: _without_zeros(self._labels, [_object_vector([next(stream) for _ in row]) for row in rows])
+            for degree, rows in values.items()
         }
         nodes = [vectors[degree] for degree in degrees]
         compact = basis.joint_cumulant(nodes) if connected else basis.joint_moment(nodes)
@@ -297,7 +305,9 @@ class ExactPopulation(ABC):
         return self._derivatives[key]
 
 
-# -- moments and cumulants of nodes that are written in the φ's, each a list of vectors by a --------------
+# -- moments and cumulants of nodes that are written in the φ's, each a vector for every label a ----------
+
+Node = Mapping[Hashable, "np.ndarray"]
 
 
 @dataclass(frozen=True)
@@ -308,26 +318,34 @@ class _Basis:
     were a number.
     """
 
-    means: list[np.ndarray]
-    product: Any
+    means: Mapping[Hashable, np.ndarray]
+    product: Callable[[Hashable, Hashable], Hashable | None]
 
-    def joint_moment(self, nodes: Sequence[list[np.ndarray]]) -> np.ndarray:
+    def joint_moment(self, nodes: Sequence[Node]) -> np.ndarray:
         """E_x[⊗_i Σ_a φ_a(x) (vector a of node i)], one axis for each node."""
         import numpy as np
 
-        terms = dict(enumerate(nodes[0]))
+        terms = dict(nodes[0])
         for node in nodes[1:]:
-            products: dict[int, np.ndarray] = {}
-            for (left, tensor), (right, vector) in product(terms.items(), enumerate(node)):
-                number = self.product(left, right)
-                if number is not None:
+            products: dict[Hashable, np.ndarray] = {}
+            for (left, tensor), (right, vector) in product(terms.items(), node.items()):
+                label = self.product(left, right)
+                if label is not None:
                     outer = np.multiply.outer(tensor, vector)
-                    products[number] = products[number] + outer if number in products else outer
+                    products[label] = products[label] + outer if label in products else outer
             terms = products
-        weighted = [np.multiply.outer(self.means[number], tensor)[0] for number, tensor in terms.items()]
-        return reduce(np.add, weighted)
+        likely = ((self.means[label], tensor) for label, tensor in terms.items() if any(self.means[label]))
+        weighted = [np.multiply.outer(mean, tensor)[0] for mean, tensor in likely]
+        return reduce(np.add, weighted, self._nothing(nodes))
 
-    def joint_cumulant(self, nodes: Sequence[list[np.ndarray]]) -> np.ndarray:
+    def _nothing(self, nodes: Sequence[Node]) -> np.ndarray:
+        """Zero of the domain, in the shape of a moment: products of some nodes may all vanish."""
+        import numpy as np
+
+        zero = next(iter(self.means.values())) * 0
+        return reduce(np.multiply.outer, [next(iter(node.values())) * 0 for node in nodes], zero)[0]
+
+    def joint_cumulant(self, nodes: Sequence[Node]) -> np.ndarray:
         """Möbius inversion of the joint moments over the set partitions of the nodes, one axis for each."""
         import numpy as np
 
@@ -338,11 +356,17 @@ class _Basis:
             for block in partition:
                 if block not in moments:
                     # an axis of length 1 for each absent node, so that blocks multiply by broadcasting
-                    shape = [len(node[0]) if i in block else 1 for i, node in enumerate(nodes)]
+                    shape = [len(next(iter(node.values()))) if i in block else 1 for i, node in enumerate(nodes)]
                     moments[block] = self.joint_moment([nodes[i] for i in block]).reshape(shape)
                 factors.append(moments[block])
             terms.append(reduce(np.multiply, factors) * moebius([len(partition)]))
         return reduce(np.add, terms)
+
+
+def _without_zeros(labels: Sequence[Hashable], vectors: Sequence[np.ndarray]) -> Node:
+    """The vectors by their labels, without those that are zero: most are, where the φ's are many; but one at least."""
+    present = {label: vector for label, vector in zip(labels, vectors, strict=True) if any(vector)}
+    return present or {labels[0]: vectors[0]}
 
 
 def _multisets(dimension: int, degree: int) -> Iterator[tuple[int, ...]]:

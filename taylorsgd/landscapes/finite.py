@@ -99,5 +99,5 @@ class FiniteLandscape(ExactPopulation):
     def _product(self, left: int, right: int) -> int | None:
         return left if left == right else None
 
-    def _means(self, nodes: int) -> list[Rational]:
-        return list(self.weights)
+    def _means(self, nodes: int) -> dict[int, Expr]:
+        return dict(enumerate(self.weights))

@@ -42,8 +42,9 @@ class ToyLandscape(NormalLandscape):
         name: what the paper calls it.
         sample_loss: l_x, a SymPy expression in the variables and the noise, polynomial in the noise.
         variables: the P parameters θ that descent moves, distinct SymPy symbols.
-        noise: the symbol x of the standard normal number.
+        noise: the symbol x of the normal number, or a sequence of such symbols.
         start: where descent starts in the paper, in any form that `point` takes.
+        variances: of each x, as `NormalLandscape` takes them; None for standard normal numbers.
 
     Attributes:
         name: a string.
@@ -64,9 +65,17 @@ class ToyLandscape(NormalLandscape):
     name: str = field(validator=_named)
     start: Point = field(converter=Converter(_start, takes_self=True))
 
-    def __init__(self, name: str, sample_loss: Any, variables: Iterable[Symbol], noise: Symbol, start: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        sample_loss: Any,
+        variables: Iterable[Symbol],
+        noise: Symbol | Iterable[Symbol],
+        start: Any,
+        variances: Any = None,
+    ) -> None:
         """Check the loss, then the starting point."""
-        self.__attrs_init__(sample_loss, variables, noise, name, start)  # type: ignore[attr-defined]
+        self.__attrs_init__(sample_loss, variables, noise, name, start, variances=variances)  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         """The name and the loss."""

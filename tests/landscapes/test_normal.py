@@ -1,4 +1,4 @@
-"""Losses that are polynomial in a standard normal number.
+"""Losses that are polynomial in independent normal numbers.
 
 Identities, with κ the cumulants and m the moments of a list of nodes:
 
@@ -8,6 +8,8 @@ Identities, with κ the cumulants and m the moments of a list of nodes:
     (4) Stein (1972): E[x f(x)] = E[f'(x)]
     (5) x and −x have the same law
     (6) three atoms −√3, 0, √3 with weights 1/6, 2/3, 1/6 have the moments of x through order 5, not order 6
+    (7) Isserlis (1918), for several: E[x_i x_j x_k x_l] is the sum over the three pairings
+    (8) several independent normal numbers have the law of any rotation of them, and √v x that of variance v
 """
 
 import subprocess
@@ -248,6 +250,141 @@ def test_arguments_are_checked(arguments, error, message):
 def test_singular_points_name_the_coefficient():
     with pytest.raises(ValueError, match=r"the coefficient of x\*\*1=log\(u\).*not finite"):
         NormalLandscape(u + x * log(u), [u], x).cumulant((0, 0), 0)
+
+
+# -- several normal numbers ----------------------------------------------------------------------------------
+
+y, w = symbols("y w")
+
+
+def test_moments_of_several_are_products() -> None:
+    """E[x^j y^k] = E[x^j] E[y^k], each with its variance."""
+    for j, k in product(range(5), repeat=2):
+        loss = x**j * y**k * u
+        found = NormalLandscape(loss, [u], [x, y], variances=[2, a]).moment((1,), 7).item()
+        assert found == (0 if j % 2 or k % 2 else factorial2(j - 1) * 2 ** (j // 2) * factorial2(k - 1) * a ** (k // 2))
+
+
+def test_isserlis_for_correlated_numbers() -> None:
+    """z = A x has covariance AAᵀ, and fourth moments by pairing."""
+    mixing = [[1, 0, 0], [2, 1, 0], [-1, Rational(1, 2), 3], [0, 1, 1]]
+    names = symbols("t:4")
+    correlated = [sum(entry * symbol for entry, symbol in zip(row, (x, y, w), strict=True)) for row in mixing]
+    landscape = NormalLandscape(sum(t * z for t, z in zip(names, correlated, strict=True)), names, (x, y, w))
+    covariance = np.array(mixing, object) @ np.array(mixing, object).T
+    assert (landscape.moment((1, 1), [0] * 4) == covariance).all()
+    pairings = [
+        np.einsum(f"{p},{q}->ijkl", covariance, covariance) for p, q in (("ij", "kl"), ("ik", "jl"), ("il", "jk"))
+    ]
+    assert (landscape.moment((1, 1, 1, 1), [0] * 4) == sum(pairings)).all()
+    assert not landscape.cumulant((1, 1, 1, 1), [0] * 4).any()
+
+
+@settings(max_examples=25)
+@given(polynomial_losses(2), st.sampled_from([(1,), (1, 1), (2, 1), (1, 1, 1), (0, 0, 2)]))
+def test_a_rotation_of_the_noise_changes_nothing(loss, degrees):
+    loss = loss + 0 * u
+    several = loss + loss.subs(x, y) * u
+    turned = several.subs({x: (3 * x + 4 * y) / 5, y: (4 * x - 3 * y) / 5}, simultaneous=True)
+    left = NormalLandscape(several, [u, v], [x, y]).cumulant(degrees, POINT)
+    assert (left == NormalLandscape(turned, [u, v], [x, y]).cumulant(degrees, POINT)).all()
+
+
+@settings(max_examples=25)
+@given(polynomial_losses(3), st.sampled_from([(1,), (1, 1), (2, 1)]), st.sampled_from([Rational(1, 9), 4, 0]))
+def test_variances_are_squares_of_scales(loss, degrees, variance):
+    loss = loss + 0 * u
+    scaled = NormalLandscape(loss.subs(x, sqrt(variance) * x), [u, v], x).cumulant(degrees, POINT)
+    assert (NormalLandscape(loss, [u, v], x, variances=[variance]).cumulant(degrees, POINT) == scaled).all()
+    assert (NormalLandscape(loss, [u, v], [x], variances=[variance]).cumulant(degrees, POINT) == scaled).all()
+
+
+def test_a_formula_on_two_normal_numbers_is_descent_on_nine_atoms() -> None:
+    loss = (u**2 + u * v + v**4) / 2 + x * (u * v - v) + y * v**2 / 3 + x * u * y
+    atoms, weights = [-sqrt(3), Integer(0), sqrt(3)], [Rational(1, 6), Rational(2, 3), Rational(1, 6)]
+    pairs = [(one, other, p * q) for (one, p), (other, q) in product(zip(atoms, weights, strict=True), repeat=2)]
+    nine = FiniteLandscape([loss.subs({x: one, y: other}) for one, other, _ in pairs], [p for *_, p in pairs], [u, v])
+    point, spacetime = (Rational(1, 2), Integer(1)), ts.SGD(N=2, B=1, E=2)
+    formula = ts.derive(ts.TestLoss(), spacetime, order=2)
+    assert formula.evaluate(NormalLandscape(loss, [u, v], [x, y]), at=point) == ts.perturb(
+        ts.TestLoss(), spacetime, nine, point, 2
+    )
+
+
+def test_several_normal_numbers_and_their_parts() -> None:
+    landscape = NormalLandscape((u + x * y) ** 2 + a * x, [u], [x, y], variances=[2, w])
+    assert landscape.noise == landscape.noises == (x, y)
+    assert landscape.variances == (2, w) and landscape.parameters == (a, w)
+    assert dict(zip(landscape.exponents, landscape.components, strict=True)) == {
+        (0, 0): u**2, (1, 0): a, (1, 1): 2 * u, (2, 2): 1,
+    }  # fmt: skip
+    assert (landscape.loss - (u**2 + 2 * w)).expand() == 0
+    single = NormalLandscape(x * u, [u], x)
+    assert single.noise == x and single.noises == (x,) and single.variances == (1,)
+    assert NormalLandscape(0, [u], [x, y]).cumulant((1,), 3).item() == 0
+    with pytest.raises(ValueError, match=r"at\[0\]=y holds the noise"):
+        landscape.cumulant((1,), [y])
+    with pytest.raises(ValueError, match=r"the coefficient of x\*y\*\*2=log\(u\).*not finite"):
+        NormalLandscape(u + x * y**2 * log(u), [u], [x, y]).cumulant((0, 0), 0)
+
+
+@pytest.mark.parametrize(
+    ("noise", "variances", "error", "message"),
+    [
+        ([], None, ValueError, r"noise=\[\] is empty"),
+        ([x, x], None, ValueError, "must be distinct"),
+        ([x, u], None, ValueError, "must be none of the variables"),
+        ([x, "y"], None, TypeError, r"noise\[1\]='y' must be a SymPy symbol"),
+        (3, None, TypeError, "noise=3 must be a SymPy symbol, such as Symbol.* or a sequence of them"),
+        ([x, y], [1], ValueError, r"variances=\[1\] has 1 entries; give 2"),
+        ([x, y], 2, TypeError, "variances=2 must be a sequence"),
+        ([x, y], [1, -1], ValueError, r"variances\[1\]=-1 must be a number or expression of at least 0"),
+        ([x, y], [1, "a"], TypeError, r"variances\[1\]='a' must be a number"),
+        ([x, y], [1, oo], ValueError, r"variances\[1\]=oo must be finite"),
+        ([x, y], [1, u], ValueError, r"variances\[1\]=u must depend on neither"),
+        (x, [1, 2], ValueError, "has 2 entries; give 1"),
+    ],
+)
+def test_the_noise_is_checked(noise, variances, error, message):
+    with pytest.raises(error, match=message):
+        NormalLandscape(u**2 + x * u, [u], noise, variances=variances)
+
+
+def test_losses_must_be_polynomial_in_all_of_the_noise() -> None:
+    with pytest.raises(ValueError, match=r"must be a polynomial in the noise \(x, y\)"):
+        NormalLandscape(x * u + exp(y), [u], [x, y])
+
+
+def test_jax_draws_every_number_with_its_variance() -> None:
+    import jax
+
+    loss = (u * x + v * y) ** 2 + u**4
+    landscape = NormalLandscape(loss, [u, v], [x, y], variances=[Rational(1, 4), 2])
+    twin = landscape.jax()
+    draws = np.asarray(twin.draw(jax.random.key(0), (40_000,)))
+    assert draws.shape == (40_000, 2)
+    variances = np.array([0.25, 2])
+    assert np.abs((np.mean(draws**2, 0) - variances) / (variances * np.sqrt(2 / 40_000))).max() < 4
+    assert abs(np.mean(draws[:, 0] * draws[:, 1]) / np.sqrt(variances.prod() / 40_000)) < 4
+    assert float(twin.loss(landscape.array([1, 2]), np.array([3.0, -1.0]))) == pytest.approx(2)
+    assert float(landscape.population_loss(landscape.array([1, 2]))) == pytest.approx(0.25 + 8 + 1)
+    one = NormalLandscape(x * u, [u], x, variances=[9]).jax().draw(jax.random.key(0), (40_000,))
+    assert one.shape == (40_000,) and abs(np.mean(np.asarray(one) ** 2) / 9 - 1) < 4 * np.sqrt(2 / 40_000)
+    with pytest.raises(ValueError, match=r"x has shape \(3,\); .* must have shape \(2,\)"):
+        twin.loss(landscape.array([1, 2]), np.zeros(3))
+    with pytest.raises(ValueError, match="without a number: a"):
+        NormalLandscape(x * u, [u], x, variances=[a]).jax()
+
+
+def test_formulas_of_several_are_simulated() -> None:
+    loss = (u + x) ** 2 / 2 + (v + x / 2 + y) ** 2 / 2 + u * v * y / 4
+    landscape = NormalLandscape(loss, [u, v], [x, y])
+    run = ts.simulate(
+        landscape, landscape.array([1, -1]), ts.SGD(N=3, B=1, E=1), [0.02], 20_000, 3, progress=False
+    )  # fmt: skip
+    exact = ts.derive(ts.TestLoss(), ts.SGD(N=3, B=1, E=1), 4).evaluate(landscape, at=[1, -1], eta=Rational(1, 50))
+    found = run.statistic(ts.TestLoss())
+    assert abs(float(found.mean[0]) - float(exact)) < 4 * float(found.standard_error[0])
 
 
 def test_the_symbolic_half_loads_neither_numpy_nor_jax():

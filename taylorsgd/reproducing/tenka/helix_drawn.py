@@ -64,7 +64,7 @@ def _run(size: LandscapeSize, work: Work) -> Outcome:
 def _of_the_landscape() -> list[Finding]:
     """What the caption says of HELIX itself, in exact symbols, all along the valley."""
     place = helix()
-    (u, v, z), x = place.variables, place.noise
+    (u, v, z), (x,) = place.variables, place.noises
     valley = {u: 0, v: 0}
     curvature = hessian(place.loss, (u, v, z)).subs(valley)
     slope = Matrix([place.loss]).jacobian([u, v, z]).subs(valley)
