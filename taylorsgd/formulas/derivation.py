@@ -119,7 +119,7 @@ def _summed_up(
 ) -> Formula:
     """The sum over all diagrams, over all ways to place them, over all times."""
     roots = _roots(observable)
-    moments = spacetime.data == "fixed"
+    moments = spacetime.data == "fixed" and resum is None
     if resum is None:
         summed = _unresummed(spacetime, rule, times, roots, moments, penalty)
     else:
@@ -209,12 +209,7 @@ def _check_resummed(observable: AnyObservable, spacetime: Spacetime, rule: Updat
         )
     in_one_clock = spacetime.placements(Diagram((-1, 0))) is not None
     placeable = spacetime.resummed_placements(Diagram((-1, 0))) is not None
-    if spacetime.data == "fixed":
-        raise NotImplementedError(
-            f"{spacetime} has no {resum} resummation: with fixed data the parts are cumulants of the order itself, and "
-            "nodes of different parts are correlated, too; leave out resum"
-        )
-    if spacetime.random and isinstance(observable, Covariance):
+    if spacetime.random and spacetime.data == "fresh" and isinstance(observable, Covariance):
         raise NotImplementedError(
             f"resum={resum!r} of {observable!r} on {spacetime}: trees that share no part are correlated by the order, "
             "and their sums do not factorize; the SecondMoment and the means are derived, or leave out resum"

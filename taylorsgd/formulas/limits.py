@@ -16,7 +16,7 @@ from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
 from taylorsgd.formulas.term import Combination, Term
 from taylorsgd.timesums.cells import CellSum
-from taylorsgd.timesums.epoch_sums import EpochSum
+from taylorsgd.timesums.epoch_sums import TwoClocks
 
 __all__ = ["formula_drift", "formula_limit"]
 
@@ -56,7 +56,7 @@ def _at_minimum(term: Term, method: str) -> ResummedValue:
             f"{method}: the term {term} is a polynomial in T, which diverges as T -> oo; "
             "derive the formula with resum='discrete' or resum='continuous'"
         )
-    if isinstance(value.times, EpochSum) and value.times.epochs.is_number:
+    if isinstance(value.times, TwoClocks) and value.times.epochs.is_number:
         raise NotImplementedError(
             f"{method}: the number of epochs is the number {value.times.epochs}, and several batches go to infinity "
             "along an epoch only; leave E free, or take E=1"

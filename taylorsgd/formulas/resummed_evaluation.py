@@ -22,7 +22,7 @@ from sympy.polys.rings import ring
 from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.timesums.cells import CellSum
-from taylorsgd.timesums.epoch_sums import EpochSum
+from taylorsgd.timesums.epoch_sums import TwoClocks
 from taylorsgd.timesums.epoch_walks import epoch_tensor
 from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.timesums.walking import Tensors, along, walk
@@ -334,7 +334,7 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
             sums = _tensors(value, way.times, hessian, arithmetic, updates)
             total = total + walk(sums, updates, way.choices) * arithmetic.number(way.number)
         return total
-    if isinstance(value.times, EpochSum):
+    if isinstance(value.times, TwoClocks):
         return _over_epochs(value, value.times, hessian, arithmetic)
     if updates is not None:
         return walk(_tensors(value, value.times, hessian, arithmetic, updates), updates)
@@ -344,7 +344,7 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
     return lifted.limit(field.to_domain(), rate)
 
 
-def _over_epochs(value: ResummedValue, times: EpochSum, hessian: Any, arithmetic: Arithmetic) -> Any:
+def _over_epochs(value: ResummedValue, times: TwoClocks, hessian: Any, arithmetic: Arithmetic) -> Any:
     """The same in several epochs, of any number where T = ∞."""
     field = arithmetic.ring.to_field() if value.T is oo else None
     edge = _tensors(value, TimeSum(0, ()), hessian, arithmetic, 1, field)

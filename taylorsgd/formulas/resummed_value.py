@@ -26,8 +26,9 @@ from taylorsgd.diagrams.tensor_network import LOSS, TensorNetwork
 from taylorsgd.diagrams.values import marks_of
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import chains_of, closed_time_sum
-from taylorsgd.timesums.epoch_sums import EpochSum
+from taylorsgd.timesums.epoch_sums import EpochSum, TwoClocks
 from taylorsgd.timesums.events import TimeSum
+from taylorsgd.timesums.order_sums import OrderSum
 from taylorsgd.updates import Descent, HeavyBall, Update
 from taylorsgd.writing.json_form import decoded, decoded_call, encoded, encoded_call
 from taylorsgd.writing.notation import Contraction, Eigenbasis, Tensor, Unwritten
@@ -60,7 +61,7 @@ class ResummedValue(TensorNetwork):
 
     diagram: Diagram
     root_marks: tuple[str, ...]
-    times: TimeSum | EpochSum | CellSum
+    times: TimeSum | TwoClocks | CellSum
     T: Expr
     continuous: bool
     drift: bool
@@ -72,7 +73,7 @@ class ResummedValue(TensorNetwork):
         self,
         diagram: Diagram,
         root_marks: Sequence[str],
-        times: TimeSum | EpochSum | CellSum,
+        times: TimeSum | TwoClocks | CellSum,
         T: Expr,
         continuous: bool,
         drift: bool = False,
@@ -87,7 +88,7 @@ class ResummedValue(TensorNetwork):
     @property
     def free_symbols(self) -> set[Symbol]:
         """The symbols in T and, in several epochs, in their number and length."""
-        known = self.times.free_symbols if isinstance(self.times, EpochSum) else set()
+        known = self.times.free_symbols if isinstance(self.times, TwoClocks) else set()
         return known | (self.T.free_symbols if self.T is not oo else set())  # type: ignore[return-value]
 
     @property
@@ -107,12 +108,12 @@ class ResummedValue(TensorNetwork):
         if not self.free_symbols & values.keys():
             return self
         changed = self if self.T is oo else self.with_T(self.T.subs(values, simultaneous=True))
-        times = self.times.substitute(values) if isinstance(self.times, EpochSum) else self.times
+        times = self.times.substitute(values) if isinstance(self.times, TwoClocks) else self.times
         return replace(changed, times=times)
 
     def with_T(self, T: Expr, drift: bool = False) -> ResummedValue:
         """The same sum up to another T, or its drift."""
-        times = replace(self.times, epochs=oo) if T is oo and isinstance(self.times, EpochSum) else self.times
+        times = replace(self.times, epochs=oo) if T is oo and isinstance(self.times, TwoClocks) else self.times
         return replace(self, T=T, drift=drift, times=times)
 
     def closed_sum(self, rates: Sequence[Expr], flat: Sequence[int] = ()) -> Expr:
@@ -159,8 +160,8 @@ class ResummedValue(TensorNetwork):
             "update": encoded_call(self.update),
             "run": encoded_call(times.run) if isinstance(times, CellSum) else None,
             "events": [times.events, times.edges] if isinstance(times, TimeSum) else None,
-            "epochs": [times.targets, times.parts, encoded(times.batches), _encoded_end(times.epochs)]
-            if isinstance(times, EpochSum)
+            "epochs": [times.targets, encoded(times.batches), _encoded_end(times.epochs), times.labels]
+            if isinstance(times, TwoClocks)
             else None,
         }
 
@@ -172,12 +173,14 @@ class ResummedValue(TensorNetwork):
             update = HeavyBall(momentum) if momentum else PLAIN
         else:
             update, run = decoded_call(data["update"], RULES), data["run"]
-        times: TimeSum | EpochSum | CellSum
+        times: TimeSum | TwoClocks | CellSum
         if run is not None:
             times = CellSum(decoded_call(run, SPACETIMES))
         elif data.get("epochs") is not None:
-            targets, parts, batches, epochs = data["epochs"]
-            times = EpochSum(tuple(targets), tuple(parts), decoded(batches), _decoded_end(epochs))
+            targets, batches, epochs, labels = data["epochs"]
+            shared = {name: tuple(numbers) for name, numbers in labels.items()}
+            kind = EpochSum if "parts" in shared else OrderSum
+            times = kind(tuple(targets), decoded(batches), _decoded_end(epochs), **shared)
         else:
             events, edges = data["events"]
             times = TimeSum(events, tuple((source, target) for source, target in edges))

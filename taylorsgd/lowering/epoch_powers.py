@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ from taylorsgd.lowering.divided import signed_power, triangular_power
 from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
 from taylorsgd.lowering.nodes import Node, complement_of_decays, product_of_decays
 from taylorsgd.lowering.triangular import Triangle
-from taylorsgd.timesums.epoch_sums import EpochSum, Piece
+from taylorsgd.timesums.epoch_sums import Circle, TwoClocks
 from taylorsgd.timesums.events import TimeSum
 
 __all__ = ["epoch_sums"]
@@ -30,7 +29,7 @@ Rates = tuple[Float[Array, "*grid"], ...]
 
 
 def epoch_sums(
-    times: EpochSum, rates: Sequence[Float[Array, ...]], batches: Float[Array, ""], epochs: Float[Array, ""] | None
+    times: TwoClocks, rates: Sequence[Float[Array, ...]], batches: Float[Array, ""], epochs: Float[Array, ""] | None
 ) -> tuple[Float[Array, ...], ...]:
     """The independent factors of a sum over the times of several epochs.
 
@@ -48,7 +47,8 @@ def epoch_sums(
 
         >>> from sympy import symbols
         >>> from taylorsgd.timesums.events import ROOT
-        >>> fork = EpochSum((ROOT, ROOT), (0, 0), *symbols("n E"))
+        >>> from taylorsgd.timesums.epoch_sums import EpochSum
+        >>> fork = EpochSum((ROOT, ROOT), *symbols("n E"), (0, 0))
         >>> print(epoch_sums(fork, [jnp.float32(0.5)] * 2, jnp.uint32(3), jnp.uint32(2))[0])
         1.6611328
     """
@@ -67,27 +67,28 @@ def epoch_sums(
 
 
 @partial(jax.jit, static_argnums=0)
-def _branch(own: EpochSum, rates: Rates, n: Array, epochs: Array | None) -> Array:
-    around: dict[Any, Array] = {}
+def _branch(own: TwoClocks, rates: Rates, n: Array, epochs: Array | None) -> Array:
+    around: dict[Circle, Array] = {}
     along: dict[TimeSum, Array] = {}
     total = jnp.zeros(())
     for piece in own.pieces:
-        if piece[:2] not in around:
-            around[piece[:2]] = _around(piece, rates, n)
+        for circle in piece.circles:
+            if circle not in around:
+                around[circle] = _around(circle, rates, n)
         if piece.epochs not in along:
             along[piece.epochs] = _along(piece.epochs, rates, n, epochs)
         late = [_raised(rates, (e,), n).value for e in piece.late]
-        total = total + reduce(jnp.multiply, late, around[piece[:2]] * along[piece.epochs])
+        total = total + reduce(jnp.multiply, [*late, *map(around.get, piece.circles)], along[piece.epochs])
     return total
 
 
-def _around(piece: Piece, rates: Rates, n: Array) -> Array:
+def _around(circle: Circle, rates: Rates, n: Array) -> Array:
     """Π κ^{passed} times the sum over the batches of an epoch."""
-    nodes = [_product(rates, edges) for edges in piece.passing]
+    nodes = [_product(rates, edges) for edges in circle.passing]
     triangle = Triangle.chain(len(nodes) - 1)
     couplings = [None] * len(triangle.moves)
-    total = triangular_power(triangle, nodes if piece.passing[0] else nodes[1:], couplings, n)
-    for rate, count in zip(rates, piece.passed, strict=True):
+    total = triangular_power(triangle, nodes if circle.passing[0] else nodes[1:], couplings, n)
+    for rate, count in zip(rates, circle.passed, strict=True):
         total = total * (1 - rate) ** count
     return total
 

@@ -35,7 +35,7 @@ from taylorsgd.lowering.edge_memory import PLAIN
 from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
 from taylorsgd.lowering.epoch_powers import epoch_sums
 from taylorsgd.timesums.cells import CellSum, Way
-from taylorsgd.timesums.epoch_sums import EpochSum
+from taylorsgd.timesums.epoch_sums import TwoClocks
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.updates import Memory
 
@@ -104,7 +104,7 @@ class Network:
     parts: tuple[tuple[int, tuple[Axis, ...]], ...]
     open: tuple[int, ...]
     edges: int
-    times: TimeSum | EpochSum | tuple[Way, ...] | None = None
+    times: TimeSum | TwoClocks | tuple[Way, ...] | None = None
     continuous: bool = False
     limit: bool = False
     memories: tuple[Memory, ...] = (PLAIN,)
@@ -119,7 +119,7 @@ class Network:
 
         parts = [(tensor, tuple(map(moved, axes))) for tensor, axes in self.parts]
         parts.append((position, ((edge, True), (new, False))))
-        if isinstance(self.times, EpochSum):
+        if isinstance(self.times, TwoClocks):
             times: Any = self.times.linked(edge)
         elif isinstance(self.times, TimeSum):
             times = _linked(self.times, edge)
@@ -165,7 +165,7 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
     memories, times = memories_of(value), value.times
     if isinstance(times, CellSum):
         return replace(network, times=times.ways(value.diagram), memories=memories)
-    if isinstance(times, EpochSum):
+    if isinstance(times, TwoClocks):
         if memories != (PLAIN,):
             raise NotImplementedError(
                 f"several epochs with update={value.update!r} are lowered with numbers for sizes only: derive with "
@@ -291,7 +291,7 @@ def sums_along_edges(
     times, memories = network.times, network.memories
     if times is None:
         return []
-    if isinstance(times, EpochSum):
+    if isinstance(times, TwoClocks):
         axes = [labels for labels, _ in times.branches]
         epochs = None if network.limit else T[1]
         return list(zip(epoch_sums(times, _spread(rates, network.edges, axes), T[0], epochs), axes, strict=True))

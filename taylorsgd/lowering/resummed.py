@@ -41,7 +41,7 @@ from taylorsgd.lowering.networks import (
 from taylorsgd.lowering.programs import Program, make_program, refuse_no_numbers
 from taylorsgd.lowering.projected import ProjectedTensors, Terms, Uncertainty, changed_terms, projected_terms
 from taylorsgd.lowering.real_arrays import real_array, refuse_other_shapes
-from taylorsgd.timesums.epoch_sums import EpochSum
+from taylorsgd.timesums.epoch_sums import TwoClocks
 from taylorsgd.updates import Memory
 from taylorsgd.updates.metrics import one_metric
 
@@ -237,7 +237,7 @@ def _clocks(value: AnyValue) -> list[Expr]:
     """T, or the numbers of batches and of epochs; 0 for what goes to infinity, or is not there."""
     if not is_resummed(value):
         return [Integer(0)]
-    counts = [value.times.batches, value.times.epochs] if isinstance(value.times, EpochSum) else [value.T]
+    counts = [value.times.batches, value.times.epochs] if isinstance(value.times, TwoClocks) else [value.T]
     return [Integer(0) if count is oo else count for count in counts]
 
 

@@ -19,7 +19,7 @@ from taylorsgd.arguments import as_whole, is_one_of, pairs_of
 from taylorsgd.diagrams import Diagram
 from taylorsgd.exact_numbers import as_exact, exact_argument
 from taylorsgd.timesums.cells import CellSum, Way
-from taylorsgd.timesums.epoch_sums import EpochSum
+from taylorsgd.timesums.epoch_sums import TwoClocks
 from taylorsgd.timesums.events import TimeSum, sum_of_events
 from taylorsgd.timesums.orders import surjections
 from taylorsgd.timesums.walking import plain_system, sum_over_cells
@@ -52,8 +52,8 @@ class Placement(NamedTuple):
         times: the events that the diagram's nodes make, and the edges between them; resummed also with more structure.
     """
 
-    number: PolyElement
-    times: TimeSum | CellSum | EpochSum
+    number: Count
+    times: TimeSum | CellSum | TwoClocks
 
 
 @cache

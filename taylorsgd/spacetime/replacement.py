@@ -11,7 +11,7 @@ independent draw: then A(ρ) itself multiplies the empirical moments of the part
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import product
 from math import log10
@@ -24,7 +24,17 @@ from sympy.polys.rings import PolyElement
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
 from taylorsgd.diagrams.partitions import components, set_partitions
-from taylorsgd.spacetime.base import INVERSE_ROWS, RING, Batches, Spacetime, Way, fresh_or_fixed, size
+from taylorsgd.spacetime.base import (
+    INVERSE_ROWS,
+    RING,
+    Batches,
+    Placement,
+    Spacetime,
+    Way,
+    fresh_or_fixed,
+    placed_parts,
+    size,
+)
 from taylorsgd.spacetime.shuffling import dealt, translated
 from taylorsgd.timesums.events import sum_of_events
 
@@ -65,6 +75,10 @@ class Replacement(Spacetime):
     def sizes(self) -> dict[str, Expr]:
         """N, B, T and the derived E = T·B/N and M = T/N, expected uses of a training point by its order."""
         return {"N": self.N, "B": self.B, "T": self.T, "E": self.T * self.B / self.N, "M": self.T / self.N}
+
+    def resummed_placements(self, diagram: Diagram) -> Iterable[Placement] | None:
+        """Of fixed data every slot is a point of the empirical distribution: as in one epoch, over T updates."""
+        return placed_parts(diagram, frozenset()) if self.data == "fixed" else super().resummed_placements(diagram)
 
     def weight(self, diagram: Diagram) -> PolyElement:
         """Z̄(D) / B^|D| as an element of `RING`, with n for T."""

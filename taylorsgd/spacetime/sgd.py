@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, permutations, product
-from math import factorial, lgamma, log
+from math import factorial, lgamma, log, prod
 from typing import Any
 
 from attrs import field, frozen
@@ -17,6 +17,7 @@ from taylorsgd.diagrams import Diagram
 from taylorsgd.spacetime.base import (
     BATCHES,
     EPOCHS,
+    FIELD,
     INVERSE_BATCH,
     Batches,
     Count,
@@ -29,12 +30,14 @@ from taylorsgd.spacetime.base import (
     row_ways,
     size,
 )
+from taylorsgd.spacetime.drawn_orders import part_weights
 from taylorsgd.spacetime.epochs import epoch_count
 from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.shuffling import fixed_count, reshuffled_count, shuffled_ways
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.timesums.events import ROOT, sum_of_events
+from taylorsgd.timesums.order_sums import OrderSum
 
 __all__ = ["SGD"]
 
@@ -136,15 +139,30 @@ class SGD(Spacetime):
         return placed_nodes(diagram, instant) if self.batches == 1 else None
 
     def resummed_placements(self, diagram: Diagram) -> Iterable[Placement] | None:
-        """In several epochs of one order parts choose batches, and nodes epochs: a sum in closed form."""
+        """In several epochs of one order parts choose batches, and nodes epochs: a sum in closed form.
+
+        Of fixed data parts are those of the order, and choose epochs.
+        """
+        if self.data == "fixed":
+            return self._drawn_placements(diagram)
         known = super().resummed_placements(diagram)
         if known is not None or self.random:
             return known
-        place = {node: v for v, node in enumerate(diagram.inner_nodes)}
-        targets = tuple(place.get(diagram.parents[node], ROOT) for node in diagram.inner_nodes)
+        place, targets = _numbered(diagram)
         part = {place[node]: i for i, block in enumerate(diagram.inner_blocks) for node in block}
-        times = EpochSum(targets, tuple(part[v] for v in range(len(targets))), self.batches, self.E)
+        times = EpochSum(targets, self.batches, self.E, tuple(part[v] for v in range(len(targets))))
         return [Placement(INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks)), times)]
+
+    def _drawn_placements(self, diagram: Diagram) -> Iterator[Placement]:
+        """The nodes of a part are in one epoch, in any of its batches."""
+        place, targets = _numbered(diagram)
+        group = {place[node]: i for i, block in enumerate(diagram.inner_blocks) for node in block}
+        for chosen in product(*(list(part_weights(block, self._rows)) for block in diagram.inner_blocks)):
+            shared = [batch for batches, _ in chosen for batch in batches]
+            event = {place[node]: i for i, batch in enumerate(shared) for node in batch}
+            events, groups = (tuple(of[v] for v in range(len(targets))) for of in (event, group))
+            times = OrderSum(targets, self.batches, self.E, events, groups)
+            yield Placement(prod((weight for _, weight in chosen), start=FIELD(1)), times)
 
     def weight(self, diagram: Diagram) -> Count:
         """Z(D) / B^|D|; in several epochs parts choose batches, and nodes epochs."""
@@ -229,3 +247,9 @@ class SGD(Spacetime):
             raise ValueError(f"{self} draws its order anew every epoch, and is no single grid")
         batch = [n // int(self.B) for n in range(int(self.N))]
         return Grid([[t % int(self.batches) == b for t in range(int(self.T))] for b in batch])
+
+
+def _numbered(diagram: Diagram) -> tuple[dict[int, int], tuple[int, ...]]:
+    """The inner nodes by their place among them, and for each the place of the node that its edge leads to."""
+    place = {node: v for v, node in enumerate(diagram.inner_nodes)}
+    return place, tuple(place.get(diagram.parents[node], ROOT) for node in diagram.inner_nodes)

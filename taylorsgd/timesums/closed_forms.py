@@ -26,7 +26,7 @@ from typing import Any
 
 from sympy import Add, Dummy, Expr, Integer, Mul, Pow, Symbol, diff, exp, expand, factor, factor_terms, oo, simplify
 
-from taylorsgd.timesums.epoch_sums import EpochSum
+from taylorsgd.timesums.epoch_sums import TwoClocks
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.timesums.rational_limits import LinearRule, growth_with_memory, limit_with_memory
 
@@ -55,7 +55,7 @@ def chains_of(times: TimeSum, continuous: bool) -> tuple[Chain, ...]:
 
 
 def closed_time_sum(
-    times: TimeSum | EpochSum,
+    times: TimeSum | TwoClocks,
     rates: Sequence[Expr],
     T: Expr,
     *,
@@ -89,13 +89,13 @@ def closed_time_sum(
         (1 - exp(T*(-a - b)))/(a + b)
     """
     if memory is not None:
-        if isinstance(times, EpochSum) or continuous or not (T is oo or flat):
+        if isinstance(times, TwoClocks) or continuous or not (T is oo or flat):
             raise NotImplementedError(
                 "a sum over times with memory or decay has no closed form in T and the eigenvalues here, but for its "
                 "limit T -> oo in one epoch; evaluate() computes it exactly"
             )
         return _remembering(times, rates, memory, set(flat))
-    if isinstance(times, EpochSum):
+    if isinstance(times, TwoClocks):
         return _over_epochs(times, rates, T, set(flat))
     if flat:
         return _growth(times, rates, continuous, set(flat))
@@ -117,7 +117,7 @@ def _remembering(times: TimeSum, rates: Sequence[Expr], memory: LinearRule, flat
     return growing
 
 
-def _over_epochs(times: EpochSum, rates: Sequence[Expr], T: Expr, flat: set[int]) -> Expr:
+def _over_epochs(times: TwoClocks, rates: Sequence[Expr], T: Expr, flat: set[int]) -> Expr:
     if flat:  # per update: there are n in an epoch
         return _pieces(times, rates, lambda epochs, kept: _growth(epochs, kept, False, flat)) / times.batches
 
@@ -134,17 +134,20 @@ def _over_epochs(times: EpochSum, rates: Sequence[Expr], T: Expr, flat: set[int]
     return Mul(*factors)
 
 
-def _pieces(times: EpochSum, rates: Sequence[Expr], over_epochs: Callable[[TimeSum, Sequence[Expr]], Expr]) -> Expr:
+def _pieces(times: TwoClocks, rates: Sequence[Expr], over_epochs: Callable[[TimeSum, Sequence[Expr]], Expr]) -> Expr:
     """Sums over batches times sums over epochs, in which an edge carries X = κ^n."""
     n, y = times.batches, Dummy("y")
     total: Expr = Integer(0)
     for piece in times.pieces:
-        nodes = [Mul(*(1 - rates[e] for e in edges)) for edges in piece.passing]
-        powers = [Mul(*((1 - rates[e]) ** n for e in edges)) for edges in piece.passing]
-        before = Mul(*((1 - rates[e]) ** count for e, count in enumerate(piece.passed)))
+        batches: Expr = Integer(1)
+        for passed, passing in piece.circles:
+            nodes = [Mul(*(1 - rates[e] for e in edges)) for edges in passing]
+            powers = [Mul(*((1 - rates[e]) ** n for e in edges)) for edges in passing]
+            before = Mul(*((1 - rates[e]) ** count for e, count in enumerate(passed)))
+            batches = batches * before * divided_difference(y**n, y, nodes, powers)
         late = Mul(*((1 - rates[e]) ** n for e in piece.late))
         epochs = over_epochs(piece.epochs, [1 - (1 - rate) ** n for rate in rates])
-        total = total + before * divided_difference(y**n, y, nodes, powers) * late * epochs
+        total = total + batches * late * epochs
     return total.replace(_is_power_of_power, lambda power: power.base.base ** (power.base.exp * power.exp))
 
 

@@ -19,11 +19,12 @@ the two nodes make one event, and X times that of e < e′.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from sympy import Expr, Symbol
 
@@ -31,59 +32,67 @@ from taylorsgd.diagrams.partitions import components
 from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.timesums.orders import weak_orderings
 
-__all__ = ["EpochSum", "Piece"]
+__all__ = ["Circle", "EpochSum", "Piece", "TwoClocks"]
 
 
-class Piece(NamedTuple):
-    """A product of a sum over batches and a sum over epochs.
+class Circle(NamedTuple):
+    """A sum over the batches of one epoch, h_{n−k}(x_0, …, x_k) times powers of κ.
 
     Attributes:
-        passed: how often κ_e stands before the sums, for every edge.
-        passing: for each of the k + 1 stretches of the circle, before, between and after the k batches, the edges that
-            pass it.
-        epochs: the sum over epochs; edges between nodes of one epoch are instant there.
-        late: the edges with one more X, which may have joined nodes of one epoch and do not.
+        passed: how often κ_e stands before the sum, for every edge.
+        passing: for each of the k + 1 stretches before, between and after the k batches, the edges that pass it.
     """
 
     passed: tuple[int, ...]
     passing: tuple[tuple[int, ...], ...]
+
+
+class Piece(NamedTuple):
+    """A product of sums over batches and a sum over epochs.
+
+    Attributes:
+        circles: the sums over batches.
+        epochs: the sum over epochs; edges between nodes of one epoch are instant there.
+        late: the edges with one more X, which may have joined nodes of one epoch and do not.
+    """
+
+    circles: tuple[Circle, ...]
     epochs: TimeSum
-    late: tuple[int, ...]
+    late: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class EpochSum:
-    """The sum over the batches of parts and the epochs of nodes of the product of what the edges carry.
+class TwoClocks(ABC):
+    """A sum over times that are batches of epochs.
 
-    Args:
+    Attributes:
         targets: for every node the node that its edge leads to, or `ROOT`; edges are labelled by their nodes.
-        parts: for every node the number of its part.
         batches: n, the number of batches in an epoch.
         epochs: E, their number.
-
-    Example:
-        The tied fork of C·H: two nodes in one batch, each in any epoch.
-
-        >>> from sympy import symbols
-        >>> fork = EpochSum((ROOT, ROOT), (0, 0), *symbols("n E"))
-        >>> fork.possible, len(fork.pieces)
-        (True, 1)
-        >>> fork.pieces[0].passing
-        ((), (0, 1))
     """
 
     targets: tuple[int, ...]
-    parts: tuple[int, ...]
     batches: Expr
     epochs: Expr
 
     def __post_init__(self) -> None:
-        """Check that edges lead to nodes, and that every node has a part."""
+        """Check that edges lead to nodes, and that every node has its labels."""
         count = len(self.targets)
         if not all(type(target) is int and ROOT <= target < count and target != v for v, target in self.edges):
             raise ValueError(f"targets={self.targets!r}: each must be another of {count} nodes, or {ROOT}")
-        if len(self.parts) != count or not all(type(part) is int for part in self.parts):
-            raise ValueError(f"parts={self.parts!r} must be {count} integers, one for each node")
+        for name, labels in self.labels.items():
+            if len(labels) != count or not all(type(label) is int for label in labels):
+                raise ValueError(f"{name}={labels!r} must be {count} integers, one for each node")
+
+    @property
+    @abstractmethod
+    def labels(self) -> dict[str, tuple[int, ...]]:
+        """What nodes share, by name: a number for every node."""
+
+    @property
+    @abstractmethod
+    def pieces(self) -> tuple[Piece, ...]:
+        """The sum as a sum of products."""
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -97,15 +106,15 @@ class EpochSum:
 
     @property
     def possible(self) -> bool:
-        """Any order of nodes is: a node can be an epoch later than another of its batch."""
-        return True
+        """Whether there are times at all."""
+        return bool(self.pieces)
 
     @property
     def free_symbols(self) -> set[Symbol]:
         """The symbols in the sizes."""
         return self.batches.free_symbols | self.epochs.free_symbols  # type: ignore[return-value]
 
-    def substitute(self, values: Mapping[Any, Any]) -> EpochSum:
+    def substitute(self, values: Mapping[Any, Any]) -> Self:
         """The same sum with some symbols of its sizes replaced."""
         batches, epochs = (size.subs(values, simultaneous=True) for size in (self.batches, self.epochs))
         return replace(self, batches=batches, epochs=epochs)
@@ -113,7 +122,7 @@ class EpochSum:
     @property
     def is_untied(self) -> bool:
         """Whether all nodes are alone, and so at any time."""
-        return len(set(self.parts)) == len(self.parts)
+        return all(len(set(labels)) == len(labels) for labels in self.labels.values())
 
     @property
     def untied(self) -> TimeSum:
@@ -121,29 +130,60 @@ class EpochSum:
         return TimeSum(len(self.targets), self.edges)
 
     @property
-    def branches(self) -> tuple[tuple[tuple[int, ...], EpochSum], ...]:
+    def branches(self) -> tuple[tuple[tuple[int, ...], Self], ...]:
         """The independent factors: for each the labels of its edges, and the sum itself."""
-        first = {part: self.parts.index(part) for part in self.parts}
         joined = [(v, target) for v, target in self.edges if target != ROOT]
-        label = components(len(self.targets), [*joined, *((v, first[part]) for v, part in enumerate(self.parts))])
+        for labels in self.labels.values():
+            joined += [(v, labels.index(label)) for v, label in enumerate(labels)]
+        component = components(len(self.targets), joined)
         found = []
-        for each in dict.fromkeys(label):
-            nodes = tuple(v for v in range(len(label)) if label[v] == each)
+        for each in dict.fromkeys(component):
+            nodes = tuple(v for v in range(len(component)) if component[v] == each)
             place = {ROOT: ROOT, **{v: i for i, v in enumerate(nodes)}}
-            targets = tuple(place[self.targets[v]] for v in nodes)
-            found.append((nodes, replace(self, targets=targets, parts=tuple(self.parts[v] for v in nodes))))
+            kept = {name: tuple(labels[v] for v in nodes) for name, labels in self.labels.items()}
+            found.append((nodes, replace(self, targets=tuple(place[self.targets[v]] for v in nodes), **kept)))
         return tuple(found)
+
+    def linked(self, edge: int) -> Self:
+        """With one more node, in the middle of an edge, which shares nothing."""
+        link = len(self.targets)
+        targets = (*self.targets[:edge], link, *self.targets[edge + 1 :], self.targets[edge])
+        own = {name: (*labels, max(labels, default=-1) + 1) for name, labels in self.labels.items()}
+        return replace(self, targets=targets, **own)
+
+
+@dataclass(frozen=True)
+class EpochSum(TwoClocks):
+    """The sum over the batches of parts and the epochs of nodes of the product of what the edges carry.
+
+    Args:
+        targets: for every node the node that its edge leads to, or `ROOT`; edges are labelled by their nodes.
+        batches: n, the number of batches in an epoch.
+        epochs: E, their number.
+        parts: for every node the number of its part.
+
+    Example:
+        The tied fork of C·H: two nodes in one batch, each in any epoch.
+
+        >>> from sympy import symbols
+        >>> fork = EpochSum((ROOT, ROOT), *symbols("n E"), (0, 0))
+        >>> fork.possible, len(fork.pieces)
+        (True, 1)
+        >>> fork.pieces[0].circles[0].passing
+        ((), (0, 1))
+    """
+
+    parts: tuple[int, ...]
+
+    @property
+    def labels(self) -> dict[str, tuple[int, ...]]:
+        """The parts: their nodes share a batch."""
+        return {"parts": self.parts}
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
         """The sum as a sum of products; see the module."""
         return _pieces(self.targets, self.parts)
-
-    def linked(self, edge: int) -> EpochSum:
-        """With one more node, in the middle of an edge, which is alone in its part."""
-        link = len(self.targets)
-        targets = (*self.targets[:edge], link, *self.targets[edge + 1 :], self.targets[edge])
-        return replace(self, targets=targets, parts=(*self.parts, max(self.parts, default=-1) + 1))
 
 
 @lru_cache(maxsize=4096)
@@ -165,7 +205,7 @@ def _pieces(targets: tuple[int, ...], parts: tuple[int, ...]) -> tuple[Piece, ..
             strict = [e for v, e in enumerate(edges) if v not in same]
             epochs = TimeSum(len(set(label)), edges)
             if all(source != target for source, target in strict) and epochs.possible:
-                found.append(Piece(passed, passing, epochs, late))
+                found.append(Piece((Circle(passed, passing),), epochs, late))
     return tuple(found)
 
 

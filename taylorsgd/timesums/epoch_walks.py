@@ -10,13 +10,13 @@ from typing import Any
 
 from sympy import oo
 
-from taylorsgd.timesums.epoch_sums import EpochSum, Piece
+from taylorsgd.timesums.epoch_sums import Circle, TwoClocks
 from taylorsgd.timesums.walking import Tensors, along, walk
 
 __all__ = ["epoch_tensor"]
 
 
-def epoch_tensor(times: EpochSum, damped: Any, one: Any, domain: Any = None) -> Any:
+def epoch_tensor(times: TwoClocks, damped: Any, one: Any, domain: Any = None) -> Any:
     """The sum over the times of several epochs.
 
     Args:
@@ -43,9 +43,11 @@ def epoch_tensor(times: EpochSum, damped: Any, one: Any, domain: Any = None) -> 
         epoch = epoch @ damped
     total = np.full((size,) * (2 * len(times.targets)), one - one, dtype=object)
     for piece in times.pieces:
-        if len(piece.passing) - 1 > n:
+        if any(len(circle.passing) - 1 > n for circle in piece.circles):
             continue  # more batches than there are
-        batches = _around(piece, n, damped, identity, one)
+        batches = _around(piece.circles[0], n, damped, identity, one)
+        for circle in piece.circles[1:]:
+            batches = _joined(batches, _around(circle, n, damped, identity, one))
         if times.epochs is oo:
             sums = Tensors(piece.epochs, [epoch], [identity], identity, identity, one).limit(domain)
         else:
@@ -64,18 +66,29 @@ def epoch_tensor(times: EpochSum, damped: Any, one: Any, domain: Any = None) -> 
     return total
 
 
-def _around(piece: Piece, n: int, damped: Any, identity: Any, one: Any) -> Any:
+def _joined(first: Any, second: Any) -> Any:
+    """The product along every edge."""
+    import numpy as np
+
+    edges = range(first.ndim // 2)
+    middle = first.ndim + 1
+    labels = [label for e in edges for label in (2 * e, middle + e)]
+    others = [label for e in edges for label in (middle + e, 2 * e + 1)]
+    return np.einsum(first, labels, second, others, [*range(first.ndim)])
+
+
+def _around(circle: Circle, n: int, damped: Any, identity: Any, one: Any) -> Any:
     """K^{passed}, and the sum over the lengths of the stretches, which add up to n − k."""
     import numpy as np
 
     start = np.array(one, dtype=object)
-    for e, count in enumerate(piece.passed):
+    for e, count in enumerate(circle.passed):
         start = np.multiply.outer(start, identity)
         for _ in range(count):
             start = along(start, 2 * e + 1, damped)
-    free = n - (len(piece.passing) - 1)
+    free = n - (len(circle.passing) - 1)
     sums: list[Any] = [start, *[start * 0] * free]
-    for edges in piece.passing:
+    for edges in circle.passing:
         for length in range(1, free + 1):
             moved = sums[length - 1]
             for e in edges:

@@ -63,7 +63,7 @@ def tensors_of(formula: Any, at: Any = AT) -> dict[Any, jax.Array]:
     st.lists(st.sampled_from(RATES), min_size=3, max_size=3), st.booleans(),
 )  # fmt: skip
 def test_numbers(shape: Any, n: int, epochs: Any, rates: list[Any], wide: bool) -> None:
-    times = EpochSum(*shape, Integer(n), epochs if epochs is oo else Integer(epochs))
+    times = EpochSum(shape[0], Integer(n), epochs if epochs is oo else Integer(epochs), shape[1])
     chosen = [rates[v] if epochs is not oo else abs(rates[v]) + Rational(1, 100) for v in range(len(shape[0]))]
     exact = closed_time_sum(times, chosen, oo if epochs is oo else times.T, continuous=False)
     positive = closed_time_sum(  # what the error is bounded by where 1 − s is negative

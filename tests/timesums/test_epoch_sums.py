@@ -52,7 +52,7 @@ def one_by_one(shape: Shape, n: int, epochs: int, kappa: Any) -> Fraction:
 def test_closed_form(shape: Shape, n: int, epochs: int, numbers: list[int]) -> None:
     kappa = [Fraction(number, 10 + v) for v, number in enumerate(numbers)]
     rates = [1 - Rational(k.numerator, k.denominator) for k in kappa]
-    times = EpochSum(*shape, Integer(n), Integer(epochs))
+    times = EpochSum(shape[0], Integer(n), Integer(epochs), shape[1])
     closed = closed_time_sum(times, rates, times.T, continuous=False)
     truth = one_by_one(shape, n, epochs, kappa)
     assert closed == Rational(truth.numerator, truth.denominator)
@@ -64,7 +64,7 @@ def test_matrices(shape: Shape, n: int, epochs: Any) -> None:
     values, vectors = [QQ(1, 2), QQ(-1, 3)], np.array([[QQ(1), QQ(1)], [QQ(2), QQ(3)]], dtype=object)
     inverse = np.array([[QQ(3), QQ(-1)], [QQ(-2), QQ(1)]], dtype=object)
     damped = vectors @ np.diag(values).astype(object) @ inverse
-    times = EpochSum(*shape, Integer(n), epochs if epochs is oo else Integer(epochs))
+    times = EpochSum(shape[0], Integer(n), epochs if epochs is oo else Integer(epochs), shape[1])
     found = epoch_tensor(times, damped, QQ(1), QQ)
     edges = len(shape[0])
     for axis in range(2 * edges):  # into the eigenbasis
@@ -81,9 +81,9 @@ def test_matrices(shape: Shape, n: int, epochs: Any) -> None:
 
 
 def test_branches_and_links() -> None:
-    fork = EpochSum((ROOT, 0, 0, ROOT, ROOT), (0, 1, 1, 2, 2), Integer(2), Integer(2))
+    fork = EpochSum((ROOT, 0, 0, ROOT, ROOT), Integer(2), Integer(2), (0, 1, 1, 2, 2))
     assert [labels for labels, _ in fork.branches] == [(0, 1, 2), (3, 4)]
-    assert not fork.is_untied and EpochSum((ROOT, 0), (0, 1), Integer(2), Integer(2)).is_untied
+    assert not fork.is_untied and EpochSum((ROOT, 0), Integer(2), Integer(2), (0, 1)).is_untied
     linked = fork.linked(1)
     assert linked.targets == (ROOT, 5, 0, ROOT, ROOT, 0) and linked.parts == (0, 1, 1, 2, 2, 3)
     kappa = [Fraction(k, 7) for k in range(1, 7)]
@@ -96,6 +96,6 @@ def test_branches_and_links() -> None:
 def test_what_is_no_sum_is_refused() -> None:
     for targets, parts in [((0,), (0,)), ((1,), (0,)), ((-2,), (0,)), ((ROOT,), ()), ((ROOT,), ("a",))]:
         with pytest.raises(ValueError, match="targets|parts"):
-            EpochSum(targets, parts, Integer(2), Integer(2))  # type: ignore[arg-type]
+            EpochSum(targets, Integer(2), Integer(2), parts)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="N/B=1/2 is not an integer"):
-        epoch_tensor(EpochSum((ROOT,), (0,), Rational(1, 2), Integer(1)), np.array([[QQ(1)]], dtype=object), QQ(1))
+        epoch_tensor(EpochSum((ROOT,), Rational(1, 2), Integer(1), (0,)), np.array([[QQ(1)]], dtype=object), QQ(1))
