@@ -2,9 +2,9 @@ r"""The cumulants of an order that is drawn: what a part is of fixed data, resum
 
 Of N fixed points an epoch meets each once, in batches of B: batch means fluctuate around the population's mean, and
 those of one epoch are correlated, as they add up to it. Let a part be a set of nodes in one epoch, weighted by the
-joint cumulant of sampling without replacement in its pattern of coincident batches; different epochs are independent, and a
-single node carries the population's mean at every time, so that links sum to K. With n = N/B batches the cumulants of
-two and three batch means are those of the population, κ₂ and κ₃ (moments over all N points), times
+joint cumulant of sampling without replacement in its pattern of coincident batches; different epochs are independent,
+and a single node carries the population's mean at every time, so that links sum to K. With n = N/B batches the
+cumulants of two and three batch means are those of the population, κ₂ and κ₃ (moments over all N points), times
 
     aa: (n − 1)/(N − 1)        ab: −1/(N − 1)
     aaa: (n − 1)(n − 2)/((N − 1)(N − 2))        aab: −(n − 2)/((N − 1)(N − 2))        abc: 2/((N − 1)(N − 2)),

@@ -32,6 +32,8 @@ from taylorsgd.timesums.rational_limits import LinearRule, growth_with_memory, l
 
 __all__ = ["chains_of", "closed_time_sum", "divided_difference"]
 
+MOST_FACTORED = 12
+"""The most terms of a sum over two clocks that are brought over one denominator, where much cancels."""
 Chain = tuple[tuple[int, ...], ...]
 """One weak ordering of a branch's events: for each interval after a time of it, the edges alive in it."""
 
@@ -148,6 +150,8 @@ def _pieces(times: TwoClocks, rates: Sequence[Expr], over_epochs: Callable[[Time
         late = Mul(*((1 - rates[e]) ** n for e in piece.late))
         epochs = over_epochs(piece.epochs, [1 - (1 - rate) ** n for rate in rates])
         total = total + batches * late * epochs
+    if 1 < len(times.pieces) <= MOST_FACTORED:
+        total = factor(total)
     return total.replace(_is_power_of_power, lambda power: power.base.base ** (power.base.exp * power.exp))
 
 

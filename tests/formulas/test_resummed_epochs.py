@@ -203,7 +203,6 @@ def test_it_is_written_read_and_typeset() -> None:
     [
         (ts.SGD(shuffle=True), SINGLE[0], {}, "has no discrete resummation"),
         (ts.Replacement(), SINGLE[0], {}, "has no discrete resummation"),
-        (ts.SGD(N=2, B=1, E=2, shuffle=True, data="fixed"), SINGLE[0], {}, "parts are cumulants of the order itself"),
         (ts.SGD(N=2, B=1, E=2, shuffle=True), PAIRS[0], {}, "trees that share no part are correlated"),
         (ts.SGD(), SINGLE[0], {"resum": "continuous"}, "has no continuous resummation"),
         (ts.SGD(), SINGLE[0], {"update": ts.SecondOrder(1)}, "is not derived"),
