@@ -50,8 +50,8 @@ def derive(
         spacetime: `SGD(...)`, `GD(...)`, `Replacement(...)`, `ODE(...)`, `SDE(...)` or `Grid(cells)`.
         order: the highest power d ≥ 0 of η.
         resum: None for a polynomial in η and T; "discrete" for exact sums over times with powers of K
-            (one or several epochs in one order, GD, and with numbers for sizes any grid, drawn orders and drawn
-            batches); "continuous" for integrals with
+            (one or several epochs in one order, GD, orders and batches drawn from fixed data; and with numbers for
+            sizes any grid, and those drawn from fresh data); "continuous" for integrals with
             exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
             landscapes with additive noise and stays finite as T → ∞ at a minimum.
         update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)`, `SecondOrder(lam)`, `ImplicitStep(lam)`,
@@ -197,7 +197,7 @@ def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root])
 
 def _check_resummed(observable: AnyObservable, spacetime: Spacetime, rule: Update, resum: str) -> None:
     supported = (
-        "resum='discrete' for SGD, GD and Replacement (where orders or batches are drawn, with numbers for sizes) and "
+        "resum='discrete' for SGD, GD and Replacement (where fresh data are drawn, with numbers for sizes) and "
         "any Grid, resum='continuous' for SGD with E=1, GD, ODE and SDE"
     )
     if spacetime.is_flow and resum == "discrete":

@@ -307,20 +307,24 @@ class Formula(Faces, Questions):
         """The limit T → ∞ of a resummed formula at a minimum (Theorem 2).
 
         Requires H > 0 where it is evaluated; a flat direction that carries noise is an error there. In one
-        epoch N grows with T.
+        epoch N grows with T; in several it is E that does, and N and B stay.
 
         Returns:
             The formula with every sum over times replaced by its limit.
 
         Raises:
             ValueError: if a term has no limit: it says which and why (a polynomial in T, or G ≠ 0).
-            NotImplementedError: for a grid of concrete cells.
+            NotImplementedError: for a grid of concrete cells, or a number for E.
 
         Example:
             >>> import taylorsgd as ts
             >>> gap = ts.derive(ts.GeneralizationGap(), ts.GD(), order=1, resum="discrete")
             >>> print(gap.limit())        # Takeuchi's criterion
             E[l(θ_∞) - l_train(θ_∞)] = 1/N Σ_μ C_μμ 1/λ_μ + …
+            >>> reshuffled = ts.SGD(shuffle=True, data="fixed")
+            >>> spread = ts.derive(ts.Variance(ts.Displacement()), reshuffled, order=2, resum="discrete")
+            >>> print(len(spread.assume("minimum").limit()))      # what one batch brings, and what the epoch takes back
+            2
         """
         from taylorsgd.formulas.limits import formula_limit
 
