@@ -321,10 +321,6 @@ class Formula(Faces, Questions):
             >>> gap = ts.derive(ts.GeneralizationGap(), ts.GD(), order=1, resum="discrete")
             >>> print(gap.limit())        # Takeuchi's criterion
             E[l(θ_∞) - l_train(θ_∞)] = 1/N Σ_μ C_μμ 1/λ_μ + …
-            >>> reshuffled = ts.SGD(shuffle=True, data="fixed")
-            >>> spread = ts.derive(ts.Variance(ts.Displacement()), reshuffled, order=2, resum="discrete")
-            >>> print(len(spread.assume("minimum").limit()))      # what one batch brings, and what the epoch takes back
-            2
         """
         from taylorsgd.formulas.limits import formula_limit
 

@@ -16,7 +16,7 @@ from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
 from taylorsgd.formulas.term import Combination, Term
 from taylorsgd.timesums.cells import CellSum
-from taylorsgd.timesums.epoch_sums import TwoClocks
+from taylorsgd.timesums.two_clocks import TwoClocks
 
 __all__ = ["formula_drift", "formula_limit"]
 

@@ -22,9 +22,9 @@ from sympy.polys.rings import ring
 from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.timesums.cells import CellSum
-from taylorsgd.timesums.epoch_sums import TwoClocks
 from taylorsgd.timesums.epoch_walks import epoch_tensor
 from taylorsgd.timesums.events import ROOT, TimeSum
+from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.walking import Tensors, along, walk
 from taylorsgd.updates import Memory
 

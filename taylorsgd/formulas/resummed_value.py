@@ -26,9 +26,9 @@ from taylorsgd.diagrams.tensor_network import LOSS, TensorNetwork
 from taylorsgd.diagrams.values import marks_of
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import chains_of, closed_time_sum
-from taylorsgd.timesums.epoch_sums import EpochSum, TwoClocks
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.timesums.order_sums import OrderSum
+from taylorsgd.timesums.two_clocks import EpochSum, TwoClocks
 from taylorsgd.updates import Descent, HeavyBall, Update
 from taylorsgd.writing.json_form import decoded, decoded_call, encoded, encoded_call
 from taylorsgd.writing.notation import Contraction, Eigenbasis, Tensor, Unwritten

@@ -1,6 +1,6 @@
 r"""Sums over several epochs as JAX arrays: a power of one triangular matrix inside of another.
 
-The numeric face of `timesums.epoch_sums`. Within an epoch an edge carries κ = 1 − s from batch to batch, and the sum
+The numeric face of `timesums.two_clocks`. Within an epoch an edge carries κ = 1 − s from batch to batch, and the sum
 over the batches of the parts is a divided difference of x^n; from epoch to epoch it carries X = κ^n, and the sum over
 epochs is an entry of M^E with products of X on the diagonal of M. Logarithms stay accurate on the way, log|X| =
 n log|κ|, and 1 − X^… is (1 − x) (1 + x + … + x^{n−1}) with x the product of the κ, so nothing cancels at small rates.
@@ -19,8 +19,8 @@ from taylorsgd.lowering.divided import signed_power, triangular_power
 from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
 from taylorsgd.lowering.nodes import Node, complement_of_decays, product_of_decays
 from taylorsgd.lowering.triangular import Triangle
-from taylorsgd.timesums.epoch_sums import Circle, TwoClocks
 from taylorsgd.timesums.events import TimeSum
+from taylorsgd.timesums.two_clocks import Circle, TwoClocks
 
 __all__ = ["epoch_sums"]
 
@@ -47,7 +47,7 @@ def epoch_sums(
 
         >>> from sympy import symbols
         >>> from taylorsgd.timesums.events import ROOT
-        >>> from taylorsgd.timesums.epoch_sums import EpochSum
+        >>> from taylorsgd.timesums.two_clocks import EpochSum
         >>> fork = EpochSum((ROOT, ROOT), *symbols("n E"), (0, 0))
         >>> print(epoch_sums(fork, [jnp.float32(0.5)] * 2, jnp.uint32(3), jnp.uint32(2))[0])
         1.6611328

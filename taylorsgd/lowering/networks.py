@@ -35,8 +35,8 @@ from taylorsgd.lowering.edge_memory import PLAIN
 from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
 from taylorsgd.lowering.epoch_powers import epoch_sums
 from taylorsgd.timesums.cells import CellSum, Way
-from taylorsgd.timesums.epoch_sums import TwoClocks
 from taylorsgd.timesums.events import TimeSum
+from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.updates import Memory
 
 __all__ = [

@@ -41,7 +41,7 @@ from taylorsgd.lowering.networks import (
 from taylorsgd.lowering.programs import Program, make_program, refuse_no_numbers
 from taylorsgd.lowering.projected import ProjectedTensors, Terms, Uncertainty, changed_terms, projected_terms
 from taylorsgd.lowering.real_arrays import real_array, refuse_other_shapes
-from taylorsgd.timesums.epoch_sums import TwoClocks
+from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.updates import Memory
 from taylorsgd.updates.metrics import one_metric
 

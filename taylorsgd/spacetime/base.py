@@ -19,9 +19,9 @@ from taylorsgd.arguments import as_whole, is_one_of, pairs_of
 from taylorsgd.diagrams import Diagram
 from taylorsgd.exact_numbers import as_exact, exact_argument
 from taylorsgd.timesums.cells import CellSum, Way
-from taylorsgd.timesums.epoch_sums import TwoClocks
 from taylorsgd.timesums.events import TimeSum, sum_of_events
 from taylorsgd.timesums.orders import surjections
+from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.walking import plain_system, sum_over_cells
 
 __all__ = [

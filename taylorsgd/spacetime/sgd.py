@@ -35,9 +35,9 @@ from taylorsgd.spacetime.epochs import epoch_count
 from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.shuffling import fixed_count, reshuffled_count, shuffled_ways
 from taylorsgd.timesums.cells import CellSum
-from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.timesums.events import ROOT, sum_of_events
 from taylorsgd.timesums.order_sums import OrderSum
+from taylorsgd.timesums.two_clocks import EpochSum
 
 __all__ = ["SGD"]
 

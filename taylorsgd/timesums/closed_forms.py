@@ -26,9 +26,9 @@ from typing import Any
 
 from sympy import Add, Dummy, Expr, Integer, Mul, Pow, Symbol, diff, exp, expand, factor, factor_terms, oo, simplify
 
-from taylorsgd.timesums.epoch_sums import TwoClocks
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.timesums.rational_limits import LinearRule, growth_with_memory, limit_with_memory
+from taylorsgd.timesums.two_clocks import TwoClocks
 
 __all__ = ["chains_of", "closed_time_sum", "divided_difference"]
 

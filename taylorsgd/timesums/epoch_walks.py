@@ -1,4 +1,4 @@
-r"""Sums over several epochs with matrices on the edges: the exact arithmetic of `timesums.epoch_sums`.
+r"""Sums over several epochs with matrices on the edges: the exact arithmetic of `timesums.two_clocks`.
 
 All that an edge carries is a power of one matrix K, so the product of a sum over batches and a sum over epochs is one
 matrix product for every edge: K^{passed} · (a stretch of the circle) · X^{late} · (epochs), with X = K^n.
@@ -10,7 +10,7 @@ from typing import Any
 
 from sympy import oo
 
-from taylorsgd.timesums.epoch_sums import Circle, TwoClocks
+from taylorsgd.timesums.two_clocks import Circle, TwoClocks
 from taylorsgd.timesums.walking import Tensors, along, walk
 
 __all__ = ["epoch_tensor"]

@@ -19,9 +19,9 @@ from functools import lru_cache
 from itertools import product
 
 from taylorsgd.diagrams.partitions import components
-from taylorsgd.timesums.epoch_sums import Circle, Piece, TwoClocks
 from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.timesums.orders import weak_orderings
+from taylorsgd.timesums.two_clocks import Circle, Piece, TwoClocks
 
 __all__ = ["OrderSum"]
 

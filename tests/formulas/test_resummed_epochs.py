@@ -21,7 +21,7 @@ from sympy import Matrix, Rational, eye
 
 import taylorsgd as ts
 from taylorsgd.symbols import eta
-from taylorsgd.timesums.epoch_sums import EpochSum
+from taylorsgd.timesums.two_clocks import EpochSum
 
 x, y = sympy.symbols("x y")
 SINGLE = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement()]

@@ -25,8 +25,8 @@ from taylorsgd.lowering import resummed as module
 from taylorsgd.lowering.epoch_powers import epoch_sums
 from taylorsgd.measuring import TopEigenpairs
 from taylorsgd.timesums.closed_forms import closed_time_sum
-from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.timesums.events import ROOT
+from taylorsgd.timesums.two_clocks import EpochSum
 
 X, Y = symbols("x y")
 LANDSCAPE = ts.FiniteLandscape(

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from sympy import QQ, Integer, Rational, oo
 
 from taylorsgd.timesums.closed_forms import closed_time_sum
-from taylorsgd.timesums.epoch_sums import EpochSum
 from taylorsgd.timesums.epoch_walks import epoch_tensor
 from taylorsgd.timesums.events import ROOT
+from taylorsgd.timesums.two_clocks import EpochSum
 
 Shape = tuple[tuple[int, ...], tuple[int, ...]]
 
