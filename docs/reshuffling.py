@@ -39,7 +39,7 @@ def formula(spacetime: Any, observable: Any, order: int) -> ts.Formula:
 def predicted(spacetime: Any, rate: float, **sizes: Any) -> float:
     """The formula's drift along y, per update, exactly on a training set with the same variance."""
     x, y = symbols("x y")
-    variance = Rational(float(jnp.mean(SLOPES**2))).limit_denominator(10**9)
+    variance: Any = Rational(str(float(jnp.mean(SLOPES**2))))
     valley = ts.FiniteLandscape(
         [x**2 * (1 + y) / 2 + sign * x for sign in (1, -1)] * (POINTS // 2), [Rational(1, POINTS)] * POINTS, [x, y]
     )
@@ -60,14 +60,14 @@ def simulated(rate: float) -> tuple[float, float]:
         for epochs in (late, 2 * late)
     ]  # fmt: skip
     updates = late * POINTS
-    error = np.hypot(*(float(run.standard_error[1]) for run in runs)) / updates
+    error = float(np.hypot(float(runs[0].standard_error[1]), float(runs[1].standard_error[1]))) / updates
     return float(runs[1].mean[1] - runs[0].mean[1]) / updates, error
 
 
 def main() -> None:
     """Run the command."""
     s, t = symbols("s t")
-    spread = formula(RESHUFFLED, ts.Variance(ts.Displacement()), 2).limit()
+    spread: Any = formula(RESHUFFLED, ts.Variance(ts.Displacement()), 2).limit()
     written = [f"{factor(term.coefficient)} · C_μν · {term.value.closed_sum([s, t])}" for term in spread.terms]
     fine = np.geomspace(RATES[0] / 1.5, RATES[-1] * 1.5, 25)
     whole = np.array([predicted(DRAWN, round(float(rate), 6)) for rate in fine])

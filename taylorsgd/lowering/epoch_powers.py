@@ -78,7 +78,9 @@ def _branch(own: TwoClocks, rates: Rates, n: Array, epochs: Array | None) -> Arr
         if piece.epochs not in along:
             along[piece.epochs] = _along(piece.epochs, rates, n, epochs)
         late = [_raised(rates, (e,), n).value for e in piece.late]
-        total = total + reduce(jnp.multiply, [*late, *map(around.get, piece.circles)], along[piece.epochs])
+        total = total + reduce(
+            jnp.multiply, [*late, *(around[circle] for circle in piece.circles)], along[piece.epochs]
+        )
     return total
 
 

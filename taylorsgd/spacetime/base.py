@@ -25,8 +25,9 @@ from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.walking import plain_system, sum_over_cells
 
 __all__ = [
-    "BATCHES", "EPOCHS", "FIELD", "INVERSE_BATCH", "INVERSE_ROWS", "RING", "Batches", "Count", "Placement", "Size",
-    "Spacetime", "binomial_polynomial", "fresh_or_fixed", "placed_nodes", "placed_parts", "row_ways", "size",
+    "BATCHES", "EPOCHS", "FIELD", "INVERSE_BATCH", "INVERSE_ROWS", "RING", "Batches", "Count", "Placement",
+    "ResummedPlacement", "Size", "Spacetime", "binomial_polynomial", "fresh_or_fixed", "placed_nodes",
+    "placed_parts", "row_ways", "size",
 ]  # fmt: skip
 
 Size = SupportsIndex | Expr | None
@@ -49,11 +50,23 @@ class Placement(NamedTuple):
 
     Attributes:
         number: what multiplies the sum over times, an element of `RING`.
-        times: the events that the diagram's nodes make, and the edges between them; resummed also with more structure.
+        times: the events that the diagram's nodes make, and the edges between them.
+    """
+
+    number: PolyElement
+    times: TimeSum
+
+
+class ResummedPlacement(NamedTuple):
+    """One way to place a linkless diagram, whose edges carry powers of K.
+
+    Attributes:
+        number: what multiplies the sum over times.
+        times: the sum over times: of one clock or of two, or cell by cell.
     """
 
     number: Count
-    times: TimeSum | CellSum | TwoClocks
+    times: TimeSum | TwoClocks | CellSum
 
 
 @cache
@@ -178,7 +191,7 @@ class Spacetime(ABC):
         known = all(size.is_number for size in self.sizes.values())
         return CellSum(self) if known and not self.is_flow else None
 
-    def resummed_placements(self, diagram: Diagram) -> Iterable[Placement] | None:
+    def resummed_placements(self, diagram: Diagram) -> Iterable[ResummedPlacement] | None:
         """The ways to place a linkless diagram, whose edges carry powers of K.
 
         Returns:
@@ -186,9 +199,9 @@ class Spacetime(ABC):
         """
         placements = self.placements(diagram)
         if placements is not None:
-            return placements
+            return (ResummedPlacement(*placement) for placement in placements)
         cells = self.cell_sum()
-        return None if cells is None else [Placement(INVERSE_BATCH**diagram.order, cells)]
+        return None if cells is None else [ResummedPlacement(INVERSE_BATCH**diagram.order, cells)]
 
     @property
     @abstractmethod

@@ -28,7 +28,7 @@ from taylorsgd.spacetime.base import (
     INVERSE_ROWS,
     RING,
     Batches,
-    Placement,
+    ResummedPlacement,
     Spacetime,
     Way,
     fresh_or_fixed,
@@ -76,9 +76,11 @@ class Replacement(Spacetime):
         """N, B, T and the derived E = T·B/N and M = T/N, expected uses of a training point by its order."""
         return {"N": self.N, "B": self.B, "T": self.T, "E": self.T * self.B / self.N, "M": self.T / self.N}
 
-    def resummed_placements(self, diagram: Diagram) -> Iterable[Placement] | None:
+    def resummed_placements(self, diagram: Diagram) -> Iterable[ResummedPlacement] | None:
         """Of fixed data every slot is a point of the empirical distribution: as in one epoch, over T updates."""
-        return placed_parts(diagram, frozenset()) if self.data == "fixed" else super().resummed_placements(diagram)
+        if self.data != "fixed":
+            return super().resummed_placements(diagram)
+        return (ResummedPlacement(*placement) for placement in placed_parts(diagram, frozenset()))
 
     def weight(self, diagram: Diagram) -> PolyElement:
         """Z̄(D) / B^|D| as an element of `RING`, with n for T."""

@@ -22,6 +22,7 @@ from taylorsgd.spacetime.base import (
     Batches,
     Count,
     Placement,
+    ResummedPlacement,
     Spacetime,
     Way,
     fresh_or_fixed,
@@ -138,7 +139,7 @@ class SGD(Spacetime):
             return placed_parts(diagram, instant)
         return placed_nodes(diagram, instant) if self.batches == 1 else None
 
-    def resummed_placements(self, diagram: Diagram) -> Iterable[Placement] | None:
+    def resummed_placements(self, diagram: Diagram) -> Iterable[ResummedPlacement] | None:
         """In several epochs of one order parts choose batches, and nodes epochs: a sum in closed form.
 
         Of fixed data parts are those of the order, and choose epochs.
@@ -151,9 +152,9 @@ class SGD(Spacetime):
         place, targets = _numbered(diagram)
         part = {place[node]: i for i, block in enumerate(diagram.inner_blocks) for node in block}
         times = EpochSum(targets, self.batches, self.E, tuple(part[v] for v in range(len(targets))))
-        return [Placement(INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks)), times)]
+        return [ResummedPlacement(INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks)), times)]
 
-    def _drawn_placements(self, diagram: Diagram) -> Iterator[Placement]:
+    def _drawn_placements(self, diagram: Diagram) -> Iterator[ResummedPlacement]:
         """The nodes of a part are in one epoch, in any of its batches."""
         place, targets = _numbered(diagram)
         group = {place[node]: i for i, block in enumerate(diagram.inner_blocks) for node in block}
@@ -162,7 +163,7 @@ class SGD(Spacetime):
             event = {place[node]: i for i, batch in enumerate(shared) for node in batch}
             events, groups = (tuple(of[v] for v in range(len(targets))) for of in (event, group))
             times = OrderSum(targets, self.batches, self.E, events, groups)
-            yield Placement(prod((weight for _, weight in chosen), start=FIELD(1)), times)
+            yield ResummedPlacement(prod((weight for _, weight in chosen), start=FIELD(1)), times)
 
     def weight(self, diagram: Diagram) -> Count:
         """Z(D) / B^|D|; in several epochs parts choose batches, and nodes epochs."""

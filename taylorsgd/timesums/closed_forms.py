@@ -114,8 +114,8 @@ def _remembering(times: TimeSum, rates: Sequence[Expr], memory: LinearRule, flat
         here = [e for e, label in enumerate(labels) if label in flat]
         slope = growth_with_memory(own, own_rates, memory, here) if here else Integer(0)
         if slope != 0:
-            others = [pair for i, (*pair, _) in enumerate(branches) if i != position]
-            growing = growing + slope * Mul(*(limit_with_memory(*pair, memory) for pair in others))
+            others = [(each, known) for i, (each, known, _) in enumerate(branches) if i != position]
+            growing = growing + slope * Mul(*(limit_with_memory(each, known, memory) for each, known in others))
     return growing
 
 
@@ -152,7 +152,8 @@ def _pieces(times: TwoClocks, rates: Sequence[Expr], over_epochs: Callable[[Time
         total = total + batches * late * epochs
     if 1 < len(times.pieces) <= MOST_FACTORED:
         total = factor(total)
-    return total.replace(_is_power_of_power, lambda power: power.base.base ** (power.base.exp * power.exp))
+    plain: Any = total.replace(_is_power_of_power, lambda power: power.base.base ** (power.base.exp * power.exp))
+    return plain
 
 
 def _is_power_of_power(expression: Expr) -> bool:
