@@ -161,6 +161,20 @@ def test_simulated(rate: float) -> None:
     assert predicted == pytest.approx(late, rel=0.01 if rate > 0.1 else 1e-2)
 
 
+def test_heavy_ball_simulated() -> None:
+    """Reshuffled heavy ball late in its run, against the limit for E → ∞."""
+    slopes = [3, -1, 2, -4, 1, -2, 4, -3]
+    landscape = ts.Landscape(lambda theta, a: theta**2 / 2 + a * theta / 4, jnp.array(slopes, dtype=jnp.float32))
+    update = ts.HeavyBall(Rational(1, 2))
+    spacetime = ts.SGD(N=8, B=2, E=30, shuffle=True, data="fixed")
+    run = ts.simulate(landscape, jnp.float32(0.0), spacetime, 0.2, 20_000, jax.random.key(5), update=ts.HeavyBall(0.5))
+    formula = ts.derive(ts.TestLoss(), RESHUFFLED, 2, resum="discrete", update=update).assume("minimum").limit()
+    exact = ts.FiniteLandscape([x**2 / 2 + Rational(a, 4) * x for a in slopes], [Rational(1, 8)] * 8, [x])
+    found = float(formula.evaluate(exact, [0], eta=Rational(1, 5), N=8, B=2))
+    assert abs(float(run.test_loss.mean) - found) < 4 * float(run.test_loss.standard_error)
+    assert float(run.test_loss.standard_error) < 0.02 * found
+
+
 def test_drift_along_a_valley() -> None:
     losses = [x**2 * (1 + y) / 2 + a * x for a in (1, 2, -3)]
     valley = ts.FiniteLandscape(losses, [Rational(1, 3)] * 3, [x, y])
