@@ -11,7 +11,7 @@ cumulants of two and three batch means are those of the population, κ₂ and κ
 
 for batch means add up to zero over an epoch. Four and more also have products of lower cumulants.
 
-(Cochran 1977, section 2, for two; each line but the first follows from that sum.)
+(Cochran 1977, chapter 2, for two; each line but the first follows from that sum.)
 """
 
 from __future__ import annotations
