@@ -136,6 +136,11 @@ class Diagram(Drawn):
         return tuple(block for block in inner if block)
 
     @cached_property
+    def tied_blocks(self) -> tuple[tuple[int, ...], ...]:
+        """Those of more than one node."""
+        return tuple(block for block in self.inner_blocks if len(block) > 1)
+
+    @cached_property
     def inner_nodes(self) -> tuple[int, ...]:
         """The nodes that are no roots, from each of which one edge leaves."""
         return tuple(node for node, parent in enumerate(self.parents) if parent >= 0)

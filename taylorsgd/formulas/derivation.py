@@ -50,8 +50,7 @@ def derive(
         spacetime: `SGD(...)`, `GD(...)`, `Replacement(...)`, `ODE(...)`, `SDE(...)` or `Grid(cells)`.
         order: the highest power d ≥ 0 of η.
         resum: None for a polynomial in η and T; "discrete" for exact sums over times with powers of K
-            (one or several epochs in one order, GD, orders and batches drawn from fixed data; and with numbers for
-            sizes any grid, and those drawn from fresh data); "continuous" for integrals with
+            (SGD, GD and Replacement, and any grid); "continuous" for integrals with
             exponentials of ηH (one epoch, GD, ODE and SDE). A resummed formula is exact on quadratic
             landscapes with additive noise and stays finite as T → ∞ at a minimum.
         update: the update rule, `HeavyBall(beta)`, `Nesterov(beta)`, `SecondOrder(lam)`, `ImplicitStep(lam)`,
@@ -123,7 +122,7 @@ def _summed_up(
     if resum is None:
         summed = _unresummed(spacetime, rule, times, roots, moments, penalty)
     else:
-        summed = _resummed(spacetime, rule, resum, roots)
+        summed = _resummed(spacetime, rule, resum, roots, _is_correlated(observable, spacetime))
     ancestors = True if rule.has_instant_edges else None  # an instant edge may join nodes of one part
     signs = prod(root.sign for root in roots)
     found: dict[AnyValue, dict[Expr, Count]] = {}
@@ -175,7 +174,7 @@ def _unresummed(
     return summed
 
 
-def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root]) -> Summed:
+def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root], correlated: bool) -> Summed:
     """The sums over time stay in the value, of linkless diagrams alone."""
     marks = [root.mark for root in roots]
     continuous = resum == "continuous"
@@ -185,7 +184,9 @@ def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root])
     def summed(diagram: Diagram) -> Iterator[tuple[Count, Expr, AnyValue]]:
         if not diagram.is_linkless:
             return
-        for count, times in spacetime.resummed_placements(diagram) or ():
+        apart = correlated and not _meets_both_trees(diagram)
+        placed = spacetime.correlated_placements(diagram) if apart else spacetime.resummed_placements(diagram)
+        for count, times in placed or ():
             if times.possible:
                 value: AnyValue = value_of(diagram, marks)
                 if diagram.order:  # without edges nothing depends on T
@@ -195,10 +196,15 @@ def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root])
     return summed
 
 
+def _is_correlated(observable: AnyObservable, spacetime: Spacetime) -> bool:
+    """Whether trees that share no part may add to a covariance, as they share what chance decides."""
+    return isinstance(observable, Covariance) and spacetime.random and spacetime.data == "fresh"
+
+
 def _check_resummed(observable: AnyObservable, spacetime: Spacetime, rule: Update, resum: str) -> None:
     supported = (
-        "resum='discrete' for SGD, GD and Replacement (where fresh data are drawn, with numbers for sizes) and "
-        "any Grid, resum='continuous' for SGD with E=1, GD, ODE and SDE"
+        "resum='discrete' for SGD, GD, Replacement and any Grid, "
+        "resum='continuous' for SGD with E=1, GD, Replacement, ODE and SDE"
     )
     if spacetime.is_flow and resum == "discrete":
         raise ValueError(f"resum='discrete': {spacetime} runs in continuous time; use resum='continuous'")
@@ -209,11 +215,6 @@ def _check_resummed(observable: AnyObservable, spacetime: Spacetime, rule: Updat
         )
     in_one_clock = spacetime.placements(Diagram((-1, 0))) is not None
     placeable = spacetime.resummed_placements(Diagram((-1, 0))) is not None
-    if spacetime.random and spacetime.data == "fresh" and isinstance(observable, Covariance):
-        raise NotImplementedError(
-            f"resum={resum!r} of {observable!r} on {spacetime}: trees that share no part are correlated by the order, "
-            "and their sums do not factorize; the SecondMoment and the means are derived, or leave out resum"
-        )
     if not in_one_clock and (resum == "continuous" or not placeable):
         raise NotImplementedError(f"{spacetime} has no {resum} resummation; supported are {supported}")
     known = rule.rates is None or spacetime.sizes["T"].is_number
@@ -295,7 +296,7 @@ def generalized_diagrams(
         Pairs of a diagram and the number of factors 1/N that its tied roots bring.
     """
     roots = _roots(observable)
-    connected = isinstance(observable, Covariance)
+    connected = isinstance(observable, Covariance) and not _is_correlated(observable, spacetime)
     forests = forests_of_order(
         order,
         # Of fixed data the training loss is the mean over the landscape: a test loss.

@@ -26,7 +26,7 @@ from taylorsgd.timesums.walking import plain_system, sum_over_cells
 
 __all__ = [
     "BATCHES", "EPOCHS", "FIELD", "INVERSE_BATCH", "INVERSE_ROWS", "RING", "Batches", "Count", "Placement",
-    "ResummedPlacement", "Size", "Spacetime", "binomial_polynomial", "fresh_or_fixed", "placed_nodes",
+    "ResummedPlacement", "Size", "Spacetime", "binomial_polynomial", "by_tree", "fresh_or_fixed", "placed_nodes",
     "placed_parts", "row_ways", "size",
 ]  # fmt: skip
 
@@ -203,6 +203,14 @@ class Spacetime(ABC):
         cells = self.cell_sum()
         return None if cells is None else [ResummedPlacement(INVERSE_BATCH**diagram.order, cells)]
 
+    def correlated_placements(self, diagram: Diagram) -> Iterable[ResummedPlacement] | None:
+        """What the covariance of two trees without a common part sums, where chance fills the batches.
+
+        Returns:
+            The ways to place both in one run, less those to place each in a run of its own.
+        """
+        return None
+
     @property
     @abstractmethod
     def sizes(self) -> dict[str, Expr]:
@@ -303,6 +311,14 @@ def placed_nodes(diagram: Diagram, instant: frozenset[int]) -> Iterator[Placemen
     times = sum_of_events(diagram, (), instant)
     assert times is not None
     yield Placement(INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks)), times)
+
+
+def by_tree(diagram: Diagram, parts: Iterable[tuple[int, ...]]) -> list[tuple[tuple[int, ...], ...]]:
+    """Parts that lie in one tree each, tree by tree."""
+    found: list[tuple[tuple[int, ...], ...]] = [()] * len(diagram.roots)
+    for part in parts:
+        found[diagram.tree_of[part[0]]] += (part,)
+    return found
 
 
 def row_ways(

@@ -3,18 +3,24 @@ r"""SGD whose batches are drawn with replacement.
 Every slot of every batch holds any of the N rows, independently. Nodes in one slot share its row; let κ be the
 partition of the nodes into slots. A part needs one row, so slots that a part connects must have drawn alike:
 
-    Z̄(π) = Σ_κ A(κ) N^{|π∨κ| − |κ|},        A(κ) = Σ_L C(T, |L|) Π_j (B)_{|L_j|},
+    Z̄(π) = Σ_κ A(κ) N^{|π∨κ| − |κ|},        A(κ) = Σ over distinct slots of κ's blocks, later along edges.     (1)
 
-with L the ordered set partitions of κ's blocks that are strict along edges. Of fixed data every slot is an
-independent draw: then A(ρ) itself multiplies the empirical moments of the parts ρ.
+A node that is alone meets any of the rows, B of them in every update whatever was drawn; so only nodes of tied parts
+are in κ. Slots that need not be distinct are independent, and make a sum over times; from those, with ρ ≥ κ,
+
+    Z̄(π) = Σ_ρ c(ρ) Σ_times B^{|ρ|},            c(ρ) = Σ_{κ ≤ ρ} μ(κ, ρ) N^{|π∨κ| − |κ|}.                      (2)
+
+Of fixed data every slot is an independent draw: then A(π) itself multiplies the empirical moments of the parts π,
+and c(ρ) = μ(π, ρ).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import cache
 from itertools import product
-from math import log10
+from math import log10, prod
 from typing import Any
 
 from attrs import field, frozen
@@ -23,22 +29,27 @@ from sympy.polys.rings import PolyElement
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
-from taylorsgd.diagrams.partitions import components, set_partitions
+from taylorsgd.diagrams.partitions import components, moebius, set_partitions
 from taylorsgd.spacetime.base import (
+    INVERSE_BATCH,
     INVERSE_ROWS,
     RING,
     Batches,
+    Placement,
     ResummedPlacement,
     Spacetime,
     Way,
+    by_tree,
     fresh_or_fixed,
     placed_parts,
     size,
 )
-from taylorsgd.spacetime.shuffling import dealt, translated
 from taylorsgd.timesums.events import sum_of_events
 
 __all__ = ["Replacement"]
+
+Slots = tuple[tuple[int, ...], ...]
+"""Nodes by the slot that they share."""
 
 
 @frozen(repr=False)
@@ -76,21 +87,35 @@ class Replacement(Spacetime):
         """N, B, T and the derived E = T·B/N and M = T/N, expected uses of a training point by its order."""
         return {"N": self.N, "B": self.B, "T": self.T, "E": self.T * self.B / self.N, "M": self.T / self.N}
 
-    def resummed_placements(self, diagram: Diagram) -> Iterable[ResummedPlacement] | None:
-        """Of fixed data every slot is a point of the empirical distribution: as in one epoch, over T updates."""
-        if self.data != "fixed":
-            return super().resummed_placements(diagram)
-        return (ResummedPlacement(*placement) for placement in placed_parts(diagram, frozenset()))
+    def placements(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Placement]:
+        """Nodes that may share a slot make an event; see (2)."""
+        return _placed(diagram, self._shared_slots(diagram), instant)
 
-    def weight(self, diagram: Diagram) -> PolyElement:
-        """Z̄(D) / B^|D| as an element of `RING`, with n for T."""
-        total = RING.zero
-        for slots, joins in self._slots(diagram):
-            times = sum_of_events(diagram, slots)
-            if times is not None:
-                dealt_out = translated(dealt(times.lattice.below), diagram.order)
-                total = total + dealt_out * INVERSE_ROWS**joins
-        return total
+    def resummed_placements(self, diagram: Diagram) -> Iterable[ResummedPlacement]:
+        """Of fixed data every slot is a point of the empirical distribution: as in one epoch, over T updates."""
+        placed = self.placements(diagram) if self.data == "fresh" else placed_parts(diagram, frozenset())
+        return (ResummedPlacement(*placement) for placement in placed)
+
+    def correlated_placements(self, diagram: Diagram) -> Iterator[ResummedPlacement] | None:
+        """Trees without a common part are correlated by the rows that were drawn, if both have tied nodes."""
+        trees = by_tree(diagram, diagram.tied_blocks)
+        for together in _placed(diagram, self._shared_slots(diagram)):
+            yield ResummedPlacement(*together)
+        for chosen in product(*map(_weights_of_slots, trees)):
+            slots = tuple(slot for some, _ in chosen for slot in some)
+            number = prod((weight for _, weight in chosen), start=-RING.one)
+            for each in _placed(diagram, [(slots, number)]):
+                yield ResummedPlacement(*each)
+
+    def _shared_slots(self, diagram: Diagram) -> Iterable[tuple[Slots, PolyElement]]:
+        """The partitions ρ of (2), and c(ρ)."""
+        if self.data == "fresh":
+            return _weights_of_slots(diagram.tied_blocks)
+        merged = set_partitions(diagram.inner_blocks)
+        return (
+            (tuple(tuple(node for part in parts for node in part) for parts in blocks), RING(moebius(map(len, blocks))))
+            for blocks in merged
+        )
 
     def ways(self, diagram: Diagram, instant: frozenset[int] = frozenset()) -> Iterator[Way]:
         """The nodes of a slot share their event."""
@@ -105,16 +130,13 @@ class Replacement(Spacetime):
             cells = ((1,) * int(self.T),) * times.events
             yield Way(Fraction(1, int(self.N) ** joins), times, cells, int(self.B), tuple(taken))
 
-    def _slots(self, diagram: Diagram) -> Iterator[tuple[tuple[tuple[int, ...], ...], int]]:
+    def _slots(self, diagram: Diagram) -> Iterator[tuple[Slots, int]]:
         """Yield the partitions of the nodes into slots, and how many slots must have drawn what others did."""
         if self.data == "fixed":
             yield diagram.inner_blocks, 0
             return
-        place = {node: i for i, node in enumerate(diagram.inner_nodes)}
         for slots in set_partitions(diagram.inner_nodes):
-            groups = (*slots, *diagram.inner_blocks)
-            pairs = [(place[group[0]], place[node]) for group in groups for node in group[1:]]
-            yield slots, len(slots) - len(set(components(len(place), pairs)))
+            yield slots, _joins((*slots, *diagram.inner_blocks), len(slots))
 
     def histories(self) -> Iterator[tuple[Fraction, Batches]]:
         """Any rows in any slots."""
@@ -136,3 +158,35 @@ class Replacement(Spacetime):
 
     def _generators(self) -> tuple[Expr, Expr, Expr, Expr]:
         return self.T, Integer(1), 1 / self.B, 1 / self.N
+
+
+def _placed(
+    diagram: Diagram, weighed: Iterable[tuple[Slots, PolyElement]], instant: frozenset[int] = frozenset()
+) -> Iterator[Placement]:
+    """The nodes of a slot make an event."""
+    for slots, number in weighed:
+        times = sum_of_events(diagram, slots, instant)
+        if times is not None and number:
+            yield Placement(number * INVERSE_BATCH ** (sum(map(len, slots)) - len(slots)), times)
+
+
+@cache
+def _weights_of_slots(parts: Slots) -> tuple[tuple[Slots, PolyElement], ...]:
+    """The partitions ρ of the nodes of some parts, and c(ρ) of (2), a polynomial in 1/N."""
+    nodes = [node for part in parts for node in part]
+    found = []
+    for coarse in set_partitions(nodes):
+        number = RING.zero
+        for inside in product(*(list(set_partitions(block)) for block in coarse)):
+            fine = [slot for slots in inside for slot in slots]
+            number = number + INVERSE_ROWS ** _joins((*fine, *parts), len(fine)) * moebius(map(len, inside))
+        found.append((coarse, number))
+    return tuple(found)
+
+
+def _joins(groups: Iterable[tuple[int, ...]], slots: int) -> int:
+    """How many of some slots must have drawn what others did, where nodes of a group have one row."""
+    held = [*groups]
+    nodes = sorted({node for group in held for node in group})
+    pairs = [(nodes.index(group[0]), nodes.index(node)) for group in held for node in group[1:]]
+    return slots - len(set(components(len(nodes), pairs)))

@@ -25,13 +25,14 @@ from taylorsgd.spacetime.base import (
     ResummedPlacement,
     Spacetime,
     Way,
+    by_tree,
     fresh_or_fixed,
     placed_nodes,
     placed_parts,
     row_ways,
     size,
 )
-from taylorsgd.spacetime.drawn_orders import part_weights
+from taylorsgd.spacetime.drawn_orders import Blocks, part_weights, row_weights
 from taylorsgd.spacetime.epochs import epoch_count
 from taylorsgd.spacetime.grid import Grid
 from taylorsgd.spacetime.shuffling import fixed_count, reshuffled_count, shuffled_ways
@@ -142,28 +143,47 @@ class SGD(Spacetime):
     def resummed_placements(self, diagram: Diagram) -> Iterable[ResummedPlacement] | None:
         """In several epochs of one order parts choose batches, and nodes epochs: a sum in closed form.
 
-        Of fixed data parts are those of the order, and choose epochs.
+        Where the order is drawn, groups of nodes choose epochs: of fixed data parts are those of the order.
         """
         if self.data == "fixed":
-            return self._drawn_placements(diagram)
+            return self._drawn_placements(diagram, diagram.inner_blocks)
         known = super().resummed_placements(diagram)
-        if known is not None or self.random:
+        if known is not None:
             return known
+        if self.random:
+            return self._drawn_placements(diagram, diagram.tied_blocks)
         place, targets = _numbered(diagram)
         part = {place[node]: i for i, block in enumerate(diagram.inner_blocks) for node in block}
         times = EpochSum(targets, self.batches, self.E, tuple(part[v] for v in range(len(targets))))
         return [ResummedPlacement(INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks)), times)]
 
-    def _drawn_placements(self, diagram: Diagram) -> Iterator[ResummedPlacement]:
-        """The nodes of a part are in one epoch, in any of its batches."""
+    def correlated_placements(self, diagram: Diagram) -> Iterator[ResummedPlacement]:
+        """Trees without a common part are correlated by the order: those of one run, less those of a run for each."""
+        tied = diagram.tied_blocks
+        yield from self._drawn_placements(diagram, tied)
+        for number, times in self._drawn_placements(diagram, *by_tree(diagram, tied)):
+            yield ResummedPlacement(-number, times)
+
+    def _drawn_placements(self, diagram: Diagram, *runs: Blocks) -> Iterator[ResummedPlacement]:
+        """Groups of nodes are in one epoch, and events in one of its batches; of the parts in each of some runs."""
         place, targets = _numbered(diagram)
-        group = {place[node]: i for i, block in enumerate(diagram.inner_blocks) for node in block}
-        for chosen in product(*(list(part_weights(block, self._rows)) for block in diagram.inner_blocks)):
-            shared = [batch for batches, _ in chosen for batch in batches]
-            event = {place[node]: i for i, batch in enumerate(shared) for node in batch}
-            events, groups = (tuple(of[v] for v in range(len(targets))) for of in (event, group))
-            times = OrderSum(targets, self.batches, self.E, events, groups)
-            yield ResummedPlacement(prod((weight for _, weight in chosen), start=FIELD(1)), times)
+        laws = [law for parts in runs for law in self._laws(parts)]
+        placed = {node for parts in runs for part in parts for node in part}
+        alone = tuple((node,) for node in diagram.inner_nodes if node not in placed)
+        for chosen in product(*laws):
+            number = prod((weight for _, _, weight in chosen), start=FIELD(1))
+            epochs, batches = (
+                {place[node]: i for i, block in enumerate(chain(alone, *blocks)) for node in block}
+                for blocks in ((epochs for epochs, _, _ in chosen), (batches for _, batches, _ in chosen))
+            )
+            events, groups = (tuple(of[v] for v in range(len(targets))) for of in (batches, epochs))
+            yield ResummedPlacement(number, OrderSum(targets, self.batches, self.E, events, groups))
+
+    def _laws(self, parts: Blocks) -> list[Iterable[tuple[Blocks, Blocks, Any]]]:
+        """How parts may be met in a run: nodes by their epochs and by their batches, and weights."""
+        if self.data == "fresh":
+            return [row_weights(parts, self._rows)]
+        return [[((part,), batches, weight) for batches, weight in part_weights(part, self._rows)] for part in parts]
 
     def weight(self, diagram: Diagram) -> Count:
         """Z(D) / B^|D|; in several epochs parts choose batches, and nodes epochs."""

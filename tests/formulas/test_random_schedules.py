@@ -208,12 +208,8 @@ def test_errors(arguments: dict[str, Any], error: type[Exception], message: str)
 
 def test_errors_of_use() -> None:
     shuffled = ts.SGD(N=2, B=1, E=2, shuffle=True)
-    with pytest.raises(NotImplementedError, match="has no discrete resummation"):
-        ts.derive(ts.TestLoss(), ts.SGD(shuffle=True), 1, resum="discrete")
     with pytest.raises(ValueError, match="is no single grid"):
         shuffled.grid()
-    with pytest.raises(NotImplementedError, match="has no discrete resumm"):
-        ts.derive(ts.TestLoss(), ts.Replacement(), 1, resum="discrete")
     coin = ts.FiniteLandscape([x, x**2], [sympy.Rational(1, 3), sympy.Rational(2, 3)], [x])
     with pytest.raises(ValueError, match="the landscape is the training set"):
         ts.perturb(ts.TestLoss(), ts.Replacement(N=2, B=1, T=1, data="fixed"), coin, 0, 1)
