@@ -185,13 +185,16 @@ def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root],
         if not diagram.is_linkless:
             return
         apart = correlated and not _meets_both_trees(diagram)
-        placed = spacetime.correlated_placements(diagram) if apart else spacetime.resummed_placements(diagram)
-        for count, times in placed or ():
-            if times.possible:
-                value: AnyValue = value_of(diagram, marks)
-                if diagram.order:  # without edges nothing depends on T
-                    value = ResummedValue(diagram, marks, times, T, continuous, update=plain)
-                yield count, Integer(1), value
+        if not diagram.order:  # nothing depends on T
+            yield RING(int(not apart)), Integer(1), value_of(diagram, marks)
+            return
+        for instant in rule.instant_edges(diagram):
+            weight = rule.weighed(spacetime, diagram, instant)
+            place = spacetime.correlated_placements if apart else spacetime.resummed_placements
+            for count, times in place(diagram, instant) or () if weight != 0 else ():
+                for number, powers in rule.dressings(diagram, instant) if times.possible else ():
+                    value = ResummedValue(diagram, marks, times, T, continuous, update=plain, powers=powers)
+                    yield count * number, weight, value
 
     return summed
 
@@ -218,11 +221,10 @@ def _check_resummed(observable: AnyObservable, spacetime: Spacetime, rule: Updat
     if not in_one_clock and (resum == "continuous" or not placeable):
         raise NotImplementedError(f"{spacetime} has no {resum} resummation; supported are {supported}")
     known = rule.rates is None or spacetime.sizes["T"].is_number
-    steady = known and not rule.has_instant_edges
-    if not rule.is_plain and not (resum == "discrete" and steady):
+    if not rule.is_plain and not (resum == "discrete" and known):
         raise NotImplementedError(
             f"resum={resum!r} with update={rule!r} is not derived; supported are plain descent, and with "
-            "resum='discrete' rules with memory or decay, at constant rates or with numbers for sizes"
+            "resum='discrete' all rules, at constant rates or with numbers for sizes"
         )
 
 

@@ -4,7 +4,7 @@ For a diagram with d edges the sum over times is a tensor with two indices for e
 
     S = Σ_times ⊗_e c A^{Δt_e − 1} b,        with A − ηH b c for A,  K = I − ηH for plain descent,
 
-where it starts and where it ends. It is built update by update (`timesums.walking`), or at T → ∞ from resolvents.
+where it starts and where it ends; an instant edge has powers of R = (1 + ηλH)⁻¹ alone (`updates.curvature`). It is built update by update (`timesums.walking`), or at T → ∞ from resolvents.
 The tensors of the landscape are contracted with S at the end. Entries are polynomials in η over the exact numbers
 at hand.
 """
@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from sympy import EX, QQ, Dummy, Expr, Integer, Matrix, Rational, construct_domain, oo, simplify
+from sympy.polys.matrices import DomainMatrix
 from sympy.polys.rings import ring
 
 from taylorsgd.exact_numbers import exact_argument
@@ -26,7 +27,7 @@ from taylorsgd.timesums.epoch_walks import epoch_tensor
 from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.walking import Tensors, along, walk
-from taylorsgd.updates import Memory
+from taylorsgd.updates import Update
 
 __all__ = ["Resummation", "contract"]
 
@@ -84,10 +85,11 @@ class Resummation:
         rates = [Integer(1)] if value.update.rates is None else value.update.rates_of(int(value.T))
         memories = [value.update.memory(rate) for rate in rates]
         kept = [x for memory in memories for part in memory for x in np.ravel(np.array(part, dtype=object))]
-        arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian), *kept])
+        kept.append(value.update.instant)
+        shrunk = value.update.instant != 0
+        arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian), *kept], quotients=shrunk)
         convert = np.vectorize(arithmetic.convert, otypes=[object])
-        sums = _summed(value, convert(self.hessian), arithmetic)
-        operands: list[Any] = [sums, [label for e in range(len(value.edges)) for label in (2 * e, 2 * e + 1)]]
+        operands = _sums(value, convert(self.hessian), arithmetic)
         for tensor, block in parts:
             operands += [convert(tensor), [label for node in block for label in _ends(value, node)]]
         result = contract(operands, [_ends(value, node)[0] for node in value.open_indices])
@@ -127,7 +129,7 @@ class Resummation:
                 raise ValueError(f"theta_0 is no minimum: H has the eigenvalue {eigenvalue:.6g}, so T -> oo diverges")
             if value.continuous or not self.eta.is_number or eigenvalue <= tolerance:
                 continue
-            radius = _spectral_radius(value.update.memory(Integer(1)), float(self.eta) * eigenvalue)
+            radius = _spectral_radius(value.update, float(self.eta) * eigenvalue)
             if radius is not None and radius >= 1:
                 edge = f"at or beyond 2/eta = {2 / float(self.eta):.6g}"
                 if not value.update.is_plain:
@@ -264,25 +266,26 @@ def _domain(entries: set[Expr]) -> Any:
 class Arithmetic:
     """Exact entries: polynomials in η (or numbers, when η is one) over the numbers of a landscape."""
 
-    def __init__(self, eta: Expr, entries: Sequence[Any]) -> None:
+    def __init__(self, eta: Expr, entries: Sequence[Any], *, quotients: bool = False) -> None:
         """Choose the smallest domain that holds the learning rate and the entries.
 
         Args:
             eta: the learning rate; a rational number, or an expression that is put in at the end.
             entries: numbers of the landscape: Fractions or SymPy expressions.
+            quotients: whether entries are quotients of polynomials in η.
         """
         self.eta = eta
         self.ring = ring("eta", _domain({entry for entry in entries if isinstance(entry, Expr)}))[0]
-        generator = self.ring.gens[0]
-        self.rate = self.convert(eta) if isinstance(eta, Rational) else generator
-        self.one, self.zero = self.ring.one, self.ring.zero
+        self.entries = self.ring.to_field() if quotients else self.ring
+        self.rate = self.convert(eta) if isinstance(eta, Rational) else self.entries(self.ring.gens[0])
+        self.one, self.zero = self.entries.one, self.entries.zero
 
     def convert(self, entry: Any) -> Any:
         """Bring a landscape's number into the domain."""
         domain = self.ring.domain
         if not isinstance(entry, Expr):
             entry = Rational(int(entry.numerator), int(entry.denominator))
-        return self.ring(domain.from_sympy(entry))
+        return self.entries(self.ring(domain.from_sympy(entry)))
 
     def number(self, count: Fraction) -> Any:
         """A rational number in the domain."""
@@ -300,10 +303,14 @@ class Arithmetic:
         return written[0] / written[1]
 
 
-def _spectral_radius(memory: Memory, rate: float) -> float | None:
-    """The largest |eigenvalue| of A − ηλ b c in floating point; None where the memory has symbols."""
+def _spectral_radius(update: Update, rate: float) -> float | None:
+    """The largest |eigenvalue| of A − ηλ b c in floating point; None where the rule has symbols."""
     import numpy as np
 
+    memory = update.memory(Integer(1))
+    if update.instant.free_symbols:
+        return None
+    rate = rate / (1 + float(update.instant) * rate)
     entries = [*memory.enter, *memory.read, *(x for row in memory.carry for x in row)]
     if any(entry.free_symbols for entry in entries):
         return None
@@ -311,12 +318,42 @@ def _spectral_radius(memory: Memory, rate: float) -> float | None:
     return float(np.abs(np.linalg.eigvals(carry - rate * np.outer(enter, read))).max())
 
 
+def _sums(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> list[Any]:
+    """The tensor S as operands of `contract`, with the powers of R that edges are dressed with; K has HR for H."""
+    import numpy as np
+
+    shrinking = arithmetic.convert(value.update.instant) * arithmetic.rate
+    damping, dressing = hessian, None
+    if shrinking:
+        size, field = len(hessian), arithmetic.ring.to_field().to_domain()
+        grown = DomainMatrix([[*row] for row in hessian * shrinking], (size, size), field) + DomainMatrix.eye(
+            size, field
+        )
+        dressing = np.array(grown.to_dense().inv().to_list(), dtype=object)
+        damping = hessian @ dressing
+    moving = [e for e, (node, _) in enumerate(value.edges) if node not in value.instant]
+    shape = [label for e in moving for label in (2 * e, 2 * e + 1)]
+    sums = _summed(value, damping, arithmetic)
+    operands: list[Any] = []
+    for e, power in enumerate(value.powers):
+        matrix = np.array([[arithmetic.one * int(i == j) for j in range(len(hessian))] for i in range(len(hessian))])
+        for _ in range(power if dressing is not None else 0):
+            matrix = matrix @ dressing
+        if e in moving and power:
+            sums = along(sums, 2 * moving.index(e), matrix.T)
+        elif e not in moving:
+            operands += [matrix, [2 * e, 2 * e + 1]]
+    return [sums, shape, *operands]
+
+
 def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
     """The tensor S of a value: one pair of axes for each edge, where it starts and where it ends.
 
+    Instant edges have no axes.
+
     Args:
         value: a discrete resummed value with a concrete T, or either kind with T = ∞.
-        hessian: H at θ_0, or HΛ, a P × P array of entries of `arithmetic`.
+        hessian: H at θ_0, or HΛ, a P × P array of entries of `arithmetic`; HR where the rule shrinks it.
         arithmetic: exact entries.
 
     Raises:
@@ -329,7 +366,8 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
     updates = None if value.T is oo else int(value.T)
     if isinstance(value.times, CellSum):
         assert updates is not None
-        total: Any = np.full((len(hessian),) * (2 * len(value.edges)), arithmetic.zero, dtype=object)
+        moving = len(value.edges) - len(value.instant)
+        total: Any = np.full((len(hessian),) * (2 * moving), arithmetic.zero, dtype=object)
         for way in value.times.ways(value.diagram):
             sums = _tensors(value, way.times, hessian, arithmetic, updates)
             total = total + walk(sums, updates, way.choices) * arithmetic.number(way.number)

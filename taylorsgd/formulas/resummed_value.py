@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 
 from attrs import NOTHING
 from attrs import fields as attrs_fields
-from sympy import Add, Dummy, Expr, Integer, Symbol, factor_terms, oo
+from sympy import Add, Dummy, Expr, Integer, Mul, Symbol, factor_terms, oo
 
 from taylorsgd import spacetime, symbols, updates
 from taylorsgd.diagrams import Diagram, Value
@@ -57,6 +57,7 @@ class ResummedValue(TensorNetwork):
         continuous: whether sums are integrals and powers of K exponentials.
         drift: whether the value is the growth per update along a flat open index, instead of the sum.
         update: the rule, whose memory edges carry along.
+        powers: for every edge the power of R = (1 + ηλH)⁻¹ on it, if the rule has instant edges.
     """
 
     diagram: Diagram
@@ -66,6 +67,7 @@ class ResummedValue(TensorNetwork):
     continuous: bool
     drift: bool
     update: Update
+    powers: tuple[int, ...]
 
     is_resummed = True
 
@@ -78,12 +80,13 @@ class ResummedValue(TensorNetwork):
         continuous: bool,
         drift: bool = False,
         update: Update = PLAIN,
+        powers: Sequence[int] = (),
     ) -> None:
         """Keep what it sums; the diagram is canonical already."""
         marks = marks_of(diagram, root_marks)
         vars(self).update(diagram=diagram, parents=diagram.parents, parts=diagram.parts, marks=marks)
         vars(self).update(root_marks=tuple(root_marks), times=times, T=T, continuous=continuous, drift=drift)
-        vars(self).update(update=update)
+        vars(self).update(update=update, powers=tuple(powers) or (0,) * diagram.order)
 
     @property
     def free_symbols(self) -> set[Symbol]:
@@ -100,6 +103,7 @@ class ResummedValue(TensorNetwork):
             self.drift,
             "" if isinstance(self.times, TimeSum) else repr(self.times),
             "" if self.update == PLAIN else repr(self.update),
+            self.powers,
         )
         return (self.order, 1, -len(self.blocks), self.parents, self.parts, self.marks, kind)
 
@@ -137,8 +141,12 @@ class ResummedValue(TensorNetwork):
                 f"rates that change with time, as those of {self.update!r}, leave no closed form in the eigenvalues; "
                 "evaluate() computes it exactly"
             )
-        memory = None if self.update == PLAIN else self.update.memory(Integer(1))
-        return closed_time_sum(self.times, rates, self.T, continuous=self.continuous, flat=flat, memory=memory)
+        memory = None if self.update.is_memoryless else self.update.memory(Integer(1))
+        # K = 1 − ηHR with R = 1/(1 + ηλH)
+        shrinking = [1 + self.update.instant * rate for rate in rates]
+        damping = [rate / shrunk for rate, shrunk in zip(rates, shrinking, strict=True)]
+        closed = closed_time_sum(self.times, damping, self.T, continuous=self.continuous, flat=flat, memory=memory)
+        return closed / Mul(*(shrunk**power for shrunk, power in zip(shrinking, self.powers, strict=True)))
 
     def in_moments(self) -> Iterator[tuple[int, Any]]:
         """Raise: there is no such form.
@@ -158,7 +166,9 @@ class ResummedValue(TensorNetwork):
             "continuous": self.continuous,
             "drift": self.drift,
             "update": encoded_call(self.update),
+            "powers": self.powers,
             "run": encoded_call(times.run) if isinstance(times, CellSum) else None,
+            "instant": sorted(times.instant) if isinstance(times, CellSum) else None,
             "events": [times.events, times.edges] if isinstance(times, TimeSum) else None,
             "epochs": [times.targets, encoded(times.batches), _encoded_end(times.epochs), times.labels]
             if isinstance(times, TwoClocks)
@@ -175,7 +185,7 @@ class ResummedValue(TensorNetwork):
             update, run = decoded_call(data["update"], RULES), data["run"]
         times: TimeSum | TwoClocks | CellSum
         if run is not None:
-            times = CellSum(decoded_call(run, SPACETIMES))
+            times = CellSum(decoded_call(run, SPACETIMES), frozenset(data.get("instant") or ()))
         elif data.get("epochs") is not None:
             targets, batches, epochs, labels = data["epochs"]
             shared = {name: tuple(numbers) for name, numbers in labels.items()}
@@ -192,11 +202,25 @@ class ResummedValue(TensorNetwork):
             raise TypeError(f"marks={data['marks']!r} are no texts")
         if not (isinstance(data["continuous"], bool) and isinstance(data["drift"], bool)):
             raise TypeError("continuous and drift are true or false")
-        return cls(diagram, data["marks"], times, _decoded_end(data["T"]), data["continuous"], data["drift"], update)
+        powers = tuple(data.get("powers") or (0,) * diagram.order)
+        if len(powers) != diagram.order or not all(type(power) is int and power >= 0 for power in powers):
+            raise ValueError(f"powers={powers!r} must be {diagram.order} integers of at least 0, one for each edge")
+        if isinstance(times, CellSum) and not times.instant <= set(diagram.inner_nodes):
+            raise ValueError(f"instant={sorted(times.instant)} are no nodes that an edge leaves")
+        end = _decoded_end(data["T"])
+        return cls(diagram, data["marks"], times, end, data["continuous"], data["drift"], update, powers)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle through the constructor."""
         return ResummedValue, tuple(getattr(self, field.name) for field in fields(self))
+
+    @cached_property
+    def instant(self) -> frozenset[int]:
+        """The nodes whose outgoing edges carry no time."""
+        if isinstance(self.times, CellSum):
+            return self.times.instant
+        inner = zip(self.diagram.inner_nodes, self.times.edges, strict=True)
+        return frozenset(node for node, (source, target) in inner if source == target)
 
     # -- in an eigenbasis ------------------------------------------------------------------------------
 
@@ -271,7 +295,7 @@ class ResummedValue(TensorNetwork):
         """Whether the sum over times is written in T and the eigenvalues."""
         if isinstance(self.times, CellSum) or self.update.rates is not None:
             return False
-        if self.update == PLAIN:
+        if self.update.is_memoryless:
             return True
         rates = {number: Dummy() for number in self._numbers}
         try:
@@ -288,8 +312,12 @@ class ResummedValue(TensorNetwork):
         where = ", ".join(f"{name} = {sizes[name]}" for name in ("N", "T") if str(sizes.get(name, name)) != name)
         comma = ", " if where else ""
         plain = self.update == PLAIN
-        edge = "(1 - eta H)^(Δt - 1)" if plain else f"c (A - eta H b c)^(Δt - 1) b of {_called(self.update)}"
-        carried = r"(1 - \eta H)^{\Delta t - 1}" if plain else r"c\,(A - \eta H b c)^{\Delta t - 1} b"
+        edge, carried = "(1 - eta H)^(Δt - 1)", r"(1 - \eta H)^{\Delta t - 1}"
+        if self.update.has_instant_edges:
+            edge, carried = "(1 - eta H R)^(Δt - 1) R^p", r"(1 - \eta H R)^{\Delta t - 1} R^p"
+        elif not plain:
+            edge, carried = "c (A - eta H b c)^(Δt - 1) b", r"c\,(A - \eta H b c)^{\Delta t - 1} b"
+        edge += "" if plain else f" of {_called(self.update)}"
         whose = "" if plain else rf"\allowbreak \text{{ of {_called(self.update)}}}"
         return (
             rf"\sum\nolimits_{{D}}\text{{ over the placements of }}D, \allowbreak {where}{comma}"

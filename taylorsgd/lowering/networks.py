@@ -9,15 +9,21 @@ indices of its own edges only.
 
 The derivative in H of a power of K = I − ηH is a sum over the places where one factor changes: the same
 diagram with one more link that carries dH, at any time along any edge. So H is differentiated through F,
-which is smooth, and not through eigenvectors, which are not where eigenvalues meet.
+which is smooth, and not through eigenvectors, which are not where eigenvalues meet. Under a rule with instant edges
+K = I − ηHR with R = (1 + ηγH)⁻¹, and edges carry powers of R; from dR = −γη R dH R then follows
+
+    d(R^p K^m) = −η Σ_{a+b=m−1} R^{p+1} K^a dH K^b R − γη Σ_{i=1}^p R^i dH R^{p+1−i} K^m,
+
+so a link of the first kind has an R on either side, and one of the second cuts an edge in two of which one is instant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from operator import mul
 from typing import Any
 
 import jax
@@ -99,6 +105,8 @@ class Network:
         continuous: integrals of exponentials instead of sums of powers.
         limit: T → ∞.
         memories: the rule's linear system, one for all updates, or in the cells of a run one for each.
+        bend: γ in R = 1/(1 + γηλ), of a rule with instant edges.
+        powers: the power of R on every edge.
     """
 
     parts: tuple[tuple[int, tuple[Axis, ...]], ...]
@@ -108,8 +116,29 @@ class Network:
     continuous: bool = False
     limit: bool = False
     memories: tuple[Memory, ...] = (PLAIN,)
+    bend: float = 0.0
+    powers: tuple[int, ...] = ()
 
-    def linked(self, edge: int, position: int) -> Network:
+    def links(self, position: int) -> Iterator[tuple[float, Network]]:
+        """Yield the networks with one more link, which carries the tensor at `position`, and what multiplies each."""
+        for edge in range(self.edges):
+            moving = self._moves(edge)
+            if moving:
+                yield 1.0, self._linked(edge, position, _linked)
+            for first in range(1, self.powers[edge] + 1) if self.bend else ():
+                cut = self._linked(edge, position, _cut)
+                powers = list(cut.powers)
+                powers[edge], powers[-1] = first, self.powers[edge] + 1 - first
+                yield self.bend, replace(cut, powers=tuple(powers))
+
+    def _moves(self, edge: int) -> bool:
+        """Whether an edge takes time."""
+        if isinstance(self.times, TwoClocks):
+            return True
+        all_times = [self.times] if isinstance(self.times, TimeSum) else [way.times for way in self.times or ()]
+        return any(source != target for source, target in (times.edges[edge] for times in all_times))
+
+    def _linked(self, edge: int, position: int, cut: Callable[[TimeSum, int], TimeSum]) -> Network:
         """The network with one more link on an edge, which carries the tensor at `position`."""
         assert self.times is not None
         new = self.edges
@@ -122,19 +151,32 @@ class Network:
         if isinstance(self.times, TwoClocks):
             times: Any = self.times.linked(edge)
         elif isinstance(self.times, TimeSum):
-            times = _linked(self.times, edge)
+            times = cut(self.times, edge)
         else:  # a single node: in any of B cells, each with weight 1/B, and in none of the slots of others
+            changed = [(way, cut(way.times, edge)) for way in self.times]
             times = tuple(
                 way._replace(
-                    times=_linked(way.times, edge),
-                    cells=(*way.cells, (1,) * len(way.cells[0])),
-                    taken=way.taken and (*way.taken, 0),
+                    times=after,
+                    cells=(*way.cells, *[(1,) * len(way.cells[0])] * (after.events - way.times.events)),
+                    taken=way.taken and (*way.taken, *[0] * (after.events - way.times.events)),
                 )
-                for way in self.times
+                for way, after in changed
             )
+        powers = list(self.powers) or [0] * new
         return replace(
-            self, parts=tuple(parts), open=tuple(new if e == edge else e for e in self.open), edges=new + 1, times=times
+            self,
+            parts=tuple(parts),
+            open=tuple(new if e == edge else e for e in self.open),
+            edges=new + 1,
+            times=times,
+            powers=(*(power + (e == edge) for e, power in enumerate(powers)), 1),
         )
+
+
+def _cut(times: TimeSum, edge: int) -> TimeSum:
+    """An edge in two, of which the first is instant."""
+    source, target = times.edges[edge]
+    return TimeSum(times.events, (*times.edges[:edge], (source, source), *times.edges[edge + 1 :], (source, target)))
 
 
 def _linked(times: TimeSum, edge: int) -> TimeSum:
@@ -162,6 +204,7 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
     network = Network(tuple(parts), ends, len(value.edges))
     if not is_resummed(value):
         return network
+    network = replace(network, bend=float(value.update.instant), powers=value.powers)
     memories, times = memories_of(value), value.times
     if isinstance(times, CellSum):
         return replace(network, times=times.ways(value.diagram), memories=memories)
@@ -182,7 +225,7 @@ def memories_of(value: ResummedValue) -> tuple[Memory, ...]:
     """What edges carry, at every update or at all of them.
 
     Raises:
-        NotImplementedError: for a drift, symbols, or instant edges.
+        NotImplementedError: for a drift, or symbols.
     """
     update = value.update
     if value.drift:
@@ -192,10 +235,10 @@ def memories_of(value: ResummedValue) -> tuple[Memory, ...]:
         )
     rates = (Integer(1),) if update.rates is None else update.rates_of(int(value.T))
     memories = tuple(map(update.memory, rates or (Integer(1),)))
-    if update.has_instant_edges or Tuple(*memories).free_symbols:
+    if Tuple(*memories, update.instant).free_symbols:
         raise NotImplementedError(
-            f"a resummed formula with update={update!r} is not lowered: only rules without instant edges, with numbers "
-            "for their parameters, are; evaluate() computes it exactly"
+            f"a resummed formula with update={update!r} is not lowered: only rules with numbers for their parameters "
+            "are; evaluate() computes it exactly"
         )
     return memories
 
@@ -246,10 +289,13 @@ def _contract_jvp(networks: tuple[Network, ...], primals: Any, tangents: Any) ->
     for place, network in enumerate(networks):
         if network.times is not None and network.edges:
             # d(K^m) = −η Σ K^a dH K^b: a link on each edge in turn
-            links = tuple(network.linked(e, len(tensors)) for e in range(network.edges))
+            found = list(network.links(len(tensors)))
+            if not found:  # nothing is summed, or no edge takes time
+                continue
+            factors, links = zip(*found, strict=True)
             same = (updates[place],) * len(links)
             changed = _in_eigenbasis(links, eigenvalues, vectors, (*tensors, moved), eta, same)
-            total[place] = total[place] - sum(changed[1:], start=changed[0])
+            total[place] = total[place] - sum(map(mul, factors[1:], changed[1:]), start=factors[0] * changed[0])
     return outputs, tuple(total)
 
 
@@ -288,6 +334,17 @@ def sums_along_edges(
         rates: ηλ for every label.
         T: the number of updates; in several epochs the number of batches in each, and of epochs.
     """
+    if not network.bend or network.times is None:
+        return _sums_along_edges(network, rates, T)
+    shrunk = 1 / (1 + network.bend * rates)
+    dressed = [(shrunk**power, [e]) for e, power in enumerate(network.powers) if power]
+    return [*_sums_along_edges(network, rates * shrunk, T), *dressed]
+
+
+def _sums_along_edges(
+    network: Network, rates: Float[Array, " labels"], T: Float[Array, "*clocks"]
+) -> list[tuple[Float[Array, ...], Sequence[int]]]:
+    """The same for what edges carry in time, with the rate by which K shrinks along each."""
     times, memories = network.times, network.memories
     if times is None:
         return []

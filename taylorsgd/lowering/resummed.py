@@ -208,7 +208,7 @@ class _Resummed:
     orders: tuple[int, ...]
     hessian: int
     clocks: tuple[int, ...]
-    memories: tuple[Memory, ...]
+    memories: tuple[tuple[Memory, float], ...]
 
 
 def _resummed(formula: Combination, names: Sequence[str]) -> _Resummed:
@@ -225,7 +225,7 @@ def _resummed(formula: Combination, names: Sequence[str]) -> _Resummed:
         tuple(map(len, clocks)),
         tuple(
             {
-                network.memories[0]: None
+                (network.memories[0], network.bend): None
                 for network in networks
                 if network.times is not None and not network.continuous and len(network.memories) == 1
             }
@@ -415,11 +415,12 @@ def _check_stability(program: _Resummed, extremes: Float[Array, " 2"], eta: Floa
                 f"the limit T -> oo does not exist: H has the eigenvalue {smallest:.6g}, a {kind}; lower the formula "
                 "at finite T, or use drift()"
             )
-    for memory in program.memories:
-        grows = spectral_radius(memory, rate * largest)
-        if memory == PLAIN and rate * largest >= 2:
+    for memory, bend in program.memories:
+        plain = memory == PLAIN and not bend
+        grows = spectral_radius(memory, rate * largest / (1 + bend * rate * largest))
+        if plain and rate * largest >= 2:
             message = f"H has the eigenvalue {largest:.6g}, at or beyond 2/eta = {2 / rate:.6g}"
-        elif memory != PLAIN and rate * largest > 1e-6 and grows > 1 - 1e-12:
+        elif not plain and rate * largest > 1e-6 and grows > 1 - 1e-12:
             message = f"H has the eigenvalue {largest:.6g}, where an influence grows by {grows:.6g} in an update"
         else:
             continue

@@ -186,25 +186,37 @@ class Spacetime(ABC):
             return self.clock**times.events * levels[-1] / factorial(times.events)
         return _total(binomial_polynomial(self.clock, k) * s for k, s in enumerate(levels) if s)
 
-    def cell_sum(self) -> CellSum | None:
+    def cell_sum(self, instant: frozenset[int] = frozenset()) -> CellSum | None:
         """The sum over the cells of this run; None if a size is a symbol, or there are no cells."""
         known = all(size.is_number for size in self.sizes.values())
-        return CellSum(self) if known and not self.is_flow else None
+        return CellSum(self, instant) if known and not self.is_flow else None
 
-    def resummed_placements(self, diagram: Diagram) -> Iterable[ResummedPlacement] | None:
+    def resummed_placements(
+        self, diagram: Diagram, instant: frozenset[int] = frozenset()
+    ) -> Iterable[ResummedPlacement] | None:
         """The ways to place a linkless diagram, whose edges carry powers of K.
+
+        Args:
+            diagram: the diagram.
+            instant: nodes whose outgoing edges carry no time.
 
         Returns:
             As `placements`; else the sum over the cells where all sizes are numbers; None where neither is there.
         """
-        placements = self.placements(diagram)
+        placements = self.placements(diagram, instant)
         if placements is not None:
             return (ResummedPlacement(*placement) for placement in placements)
-        cells = self.cell_sum()
+        cells = self.cell_sum(instant)
         return None if cells is None else [ResummedPlacement(INVERSE_BATCH**diagram.order, cells)]
 
-    def correlated_placements(self, diagram: Diagram) -> Iterable[ResummedPlacement] | None:
+    def correlated_placements(
+        self, diagram: Diagram, instant: frozenset[int] = frozenset()
+    ) -> Iterable[ResummedPlacement] | None:
         """What the covariance of two trees without a common part sums, where chance fills the batches.
+
+        Args:
+            diagram: the diagram.
+            instant: nodes whose outgoing edges carry no time.
 
         Returns:
             The ways to place both in one run, less those to place each in a run of its own.

@@ -91,20 +91,24 @@ class Replacement(Spacetime):
         """Nodes that may share a slot make an event; see (2)."""
         return _placed(diagram, self._shared_slots(diagram), instant)
 
-    def resummed_placements(self, diagram: Diagram) -> Iterable[ResummedPlacement]:
+    def resummed_placements(
+        self, diagram: Diagram, instant: frozenset[int] = frozenset()
+    ) -> Iterable[ResummedPlacement]:
         """Of fixed data every slot is a point of the empirical distribution: as in one epoch, over T updates."""
-        placed = self.placements(diagram) if self.data == "fresh" else placed_parts(diagram, frozenset())
+        placed = self.placements(diagram, instant) if self.data == "fresh" else placed_parts(diagram, instant)
         return (ResummedPlacement(*placement) for placement in placed)
 
-    def correlated_placements(self, diagram: Diagram) -> Iterator[ResummedPlacement] | None:
+    def correlated_placements(
+        self, diagram: Diagram, instant: frozenset[int] = frozenset()
+    ) -> Iterator[ResummedPlacement]:
         """Trees without a common part are correlated by the rows that were drawn, if both have tied nodes."""
         trees = by_tree(diagram, diagram.tied_blocks)
-        for together in _placed(diagram, self._shared_slots(diagram)):
+        for together in self.placements(diagram, instant):
             yield ResummedPlacement(*together)
         for chosen in product(*map(_weights_of_slots, trees)):
             slots = tuple(slot for some, _ in chosen for slot in some)
             number = prod((weight for _, weight in chosen), start=-RING.one)
-            for each in _placed(diagram, [(slots, number)]):
+            for each in _placed(diagram, [(slots, number)], instant):
                 yield ResummedPlacement(*each)
 
     def _shared_slots(self, diagram: Diagram) -> Iterable[tuple[Slots, PolyElement]]:
@@ -161,7 +165,7 @@ class Replacement(Spacetime):
 
 
 def _placed(
-    diagram: Diagram, weighed: Iterable[tuple[Slots, PolyElement]], instant: frozenset[int] = frozenset()
+    diagram: Diagram, weighed: Iterable[tuple[Slots, PolyElement]], instant: frozenset[int]
 ) -> Iterator[Placement]:
     """The nodes of a slot make an event."""
     for slots, number in weighed:

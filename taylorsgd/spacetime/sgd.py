@@ -140,16 +140,19 @@ class SGD(Spacetime):
             return placed_parts(diagram, instant)
         return placed_nodes(diagram, instant) if self.batches == 1 else None
 
-    def resummed_placements(self, diagram: Diagram) -> Iterable[ResummedPlacement] | None:
+    def resummed_placements(
+        self, diagram: Diagram, instant: frozenset[int] = frozenset()
+    ) -> Iterable[ResummedPlacement] | None:
         """In several epochs of one order parts choose batches, and nodes epochs: a sum in closed form.
 
         Where the order is drawn, groups of nodes choose epochs: of fixed data parts are those of the order.
         """
-        if self.data == "fixed":
-            return self._drawn_placements(diagram, diagram.inner_blocks)
-        known = super().resummed_placements(diagram)
+        known = None if self.data == "fixed" else super().resummed_placements(diagram, instant)
         if known is not None:
             return known
+        _refuse_instant(self, instant)
+        if self.data == "fixed":
+            return self._drawn_placements(diagram, diagram.inner_blocks)
         if self.random:
             return self._drawn_placements(diagram, diagram.tied_blocks)
         place, targets = _numbered(diagram)
@@ -157,8 +160,11 @@ class SGD(Spacetime):
         times = EpochSum(targets, self.batches, self.E, tuple(part[v] for v in range(len(targets))))
         return [ResummedPlacement(INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks)), times)]
 
-    def correlated_placements(self, diagram: Diagram) -> Iterator[ResummedPlacement]:
+    def correlated_placements(
+        self, diagram: Diagram, instant: frozenset[int] = frozenset()
+    ) -> Iterator[ResummedPlacement]:
         """Trees without a common part are correlated by the order: those of one run, less those of a run for each."""
+        _refuse_instant(self, instant)
         tied = diagram.tied_blocks
         yield from self._drawn_placements(diagram, tied)
         for number, times in self._drawn_placements(diagram, *by_tree(diagram, tied)):
@@ -207,10 +213,10 @@ class SGD(Spacetime):
         rows = {tuple(int(t % batches == b) for t in range(batches * epochs)): width for b in range(batches)}
         return row_ways(diagram, instant, rows if epochs else {(): int(self.N)}, width)
 
-    def cell_sum(self) -> CellSum | None:
+    def cell_sum(self, instant: frozenset[int] = frozenset()) -> CellSum | None:
         """The sum over the cells of this run; where the order is fixed, that of its grid."""
-        sums = super().cell_sum()
-        return sums if sums is None or self.shuffle or self.E == 0 else CellSum(self.grid())
+        sums = super().cell_sum(instant)
+        return sums if sums is None or self.shuffle or self.E == 0 else CellSum(self.grid(), instant)
 
     def histories(self) -> Iterator[tuple[Fraction, Batches]]:
         """Batch after batch in the order of the rows, or of every epoch's own order."""
@@ -268,6 +274,14 @@ class SGD(Spacetime):
             raise ValueError(f"{self} draws its order anew every epoch, and is no single grid")
         batch = [n // int(self.B) for n in range(int(self.N))]
         return Grid([[t % int(self.batches) == b for t in range(int(self.T))] for b in batch])
+
+
+def _refuse_instant(spacetime: SGD, instant: frozenset[int]) -> None:
+    if instant:
+        raise NotImplementedError(
+            f"{spacetime} has no resummed sum in which nodes share their update by an instant edge; supported are SGD "
+            "with E=1, GD, Replacement, and numbers for N, B and E with data='fresh' (no covariance of a drawn order)"
+        )
 
 
 def _numbered(diagram: Diagram) -> tuple[dict[int, int], tuple[int, ...]]:

@@ -59,13 +59,15 @@ class CellSum:
 
     Attributes:
         run: the spacetime, with numbers for its sizes.
+        instant: the nodes whose outgoing edges carry no time.
     """
 
     run: Run
+    instant: frozenset[int] = frozenset()
 
     possible = True
     """No order of the nodes is impossible by its shape alone."""
 
     def ways(self, diagram: Diagram) -> tuple[Way, ...]:
         """The ways to place a diagram."""
-        return tuple(self.run.ways(diagram))
+        return tuple(self.run.ways(diagram, self.instant))

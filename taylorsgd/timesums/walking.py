@@ -277,7 +277,7 @@ class Tensors:
         import numpy as np
 
         if state is None:
-            shape = (self.read.shape[1],) * (2 * len(self.times.edges))
+            shape = (self.read.shape[1],) * (2 * len(self.times.born(self.times.lattice.full)))
             return np.full(shape, self.one - self.one, dtype=object)
         born = self.times.born(self.times.lattice.full)
         for e in self.times.alive(self.times.lattice.full):

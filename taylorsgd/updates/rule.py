@@ -69,7 +69,8 @@ class Update(ABC):
     in `memory`, what becomes of one gradient, which formulas sum. Each is tested against the other.
 
     An edge from t to t′ carries its rule's Green's function, c A^{t′−t−1} b, and K = A − ηH b c for A if it is
-    resummed; an edge to the root has r for c.
+    resummed; an edge to the root has r for c. Where edges may be instant, links of one update add up as well, in
+    chains of instant edges, to R = (1 + ηλH)⁻¹: then K = 1 − ηHR, and edges are dressed with powers of R.
     """
 
     rates: Rates = None
@@ -110,6 +111,15 @@ class Update(ABC):
     def instant_edges(self, diagram: Diagram) -> Iterator[frozenset[int]]:
         """Yield the sets of edges that may be instant together, each edge by the node that it leaves."""
         yield frozenset()
+
+    def dressings(self, diagram: Diagram, instant: frozenset[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """What instant links make of a linkless diagram: for each term a factor, and the power of R on every edge.
+
+        Args:
+            diagram: a linkless diagram.
+            instant: its own instant edges, each by the node that it leaves.
+        """
+        yield 1, (0,) * diagram.order
 
     def weighed(self, spacetime: Spacetime, diagram: Diagram, instant: frozenset[int]) -> Expr:
         """What a set of instant edges multiplies an embedding by, averaged over rows.

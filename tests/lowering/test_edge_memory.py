@@ -41,6 +41,8 @@ def tensors_of(formula: ts.Formula) -> dict[Any, Any]:
         (ts.HeavyBall(Rational(1, 2), convention="torch", rates=ts.LinearWarmup(2)), ts.GD(N=2, T=3), {}),
         (ts.Descent(rates=[1, Rational(1, 2), 2, 1]), ts.SGD(N=2, B=1, E=2), {}),
         (ts.Descent(decay=Rational(1, 5)), ts.GD(N=3), {"T": 4}),
+        (ts.SecondOrder(Rational(1, 3)), ts.GD(N=3), {"T": 4}),
+        (ts.ImplicitStep(Rational(1, 2)), ts.Replacement(N=2, B=1, T=3), {}),
     ],
     ids=str,
 )
@@ -51,6 +53,22 @@ def test_lowered_is_evaluated(update: Any, spacetime: Any, sizes: Any) -> None:
         with jax.enable_x64(True):
             found = formula.lower()(tensors_of(formula), eta=0.1, **sizes)
         np.testing.assert_allclose(np.ravel(found), np.array(exact.tolist(), float).ravel(), rtol=1e-11)
+
+
+def test_derivatives_in_curvature_dressed_edges_are_differences() -> None:
+    """Edges carry powers of R, some of them nothing else."""
+    formula = ts.derive(ts.TestLoss(), ts.GD(N=2, T=3), 2, resum="discrete", update=ts.SecondOrder(Rational(1, 3)))
+    assert any(value.is_resummed and value.instant for value in formula.values)
+    g, step = formula.lower(), 1e-5
+    with jax.enable_x64(True):
+        tensors = tensors_of(formula)
+        turn = jnp.array([[0.3, -0.7], [-0.7, 1.1]])
+
+        def moved(s: Any) -> Any:
+            return g(tensors | {(2,): tensors[2,] + s * turn}, eta=0.1)
+
+        difference = (moved(step) - moved(-step)) / (2 * step)
+        assert float(jax.grad(moved)(0.0)) == pytest.approx(float(difference), rel=1e-8)
 
 
 def test_limit_is_evaluated() -> None:

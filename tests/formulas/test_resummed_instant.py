@@ -1,0 +1,149 @@
+r"""Resummed formulas of rules with instant edges, K = 1 − ηHR with R = (1 + ηλH)⁻¹.
+
+Identities:
+    (1) through order d they agree with perturb on random finite landscapes
+    (2) on quadratics with additive noise they are exact in η
+    (3) T → ∞ there: the covariance of θ solves Σ = KΣK + η² R C R
+    (4) λ = 0 is plain descent, and so is the rule of GDC where gradients do not fluctuate with θ
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sympy import Matrix, Rational, eye
+from sympy.polys.ring_series import rs_mul, rs_series_inversion
+from sympy.polys.rings import ring
+
+import taylorsgd as ts
+from taylorsgd.symbols import eta
+
+x, y = sympy.symbols("x y")
+SINGLE = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement()]
+PAIRS = [ts.Variance(ts.TestLoss()), ts.Covariance(ts.TrainLoss(), ts.Displacement())]
+ALL = ("test loss", "training loss", "gap", "displacement", "variance")
+RULES = [ts.SecondOrder(Rational(1, 3)), ts.ImplicitStep(Rational(1, 2))]
+RUNS = [
+    ts.GD(N=2, T=3),
+    ts.SGD(N=2, B=1, E=1),
+    ts.SGD(N=4, B=2, E=1),
+    ts.SGD(N=2, B=1, E=2),
+    ts.SGD(N=2, B=1, E=2, shuffle=True),
+    ts.Replacement(N=2, B=2, T=2),
+    ts.Replacement(N=2, B=1, T=2, data="fixed"),
+]
+
+
+def through(result: Any, order: int) -> Any:
+    """The Taylor polynomial of quotients in η."""
+    series, variable = ring("eta", sympy.QQ)
+
+    def cut(entry: Any) -> Any:
+        above, below = (series.from_expr(sympy.expand(part)) for part in sympy.fraction(sympy.cancel(entry)))
+        inverse = rs_series_inversion(below, variable, order + 1)
+        return rs_mul(above, inverse, variable, order + 1).as_expr(eta)
+
+    return result.applyfunc(cut) if isinstance(result, sympy.MatrixBase) else cut(result)
+
+
+@pytest.mark.shows("SecondOrder", ALL, resum="discrete")
+@pytest.mark.shows("ImplicitStep", ALL, resum="discrete")
+@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 2, 25), (2, 2, 2), (1, 3, 2)])
+def test_curvature_of_the_batch(landscapes, some_of, dimension: int, order: int, examples: int) -> None:
+    @given(data=st.data())
+    @settings(max_examples=examples)
+    def run(data: st.DataObject) -> None:
+        spacetime = data.draw(st.sampled_from(RUNS if order == 2 else RUNS[:3]))
+        fixed = getattr(spacetime, "data", "fresh") == "fixed"
+        landscape, start = data.draw(landscapes(dimension, order + 1, atoms=2))
+        if fixed:  # its points are the training set
+            landscape = ts.FiniteLandscape(landscape.losses, [Rational(1, 2)] * 2, landscape.variables)
+        rule = data.draw(st.sampled_from(RULES))
+        drawn = getattr(spacetime, "shuffle", False)
+        pairs = [] if drawn else [data.draw(st.sampled_from(PAIRS))]
+        for observable in [*some_of(data, SINGLE, examples), *pairs]:
+            degree = 2 if observable in PAIRS else order
+            formula = ts.derive(observable, spacetime, degree, resum="discrete", update=rule)
+            truth = ts.perturb(observable, spacetime, landscape, start, degree, update=rule)
+            assert through(formula.evaluate(landscape, start), degree) == truth
+
+    run()
+
+
+@pytest.mark.shows("GDC", ALL, resum="discrete")
+@pytest.mark.parametrize(("order", "examples"), [(2, 25), (3, 3)])
+def test_penalized_noise(landscapes, some_of, order: int, examples: int) -> None:
+    @given(data=st.data())
+    @settings(max_examples=examples)
+    def run(data: st.DataObject) -> None:
+        landscape, start = data.draw(landscapes(1, order + 1, atoms=2))
+        spacetime = data.draw(st.sampled_from([ts.GD(N=2, T=2), ts.GD(N=3, T=2), ts.GD(N=2, T=3)]))
+        for observable in [*some_of(data, SINGLE, examples), PAIRS[0]]:
+            formula = ts.derive(observable, spacetime, order, resum="discrete", update=ts.GDC(1))
+            truth = ts.perturb(observable, spacetime, landscape, start, order, update=ts.GDC(1))
+            assert through(formula.evaluate(landscape, start), order) == truth
+
+    run()
+
+
+HESSIAN = Matrix([[2, Rational(1, 2)], [Rational(1, 2), 1]])
+NOISES = [Matrix([1, 2]), Matrix([-1, 1]), Matrix([0, -3])]
+QUADRATIC = ts.FiniteLandscape(
+    [(Matrix([x, y]).T * HESSIAN * Matrix([x, y]))[0] / 2 + noise.dot(Matrix([x, y])) for noise in NOISES],
+    [Rational(1, 3)] * 3,
+    [x, y],
+)
+
+
+@pytest.mark.parametrize("rule", [*RULES, ts.SecondOrder(-1)], ids=repr)
+@pytest.mark.parametrize("observable", [ts.TestLoss(), ts.SecondMoment(SINGLE[3], SINGLE[3])], ids=str)
+def test_exact_on_quadratics_with_additive_noise(observable: Any, rule: Any) -> None:
+    formula = ts.derive(observable, ts.SGD(N=2, B=1, E=1), 2, resum="discrete", update=rule)
+    truth = ts.perturb(observable, ts.SGD(N=2, B=1, E=1), QUADRATIC, [1, -2], 7, update=rule)
+    assert through(formula.evaluate(QUADRATIC, [1, -2]), 7) == truth
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_the_limit_solves_its_equation(rule: Any) -> None:
+    pair = ts.SecondMoment(ts.Displacement(), ts.Displacement())
+    formula = ts.derive(pair, ts.SGD(B=1, E=1), 2, resum="discrete", update=rule).assume("minimum").limit()
+    rate = Rational(1, 5)
+    covariance = formula.evaluate(QUADRATIC, [0, 0], eta=rate)
+    shrunk = (eye(2) + rate * rule.lam * HESSIAN).inv()
+    damped = eye(2) - rate * HESSIAN * shrunk
+    noise = sum((g * g.T for g in NOISES), start=sympy.zeros(2)) / 3
+    assert covariance == (damped * covariance * damped + rate**2 * shrunk * noise * shrunk).applyfunc(sympy.nsimplify)
+    (term,) = [term for term in formula.terms if term.coefficient != 0]
+    step = sympy.Symbol("s")
+    expected = 1 / ((1 + rule.lam * step) ** 2 * (1 - (1 - step / (1 + rule.lam * step)) ** 2))
+    assert sympy.simplify(term.value.closed_sum([step, step]) - expected) == 0
+
+
+def test_without_curvature_it_is_descent() -> None:
+    plain = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete")
+    for rule in (ts.SecondOrder(0), ts.ImplicitStep(0)):
+        same = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete", update=rule)
+        assert same.evaluate(QUADRATIC, [1, 1], N=4) == plain.evaluate(QUADRATIC, [1, 1], N=4)
+    imitating = ts.derive(ts.TestLoss(), ts.GD(N=3, T=2), 2, resum="discrete", update=ts.GDC(1))
+    gd = ts.derive(ts.TestLoss(), ts.GD(N=3, T=2), 2, resum="discrete")
+    assert imitating.evaluate(QUADRATIC, [1, 1]) == gd.evaluate(QUADRATIC, [1, 1])
+
+
+def test_json() -> None:
+    for spacetime in (ts.GD(), ts.SGD(N=2, B=1, E=2)):
+        formula = ts.derive(ts.TestLoss(), spacetime, 3, resum="discrete", update=RULES[0])
+        again = ts.Formula.from_json(formula.to_json())
+        assert again == formula and any(value.instant for value in again.values if value.is_resummed)
+
+
+@pytest.mark.parametrize(
+    ("spacetime", "observable"),
+    [(ts.SGD(), SINGLE[0]), (ts.SGD(N=2, B=1, E=2, shuffle=True, data="fixed"), SINGLE[0]), (RUNS[4], PAIRS[0])],
+)
+def test_what_is_not_derived_says_so(spacetime: Any, observable: Any) -> None:
+    with pytest.raises(NotImplementedError, match="no resummed sum in which nodes share their update"):
+        ts.derive(observable, spacetime, 3, resum="discrete", update=RULES[0])
