@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, product
 from math import prod
 from typing import cast
 
@@ -23,6 +24,7 @@ from taylorsgd.formulas.sizes import tidied
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.formulas.weighing import weights_of
 from taylorsgd.spacetime.base import INVERSE_ROWS, RING, Count, Spacetime
+from taylorsgd.timesums.events import TimeSum
 from taylorsgd.updates import Descent, Update
 
 __all__ = ["derive", "generalized_diagrams"]
@@ -60,7 +62,7 @@ def derive(
             numbers for sizes: evaluate(), limit() and lower() work, a closed form in the eigenvalues is not written.
         penalty: p(θ), what descent minimizes beside the losses, as an `Observable`: every update follows l_x + p,
             and l is observed without it. Coupled weight decay w towards a is p = w|θ − a|²/2. A node that is
-            alone carries l + p, and so has a term with each.
+            alone carries l + p, and so has a term with each; resummed, all tensors are those of l + p.
 
     Returns:
         A `Formula`. Its coefficients are written in the free sizes of the spacetime.
@@ -70,7 +72,7 @@ def derive(
         ValueError: if `order` is not a non-negative integer, or a training loss or gap is asked of an ODE
             or SDE, which have no training set, or `resum` is unknown, or two observables share a name.
         NotImplementedError: if this resummation of this spacetime, or this update rule on it, has no closed
-            form here; for a penalty that is resummed or with fixed data.
+            form here; for a penalty with fixed data.
 
     Example:
         >>> import taylorsgd as ts
@@ -95,6 +97,8 @@ def derive(
     order = int(order)
     if penalty is not None:
         _check_penalty(penalty, observable, spacetime, resum)
+        if resum is not None:
+            return _penalized(observable, spacetime, order, rule, resum, penalty)
     times = _times(observable, spacetime)
     if resum is not None and times is not None:
         raise NotImplementedError(
@@ -123,6 +127,21 @@ def _summed_up(
         summed = _unresummed(spacetime, rule, times, roots, moments, penalty)
     else:
         summed = _resummed(spacetime, rule, resum, roots, _is_correlated(observable, spacetime))
+    formula = _added(observable, spacetime, order, rule, summed, penalty, resum)
+    return formula.to_cumulants() if moments else formula
+
+
+def _added(
+    observable: AnyObservable,
+    spacetime: Spacetime,
+    order: int,
+    rule: Update,
+    summed: Summed,
+    penalty: Observable | None,
+    resum: str | None,
+) -> Formula:
+    """All diagrams, merged by value."""
+    roots = _roots(observable)
     ancestors = True if rule.has_instant_edges else None  # an instant edge may join nodes of one part
     signs = prod(root.sign for root in roots)
     found: dict[AnyValue, dict[Expr, Count]] = {}
@@ -143,10 +162,34 @@ def _summed_up(
         coefficient = written[0] if written and counts.keys() == {1} else tidied(Add(*written))
         terms.append(Term(coefficient, value, tuple(sources[value])))
     of = Expectations.of(observable, Run(spacetime, rule, penalty))
-    formula = Formula(
-        terms, (spacetime,), _observed(observable, penalty), _indices(roots), expectations=of, through=order
-    )
-    return formula.to_cumulants() if moments else formula
+    observed = _observed(observable, penalty)
+    return Formula(terms, (spacetime,), observed, _indices(roots), expectations=of, through=order)
+
+
+def _penalized(
+    observable: AnyObservable, spacetime: Spacetime, order: int, rule: Update, resum: str, penalty: Observable
+) -> Formula:
+    """Descent on l + p, whose loss is observed less p."""
+    _check_resummed(observable, spacetime, rule, resum)
+    total: Formula | None = None
+    for sign, observed in _without(observable, penalty):
+        roots = _roots(observed)
+        summed = _resummed(spacetime, rule, resum, roots, _is_correlated(observed, spacetime), penalty.name)
+        part = sign * _added(observed, spacetime, order, rule, summed, penalty, resum)
+        total = part if total is None else total + part
+    assert total is not None
+    of = Expectations.of(observable, Run(spacetime, rule, penalty))
+    named, indices = _observed(observable, penalty), _indices(_roots(observable))
+    return Formula(total.terms, (spacetime,), named, indices, expectations=of, through=order)
+
+
+def _without(observable: AnyObservable, penalty: Observable) -> list[tuple[int, Any]]:
+    """An observable of l as a sum of those of l + p, each with its sign; differences of losses have no p."""
+    if isinstance(observable, (SecondMoment, Covariance)):
+        pairs = product(_without(observable.a, penalty), _without(observable.b, penalty))
+        return [(sign * other, replace(observable, a=a, b=b)) for (sign, a), (other, b) in pairs]
+    (root,) = _roots(observable)
+    return [(1, observable)] + ([(-1, penalty)] if root.mark == LOSS and not root.must_tie else [])
 
 
 Summed = Callable[[Diagram], Iterator[tuple[Count, Expr, AnyValue]]]
@@ -174,7 +217,9 @@ def _unresummed(
     return summed
 
 
-def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root], correlated: bool) -> Summed:
+def _resummed(
+    spacetime: Spacetime, rule: Update, resum: str, roots: list[Root], correlated: bool, penalty: str = ""
+) -> Summed:
     """The sums over time stay in the value, of linkless diagrams alone."""
     marks = [root.mark for root in roots]
     continuous = resum == "continuous"
@@ -186,14 +231,17 @@ def _resummed(spacetime: Spacetime, rule: Update, resum: str, roots: list[Root],
             return
         apart = correlated and not _meets_both_trees(diagram)
         if not diagram.order:  # nothing depends on T
-            yield RING(int(not apart)), Integer(1), value_of(diagram, marks)
+            still: AnyValue = value_of(diagram, marks)
+            if penalty:  # a value that says that its tensors are those of l + p
+                still = ResummedValue(diagram, marks, TimeSum(0, ()), T, continuous, update=plain, penalty=penalty)
+            yield RING(int(not apart)), Integer(1), still
             return
         for instant in rule.instant_edges(diagram):
             weight = rule.weighed(spacetime, diagram, instant)
             place = spacetime.correlated_placements if apart else spacetime.resummed_placements
             for count, times in place(diagram, instant) or () if weight != 0 else ():
                 for number, powers in rule.dressings(diagram, instant) if times.possible else ():
-                    value = ResummedValue(diagram, marks, times, T, continuous, update=plain, powers=powers)
+                    value = ResummedValue(diagram, marks, times, T, continuous, False, plain, powers, penalty)
                     yield count * number, weight, value
 
     return summed
@@ -369,9 +417,9 @@ def _check_penalty(penalty: Observable, observable: AnyObservable, spacetime: Sp
         raise ValueError(
             f"penalty={penalty!r} and the observable {known!r} share the name {penalty.name!r}; give each its own"
         )
-    if resum is not None or spacetime.data == "fixed":
+    if spacetime.data == "fixed":
         raise NotImplementedError(
-            f"penalty={penalty!r} is supported without resum and with data='fresh'; elsewhere add it to the losses, "
+            f"penalty={penalty!r} is supported with data='fresh'; of fixed data add it to the losses, "
             "and subtract its own expectation, that of the Observable, from a loss that is observed"
         )
 

@@ -14,7 +14,7 @@ from taylorsgd.diagrams import Value
 from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.formulas.observables import Observable
 from taylorsgd.formulas.resummed_evaluation import Resummation, contract
-from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.formulas.resummed_value import ResummedValue, penalty_of
 from taylorsgd.formulas.term import Combination
 from taylorsgd.updates.metrics import exact_metric
 
@@ -41,6 +41,8 @@ def evaluate(formula: Combination, landscape: ExactLandscape, at: Any, eta: Any 
 
     tensors = partial(landscape.cumulant, at=at)
     observables = {name: _derivatives(o, landscape, at) for name, o in formula.observables.items()}
+    if penalty := penalty_of(formula.values):
+        tensors = partial(_penalized, tensors, observables[penalty])
     size = len(tensors((1,)))
     raising = None if metric is None else np.array(exact_metric(metric, size).tolist(), dtype=object)
     shape = (size, size ** (formula.indices - 1)) if formula.indices else (1, 1)
@@ -65,6 +67,11 @@ def evaluate(formula: Combination, landscape: ExactLandscape, at: Any, eta: Any 
         other = other + rate**power * _in_sympy(entries)
     total = ImmutableMatrix(other.tolist()).applyfunc(expand)
     return total if formula.indices else total[0]
+
+
+def _penalized(tensors: Any, penalty: Any, degrees: tuple[int, ...]) -> Any:
+    """The cumulants of l + p, of which that of a single node alone has p."""
+    return tensors(degrees) + penalty(degrees[0]) if len(degrees) == 1 else tensors(degrees)
 
 
 def _check_training_set(landscape: Any, size: Expr) -> None:

@@ -4,9 +4,9 @@ For a diagram with d edges the sum over times is a tensor with two indices for e
 
     S = Σ_times ⊗_e c A^{Δt_e − 1} b,        with A − ηH b c for A,  K = I − ηH for plain descent,
 
-where it starts and where it ends; an instant edge has powers of R = (1 + ηλH)⁻¹ alone (`updates.curvature`). It is built update by update (`timesums.walking`), or at T → ∞ from resolvents.
-The tensors of the landscape are contracted with S at the end. Entries are polynomials in η over the exact numbers
-at hand.
+where it starts and where it ends; an instant edge has powers of R = (1 + ηλH)⁻¹ alone (`updates.curvature`). It is
+built update by update (`timesums.walking`), or at T → ∞ from resolvents. The tensors of the landscape are contracted
+with S at the end. Entries are polynomials in η over the exact numbers at hand, or quotients of these.
 """
 
 from __future__ import annotations

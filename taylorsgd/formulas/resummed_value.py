@@ -11,7 +11,7 @@ that is in an eigenbasis (r₊^Δ − r₋^Δ)/(r₊ − r₋) with r± the root
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any, TypeGuard
@@ -33,7 +33,7 @@ from taylorsgd.updates import Descent, HeavyBall, Update
 from taylorsgd.writing.json_form import decoded, decoded_call, encoded, encoded_call
 from taylorsgd.writing.notation import Contraction, Eigenbasis, Tensor, Unwritten
 
-__all__ = ["ResummedValue", "is_resummed"]
+__all__ = ["ResummedValue", "is_resummed", "penalty_of"]
 
 PLAIN = Descent()
 SPACETIMES = {name: getattr(spacetime, name) for name in spacetime.__all__}
@@ -58,6 +58,7 @@ class ResummedValue(TensorNetwork):
         drift: whether the value is the growth per update along a flat open index, instead of the sum.
         update: the rule, whose memory edges carry along.
         powers: for every edge the power of R = (1 + ηλH)⁻¹ on it, if the rule has instant edges.
+        penalty: the name of the observable p if all tensors are those of l + p, which descent minimizes; else "".
     """
 
     diagram: Diagram
@@ -68,6 +69,7 @@ class ResummedValue(TensorNetwork):
     drift: bool
     update: Update
     powers: tuple[int, ...]
+    penalty: str
 
     is_resummed = True
 
@@ -81,12 +83,13 @@ class ResummedValue(TensorNetwork):
         drift: bool = False,
         update: Update = PLAIN,
         powers: Sequence[int] = (),
+        penalty: str = "",
     ) -> None:
         """Keep what it sums; the diagram is canonical already."""
         marks = marks_of(diagram, root_marks)
         vars(self).update(diagram=diagram, parents=diagram.parents, parts=diagram.parts, marks=marks)
         vars(self).update(root_marks=tuple(root_marks), times=times, T=T, continuous=continuous, drift=drift)
-        vars(self).update(update=update, powers=tuple(powers) or (0,) * diagram.order)
+        vars(self).update(update=update, powers=tuple(powers) or (0,) * diagram.order, penalty=penalty)
 
     @property
     def free_symbols(self) -> set[Symbol]:
@@ -104,6 +107,7 @@ class ResummedValue(TensorNetwork):
             "" if isinstance(self.times, TimeSum) else repr(self.times),
             "" if self.update == PLAIN else repr(self.update),
             self.powers,
+            self.penalty,
         )
         return (self.order, 1, -len(self.blocks), self.parents, self.parts, self.marks, kind)
 
@@ -167,6 +171,7 @@ class ResummedValue(TensorNetwork):
             "drift": self.drift,
             "update": encoded_call(self.update),
             "powers": self.powers,
+            "penalty": self.penalty,
             "run": encoded_call(times.run) if isinstance(times, CellSum) else None,
             "instant": sorted(times.instant) if isinstance(times, CellSum) else None,
             "events": [times.events, times.edges] if isinstance(times, TimeSum) else None,
@@ -207,8 +212,10 @@ class ResummedValue(TensorNetwork):
             raise ValueError(f"powers={powers!r} must be {diagram.order} integers of at least 0, one for each edge")
         if isinstance(times, CellSum) and not times.instant <= set(diagram.inner_nodes):
             raise ValueError(f"instant={sorted(times.instant)} are no nodes that an edge leaves")
-        end = _decoded_end(data["T"])
-        return cls(diagram, data["marks"], times, end, data["continuous"], data["drift"], update, powers)
+        end, penalty = _decoded_end(data["T"]), data.get("penalty", "")
+        if not isinstance(penalty, str):
+            raise TypeError(f"penalty={penalty!r} is no text")
+        return cls(diagram, data["marks"], times, end, data["continuous"], data["drift"], update, powers, penalty)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle through the constructor."""
@@ -343,6 +350,24 @@ def _called(update: Update) -> str:
         if one.default is NOTHING or getattr(update, one.name) != one.default
     ]
     return f"{type(update).__name__}({', '.join(parts)})"
+
+
+def penalty_of(values: Iterable[Any]) -> str:
+    """The name of p if the tensors of some values are those of l + p; "" if they are those of l.
+
+    Raises:
+        NotImplementedError: if it is one for some and another for others.
+    """
+    found = sorted(
+        {value.penalty if is_resummed(value) else "" for value in values if is_resummed(value) or value.order}
+    )
+    if len(found) > 1:
+        names = ", ".join(f"l + {name}" if name else "l" for name in found)
+        raise NotImplementedError(
+            f"a formula mixes tensors of {names}; resummed formulas with a penalty hold those of the loss with it, so "
+            "evaluate or lower them apart from others"
+        )
+    return found[0] if found else ""
 
 
 def is_resummed(value: Any) -> TypeGuard[ResummedValue]:

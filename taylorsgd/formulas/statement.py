@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taylorsgd.formulas.resummed_value import is_resummed
 from taylorsgd.formulas.term import Combination
+from taylorsgd.writing.notation import in_latex
 from taylorsgd.writing.page import Statement
 
 __all__ = ["stated"]
@@ -31,6 +32,8 @@ def stated(formula: Combination, lhs: bool | str = True) -> Statement:
         raise TypeError(f"lhs={lhs!r} is neither True, False nor a left-hand side to write")
     of = formula.expectations
     conditions = () if of is None else tuple(CONDITIONS[name] for name in of.assumed)
+    for name in sorted({value.penalty for value in formula.values if is_resummed(value) and value.penalty}):
+        conditions += ((rf"l + {in_latex(name)} \text{{ for }} l", f"l + {name} for l"),)
     rest = None
     if lhs is not False and formula.through is not None and of is not None and not of.altered:
         summed = any(is_resummed(value) for value in formula.values)

@@ -16,7 +16,7 @@ from taylorsgd.arguments import switched, whole_number
 from taylorsgd.diagrams import Value
 from taylorsgd.display.progress import tracked
 from taylorsgd.formulas import Formula, Observable
-from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.formulas.resummed_value import ResummedValue, penalty_of
 from taylorsgd.landscapes.fingerprints import Origin, probed_points
 from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import Landscape, as_landscape
@@ -94,11 +94,14 @@ class Task:
     key: PRNGKeyArray | None = field(default=None, converter=optional(random_key))
     samples: int | None = field(default=None, converter=optional(lambda samples: checked_samples(samples)))
     progress: bool | None = field(default=None, converter=optional(partial(switched, name="progress")))
+    observed: Landscape = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Read anew what the loss reads."""
-        if self.theta is not None:
-            object.__setattr__(self, "landscape", self.landscape.traced(self.theta))
+        """Read anew what the loss reads; of resummed formulas with a penalty measure the loss with it."""
+        penalty = penalty_of(value for one in self.formulas for value in one.values)
+        driven = _penalized(self.landscape, self.observables[penalty]) if penalty else self.landscape
+        for name, place in (("observed", self.landscape), ("landscape", driven)):
+            object.__setattr__(self, name, place if self.theta is None else place.traced(self.theta))
 
     @property
     def resummed(self) -> bool:
@@ -139,7 +142,7 @@ class Task:
     @cached_property
     def origin(self) -> Origin:
         """Where the numbers will come from."""
-        return Origin(self.landscape, self.theta, self.observables)
+        return Origin(self.observed, self.theta, self.observables)
 
     @property
     def draws(self) -> int:
@@ -169,6 +172,11 @@ class Task:
         for function in self.observables.values():
             warn_of_roughness(function, self.theta, None, stacklevel=5)
         return jax.random.key(0) if self.key is None else self.key
+
+
+def _penalized(landscape: Landscape, penalty: PointFunction) -> Landscape:
+    """The loss l_x + p, of the same data."""
+    return Landscape(lambda theta, x: landscape.loss(theta, x) + penalty(theta), landscape.data)
 
 
 def measured(draws: Iterable[Any], chunks: int, progress: bool | None) -> Iterable[Any]:

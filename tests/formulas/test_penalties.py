@@ -5,6 +5,8 @@ Identities:
         dynamics and update rules, d ≤ 3
     (2) coupled weight decay w towards a is p = w|θ − a|²/2; on GD it multiplies what is beside the losses by 1 − ηw
     (3) it is descent on the losses l_x + p, on which l is the test loss less p
+    (4) resummed, all tensors are those of l + p, and so is the H of K: (1) to its order, (3), measured as evaluated;
+        on a quadratic loss and penalty it is exact in η
 """
 
 from __future__ import annotations
@@ -69,6 +71,85 @@ def test_random_landscapes(
     run()
 
 
+@pytest.mark.shows("coupled decay", ALL, resum="discrete")
+@pytest.mark.parametrize(("spacetime", "update"), DYNAMICS[:6], ids=repr)
+def test_resummed(landscapes, some_of, spacetime: Any, update: Any) -> None:
+    @given(data=st.data())
+    @settings(max_examples=5)
+    def run(data: st.DataObject) -> None:
+        landscape, start = data.draw(landscapes(1, 3, atoms=2))
+        penalty = ts.Observable((x - data.draw(st.integers(-2, 2))) ** 2 / 6 + data.draw(st.integers(0, 1)) * x**3, "p")
+        for observable in some_of(data, [*OBSERVABLES[:4], *OBSERVABLES[5:]], 5):
+            truth = ts.perturb(observable, spacetime, landscape, start, 2, update=update, penalty=penalty)
+            formula = ts.derive(observable, spacetime, 2, update=update, penalty=penalty, resum="discrete")
+            found = formula.evaluate(landscape, start)
+            assert sympy.expand(sympy.Matrix([truth])) == sympy.Matrix([found]).applyfunc(through), observable
+
+    run()
+
+
+def through(entry: Any) -> Any:
+    """What is of second order in η at most."""
+    return sum(c * eta**k for (k,), c in sympy.Poly(sympy.expand(entry), eta).terms() if k <= 2)
+
+
+COIN = ts.FiniteLandscape([x**2 - x, x**2 / 2 + x * 3], [Rational(1, 3), Rational(2, 3)], [x])
+RIDGE = ts.Observable((x - 2) ** 2 / 5, "p")
+RIDGED = ts.FiniteLandscape([loss + (x - 2) ** 2 / 5 for loss in COIN.losses], COIN.weights, [x])
+
+
+@pytest.mark.shows("coupled decay", ALL, resum="continuous")
+@pytest.mark.parametrize("observable", [*OBSERVABLES[:4], *OBSERVABLES[5:]], ids=str)
+@pytest.mark.parametrize("resum", ["discrete", "continuous"])
+def test_resummed_it_is_descent_on_other_losses(resum: str, observable: Any) -> None:
+    """A loss that is observed is that of l + p less p."""
+    sizes = {"N": 5, "T": 3}
+
+    def other(one: Any) -> Any:
+        return ts.derive(one, ts.GD(), 2, resum=resum).evaluate(RIDGED, [1], eta=Rational(1, 7), **sizes)
+
+    ridged = ts.derive(observable, ts.GD(), 2, resum=resum, penalty=RIDGE)
+    if isinstance(observable, ts.Covariance):
+        a, b = observable.a, observable.b
+        without_b = [b] if b == ts.Displacement() else [b, RIDGE]
+        signed = [(s, r, (-1) ** ((s is RIDGE) + (r is RIDGE))) for s in (a, RIDGE) for r in without_b]
+        parts = [sign * sympy.Matrix([other(ts.Covariance(s, r))]) for s, r, sign in signed]
+        expected = sum(parts[1:], start=parts[0])
+    else:
+        observes_loss = isinstance(observable, (ts.TestLoss, ts.TrainLoss))
+        expected = sympy.Matrix([other(observable)]) - sympy.Matrix(
+            [other(RIDGE) if observes_loss else 0 * other(observable)]
+        )
+    found = sympy.Matrix([ridged.evaluate(COIN, [1], eta=Rational(1, 7), **sizes)])
+    assert (found - sympy.Matrix(expected)).applyfunc(sympy.simplify).is_zero_matrix
+
+
+def test_resummed_it_is_exact_on_quadratics() -> None:
+    formula = ts.derive(ts.TestLoss(), ts.SGD(N=2, B=1, E=1), 2, resum="discrete", penalty=RIDGE)
+    landscape = ts.FiniteLandscape([x**2 - x, x**2 + x * 3], COIN.weights, [x])
+    truth = ts.perturb(ts.TestLoss(), ts.SGD(N=2, B=1, E=1), landscape, [1], 6, penalty=RIDGE)
+    assert sympy.expand(formula.evaluate(landscape, [1]) - truth) == 0
+    assert "l + p for l" in str(formula) and ts.Formula.from_json(formula.to_json()) == formula
+    plain = ts.derive(ts.TestLoss(), ts.SGD(N=2, B=1, E=1), 2, resum="discrete")
+    with pytest.raises(NotImplementedError, match="mixes tensors of l, l [+] p"):
+        (formula - 2 * plain).evaluate(landscape, [1])
+
+
+def test_resummed_it_is_measured() -> None:
+    import jax
+    import jax.numpy as jnp
+
+    data, at = jnp.array([[1.0, -1.0], [0.5, 3.0], [0.5, 3.0]]), jnp.array([1.0])
+    place = ts.Landscape(lambda theta, row: row[0] * theta[0] ** 2 + row[1] * theta[0], data)
+    ridge = ts.Observable(lambda theta: (theta[0] - 2) ** 2 / 5, "p")
+    formula = ts.derive(ts.TestLoss(), ts.GD(N=3, T=4), 2, resum="discrete", penalty=ridge)
+    exact = float(formula.evaluate(COIN, [1], eta=Rational(1, 10)))
+    with jax.enable_x64(True):
+        for method in (ts.Dense(), ts.TopEigenpairs(1)):
+            found = ts.predict(formula, place, at, eta=0.1, method=method, key=jax.random.key(0))
+            assert float(found.mean) == pytest.approx(exact, rel=1e-5)
+
+
 @pytest.mark.shows("coupled decay", "displacement")
 def test_coupled_decay_of_gradient_descent() -> None:
     """On l_x = x·θ descent with decay towards a contracts towards a, step by step."""
@@ -108,7 +189,7 @@ def test_errors() -> None:
         (lambda: ts.derive(loss, ts.GD(), 1, penalty=x), TypeError, "penalty=x must be an Observable"),
         (lambda: ts.perturb(loss, ts.GD(1, 1), coin, 0, 1, penalty=x), TypeError, "must be an Observable"),
         (lambda: ts.derive(ts.Observable(x, "p"), ts.GD(), 1, penalty=p), ValueError, "share the name 'p'"),
-        (lambda: ts.derive(loss, ts.GD(), 1, penalty=p, resum="discrete"), NotImplementedError, "without resum"),
+        (lambda: ts.derive(loss, ts.GD(), 1, penalty=x, resum="discrete"), TypeError, "penalty=x must be an Observ"),
         (lambda: ts.derive(loss, ts.Replacement(data="fixed"), 1, penalty=p), NotImplementedError, "data='fresh'"),
     ]:
         with pytest.raises(error, match=message):
