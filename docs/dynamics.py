@@ -51,6 +51,9 @@ RESUMMED = {
 }
 NO_SET, NO_UPDATES = "it has no training set", "time flows: there are no updates"
 NO_VOLUME = "nodes of one update have no volume in an integral over times"
+NO_RETURN = "rows return after whole numbers of updates, which a flow does not count"
+NO_MEMORY = "a memory of finitely many updates takes no time in a flow"
+NO_RATES = "noise is weighed by squares of rates, which no change of time makes constant"
 IMPOSSIBLE = {
     **{
         (resum, flow, observable): NO_SET
@@ -60,8 +63,14 @@ IMPOSSIBLE = {
     },
     **{("discrete", flow, observable): NO_UPDATES for flow in ("ODE", "SDE") for observable in OBSERVABLES},
     **{
-        ("continuous", rule, observable): NO_VOLUME
-        for rule in ("SecondOrder", "ImplicitStep", "GDC")
+        ("continuous", dynamics, observable): reason
+        for names, reason in (
+            ("SecondOrder ImplicitStep GDC", NO_VOLUME),
+            ("SGD Grid shuffle", NO_RETURN),
+            ("HeavyBall Nesterov", NO_MEMORY),
+            ("rates warm-up cosine", NO_RATES),
+        )
+        for dynamics in names.split()
         for observable in OBSERVABLES
     },
 }

@@ -79,8 +79,15 @@ def test_what_is_impossible_raises(dynamics: ModuleType, shown: Any) -> None:
         "displacement": ts.Displacement(),
         "variance": ts.Variance(ts.TestLoss()),
     }
-    flows = {"ODE": ts.ODE(), "SDE": ts.SDE()}
-    rules = {"SecondOrder": ts.SecondOrder(1), "ImplicitStep": ts.ImplicitStep(), "GDC": ts.GDC(1)}
+    flows = {
+        "ODE": ts.ODE(), "SDE": ts.SDE(), "SGD": ts.SGD(), "Grid": ts.Grid([[1, 0], [0, 1]]),
+        "shuffle": ts.SGD(shuffle=True),
+    }  # fmt: skip
+    rules = {
+        "SecondOrder": ts.SecondOrder(1), "ImplicitStep": ts.ImplicitStep(), "GDC": ts.GDC(1),
+        "HeavyBall": ts.HeavyBall(0.5), "Nesterov": ts.Nesterov(0.5), "rates": ts.Descent([1, 2]),
+        "warm-up": ts.Descent(ts.LinearWarmup()), "cosine": ts.Descent(ts.Cosine()),
+    }  # fmt: skip
     for resum, name, observable in dynamics.IMPOSSIBLE:
         spacetime, update = flows.get(name, ts.GD()), rules.get(name)
         method = None if resum == "none" else resum

@@ -259,20 +259,33 @@ def _check_resummed(observable: AnyObservable, spacetime: Spacetime, rule: Updat
     )
     if spacetime.is_flow and resum == "discrete":
         raise ValueError(f"resum='discrete': {spacetime} runs in continuous time; use resum='continuous'")
-    if rule.has_instant_edges and resum == "continuous":
-        raise ValueError(
-            f"resum='continuous' with update={rule!r}: nodes of one update have no volume in an integral over times; "
-            "leave out resum"
-        )
-    in_one_clock = spacetime.placements(Diagram((-1, 0))) is not None
+    if resum == "continuous":
+        _check_continuous(spacetime, rule)
     placeable = spacetime.resummed_placements(Diagram((-1, 0))) is not None
-    if not in_one_clock and (resum == "continuous" or not placeable):
+    if not placeable:
         raise NotImplementedError(f"{spacetime} has no {resum} resummation; supported are {supported}")
-    known = rule.rates is None or spacetime.sizes["T"].is_number
-    if not rule.is_plain and not (resum == "discrete" and known):
+    if rule.rates is not None and not spacetime.sizes["T"].is_number:
         raise NotImplementedError(
-            f"resum={resum!r} with update={rule!r} is not derived; supported are plain descent, and with "
-            "resum='discrete' all rules, at constant rates or with numbers for sizes"
+            f"resum={resum!r} with update={rule!r} is not derived; supported are all rules at constant rates, or with "
+            "numbers for sizes"
+        )
+
+
+def _check_continuous(spacetime: Spacetime, rule: Update) -> None:
+    """Refuse what loses its meaning when sums over updates become integrals."""
+    reason = None
+    if rule.has_instant_edges:
+        reason = "nodes of one update have no volume in an integral over times"
+    elif rule.rates is not None:
+        reason = "noise is weighed by the squares of rates, which no change of time makes constant"
+    elif len(rule.memory(Integer(1)).enter) > 1:
+        reason = "a memory of finitely many updates takes no time in a flow; use descent with its effective rate"
+    if reason is not None:
+        raise ValueError(f"resum='continuous' with update={rule!r}: {reason}")
+    if not all(isinstance(p.times, TimeSum) for p in spacetime.resummed_placements(Diagram((-1, 0))) or ()):
+        raise ValueError(
+            f"resum='continuous' of {spacetime}: its rows return after whole numbers of updates, which a flow does not "
+            "count; use resum='discrete'"
         )
 
 

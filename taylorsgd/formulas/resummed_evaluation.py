@@ -378,8 +378,13 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
         return walk(_tensors(value, value.times, hessian, arithmetic, updates), updates)
     field = arithmetic.ring.to_field()
     lifted = _tensors(value, value.times, hessian, arithmetic, 1, field)
-    rate = np.vectorize(field, otypes=[object])(hessian * arithmetic.rate) if value.continuous else None
-    return lifted.limit(field.to_domain(), rate)
+    if not value.continuous:
+        return lifted.limit(field.to_domain())
+    decay = arithmetic.convert(1 - value.update.memory(Integer(1)).carry[0][0])
+    falling = hessian * arithmetic.rate + np.array(
+        [[decay * int(i == j) for j in range(len(hessian))] for i in range(len(hessian))]
+    )
+    return lifted.limit(field.to_domain(), np.vectorize(field, otypes=[object])(falling))
 
 
 def _over_epochs(value: ResummedValue, times: TwoClocks, hessian: Any, arithmetic: Arithmetic) -> Any:

@@ -146,6 +146,8 @@ class ResummedValue(TensorNetwork):
                 "evaluate() computes it exactly"
             )
         memory = None if self.update.is_memoryless else self.update.memory(Integer(1))
+        if memory is not None and len(memory.enter) == 1:  # decay: K = (1 − w) − ηH
+            rates, memory = [rate + 1 - memory.carry[0][0] for rate in rates], None
         # K = 1 − ηHR with R = 1/(1 + ηλH)
         shrinking = [1 + self.update.instant * rate for rate in rates]
         damping = [rate / shrunk for rate, shrunk in zip(rates, shrinking, strict=True)]
@@ -302,7 +304,7 @@ class ResummedValue(TensorNetwork):
         """Whether the sum over times is written in T and the eigenvalues."""
         if isinstance(self.times, CellSum) or self.update.rates is not None:
             return False
-        if self.update.is_memoryless:
+        if len(self.update.memory(Integer(1)).enter) == 1:
             return True
         rates = {number: Dummy() for number in self._numbers}
         try:

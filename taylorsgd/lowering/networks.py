@@ -105,6 +105,7 @@ class Network:
         continuous: integrals of exponentials instead of sums of powers.
         limit: T → ∞.
         memories: the rule's linear system, one for all updates, or in the cells of a run one for each.
+        decay: w, by which rates are larger where they are those of exponentials.
         bend: γ in R = 1/(1 + γηλ), of a rule with instant edges.
         powers: the power of R on every edge.
     """
@@ -116,6 +117,7 @@ class Network:
     continuous: bool = False
     limit: bool = False
     memories: tuple[Memory, ...] = (PLAIN,)
+    decay: float = 0.0
     bend: float = 0.0
     powers: tuple[int, ...] = ()
 
@@ -218,7 +220,10 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
     if value.update.rates is not None:  # whatever changes with time is summed update by update
         cells = ((1,) * int(value.T),) * times.events
         return replace(network, times=(Way(Fraction(1), times, cells),), memories=memories)
-    return replace(network, times=times, continuous=value.continuous, limit=value.T is oo, memories=memories)
+    if value.continuous:  # no more than one number is remembered, 1 − w of it
+        decay = 1 - float(memories[0].carry[0][0])
+        return replace(network, times=times, continuous=True, limit=value.T is oo, decay=decay)
+    return replace(network, times=times, limit=value.T is oo, memories=memories)
 
 
 def memories_of(value: ResummedValue) -> tuple[Memory, ...]:
@@ -348,6 +353,7 @@ def _sums_along_edges(
     times, memories = network.times, network.memories
     if times is None:
         return []
+    rates = rates + network.decay
     if isinstance(times, TwoClocks):
         axes = [labels for labels, _ in times.branches]
         epochs = None if network.limit else T[1]

@@ -253,7 +253,7 @@ def test_order_of_a_resummed_formula_counts_linkless_edges():
 def test_errors():
     with pytest.raises(ValueError, match="resum='both'"):
         ts.derive(ts.TestLoss(), ts.GD(), 1, resum="both")
-    with pytest.raises(NotImplementedError, match="no continuous resummation"):
+    with pytest.raises(ValueError, match="rows return after whole numbers of updates"):
         ts.derive(ts.TestLoss(), ts.SGD(N=4, B=2, E=2), 1, resum="continuous")
     with pytest.raises(ValueError, match="resum='continuous'"):
         ts.derive(ts.TestLoss(), ts.ODE(), 1, resum="discrete")

@@ -231,10 +231,7 @@ def test_it_is_written_read_and_typeset() -> None:
 
 @pytest.mark.parametrize(
     ("spacetime", "observable", "options", "match"),
-    [
-        (ts.SGD(), SINGLE[0], {"resum": "continuous"}, "has no continuous resummation"),
-        (ts.SGD(), SINGLE[0], {"update": ts.SecondOrder(1)}, "no resummed sum in which nodes share their update"),
-    ],
+    [(ts.SGD(), SINGLE[0], {"update": ts.SecondOrder(1)}, "no resummed sum in which nodes share their update")],
 )
 def test_what_is_not_derived_says_so(spacetime: Any, observable: Any, options: Any, match: str) -> None:
     with pytest.raises(NotImplementedError, match=match):
