@@ -19,12 +19,14 @@ from taylorsgd.formulas.expectations import Expectations, Run
 from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.observables import AnyObservable, Covariance, Observable, Root, SecondMoment, SingleObservable
 from taylorsgd.formulas.pace import Pace
-from taylorsgd.formulas.resummed_value import ResummedValue
+from taylorsgd.formulas.resummed_value import AnySum, ResummedValue
 from taylorsgd.formulas.sizes import tidied
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.formulas.weighing import weights_of
 from taylorsgd.spacetime.base import INVERSE_ROWS, RING, Count, Spacetime
+from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.events import TimeSum
+from taylorsgd.timesums.two_moments import TwoMoments
 from taylorsgd.updates import Descent, Update
 
 __all__ = ["derive", "generalized_diagrams"]
@@ -97,13 +99,9 @@ def derive(
     order = int(order)
     if penalty is not None:
         _check_penalty(penalty, observable, spacetime, resum)
-        if resum is not None:
+        if resum is not None and _times(observable, spacetime) is None:
             return _penalized(observable, spacetime, order, rule, resum, penalty)
     times = _times(observable, spacetime)
-    if resum is not None and times is not None:
-        raise NotImplementedError(
-            f"resum={resum!r} of {observable!r} at two times is not derived; leave out resum or times"
-        )
     if resum is None and spacetime.random and isinstance(observable, Covariance):
         return _covariance_over_schedules(observable, spacetime, order, rule, penalty)
     if resum is not None:
@@ -126,7 +124,9 @@ def _summed_up(
     if resum is None:
         summed = _unresummed(spacetime, rule, times, roots, moments, penalty)
     else:
-        summed = _resummed(spacetime, rule, resum, roots, _is_correlated(observable, spacetime))
+        if penalty is not None:
+            raise NotImplementedError(f"penalty={penalty!r} with resum and two times is not derived; leave one out")
+        summed = _resummed(spacetime, rule, resum, roots, _is_correlated(observable, spacetime), times=times)
     formula = _added(observable, spacetime, order, rule, summed, penalty, resum)
     return formula.to_cumulants() if moments else formula
 
@@ -218,12 +218,18 @@ def _unresummed(
 
 
 def _resummed(
-    spacetime: Spacetime, rule: Update, resum: str, roots: list[Root], correlated: bool, penalty: str = ""
+    spacetime: Spacetime,
+    rule: Update,
+    resum: str,
+    roots: list[Root],
+    correlated: bool,
+    penalty: str = "",
+    times: tuple[Expr, ...] | None = None,
 ) -> Summed:
     """The sums over time stay in the value, of linkless diagrams alone."""
     marks = [root.mark for root in roots]
     continuous = resum == "continuous"
-    T = spacetime.sizes["T"]
+    T = spacetime.sizes["T"] if times is None else times[-1]
     plain = Descent() if rule.is_plain else rule
 
     def summed(diagram: Diagram) -> Iterator[tuple[Count, Expr, AnyValue]]:
@@ -239,12 +245,28 @@ def _resummed(
         for instant in rule.instant_edges(diagram):
             weight = rule.weighed(spacetime, diagram, instant)
             place = spacetime.correlated_placements if apart else spacetime.resummed_placements
-            for count, times in place(diagram, instant) or () if weight != 0 else ():
-                for number, powers in rule.dressings(diagram, instant) if times.possible else ():
-                    value = ResummedValue(diagram, marks, times, T, continuous, False, plain, powers, penalty)
+            for count, placed in place(diagram, instant) or () if weight != 0 else ():
+                taken = placed if times is None or times[0] == T else _earlier(placed, diagram, times[0])
+                for number, powers in rule.dressings(diagram, instant) if taken.possible else ():
+                    value = ResummedValue(diagram, marks, taken, T, continuous, False, plain, powers, penalty)
                     yield count * number, weight, value
 
     return summed
+
+
+def _earlier(times: AnySum, diagram: Diagram, first: Expr) -> AnySum:
+    """A sum over times where the first root is taken at an earlier moment.
+
+    Raises:
+        NotImplementedError: over several epochs with symbols for sizes.
+    """
+    early = tuple(e for e, node in enumerate(diagram.inner_nodes) if diagram.parents[node] == diagram.roots[0])
+    if isinstance(times, (TimeSum, CellSum)):
+        return TwoMoments(times, early, first)
+    raise NotImplementedError(
+        "two times over several epochs are resummed with numbers for sizes, and not in the covariance of a drawn order "
+        "or of fixed data; leave out resum, or take SGD with E=1, GD or Replacement"
+    )
 
 
 def _is_correlated(observable: AnyObservable, spacetime: Spacetime) -> bool:

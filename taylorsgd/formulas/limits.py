@@ -17,6 +17,7 @@ from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
 from taylorsgd.formulas.term import Combination, Term
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.two_clocks import TwoClocks
+from taylorsgd.timesums.two_moments import TwoMoments
 
 __all__ = ["formula_drift", "formula_limit"]
 
@@ -60,6 +61,10 @@ def _at_minimum(term: Term, method: str) -> ResummedValue:
         raise NotImplementedError(
             f"{method}: the number of epochs is the number {value.times.epochs}, and several batches go to infinity "
             "along an epoch only; leave E free, or take E=1"
+        )
+    if isinstance(value.times, TwoMoments):
+        raise NotImplementedError(
+            f"{method}: a formula at two times has no limit here; give both times as late numbers, or as symbols"
         )
     if isinstance(value.times, CellSum):
         raise NotImplementedError(

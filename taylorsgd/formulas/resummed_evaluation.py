@@ -26,6 +26,7 @@ from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.epoch_walks import epoch_tensor
 from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.timesums.two_clocks import TwoClocks
+from taylorsgd.timesums.two_moments import TwoMoments
 from taylorsgd.timesums.walking import Tensors, along, walk
 from taylorsgd.updates import Update
 
@@ -364,12 +365,13 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
     if not (value.T is oo or value.T.is_Integer):
         raise ValueError(f"T={value.T} is not an integer number of updates")
     updates = None if value.T is oo else int(value.T)
-    if isinstance(value.times, CellSum):
+    if isinstance(value.times, (CellSum, TwoMoments)):
         assert updates is not None
+        ways = value.times.ways(value.diagram, *([updates] if isinstance(value.times, TwoMoments) else []))
         moving = len(value.edges) - len(value.instant)
         total: Any = np.full((len(hessian),) * (2 * moving), arithmetic.zero, dtype=object)
-        for way in value.times.ways(value.diagram):
-            sums = _tensors(value, way.times, hessian, arithmetic, updates)
+        for way in ways:
+            sums = _tensors(value, way.times, hessian, arithmetic, updates, moments=way.moments)
             total = total + walk(sums, updates, way.choices) * arithmetic.number(way.number)
         return total
     if isinstance(value.times, TwoClocks):
@@ -399,7 +401,13 @@ def _over_epochs(value: ResummedValue, times: TwoClocks, hessian: Any, arithmeti
 
 
 def _tensors(
-    value: ResummedValue, times: TimeSum, hessian: Any, arithmetic: Arithmetic, updates: int, field: Any = None
+    value: ResummedValue,
+    times: TimeSum,
+    hessian: Any,
+    arithmetic: Arithmetic,
+    updates: int,
+    field: Any = None,
+    moments: Sequence[int] = (),
 ) -> Tensors:
     """What edges carry: the rule's memory with a Hessian wherever a gradient is read and enters again."""
     import numpy as np
@@ -427,7 +435,8 @@ def _tensors(
     systems = [system(rate) for rate in value.update.rates_of(updates)] or [system(Integer(1))]
     carried, entered = [lift(each[0]) for each in systems], [lift(each[1]) for each in systems]
     _, _, read, by_root = systems[-1]
-    return Tensors(times, carried, entered, lift(read), lift(by_root), one if field is None else field(one))
+    unit = one if field is None else field(one)
+    return Tensors(times, carried, entered, lift(read), lift(by_root), unit, moments)
 
 
 def _matrix(array: Any) -> Any:

@@ -29,12 +29,15 @@ from taylorsgd.timesums.closed_forms import chains_of, closed_time_sum
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.timesums.order_sums import OrderSum
 from taylorsgd.timesums.two_clocks import EpochSum, TwoClocks
+from taylorsgd.timesums.two_moments import TwoMoments
 from taylorsgd.updates import Descent, HeavyBall, Update
 from taylorsgd.writing.json_form import decoded, decoded_call, encoded, encoded_call
 from taylorsgd.writing.notation import Contraction, Eigenbasis, Tensor, Unwritten
 
-__all__ = ["ResummedValue", "is_resummed", "penalty_of"]
+__all__ = ["AnySum", "ResummedValue", "is_resummed", "penalty_of"]
 
+AnySum = TimeSum | TwoClocks | CellSum | TwoMoments
+"""What a value may sum over."""
 PLAIN = Descent()
 SPACETIMES = {name: getattr(spacetime, name) for name in spacetime.__all__}
 """By name what JSON may hold for a run."""
@@ -63,7 +66,7 @@ class ResummedValue(TensorNetwork):
 
     diagram: Diagram
     root_marks: tuple[str, ...]
-    times: TimeSum | TwoClocks | CellSum
+    times: AnySum
     T: Expr
     continuous: bool
     drift: bool
@@ -77,7 +80,7 @@ class ResummedValue(TensorNetwork):
         self,
         diagram: Diagram,
         root_marks: Sequence[str],
-        times: TimeSum | TwoClocks | CellSum,
+        times: AnySum,
         T: Expr,
         continuous: bool,
         drift: bool = False,
@@ -94,7 +97,7 @@ class ResummedValue(TensorNetwork):
     @property
     def free_symbols(self) -> set[Symbol]:
         """The symbols in T and, in several epochs, in their number and length."""
-        known = self.times.free_symbols if isinstance(self.times, TwoClocks) else set()
+        known = self.times.free_symbols if isinstance(self.times, (TwoClocks, TwoMoments)) else set()
         return known | (self.T.free_symbols if self.T is not oo else set())  # type: ignore[return-value]
 
     @property
@@ -116,7 +119,8 @@ class ResummedValue(TensorNetwork):
         if not self.free_symbols & values.keys():
             return self
         changed = self if self.T is oo else self.with_T(self.T.subs(values, simultaneous=True))
-        times = self.times.substitute(values) if isinstance(self.times, TwoClocks) else self.times
+        sized = isinstance(self.times, (TwoClocks, TwoMoments))
+        times = self.times.substitute(values) if sized else self.times  # type: ignore[union-attr]
         return replace(changed, times=times)
 
     def with_T(self, T: Expr, drift: bool = False) -> ResummedValue:
@@ -135,7 +139,7 @@ class ResummedValue(TensorNetwork):
             ValueError: if a limit, or a growth per update, does not exist.
             NotImplementedError: on a grid, or with memory at finite T, where there is none.
         """
-        if isinstance(self.times, CellSum):
+        if self.cells is not None:
             raise NotImplementedError(
                 "a sum over the cells of a grid has no closed form in T and the eigenvalues; "
                 "evaluate() and lower() compute it cell by cell"
@@ -164,8 +168,11 @@ class ResummedValue(TensorNetwork):
 
     def to_data(self) -> dict[str, Any]:
         """What JSON keeps of the value; `from_data` reads it."""
-        times = self.times
+        times, moments = self.times, None
+        if isinstance(times, TwoMoments):
+            times, moments = times.times, [times.early, encoded(times.first)]
         return {
+            "moments": moments,
             "propagated": self.diagram.to_data(),
             "marks": self.root_marks,
             "T": _encoded_end(self.T),
@@ -190,7 +197,7 @@ class ResummedValue(TensorNetwork):
             update = HeavyBall(momentum) if momentum else PLAIN
         else:
             update, run = decoded_call(data["update"], RULES), data["run"]
-        times: TimeSum | TwoClocks | CellSum
+        times: AnySum
         if run is not None:
             times = CellSum(decoded_call(run, SPACETIMES), frozenset(data.get("instant") or ()))
         elif data.get("epochs") is not None:
@@ -202,7 +209,13 @@ class ResummedValue(TensorNetwork):
             events, edges = data["events"]
             times = TimeSum(events, tuple((source, target) for source, target in edges))
         diagram = Diagram.from_data(data["propagated"])
-        edges = len(diagram.inner_nodes) if isinstance(times, CellSum) else len(times.edges)
+        if data.get("moments") is not None and isinstance(times, (TimeSum, CellSum)):
+            early, first = data["moments"]
+            if not all(type(e) is int and 0 <= e < diagram.order for e in early):
+                raise ValueError(f"moments={early!r} are no edges of {diagram}")
+            times = TwoMoments(times, tuple(early), decoded(first))
+        inside = times.times if isinstance(times, TwoMoments) else times
+        edges = len(diagram.inner_nodes) if isinstance(inside, CellSum) else len(inside.edges)
         if edges != len(diagram.inner_nodes):
             raise ValueError(f"a sum over times has {edges} edges, and its diagram {diagram} has others")
         if not all(isinstance(mark, str) for mark in data["marks"]):
@@ -212,8 +225,8 @@ class ResummedValue(TensorNetwork):
         powers = tuple(data.get("powers") or (0,) * diagram.order)
         if len(powers) != diagram.order or not all(type(power) is int and power >= 0 for power in powers):
             raise ValueError(f"powers={powers!r} must be {diagram.order} integers of at least 0, one for each edge")
-        if isinstance(times, CellSum) and not times.instant <= set(diagram.inner_nodes):
-            raise ValueError(f"instant={sorted(times.instant)} are no nodes that an edge leaves")
+        if isinstance(inside, CellSum) and not inside.instant <= set(diagram.inner_nodes):
+            raise ValueError(f"instant={sorted(inside.instant)} are no nodes that an edge leaves")
         end, penalty = _decoded_end(data["T"]), data.get("penalty", "")
         if not isinstance(penalty, str):
             raise TypeError(f"penalty={penalty!r} is no text")
@@ -223,12 +236,20 @@ class ResummedValue(TensorNetwork):
         """Pickle through the constructor."""
         return ResummedValue, tuple(getattr(self, field.name) for field in fields(self))
 
+    @property
+    def cells(self) -> CellSum | None:
+        """The sum over the cells of a run that it is; None if it is one over times."""
+        times = self.times.times if isinstance(self.times, TwoMoments) else self.times
+        return times if isinstance(times, CellSum) else None
+
     @cached_property
     def instant(self) -> frozenset[int]:
         """The nodes whose outgoing edges carry no time."""
-        if isinstance(self.times, CellSum):
-            return self.times.instant
-        inner = zip(self.diagram.inner_nodes, self.times.edges, strict=True)
+        if self.cells is not None:
+            return self.cells.instant
+        times = self.times.times if isinstance(self.times, TwoMoments) else self.times
+        assert not isinstance(times, CellSum)
+        inner = zip(self.diagram.inner_nodes, times.edges, strict=True)
         return frozenset(node for node, (source, target) in inner if source == target)
 
     # -- in an eigenbasis ------------------------------------------------------------------------------
@@ -302,7 +323,7 @@ class ResummedValue(TensorNetwork):
     @cached_property
     def has_closed_form(self) -> bool:
         """Whether the sum over times is written in T and the eigenvalues."""
-        if isinstance(self.times, CellSum) or self.update.rates is not None:
+        if self.cells is not None or self.update.rates is not None:
             return False
         if len(self.update.memory(Integer(1)).enter) == 1:
             return True
@@ -316,7 +337,7 @@ class ResummedValue(TensorNetwork):
     @property
     def _legend(self) -> tuple[str, str]:
         """What a sum without a closed form is over, and what its edges carry."""
-        run = self.times.run if isinstance(self.times, CellSum) else None
+        run = self.cells.run if self.cells is not None else None
         sizes = getattr(run, "sizes", {"T": self.T})
         where = ", ".join(f"{name} = {sizes[name]}" for name in ("N", "T") if str(sizes.get(name, name)) != name)
         comma = ", " if where else ""

@@ -46,12 +46,12 @@ def sum_of_ways(
         [2.   1.75]
     """
     spread = [rates.reshape(*(-1 if axis == e else 1 for axis in range(edges))) for e in range(edges)]
-    alike: dict[TimeSum, list[Way]] = {}
+    alike: dict[tuple[TimeSum, tuple[int, ...]], list[Way]] = {}
     for way in ways:
         if way.times.possible:
-            alike.setdefault(way.times, []).append(way)
+            alike.setdefault((way.times, way.moments), []).append(way)
     total = jnp.zeros(rates.shape * edges, rates.dtype)
-    for times, group in alike.items():
+    for (times, moments), group in alike.items():
         updates = len(group[0].cells[0]) if times.events else 0
         cells = jnp.array([way.cells for way in group], rates.dtype)
         cells = jnp.moveaxis(cells.reshape(len(group), times.events, updates), 2, 1)
@@ -61,7 +61,7 @@ def sum_of_ways(
             steps = sorted({step for after in times.lattice.steps.values() for step in after})
             alone = [way._replace(cells=((1,),) * times.events) for way in group]
             drawn = {step: jnp.array([way.choices(step, 0) for way in alone], rates.dtype) for step in steps}
-        sums = jax.vmap(partial(_scanned, times, memories, spread))(cells, drawn)
+        sums = jax.vmap(partial(_scanned, times, moments, memories, spread))(cells, drawn)
         counts = jnp.array([float(way.number) for way in group], rates.dtype)
         total = total + jnp.tensordot(counts, sums, 1, precision="highest")
     return total
@@ -69,13 +69,14 @@ def sum_of_ways(
 
 def _scanned(
     times: TimeSum,
+    moments: tuple[int, ...],
     memories: Sequence[Memory],
     rates: Sequence[Float[Array, ...]],
     cells: Float[Array, "T events"],
     drawn: dict[int, Float[Array, ""]],
 ) -> Float[Array, ...]:
     """The sum over the cells of one way: a walk through the lattice of down-sets, an update at a time."""
-    lattice, steady = times.lattice, EdgeMemory(times, memories[-1], rates)
+    lattice, steady = times.lattice, EdgeMemory(times, memories[-1], rates, moments)
     changing = None
     if len(memories) > 1:
         floats = [in_floats(memory, cells.dtype) for memory in memories]
@@ -88,7 +89,7 @@ def _scanned(
 
     def update(states: States, now: tuple[Float[Array, " events"], Floats | None]) -> tuple[States, None]:
         free, memory = now
-        carried = steady if memory is None else EdgeMemory(times, memory, rates)
+        carried = steady if memory is None else EdgeMemory(times, memory, rates, moments)
         following = {done: applied(state, carried.factors(done, 0)) for done, state in states.items()}
         for done, state in states.items():
             for step in lattice.steps[done]:

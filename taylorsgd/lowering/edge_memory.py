@@ -45,13 +45,16 @@ class EdgeMemory:
         times: the events and edges.
         memory: the rule's linear system: exact numbers, or arrays.
         rates: s_e = ηλ_e for every edge; arrays that broadcast.
+        moments: the events that are roots.
 
     Attributes:
         size: m.
         dtype: that of the rates.
     """
 
-    def __init__(self, times: TimeSum, memory: Memory | Floats, rates: Sequence[Float[Array, ...]]) -> None:
+    def __init__(
+        self, times: TimeSum, memory: Memory | Floats, rates: Sequence[Float[Array, ...]], moments: Sequence[int] = ()
+    ) -> None:
         """Make the factors of each edge."""
         self.dtype = jnp.result_type(*rates) if rates else jnp.result_type(float)
         self._plain = isinstance(memory, Memory) and memory == PLAIN
@@ -59,7 +62,7 @@ class EdgeMemory:
         self.times, self.size = times, len(enter)
         self._carry = [carry.T - rate[..., None, None] * jnp.outer(read, enter) for rate in rates]
         self._enter = enter[None, :]
-        self._read = [(by_root if target == ROOT else read)[:, None] for _, target in times.edges]
+        self._read = [(by_root if target == ROOT or target in moments else read)[:, None] for _, target in times.edges]
 
     def factors(self, done: int, step: int) -> list[Float[Array, "... before after"]]:
         """What a step from a down-set does to every edge alive before or after it, where this is not 1."""

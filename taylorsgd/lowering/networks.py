@@ -43,6 +43,7 @@ from taylorsgd.lowering.epoch_powers import epoch_sums
 from taylorsgd.timesums.cells import CellSum, Way
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.timesums.two_clocks import TwoClocks
+from taylorsgd.timesums.two_moments import TwoMoments
 from taylorsgd.updates import Memory
 
 __all__ = [
@@ -208,6 +209,8 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
         return network
     network = replace(network, bend=float(value.update.instant), powers=value.powers)
     memories, times = memories_of(value), value.times
+    if isinstance(times, TwoMoments):
+        return replace(network, times=tuple(times.ways(value.diagram, int(value.T))), memories=memories)
     if isinstance(times, CellSum):
         return replace(network, times=times.ways(value.diagram), memories=memories)
     if isinstance(times, TwoClocks):
@@ -232,7 +235,12 @@ def memories_of(value: ResummedValue) -> tuple[Memory, ...]:
     Raises:
         NotImplementedError: for a drift, or symbols.
     """
-    update = value.update
+    update, times = value.update, value.times
+    if isinstance(times, TwoMoments) and (value.continuous or not value.T.is_Integer or not times.first.is_Integer):
+        raise NotImplementedError(
+            f"a formula at two times is lowered with resum='discrete' and numbers for both, here {times.first} and "
+            f"{value.T}; derive with numbers, or evaluate() it, exactly"
+        )
     if value.drift:
         raise NotImplementedError(
             "a drift is not lowered: which directions are flat is no smooth function of H; "

@@ -28,6 +28,7 @@ class Way(NamedTuple):
         cells: for every event and every update, in how many cells it can be there.
         slots: B, if the events of one update need distinct slots of its batch; None if they are independent.
         taken: how many slots each event takes.
+        moments: the events that are roots which are taken before the end.
     """
 
     number: Fraction
@@ -35,6 +36,7 @@ class Way(NamedTuple):
     cells: tuple[tuple[int, ...], ...]
     slots: int | None = None
     taken: tuple[int, ...] = ()
+    moments: tuple[int, ...] = ()
 
     def choices(self, step: int, update: int) -> int:
         """In how many ways the events of a step (a bit mask) can all happen at an update."""

@@ -26,9 +26,10 @@ from typing import Any
 
 from sympy import Add, Dummy, Expr, Integer, Mul, Pow, Symbol, diff, exp, expand, factor, factor_terms, oo, simplify
 
-from taylorsgd.timesums.events import TimeSum
+from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.timesums.rational_limits import LinearRule, growth_with_memory, limit_with_memory
 from taylorsgd.timesums.two_clocks import TwoClocks
+from taylorsgd.timesums.two_moments import TwoMoments
 
 __all__ = ["chains_of", "closed_time_sum", "divided_difference"]
 
@@ -57,7 +58,7 @@ def chains_of(times: TimeSum, continuous: bool) -> tuple[Chain, ...]:
 
 
 def closed_time_sum(
-    times: TimeSum | TwoClocks,
+    times: TimeSum | TwoClocks | TwoMoments,
     rates: Sequence[Expr],
     T: Expr,
     *,
@@ -90,6 +91,12 @@ def closed_time_sum(
         >>> closed_time_sum(TimeSum(1, ((0, ROOT), (0, ROOT))), [a, b], T, continuous=True)
         (1 - exp(T*(-a - b)))/(a + b)
     """
+    if isinstance(times, TwoMoments):
+        if memory is not None or not isinstance(times.times, TimeSum):
+            raise NotImplementedError(
+                "a sum at two times is written for rules without memory and one epoch; evaluate() computes it exactly"
+            )
+        return _at_two_moments(times, times.times, rates, T, continuous)
     if memory is not None:
         if isinstance(times, TwoClocks) or continuous or not (T is oo or flat):
             raise NotImplementedError(
@@ -102,6 +109,52 @@ def closed_time_sum(
     if flat:
         return _growth(times, rates, continuous, set(flat))
     return Mul(*(_branch(own, labels, rates, T, continuous) for _, labels, own in times.branches))
+
+
+def _at_two_moments(times: TwoMoments, whole: TimeSum, rates: Sequence[Expr], T: Expr, continuous: bool) -> Expr:
+    """The product over branches, of what happens by T₁ and after it."""
+    first, factors = times.first, []
+    for _, labels, own in whole.branches:
+        own_rates = [rates[label] for label in labels]
+        early = tuple(e for e, label in enumerate(labels) if label in times.early)
+        into_root = [e for e, (_, target) in enumerate(own.edges) if target == ROOT]
+        if not early or len(early) == len(into_root):
+            factors.append(closed_time_sum(own, own_rates, first if early else T, continuous=continuous))
+            continue
+        branch, total = TwoMoments(own, early, first), Integer(0)
+        for cut in branch.cuts:
+            held, before = branch.before(cut)
+            by_then = closed_time_sum(before, [own_rates[e] for e in held], first, continuous=continuous)
+            crossing = tuple(e for e in own.alive(cut) if e not in early)
+            chains = ([[e for e in alive if e not in early] for alive in c] for c in _chains_from(own, cut, continuous))
+            after = Add(*(_from(tuple(map(tuple, c)), crossing, own_rates, T - first, continuous) for c in chains))
+            total = total + by_then * after
+        factors.append(total)
+    return Mul(*factors)
+
+
+def _chains_from(own: TimeSum, cut: int, continuous: bool) -> list[Chain]:
+    """The ways from a down-set to all events: for each interval after a time the edges alive in it."""
+    if cut == own.lattice.full:
+        return [()]
+    found = []
+    for step in own.lattice.steps[cut]:
+        if not (continuous and step.bit_count() > 1):
+            found += [(own.alive(cut | step), *rest) for rest in _chains_from(own, cut | step, continuous)]
+    return found
+
+
+def _from(chain: Chain, crossing: tuple[int, ...], rates: Sequence[Expr], T: Expr, continuous: bool) -> Expr:
+    """Π k_e^(intervals spanned − 1) h_{T−n}(y_0, …, y_n), but k_e^spanned for the edges that cross."""
+    every, y = (crossing, *chain), Dummy("y")
+    gaps = _gaps(every, rates, continuous)
+    if continuous:
+        return divided_difference(exp(T * y), y, [-gap for gap in gaps])
+    spans = Counter(e for interval in chain for e in interval)
+    factors = Mul(*((1 - rates[e]) ** (span - (e not in crossing)) for e, span in spans.items()))
+    nodes = [Mul(*(1 - rates[e] for e in interval)) for interval in every]
+    powers = [Mul(*((1 - rates[e]) ** T for e in interval)) for interval in every]
+    return factors * divided_difference(y**T, y, nodes, powers)
 
 
 def _remembering(times: TimeSum, rates: Sequence[Expr], memory: LinearRule, flat: set[int]) -> Expr:

@@ -233,14 +233,23 @@ class Tensors:
         read: c, mP × P.
         read_by_root: r, likewise.
         one: 1.
+        moments: the events that are roots.
     """
 
     def __init__(
-        self, times: TimeSum, carry: Sequence[Any], enter: Sequence[Any], read: Any, read_by_root: Any, one: Any
+        self,
+        times: TimeSum,
+        carry: Sequence[Any],
+        enter: Sequence[Any],
+        read: Any,
+        read_by_root: Any,
+        one: Any,
+        moments: Sequence[int] = (),
     ) -> None:
         """Keep the arrays."""
         self.times, self.carry, self.enter, self.one = times, carry, enter, one
         self.read, self.read_by_root = read, read_by_root
+        self._readers = [read_by_root if target in moments else read for _, target in times.edges]
 
     def start(self) -> Any:
         """An array without axes."""
@@ -255,7 +264,7 @@ class Tensors:
         born, alive = self.times.born(done), set(self.times.alive(done))
         after, born_after = set(self.times.alive(done | step)), self.times.born(done | step)
         for e in alive:
-            state = along(state, 2 * born.index(e) + 1, self.carry[update] if e in after else self.read)
+            state = along(state, 2 * born.index(e) + 1, self.carry[update] if e in after else self._readers[e])
         fresh = [e for e in born_after if e not in born]
         for _ in fresh:
             state = np.multiply.outer(state, self.enter[update])

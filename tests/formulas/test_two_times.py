@@ -149,7 +149,6 @@ def test_errors() -> None:
         (lambda: ts.derive(pair(1, 4), ts.GD(N=2, T=3), 1), ValueError, "later than the last of 3"),
         (lambda: ts.perturb(pair(1, 4), ts.GD(N=2, T=3), coin, 0, 2), ValueError, "0 to the 3 updates"),
         (lambda: ts.derive(pair(1, 2), ts.SGD(), 2), NotImplementedError, "supported are SGD with E=1"),
-        (lambda: ts.derive(pair(1, 2), ts.SGD(E=1), 1, resum="discrete"), NotImplementedError, "two times"),
         (
             lambda: ts.derive(pair(1, late), ts.GD(), 2, update=ts.HeavyBall(Rational(1, 2))),
             NotImplementedError,

@@ -1,0 +1,101 @@
+r"""Sums over the times of two trees whose roots are taken at two moments of one run.
+
+All that leads to the root at T₁ happens before T₁. At T₁ the edges into that root have ended, and every other edge
+that is alive goes on; so a sum is one over what has happened by T₁, a down-set S of the events, of a product of two:
+from nothing to S in T₁ updates, and from S to all events in T₂ − T₁. In the first every edge that leaves S ends at T₁;
+in the second the edges e that cross carry k_e^{t − T₁} from the start:
+
+    Σ_S Σ_chains [Π k^{spanned − 1} h_{T₁−m}(1, x_1, …, x_m)] · [Π k^{spanned − 1} h_{T₂−T₁−n}(y_0, y_1, …, y_n)],
+
+with y_0 the product over the edges that cross. Where sizes are numbers, the earlier root is one more event, which has
+one time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Self
+
+from sympy import Expr, Symbol
+
+from taylorsgd.diagrams import Diagram
+from taylorsgd.timesums.cells import CellSum, Way
+from taylorsgd.timesums.events import ROOT, TimeSum
+
+__all__ = ["TwoMoments"]
+
+
+@dataclass(frozen=True)
+class TwoMoments:
+    """The sum over times where some edges end at an earlier moment.
+
+    Attributes:
+        times: the sum, as if all roots were at the later moment.
+        early: the labels of the edges into the earlier root.
+        first: T₁.
+    """
+
+    times: TimeSum | CellSum
+    early: tuple[int, ...]
+    first: Expr
+
+    @property
+    def possible(self) -> bool:
+        """Whether there are times at all."""
+        return self.times.possible
+
+    @property
+    def free_symbols(self) -> set[Symbol]:
+        """The symbols in T₁."""
+        return self.first.free_symbols  # type: ignore[return-value]
+
+    def substitute(self, values: Mapping[Any, Any]) -> Self:
+        """The same sum with some symbols of T₁ replaced."""
+        return replace(self, first=self.first.subs(values, simultaneous=True))
+
+    def ways(self, diagram: Diagram, updates: int) -> Iterator[Way]:
+        """The ways to place a diagram below T₂ updates, with the earlier root as an event.
+
+        Raises:
+            ValueError: if T₁ is no integer from 0 to T₂.
+        """
+        if not (self.first.is_Integer and 0 <= self.first <= updates):
+            raise ValueError(f"times={self.first}: it must be an integer from 0 to {updates}")
+        first = int(self.first)
+        if isinstance(self.times, CellSum):
+            ways = self.times.ways(diagram)
+        else:
+            ways = (Way(Fraction(1), self.times, ((1,) * updates,) * self.times.events),)
+        for way in ways:
+            cells = tuple(own[:updates] for own in way.cells)
+            if first == updates:
+                yield way._replace(cells=cells)
+                continue
+            root = way.times.events
+            edges = tuple(
+                (source, root if e in self.early else target) for e, (source, target) in enumerate(way.times.edges)
+            )
+            yield way._replace(
+                times=TimeSum(root + 1, edges),
+                cells=(*cells, tuple(int(t == first) for t in range(updates))),
+                taken=way.taken and (*way.taken, 0),
+                moments=(root,),
+            )
+
+    @property
+    def cuts(self) -> Iterator[int]:
+        """The down-sets of events that may have happened by T₁: with all that leads to the earlier root."""
+        assert isinstance(self.times, TimeSum)
+        needed = sum({1 << self.times.edges[e][0] for e in self.early})
+        return (state for state in self.times.lattice.states if not needed & ~state)
+
+    def before(self, cut: int) -> tuple[tuple[int, ...], TimeSum]:
+        """The edges that leave what has happened by T₁, and the sum in which all that have not ended do so then."""
+        assert isinstance(self.times, TimeSum)
+        events = [event for event in range(self.times.events) if cut >> event & 1]
+        place = {event: i for i, event in enumerate(events)}
+        labels = tuple(e for e, (source, _) in enumerate(self.times.edges) if source in place)
+        edges = tuple((place[self.times.edges[e][0]], place.get(self.times.edges[e][1], ROOT)) for e in labels)
+        return labels, TimeSum(len(events), edges)

@@ -1,0 +1,169 @@
+r"""Resummed moments of two observables at two times of one run.
+
+Identities:
+    (1) through order d they agree with perturb on random finite landscapes, for all linear rules and dynamics
+    (2) what is written in T₁, T₂ and the eigenvalues is the sum over times, one by one
+    (3) integrals are limits of sums
+    (4) a minimum's autocovariance on a quadratic is Cov(θ_s) K^{t − s}
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import mpmath
+import pytest
+import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sympy import Rational
+
+import taylorsgd as ts
+from taylorsgd.symbols import eta
+from taylorsgd.timesums.events import ROOT
+from taylorsgd.timesums.two_moments import TwoMoments
+
+x, s, t = sympy.symbols("x s t")
+ALL = ("test loss", "training loss", "gap", "displacement", "variance")
+RULES = [None, ts.HeavyBall(Rational(1, 3)), ts.Nesterov(Rational(1, 3), convention="sutskever")]
+RUNS = [
+    (ts.GD(N=2, T=3), (1, 3)),
+    (ts.GD(N=2, T=3), (1, 2)),
+    (ts.GD(N=2, T=3), (0, 3)),
+    (ts.SGD(N=3, B=1, E=1), (2, 3)),
+    (ts.SGD(N=2, B=1, E=2), (1, 3)),
+    (ts.SGD(N=2, B=1, E=2, shuffle=True), (3, 4)),
+    (ts.Replacement(N=2, B=2, T=2), (1, 2)),
+]
+SINGLE = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement()]
+
+
+def through(result: Any, order: int) -> Any:
+    """The terms of degree at most `order` in η."""
+
+    def cut(entry: Any) -> Any:
+        return sum(c * eta**k for (k,), c in sympy.Poly(sympy.expand(entry), eta).terms() if k <= order)
+
+    return result.applyfunc(cut) if isinstance(result, sympy.MatrixBase) else cut(result)
+
+
+@pytest.mark.shows("two times", ALL, resum="discrete")
+@pytest.mark.parametrize(("order", "examples"), [(2, 25), (3, 2)])
+def test_random_landscapes(landscapes, order: int, examples: int) -> None:
+    @given(data=st.data())
+    @settings(max_examples=examples)
+    def run(data: st.DataObject) -> None:
+        landscape, start = data.draw(landscapes(1, order + 1, atoms=2))
+        spacetime, times = data.draw(st.sampled_from(RUNS))
+        rule = data.draw(st.sampled_from(RULES))
+        a, b = (data.draw(st.sampled_from(SINGLE)) for _ in range(2))
+        kind = ts.SecondMoment if getattr(spacetime, "shuffle", False) else data.draw(
+            st.sampled_from([ts.SecondMoment, ts.Covariance])
+        )  # fmt: skip
+        pair = kind(a, b, times)
+        formula = ts.derive(pair, spacetime, order, resum="discrete", update=rule)
+        truth = ts.perturb(pair, spacetime, landscape, start, order, update=rule)
+        assert through(formula.evaluate(landscape, start), order) == truth
+
+    run()
+
+
+def one_by_one(value: Any, rates: Any, first: int, last: int) -> Any:
+    """All times of the events, in order along the edges."""
+    times = value.times
+    assert isinstance(times, TwoMoments)
+    total = 0
+    for at in product(range(last), repeat=times.times.events):
+        factor = 1
+        for e, (source, target) in enumerate(times.times.edges):
+            end = (first if e in times.early else last) if target == ROOT else at[target]
+            factor *= (1 - rates[e]) ** (end - at[source] - 1) if at[source] < end else 0
+        total += factor
+    return total
+
+
+SYMBOLIC = {
+    resum: ts.derive(ts.SecondMoment(ts.TestLoss(), ts.TestLoss(), (s, t)), ts.SGD(E=1), 3, resum=resum)
+    for resum in ("discrete", "continuous")
+}
+RATES = [Rational(1, 2), Rational(3, 4), Rational(2, 3)]
+
+
+def test_what_is_written_is_the_sum() -> None:
+    values = [value for value in SYMBOLIC["discrete"].values if value.is_resummed]
+    assert sum(len({value.diagram.tree_of[v] for v in value.diagram.inner_nodes}) == 2 for value in values) > 5
+    for value in values:
+        rates = RATES[: value.order]
+        for first, last in ((2, 5), (0, 3), (4, 4)):
+            written = value.substitute({s: sympy.Integer(first), t: sympy.Integer(last)}).closed_sum(rates)
+            assert sympy.simplify(written - one_by_one(value, rates, first, last)) == 0, value
+
+
+@pytest.mark.shows("two times", ALL, resum="continuous")
+@pytest.mark.parametrize(
+    "pair",
+    [ts.SecondMoment(a, b, (s, t)) for a, b in zip(SINGLE, SINGLE, strict=True)]
+    + [ts.Covariance(SINGLE[0], SINGLE[3], (s, t))],
+    ids=str,
+)
+def test_integrals_are_limits_of_sums(pair: Any) -> None:
+    sums, integrals = (ts.derive(pair, ts.GD(), 2, resum=resum) for resum in ("discrete", "continuous"))
+    of_sums = {term.value: term.coefficient for term in sums.terms}
+    assert len(of_sums) == len(integrals.terms)
+    many = 10**12
+    for term in integrals.terms:
+        value = term.value
+        assert of_sums[replace(value, continuous=False) if value.is_resummed else value] == term.coefficient
+        if value.is_resummed:
+            with mpmath.workdps(60):
+                small = [mpmath.mpf(rate.p) / rate.q for rate in RATES[: value.order]]
+                ends = {s: 2, t: 5}
+                names = sympy.symbols(f"r:{value.order}")
+                found, limit = (
+                    sympy.lambdify([*names, s, t], one.closed_sum(names), "mpmath")(
+                        *(rate / scale for rate in small), *(end * scale for end in ends.values())
+                    )
+                    for one, scale in ((replace(value, continuous=False), many), (value, 1))
+                )
+                assert mpmath.almosteq(found / mpmath.mpf(many) ** value.times.times.events, limit, 1e-9), term
+
+
+def test_an_autocovariance_decays_with_every_update() -> None:
+    landscape = ts.FiniteLandscape([x**2 - x, x**2 + x], [Rational(1, 2)] * 2, [x])
+    pair = ts.Covariance(ts.Displacement(), ts.Displacement(), (3, None))
+    formula = ts.derive(pair, ts.SGD(N=8, B=1, E=1), 2, resum="discrete")
+    (found,) = formula.evaluate(landscape, [0], eta=Rational(1, 8))
+    damped = Rational(3, 4)
+    assert found == Rational(1, 64) * sum(damped ** (2 * k) for k in range(3)) * damped**5
+
+
+def test_json_and_lowering() -> None:
+    import jax
+    import jax.numpy as jnp
+
+    for formula in SYMBOLIC.values():
+        assert ts.Formula.from_json(formula.to_json()) == formula
+        assert "1 - " in formula.latex()
+    landscape = ts.FiniteLandscape([x**2 - x + x**3, x**2 + x], [Rational(1, 2)] * 2, [x])
+    numbers = ts.derive(ts.SecondMoment(ts.TestLoss(), ts.TestLoss(), (2, None)), ts.SGD(N=4, B=1, E=1), 2,
+                        resum="discrete", update=RULES[2])  # fmt: skip
+    lowered = numbers.lower()
+    with jax.enable_x64(True):
+        tensors = {key: jnp.array(landscape.cumulant(key, [1]), dtype=float) for key in lowered.parts}
+        exact = numbers.evaluate(landscape, [1], eta=Rational(1, 10))
+        assert float(lowered(tensors, eta=0.1)) == pytest.approx(float(exact), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: ts.derive(ts.SecondMoment(SINGLE[0], SINGLE[0], (1, 2)), ts.SGD(), 2, resum="discrete"), "over sev"),
+        (lambda: SYMBOLIC["discrete"].lower(), "numbers for both"),
+        (lambda: SYMBOLIC["discrete"].assume("minimum").limit(), "at two times has no limit"),
+    ],
+)  # fmt: skip
+def test_what_is_not_derived_says_so(make: Any, match: str) -> None:
+    with pytest.raises(NotImplementedError, match=match):
+        make()
