@@ -18,7 +18,7 @@ from taylorsgd._lazy import listing, loader
 
 if TYPE_CHECKING:
     from taylorsgd import landscapes, symbols
-    from taylorsgd.descent import check, compare, perturb, simulate
+    from taylorsgd.descent import check, compare, expand, perturb, simulate
     from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
     from taylorsgd.flows import ModifiedFlow, ModifiedLoss, RungeKutta, modified_flow, modified_loss
     from taylorsgd.formulas import (
@@ -47,8 +47,8 @@ __all__ = [
     "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
     "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement",
     "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
-    "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "landscapes", "measure",
-    "modified_flow", "modified_loss", "perturb", "plan", "predict", "simulate", "symbols", "tensors",
+    "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "expand", "landscapes",
+    "measure",    "modified_flow", "modified_loss", "perturb", "plan", "predict", "simulate", "symbols", "tensors",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)
@@ -67,6 +67,7 @@ __getattr__ = loader(
         "taylorsgd.descent.perturbation": "perturb",
         "taylorsgd.descent.checking": "check",
         "taylorsgd.descent.comparing": "compare",
+        "taylorsgd.descent.expanding": "expand",
         "taylorsgd.descent.simulating": "simulate",
     },
     rooms="symbols diagrams timesums spacetime updates formulas landscapes descent flows measuring lowering "

@@ -256,7 +256,18 @@ def _resummed_prediction(
 
     edge = _edge(grown, known, tolerance, float(np.max(np.abs(rates))) or 1.0, False)
     of = _settled(formula, sizes)
-    return Prediction(formula, rates, mean, covariance, parts, tolerance, measurement, edge, of, origin)
+    return Prediction(
+        formula=formula,
+        eta=rates,
+        mean=mean,
+        covariance=covariance,
+        contributions=parts,
+        tolerance=tolerance,
+        measurement=measurement,
+        eta_max=edge,
+        expectations=of,
+        origin=origin,
+    )
 
 
 def _largest_eigenvalue(measurement: DenseMeasurement | SpectralMeasurement) -> float:
