@@ -36,7 +36,16 @@ if TYPE_CHECKING:
     )
     from taylorsgd.landscapes import FiniteLandscape
     from taylorsgd.landscapes.landscape import Landscape
-    from taylorsgd.measuring import Dense, MatrixFree, TopEigenpairs, measure, plan, predict, tensors
+    from taylorsgd.measuring import (
+        Dense,
+        MatrixFree,
+        TopEigenpairs,
+        measure,
+        plan,
+        predict,
+        principal_components,
+        tensors,
+    )
     from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
     from taylorsgd.updates import GDC, Cosine, Descent, HeavyBall, ImplicitStep, LinearWarmup, Nesterov, SecondOrder
 
@@ -48,7 +57,8 @@ __all__ = [
     "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement",
     "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
     "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "expand", "landscapes",
-    "measure",    "modified_flow", "modified_loss", "perturb", "plan", "predict", "simulate", "symbols", "tensors",
+    "measure", "modified_flow", "modified_loss", "perturb", "plan", "predict", "principal_components", "simulate",
+    "symbols", "tensors",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)
@@ -60,7 +70,7 @@ __getattr__ = loader(
         "TrainLoss Variance derive",
         "taylorsgd.spacetime": "GD ODE SDE SGD Grid Replacement",
         "taylorsgd.updates": "GDC Cosine Descent HeavyBall ImplicitStep LinearWarmup Nesterov SecondOrder",
-        "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict tensors",
+        "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict principal_components tensors",
         "taylorsgd.flows": "ModifiedFlow ModifiedLoss RungeKutta modified_flow modified_loss",
         "taylorsgd.landscapes.finite": "FiniteLandscape",
         "taylorsgd.landscapes.landscape": "Landscape",
