@@ -30,10 +30,13 @@ def counterpart(
         strict: whether to refuse runs of something else.
 
     Raises:
+        TypeError: if the observable is none.
         ValueError: if it is not known of what the prediction is, or strictly the simulation is of something else; it
             names both.
     """
     of = prediction.expectations
+    if not isinstance(observable, AnyObservable | None):
+        raise TypeError(f"observable={observable!r} is not an observable, such as TestLoss()")
     if observable is not None:
         only = None if of is None else of.only
         if strict and of is not None and (only is None or only.observable != observable):

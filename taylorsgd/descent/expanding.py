@@ -85,8 +85,8 @@ def expand(
 
     The trials are those that `simulate` makes of the same key, at its first learning rate: the same training sets, in
     the same orders. Each is differentiated in forward mode, update by update, and so holds order + 1 times what a
-    simulated one holds, whatever T; its time in simulated trials is about 2 at order 1, 5 at order 2, 9 at order 3 and
-    15 at order 4 (`benchmarks/expanding.py`).
+    simulated one holds, whatever T; its time in simulated trials is about 1.4 at order 1, 3 at order 2, 6 at order 3
+    and 10 at order 4 (`benchmarks/expanding.py`).
 
     The series of one trial converges below the learning rate at which its path first meets a kink or a pole: of Adam's
     step g/(√v̂ + ε), where a gradient changes sign within √eps_root or ε. So give Adam and RMSProp an `eps_root` that

@@ -3,7 +3,7 @@ r"""Taylor coefficients in η of what JAX computes, by forward mode: of states o
 A state whose arrays are polynomials x(η) = Σ_k x_k η^k is stepped on by differentiating f(η) = step(η, x(η)) d times
 at η = 0, and f^(k)(0)/k! are the new coefficients. So a run holds d + 1 states, whatever its length, and a step costs
 about 2^d steps of plain descent, for d derivatives are taken one inside the other. (A derivative of the whole run
-carries 2^d states along, and takes five times as long at order 4.) Whatever has a forward derivative will do:
+carries 2^d states along, and takes three times as long at order 4.) Whatever has a forward derivative will do:
 `jax.experimental.jet`, which would cost less at high orders, has rules for some operations only.
 """
 
