@@ -86,7 +86,8 @@ def main() -> None:
     held, compiled = [], expanding._expanded
 
     def measured(*arguments: Any, **others: Any) -> Any:
-        held.append(compiled.lower(*arguments, **others).compile().memory_analysis().temp_size_in_bytes)
+        analysis = compiled.lower(*arguments, **others).compile().memory_analysis()
+        held.append(0 if analysis is None else analysis.temp_size_in_bytes)
         return compiled(*arguments, **others)
 
     expanding._expanded = measured  # type: ignore[assignment]

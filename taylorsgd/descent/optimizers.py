@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -76,7 +77,7 @@ def refuse_rough_optimizers(optimizer: AnyUpdate, theta: Any, stacklevel: int = 
         )
 
 
-def _roughness(optimizer: AnyUpdate, theta: Any) -> tuple[Roughness, Roughness]:
+def _roughness(optimizer: Callable[[Any], Any], theta: Any) -> tuple[Roughness, Roughness]:
     """Of the first step in η, and of any step in η, θ, the gradients and what is remembered."""
     loss = PointFunction(inner, "loss")
     eta = jnp.zeros((), jnp.result_type(*jax.tree.leaves(theta)))

@@ -21,12 +21,12 @@ from taylorsgd.landscapes.fingerprints import Origin
 from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape, checked_parameters, learning_rates
 from taylorsgd.lowering import Lowered, LoweredResummed
 from taylorsgd.lowering.networks import HESSIAN
-from taylorsgd.measuring.along import along_all, dense_along
 from taylorsgd.measuring.dense import DenseMeasurement
 from taylorsgd.measuring.front import FORMER, chosen_method, refuse_former
 from taylorsgd.measuring.linear_functions import checked_directions
 from taylorsgd.measuring.matrix_free import MatrixFree
 from taylorsgd.measuring.predictions import Prediction, norms, orders_of, wide
+from taylorsgd.measuring.projected_moments import along_all, dense_along
 from taylorsgd.measuring.results import Measured, Measurement
 from taylorsgd.measuring.spectral_results import SpectralMeasurement
 from taylorsgd.measuring.tasks import Method, Task

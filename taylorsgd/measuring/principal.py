@@ -30,9 +30,9 @@ from taylorsgd.formulas.expectations import Expectations
 from taylorsgd.formulas.resummed_value import is_resummed
 from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import AnyLandscape, checked_parameters, learning_rates
-from taylorsgd.measuring.along import is_symmetric, one_way
 from taylorsgd.measuring.predicting import predict, settled
 from taylorsgd.measuring.predictions import Prediction
+from taylorsgd.measuring.projected_moments import is_symmetric, one_way
 from taylorsgd.measuring.results import Measurement
 from taylorsgd.measuring.tasks import Method
 

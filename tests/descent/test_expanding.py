@@ -65,7 +65,7 @@ def second_coordinate(theta: Any) -> Any:
 
 
 SUMMED = ts.Observable(second_coordinate, "u")
-CASES: dict[str, tuple[Any, ts.Descent, Any, Any]] = {
+CASES: dict[str, tuple[Any, Any, Any, Any]] = {
     "batches": (optax.sgd, ts.Descent(), ts.SGD(N=4, B=2, E=1), ts.TestLoss()),
     "heavy ball": (
         lambda eta: optax.sgd(eta, momentum=0.5), ts.HeavyBall(HALF), ts.SGD(N=2, B=1, E=2), ts.GeneralizationGap(),
@@ -203,9 +203,9 @@ def test_differences_are_paired() -> None:
     runs = [ts.simulate(landscape, BENT, spacetime, [0.01], 2000, key=4, update=o) for o in (ball, sgd)]
     assert ts.compare(apart.predict([0.01]), runs[0] - runs[1]).agrees
     with pytest.raises(ValueError, match="different training sets"):
-        one - ts.expand(sgd, landscape, BENT, spacetime, 2, trials=2000, key=4)
+        _ = one - ts.expand(sgd, landscape, BENT, spacetime, 2, trials=2000, key=4)
     with pytest.raises(ValueError, match="is nothing"):
-        one - one
+        _ = one - one
 
 
 # -- (4) what it costs ---------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_a_displacement_has_the_axes_of_its_leaves() -> None:
     with pytest.raises(TypeError, match="a displacement is a vector"):
         ts.compare(prediction, ts.simulate(landscape, theta, PLACE, [0.1, 0.2], 10, 0, update=optax.sgd))
     with pytest.raises(TypeError, match="without their trials"):
-        vector - vector
+        _ = vector - vector
 
 
 def test_it_is_compared_beside_a_formula(found: Any) -> None:
