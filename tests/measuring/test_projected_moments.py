@@ -21,6 +21,9 @@ import sympy
 from sympy import Rational
 
 import taylorsgd as ts
+from taylorsgd.measuring import running
+from taylorsgd.measuring.contraction import Message, Source
+from taylorsgd.measuring.linear_functions import LinearFunction
 
 X, Y, Z = VARIABLES = sympy.symbols("x y z")
 ROWS = np.array([[1.0, -0.5, 0.25], [-0.75, 1.0, 0.5], [0.5, 0.25, -1.0], [0.25, 0.75, 0.5]])
@@ -132,6 +135,17 @@ def test_new_directions_compile_nothing(place: ts.Landscape, compilations: list[
     turned = jax.tree.map(lambda leaf: leaf[::-1] + 0.1, ALONG)
     ts.predict(SCATTER, place, THETA, eta=0.1, along=turned, key=1, samples=20)
     assert not compilations
+
+
+@pytest.mark.parametrize("draws", [(), (5,)])
+def test_a_tree_may_be_rooted_at_a_direction(draws: tuple[int, ...]) -> None:
+    """Then its node yields the number u·v, draw by draw where v differs between draws."""
+    linear = LinearFunction({"a": jnp.array([2.0, -1.0])}, {"a": jnp.zeros(2)})
+    received = Message(Source("batch", 0) if draws else Source("population"), ())
+    root = Message(Source("observable", name="→0"), (received,), "number")
+    vectors = jax.random.normal(jax.random.key(0), (*draws, 2))
+    found = running._along(linear, root, {received: {"a": vectors}})
+    np.testing.assert_allclose(found, vectors @ np.array([2.0, -1.0]), rtol=1e-6)
 
 
 def iter_errors() -> Iterator[Any]:
