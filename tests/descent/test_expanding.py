@@ -74,7 +74,7 @@ CASES: dict[str, tuple[Any, Any, Any, Any]] = {
         lambda eta: optax.sgd(eta, momentum=0.5, nesterov=True), ts.Nesterov(HALF), ts.GD(N=2, T=3), ts.Displacement(),
     ),
     "variance": (optax.sgd, ts.Descent(), ts.SGD(N=2, B=1, E=1), ts.Variance(ts.TestLoss())),
-    "an update rule": (ts.SecondOrder(HALF), ts.SecondOrder(HALF), ts.SGD(N=2, B=1, E=1), SUMMED),
+    "an update rule": (ts.Nesterov(HALF), ts.Nesterov(HALF), ts.SGD(N=2, B=1, E=1), SUMMED),
 }  # fmt: skip
 
 
@@ -185,10 +185,12 @@ def test_adam_predicts_what_is_simulated() -> None:
 
     run = ts.simulate(landscape, BENT, spacetime, rates, 8000, key=1, update=adam)
     found = ts.expand(adam, landscape, BENT, spacetime, 3, trials=8000, key=2)
-    comparison = ts.compare(found.predict(rates), run)
+    prediction = found.predict(rates)
+    comparison = ts.compare(prediction, run)
     assert comparison.degrees == 3 and comparison.agrees, comparison
-    straight = ts.expand(adam, landscape, BENT, spacetime, 1, trials=8000, key=2)
-    assert not ts.compare(straight.predict(rates), run).agrees
+    assert np.abs(comparison.deviations).max() < 3
+    straight = prediction.contributions[:2].sum(axis=0)
+    assert np.abs(straight - comparison.simulated)[-1] > 5 * comparison.simulated_error[-1]
 
 
 def test_differences_are_paired() -> None:
@@ -223,7 +225,7 @@ def test_memory_does_not_grow_with_time(monkeypatch: pytest.MonkeyPatch) -> None
     jitted = expanding._expanded
     monkeypatch.setattr(expanding, "_expanded", measured)
     for epochs in (1, 100):
-        ts.expand(optax.sgd, ts.Landscape(bent_loss, POINTS), BENT, ts.SGD(N=4, B=1, E=epochs), 2, trials=8)
+        ts.expand(optax.sgd, ts.Landscape(bent_loss, POINTS), BENT, ts.SGD(N=4, B=1, E=epochs), 1, trials=8)
     assert held[1] < 1.1 * held[0] + 8 * 4 * 400  # and the order of the rows
 
 
