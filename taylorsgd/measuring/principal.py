@@ -102,7 +102,7 @@ def principal_components(
     """The top eigenpairs of a predicted covariance of the displacement, without a P × P array.
 
     Time: some tens of measurements of a vector for a handful of eigenpairs, and `count` of a number. Memory: as many
-    vectors like θ as ARPACK keeps, 2 · count + 1 or 20.
+    vectors like θ as ARPACK keeps, 2 · count + 2 or 10.
 
     Args:
         formula: a plain formula of `Covariance(Displacement(), Displacement())`, or of its `SecondMoment`.
@@ -202,8 +202,9 @@ def _search(product: Any, size: int, count: int, key: jax.Array, epsilon: float)
 
     start = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), (size,)), float)
     matrix = LinearOperator((size, size), matvec=product, dtype=np.float64)  # type: ignore[call-arg]
+    kept = min(size, max(2 * count + 2, 10))  # every product is a measurement, and fewer than these are never made
     try:
-        _, found = eigsh(matrix, count, which="LA", v0=start, tol=epsilon ** (2 / 3))
+        _, found = eigsh(matrix, count, which="LA", v0=start, ncv=kept, tol=epsilon ** (2 / 3))
     except ArpackNoConvergence as error:
         raise RuntimeError(
             f"the search for {count} eigenpairs did not converge ({error}): products of a noisy measurement are not "

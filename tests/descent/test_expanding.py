@@ -107,6 +107,25 @@ def test_it_equals_the_formula_on_the_same_draws(name: str, landscapes: Any, x64
     check()
 
 
+def test_orders_of_one_training_set_are_drawn() -> None:
+    """Shuffled, on fixed data: within errors of the exact expectation over orders."""
+    spacetime, rule = ts.SGD(N=3, B=1, E=2, shuffle=True, data="fixed"), ts.HeavyBall(HALF)
+    x = sympy.Symbol("x")
+    rows = [(1, -HALF, HALF), (-1, 1, Rational(1, 3)), (HALF, 2, -1)]
+    finite = ts.FiniteLandscape([a * x**3 / 3 + b * x**2 / 2 + c * x for a, b, c in rows], [Rational(1, 3)] * 3, [x])
+    exact = ts.derive(ts.TestLoss(), spacetime, 3, update=rule).evaluate(finite, at=[HALF])
+
+    def loss(theta: Any, row: Any) -> Any:
+        return row[0] * theta**3 / 3 + row[1] * theta**2 / 2 + row[2] * theta
+
+    place = ts.Landscape(loss, jnp.array(np.array(rows, float)))
+    found = ts.expand(lambda eta: optax.sgd(eta, momentum=0.5), place, 0.5, spacetime, 3, trials=2000)
+    expected = [float(exact.coeff(ts.symbols.eta, k)) for k in range(4)]
+    np.testing.assert_allclose(found.coefficients[0], expected[0], rtol=1e-5)
+    scores = (found.coefficients - expected)[1:] / found.standard_errors[1:]
+    assert np.abs(scores).max() < 3.5, scores
+
+
 # -- (2) against training loops ------------------------------------------------------------------------------
 
 

@@ -99,7 +99,7 @@ def test_resummed_matrices_are_contracted(place: ts.Landscape) -> None:
     assert found.covariance.shape == (2, 2, 2, 2)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [2, 3])
 def test_principal_components_are_eigenpairs(count: int, place: ts.Landscape) -> None:
     """(4): of the whole matrix, and orthonormal."""
     values, vectors = np.linalg.eigh(whole(SCATTER, 0.0625))
