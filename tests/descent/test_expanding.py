@@ -261,6 +261,11 @@ def test_one_program_serves_all_keys_and_points(compilations: list[str]) -> None
 # -- what it refuses -----------------------------------------------------------------------------------------
 
 
+def stopped(eta: Any) -> Any:
+    """A rule behind whose steps derivatives are stopped."""
+    return optax.stateless(lambda slope, _: jax.tree.map(lambda g: -eta * jax.lax.stop_gradient(g), slope))
+
+
 def iter_errors() -> Iterator[Any]:
     yield {"optimizer": optax.sgd(0.1)}, TypeError, "has its learning rate fixed already"
     yield {"optimizer": 3}, TypeError, "optimizer=3 must be a function of eta"
@@ -268,6 +273,7 @@ def iter_errors() -> Iterator[Any]:
     yield {"optimizer": lambda: 3}, TypeError, "can't be called with a learning rate"
     yield {"optimizer": lambda eta: optax.sgd(0.1)}, ValueError, "does not depend on the learning rate"
     yield {"optimizer": optax.lion}, ValueError, "jumps (sign)"
+    yield {"optimizer": stopped}, ValueError, "holds a stop_gradient"
     yield {"optimizer": lambda eta: optax.masked(optax.sgd(eta), {"c": True})}, ValueError, "can't step from theta['a']"
     yield {"optimizer": ts.ImplicitStep()}, NotImplementedError, "solved by iterations"
     yield {"optimizer": ts.HeavyBall(sympy.Symbol("beta"))}, ValueError, "leaves beta open"
