@@ -76,7 +76,8 @@ def predict(
         method: as in `measure`; by default `MatrixFree("exact")` for plain formulas of fixed data.
         measurement: what `measure` returned for this formula, landscape and θ_0; measures if None.
         along: for a formula with open indices, directions to contract them with: a pytree like θ, whose leaves have an
-            axis for the m directions in front. Every pair of them is measured, from the same draws.
+            axis for the m directions in front. Every pair of them is measured, from the same draws; the prediction's
+            `measurement` is that of the first.
         tolerance: the formula is taken to hold while the terms left out are estimated at tolerance^(3/2) of its
             lowest order in η (after the constant): 0.3 % of the change in loss by default. At order 3 this is
             where the highest order is the fraction `tolerance` of the lowest. See `Prediction.eta_max`.
@@ -104,6 +105,12 @@ def predict(
         ─────  ─────────────────  ───────  ───────  ────────
         0.001             0.4901    -0.01   0.0001  yes
          0.02               0.34     -0.2     0.04  no
+        >>> data = jax.numpy.array([[1.0, 0.0], [-1.0, 0.0]])
+        >>> bowl = ts.Landscape(lambda theta, x: theta @ theta / 2 + theta @ x, data)
+        >>> scatter = ts.derive(ts.Covariance(ts.Displacement(), ts.Displacement()), ts.SGD(B=1, E=1), order=2)
+        >>> print(ts.predict(scatter, bowl, jax.numpy.zeros(2), eta=0.1, N=5, along=jax.numpy.eye(2)).mean)
+        [[0.05 0.  ]
+         [0.   0.  ]]
     """
     if not isinstance(formula, Formula):
         raise TypeError(f"formula={formula!r} is not a Formula; derive() makes one")
