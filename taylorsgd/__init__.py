@@ -18,7 +18,7 @@ from taylorsgd._lazy import listing, loader
 
 if TYPE_CHECKING:
     from taylorsgd import landscapes, symbols
-    from taylorsgd.descent import check, compare, perturb, simulate
+    from taylorsgd.descent import check, compare, expand, perturb, simulate
     from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
     from taylorsgd.flows import ModifiedFlow, ModifiedLoss, RungeKutta, modified_flow, modified_loss
     from taylorsgd.formulas import (
@@ -36,7 +36,16 @@ if TYPE_CHECKING:
     )
     from taylorsgd.landscapes import FiniteLandscape
     from taylorsgd.landscapes.landscape import Landscape
-    from taylorsgd.measuring import Dense, MatrixFree, TopEigenpairs, measure, plan, predict, tensors
+    from taylorsgd.measuring import (
+        Dense,
+        MatrixFree,
+        TopEigenpairs,
+        measure,
+        plan,
+        predict,
+        principal_components,
+        tensors,
+    )
     from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
     from taylorsgd.updates import GDC, Cosine, Descent, HeavyBall, ImplicitStep, LinearWarmup, Nesterov, SecondOrder
 
@@ -47,8 +56,9 @@ __all__ = [
     "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
     "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement",
     "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
-    "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "landscapes", "measure",
-    "modified_flow", "modified_loss", "perturb", "plan", "predict", "simulate", "symbols", "tensors",
+    "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "expand", "landscapes",
+    "measure", "modified_flow", "modified_loss", "perturb", "plan", "predict", "principal_components", "simulate",
+    "symbols", "tensors",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)
@@ -60,13 +70,14 @@ __getattr__ = loader(
         "TrainLoss Variance derive",
         "taylorsgd.spacetime": "GD ODE SDE SGD Grid Replacement",
         "taylorsgd.updates": "GDC Cosine Descent HeavyBall ImplicitStep LinearWarmup Nesterov SecondOrder",
-        "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict tensors",
+        "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict principal_components tensors",
         "taylorsgd.flows": "ModifiedFlow ModifiedLoss RungeKutta modified_flow modified_loss",
         "taylorsgd.landscapes.finite": "FiniteLandscape",
         "taylorsgd.landscapes.landscape": "Landscape",
         "taylorsgd.descent.perturbation": "perturb",
         "taylorsgd.descent.checking": "check",
         "taylorsgd.descent.comparing": "compare",
+        "taylorsgd.descent.expanding": "expand",
         "taylorsgd.descent.simulating": "simulate",
     },
     rooms="symbols diagrams timesums spacetime updates formulas landscapes descent flows measuring lowering "

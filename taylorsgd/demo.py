@@ -15,7 +15,7 @@ from taylorsgd.whole_files import refuse_unwritable, whole_file
 
 if TYPE_CHECKING:
     from taylorsgd.descent import Comparison
-    from taylorsgd.measuring.predictions import Prediction
+    from taylorsgd.measuring.predictions import Predicted
 
 __all__ = ["run_demo"]
 
@@ -106,7 +106,7 @@ def _show_range(comparison: Comparison) -> None:
     )
 
 
-def _left_out(prediction: Prediction) -> float:
+def _left_out(prediction: Predicted) -> float:
     """What is left out at the end of the range, as a fraction of the first order."""
     inside = prediction.range_ok
     return float((prediction.remainder[inside] / np.abs(prediction.contributions[1][inside])).max())

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import sympy
 from sympy import Integer, Rational, Symbol
 
@@ -67,6 +68,8 @@ PREDICTED = ts.predict(FORMULA, POINTS, 0.5, eta=RATES, N=2, B=1, E=2, method=ts
 MEASURED = PREDICTED.measurement
 DENSE = ts.measure(GAP, PAIRS, jnp.zeros(2))
 RUN = ts.simulate(POINTS, 0.5, ts.SGD(N=2, B=1, E=2), RATES, 4, 0)
+EXPANDED = ts.expand(optax.sgd, POINTS, 0.5, ts.SGD(N=2, B=1, E=2), 1, trials=4, key=1)
+SCATTERED = ts.derive(ts.Covariance(ts.Displacement(), ts.Displacement()), ts.SGD(N=2, B=1, E=1), 2)
 CHAIN = ts.Diagram((-1, 0))
 FLOW, LOSS = ts.modified_flow(2), ts.modified_loss(1)
 LOWERED, LOWERED_GAP = FORMULA.lower(), GAP.lower()
@@ -167,8 +170,17 @@ call("measure", ts.measure, formula=FORMULA, landscape=POINTS, theta=0.5, method
      progress=False)  # fmt: skip
 call("predict", ts.predict, formula=FORMULA, landscape=POINTS, theta=0.5, eta=RATES, key=0, samples=None, method=None,
      measurement=MEASURED, tolerance=0.02, progress=False, **SIZES)  # fmt: skip
+call("predict, along", ts.predict, 0.5, formula=SCATTERED, landscape=PAIRS, theta=np.zeros(2), eta=0.1, along=np.eye(2),
+     key=0, samples=4, method=None, measurement=None, tolerance=0.02, progress=False)  # fmt: skip
+call("principal_components", ts.principal_components, 0.5, formula=SCATTERED, landscape=PAIRS, theta=np.zeros(2),
+     eta=0.1, count=1, key=0, samples=4, method=None)  # fmt: skip
 call("simulate", ts.simulate, landscape=POINTS, theta=0.5, spacetime=ts.SGD(N=2, B=1, E=2), eta=RATES, trials=4, key=0,
      update=None, observables=(), test_points=None, refinement=None, chunk=None, progress=False)  # fmt: skip
+call("expand", ts.expand, 0.5, optimizer=optax.sgd, landscape=POINTS, theta=0.5, spacetime=ts.SGD(N=2, B=1, E=2),
+     order=1, observable=None, trials=4, key=0, test_points=None, chunk=None, progress=False)  # fmt: skip
+call("expand().predict", EXPANDED.predict, eta=RATES, tolerance=0.02)
+call("expand()[]", item(EXPANDED), key=1)
+call("compare, expanded", ts.compare, prediction=EXPANDED.predict(RATES), simulation=RUN, observable=None, strict=True)
 call("compare", ts.compare, prediction=PREDICTED, simulation=RUN, observable=None, strict=True)
 call("check", ts.check, 0.5, formula=ts.TestLoss(), landscape=POINTS, theta=0.5, spacetime=ts.SGD(N=2, B=1, E=2),
      eta=RATES, order=1, update=None, trials=4, key=0, samples=None, method=EXACTLY, tolerance=0.9,
@@ -202,6 +214,10 @@ call("landscapes.regularization_rate", L.regularization_rate, h=0.1, theta=jnp.o
 call("landscapes.TangentKernel", L.TangentKernel, residuals=lambda theta: theta * 2, theta=jnp.ones(2), scale=1.0)
 call("landscapes.digits", L.digits, 0.3, hidden=2, seed=0)
 _images: dict[str, Any] = {"images": np.zeros((2, 13, 13)), "labels": np.array([0, 1])}
+call("landscapes.attention_head", L.attention_head, 0.5, tokens=np.zeros((2, 3, 2)), labels=np.array([0, 1]), width=2,
+     seed=0)  # fmt: skip
+call("landscapes.with_dropout", L.with_dropout, 0.5, loss=lambda theta, x, mask: theta * x * mask[0],
+     data=np.ones(3), shape=(2,), keep=0.5)  # fmt: skip
 call("landscapes.convolutional_net", L.convolutional_net, 0.5, **_images, seed=0)
 call("landscapes.logistic_regression", L.logistic_regression, 0.5, **_images)
 call("landscapes.fashion_mnist", L.fashion_mnist, folder="nowhere", part="train")
@@ -256,7 +272,7 @@ POOL: dict[str, Any] = {
     "part": FORMULA[1], "diagram": CHAIN, "tied": ts.Diagram.parse("(a a)"), "value": FORMULA.terms[1].value,
     "points": POINTS, "pairs": PAIRS, "coin": COIN, "gauss": L.gauss(), "measured": MEASURED, "dense": DENSE,
     "predicted": PREDICTED, "run": RUN, "MatrixFree": ts.MatrixFree(), "Dense": ts.Dense(),
-    "TopEigenpairs": ts.TopEigenpairs(3),
+    "TopEigenpairs": ts.TopEigenpairs(3), "optax.adam": optax.adam, "optax.adam(0.1)": optax.adam(0.1),
     "sampler of None": ts.Landscape(point_loss, lambda key, n: None),
     "vector loss": ts.Landscape(lambda theta, x: jnp.ones(2) * theta, jnp.ones(2)),
     "nan loss": ts.Landscape(lambda theta, x: theta * jnp.nan * x, jnp.ones(2)),

@@ -21,7 +21,7 @@ from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import AnyLandscape, learning_rates
 from taylorsgd.measuring.front import measure
 from taylorsgd.measuring.predicting import predict
-from taylorsgd.measuring.predictions import Prediction
+from taylorsgd.measuring.predictions import Predicted, Prediction
 from taylorsgd.measuring.tasks import Method
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates import Update
@@ -221,7 +221,7 @@ class Check:
     curve: Prediction
 
     @property
-    def prediction(self) -> Prediction:
+    def prediction(self) -> Predicted:
         """The prediction at the simulated learning rates."""
         return self.comparison.prediction
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from taylorsgd.arguments import switched
 from taylorsgd.descent.counterparts import counterpart
+from taylorsgd.descent.expansions import Expanded
 from taylorsgd.descent.runs import Difference, Simulation
 from taylorsgd.display import html_table, text_table
 from taylorsgd.display.figures import bars, given_or_new, house_style
 from taylorsgd.display.numbers import with_error
 from taylorsgd.landscapes.fingerprints import refuse_other_origins
-from taylorsgd.measuring.predictions import Prediction
+from taylorsgd.measuring.predictions import Predicted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ __all__ = ["Comparison", "compare", "overlaid"]
 
 
 def compare(
-    prediction: Prediction, simulation: Simulation | Difference, observable: Any = None, *, strict: bool = True
+    prediction: Predicted, simulation: Simulation | Difference, observable: Any = None, *, strict: bool = True
 ) -> Comparison:
     """Compare a prediction with a simulation of the same thing, at the same learning rates.
 
@@ -40,7 +41,8 @@ def compare(
     of two runs.
 
     Args:
-        prediction: what `predict` returned for a scalar observable.
+        prediction: what `predict` returned for a scalar observable: `taylorsgd.predict` for a formula, or the `predict`
+            of an expansion, whose trials must be others than those of the simulation.
         simulation: what `simulate` returned for the same landscape, θ_0, spacetime, rule and learning rates; or the
             difference of two runs, for a prediction of a difference of formulas.
         observable: what the formula is of, such as `TestLoss()`, where it does not know, as a part `f[d]` does not.
@@ -52,8 +54,8 @@ def compare(
     Raises:
         TypeError: if arguments have other types, or the observable is a vector.
         ValueError: if prediction and simulation are of different things, it is not known of what the prediction is,
-            their landscapes, θ_0 or learning rates differ, none is in range, trials diverged in range, or both errors
-            vanish.
+            their landscapes, θ_0 or learning rates differ, an expansion had the simulation's training sets, no
+            learning rate is in range, trials diverged in range, or both errors vanish.
 
     Example:
         >>> import jax, taylorsgd as ts
@@ -64,15 +66,16 @@ def compare(
         >>> ts.compare(ts.predict(f, coin, 1.0, eta=rates), run).p_value > 0.01
         True
     """
-    if not isinstance(prediction, Prediction) or not isinstance(simulation, (Simulation, Difference)):
+    if not isinstance(prediction, Predicted) or not isinstance(simulation, (Simulation, Difference)):
         raise TypeError(
             f"compare takes a Prediction and a Simulation, not {type(prediction).__name__} and "
             f"{type(simulation).__name__}"
         )
-    if any(value.open_indices for value in prediction.formula.values):
+    if prediction.is_vector:
         raise TypeError("compare takes scalars, and a displacement is a vector; compare an Observable(s) of it")
     if switched(strict, "strict"):
         refuse_other_origins(prediction.origin, simulation.origin, "prediction and simulation are")
+    _refuse_shared_draws(prediction, simulation)
     statistic = counterpart(prediction, simulation, observable, strict)
     if statistic.trials is None:
         raise TypeError("compare takes scalars, and a displacement is a vector; compare an Observable(s) of it")
@@ -113,6 +116,16 @@ def compare(
     )
 
 
+def _refuse_shared_draws(prediction: Predicted, simulation: Simulation | Difference) -> None:
+    """Raise if an expansion has the training sets of the simulation: then their errors are not independent."""
+    run = simulation.first if isinstance(simulation, Difference) else simulation
+    if isinstance(prediction, Expanded) and prediction.expansion.training_sets == run.training_sets:
+        raise ValueError(
+            "the expansion and the simulation had the same training sets, and χ² takes their errors for independent; "
+            "give one of them another key"
+        )
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A prediction beside a simulation at k learning rates.
@@ -130,7 +143,7 @@ class Comparison:
         p_value: the probability of a larger χ² if prediction and simulation agree.
     """
 
-    prediction: Prediction
+    prediction: Predicted
     simulation: Simulation | Difference
     simulated: np.ndarray
     simulated_error: np.ndarray
@@ -197,7 +210,7 @@ class Comparison:
         return f"χ² = {self.chi2:.2f} for {count}, p = {self.p_value:.2g}: {verdict}"
 
 
-def overlaid(comparison: Comparison, curve: Prediction, axes: Axes | None, orders: bool) -> Axes:
+def overlaid(comparison: Comparison, curve: Predicted, axes: Axes | None, orders: bool) -> Axes:
     """A predicted curve with the simulated bars over it; the axes show the simulation whatever the orders do."""
     eta, mean, error = np.atleast_1d(comparison.prediction.eta), comparison.simulated, comparison.simulated_error
     with house_style():

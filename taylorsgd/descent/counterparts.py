@@ -9,7 +9,7 @@ from sympy import Expr, Integer
 from taylorsgd.descent.runs import Difference, Simulation, Statistic, over_trials
 from taylorsgd.formulas.expectations import Expectations, Run
 from taylorsgd.formulas.observables import AnyObservable, GeneralizationGap, TestLoss, TrainLoss
-from taylorsgd.measuring.predictions import Prediction
+from taylorsgd.measuring.predictions import Predicted
 from taylorsgd.updates import Update
 
 __all__ = ["counterpart"]
@@ -19,7 +19,7 @@ Weights = dict[AnyObservable, Expr]
 
 
 def counterpart(
-    prediction: Prediction, simulation: Simulation | Difference, observable: AnyObservable | None, strict: bool
+    prediction: Predicted, simulation: Simulation | Difference, observable: AnyObservable | None, strict: bool
 ) -> Statistic:
     """The simulated counterpart of a prediction.
 
@@ -30,10 +30,13 @@ def counterpart(
         strict: whether to refuse runs of something else.
 
     Raises:
+        TypeError: if the observable is none.
         ValueError: if it is not known of what the prediction is, or strictly the simulation is of something else; it
             names both.
     """
     of = prediction.expectations
+    if not isinstance(observable, AnyObservable | None):
+        raise TypeError(f"observable={observable!r} is not an observable, such as TestLoss()")
     if observable is not None:
         only = None if of is None else of.only
         if strict and of is not None and (only is None or only.observable != observable):
@@ -59,13 +62,13 @@ def counterpart(
     return _combined(parts, simulation)
 
 
-def _matched(of: Expectations, simulation: Simulation | Difference, prediction: Prediction) -> Weights:
+def _matched(of: Expectations, simulation: Simulation | Difference, prediction: Predicted) -> Weights:
     """The observables that a prediction combines, if they are of the runs of a simulation."""
     runs = [simulation.first, simulation.second] if isinstance(simulation, Difference) else [simulation]
     metrics = [getattr(run.update, "metric", None) for run in runs]
-    if prediction.formula.metric is not None and any(metric != prediction.formula.metric for metric in metrics):
+    if prediction.metric is not None and any(metric != prediction.metric for metric in metrics):
         raise ValueError(
-            f"the prediction has the metric {prediction.formula.metric}, and the simulation {metrics[0]}; give both one"
+            f"the prediction has the metric {prediction.metric}, and the simulation {metrics[0]}; give both one"
         )
     found: list[Weights] = [{} for _ in runs]
     for part, coefficient in of.parts:
@@ -95,7 +98,7 @@ def _matched(of: Expectations, simulation: Simulation | Difference, prediction: 
 
 def _why_not(predicted: Run, simulated: Run) -> str | None:
     """In what a predicted run differs from a simulated one; a rule made by a function can't be told."""
-    if not isinstance(simulated.update, Update):
+    if not (isinstance(predicted.update, Update) and isinstance(simulated.update, Update)):
         simulated = Run(simulated.spacetime, predicted.update, predicted.penalty)
     known = Run(predicted.spacetime, predicted.update)  # a penalty is part of the simulated losses
     return known.differs_from(Run(simulated.spacetime, simulated.update))

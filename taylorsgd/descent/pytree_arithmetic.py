@@ -29,7 +29,7 @@ from taylorsgd.regularizing.noise import noise_slope
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates import Update
 
-__all__ = ["AnyUpdate", "form_of", "numbers_of", "stepping"]
+__all__ = ["AnyUpdate", "form_of", "made_with", "numbers_of", "stepping"]
 
 AnyUpdate = Update | Callable[[Any], optax.GradientTransformation]
 """An update rule, or a function of η that returns an optax transformation."""
@@ -69,8 +69,16 @@ class _Vector:
     __rmul__ = __mul__
 
 
-def numbers_of(update: AnyUpdate, spacetime: Spacetime, updates: int) -> dict[str, np.ndarray]:
+def numbers_of(
+    update: AnyUpdate, spacetime: Spacetime, updates: int, argument: str = "update"
+) -> dict[str, np.ndarray]:
     """What a rule computes with: its numbers by name, all r_t as "rates", and Λ as "metric" if there is one.
+
+    Args:
+        update: the rule, or a function of η.
+        spacetime: where it is run.
+        updates: T.
+        argument: what the rule is called in errors.
 
     Raises:
         TypeError: if `update` is neither an update rule nor a function.
@@ -80,7 +88,7 @@ def numbers_of(update: AnyUpdate, spacetime: Spacetime, updates: int) -> dict[st
     if not isinstance(update, Update):
         if not callable(update):
             raise TypeError(
-                f"update={update!r} must be an update rule, such as HeavyBall(beta), or a function of eta that "
+                f"{argument}={update!r} must be an update rule, such as HeavyBall(beta), or a function of eta that "
                 "returns an optax transformation, such as optax.adam"
             )
         return {"rates": np.ones(updates)}
@@ -88,10 +96,10 @@ def numbers_of(update: AnyUpdate, spacetime: Spacetime, updates: int) -> dict[st
     given = [*update.parameters().items(), *((f"rates[{t}]", rate) for t, rate in enumerate(rates))]
     for name, number in given:
         if getattr(number, "free_symbols", None):
-            raise ValueError(f"update={update!r} leaves {name} open in {number}; give a number")
+            raise ValueError(f"{argument}={update!r} leaves {name} open in {number}; give a number")
     for name, number in numbers.items():
         if number.is_extended_real is False:
-            raise ValueError(f"{name}={number} of update={update!r} is no real number, and a run needs one")
+            raise ValueError(f"{name}={number} of {argument}={update!r} is no real number, and a run needs one")
     floats = {name: np.array(float(number)) for name, number in numbers.items()}
     metric = getattr(update, "metric", None)
     if metric is not None:
@@ -133,18 +141,7 @@ def stepping(
             return update.step(numbers, state, PointBatch(loss, points, eta, metric, origin), rate)
 
         return update.start(origin), step
-    try:
-        made = update(eta)
-    except TypeError as error:
-        if type(error) is not TypeError:  # JAX's own kinds say more
-            raise
-        raise TypeError(f"update={update!r} can't be called with a learning rate: {error}") from error
-    if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
-        raise TypeError(
-            f"update={update!r} returned {made!r}; a function of eta must return an optax transformation, "
-            "such as optax.adam(eta)"
-        )
-    extended = optax.with_extra_args_support(made)
+    extended = optax.with_extra_args_support(made_with(update, eta))
 
     def optimized(state: Any, points: Any, _: Any) -> Any:
         """What a training loop does; the loss and the points go along for transformations that ask for them."""
@@ -155,6 +152,33 @@ def stepping(
         return _Vector(optax.apply_updates(here.value, change)), inner
 
     return (origin, extended.init(theta)), optimized
+
+
+def made_with(
+    update: Callable[[Any], optax.GradientTransformation], eta: Any, argument: str = "update"
+) -> optax.GradientTransformation:
+    """The transformation that a function of η makes.
+
+    Args:
+        update: the function.
+        eta: the learning rate.
+        argument: what it is called in errors.
+
+    Raises:
+        TypeError: if it can't be called with a learning rate, or makes something else.
+    """
+    try:
+        made = update(eta)
+    except TypeError as error:
+        if type(error) is not TypeError:  # JAX's own kinds say more
+            raise
+        raise TypeError(f"{argument}={update!r} can't be called with a learning rate: {error}") from error
+    if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
+        raise TypeError(
+            f"{argument}={update!r} returned {made!r}; a function of eta must return an optax transformation, "
+            "such as optax.adam(eta)"
+        )
+    return made
 
 
 @dataclass(frozen=True)

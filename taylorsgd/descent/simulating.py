@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from taylorsgd.arguments import listed, switched
 from taylorsgd.descent.diffusing import diffuse, has_noise
+from taylorsgd.descent.drawing import MOST_KEPT, Draws, refuse_many_test_points, trials_at_once
 from taylorsgd.descent.pytree_arithmetic import AnyUpdate, form_of, numbers_of, stepping
 from taylorsgd.descent.recording import Record, assembled, observable_functions, refuse_open_sizes, warn_of_divergence
-from taylorsgd.descent.runs import Simulation, TrainingSets
+from taylorsgd.descent.runs import Simulation
 from taylorsgd.display.progress import tracked
 from taylorsgd.formulas import Observable
 from taylorsgd.landscapes.fingerprints import Origin
 from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import (
-    BUDGET,
     AnyLandscape,
-    Landscape,
     as_landscape,
     check_counts,
     checked_parameters,
     expected_loss,
-    floats_per_point,
     learning_rates,
     population_chunk,
     population_mean,
     weighted_loss,
 )
 from taylorsgd.landscapes.point_functions import PointFunction
-from taylorsgd.measuring.devices import spread
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates import Descent
 
 __all__ = ["simulate"]
-
-MOST_KEPT = 4 * 2**30
-"""The most bytes of results of single trials, and of what is drawn for them."""
-MOST_VISITS = 2**27
-"""The most rows in all batches of a run, of which every one is written down."""
 
 
 def simulate(
@@ -143,12 +134,7 @@ def simulate(
             f"trials={trials} at {rates.size} learning rates would keep {kept / 2**30:.3g} GiB of results; what every "
             f"trial gives is kept, so take at most {MOST_KEPT // (kept // trials)} trials"
         )
-    fresh = 4 * trials * (0 if test_points is None else test_points)
-    if fresh > MOST_KEPT:
-        raise ValueError(
-            f"test_points={test_points} of {trials} trials would take {fresh / 2**30:.3g} GiB to draw; take at most "
-            f"{MOST_KEPT // (4 * trials)} of them"
-        )
+    refuse_many_test_points(test_points, trials)
     key = random_key(key)
     simulated = partial(_simulated, progress=progress)
     if place.size is None and place.expected is None and test_points is None:
@@ -173,15 +159,11 @@ def simulate(
             simulated=simulated,
         )  # fmt: skip
     else:
-        count, updates = int(spacetime.sizes["N"]), int(spacetime.sizes["T"])
-        fixed = spacetime.data == "fixed"
-        if fixed:
-            _refuse_other_points(place, spacetime, test_points)
-        _refuse_long_runs(spacetime, trials)
         rule = Descent() if update is None else update
-        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, spacetime, updates))
-        at_once = min(trials, chunk or _trials_at_once(place, theta, spacetime, rule))
-        seen = TrainingSets.seen_by(key, "fixed" if fixed else count, trials, None if place.size else at_once)
+        at_once = min(trials, chunk or trials_at_once(place, theta, spacetime, rule))
+        draws = Draws(place, spacetime, key, trials, at_once, test_points)
+        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, spacetime, int(spacetime.sizes["T"])))
+        seen = draws.training_sets
         run = partial(
             _trials,
             place.point_loss,
@@ -189,94 +171,18 @@ def simulate(
             expected_loss(place) if test_points is None else None,
             form_of(rule),
             theta,
-            place.data if test_points is None and place.size is not None else None,
+            draws.population,
             numbers,
             chunk=population_chunk(place, theta, copies=4 * at_once),
         )
         records = [Record() for _ in range(rates.size)]
-        batches = jnp.asarray(spacetime.draw(jax.random.split(key, 1)))
-        for i, train, test, keys in simulated(
-            _points(place, key, rates.size, trials, at_once, (None if fixed else count, test_points)),
-            rates.size * -(-trials // at_once),
-        ):
-            if batches.ndim == 3:  # every trial has its own
-                batches = spread(_drawn(spacetime, keys))
-            train, test = (place.data, None) if fixed else spread((train, test))
-            results = run(jnp.asarray(rates.flat[i]), batches, train, test, fixed=fixed)
+        chunks = simulated(draws.chunks(rates.size), rates.size * draws.chunks_at_each)
+        for i, batches, train, test in chunks:
+            results = run(jnp.asarray(rates.flat[i]), batches, train, test, fixed=draws.fixed)
             records[i].add(results, at_once, trials)
     warn_of_divergence(rates, records, trials)
     names = [observable.name for observable in observables]
     return assembled(spacetime, rates, trials, records, names, seen, update, Origin(place, theta))
-
-
-@partial(jax.jit, static_argnums=0)
-def _drawn(spacetime: Spacetime, keys: jax.Array) -> jax.Array:
-    return spacetime.draw(keys)
-
-
-def _refuse_long_runs(spacetime: Spacetime, trials: int) -> None:
-    """Raise for batches, or rows of training sets, that are too many to be written down."""
-    rows, updates, batch = (int(spacetime.sizes[name]) for name in ("N", "T", "B"))
-    if updates * batch > MOST_VISITS:
-        raise ValueError(
-            f"spacetime={spacetime!r} makes {updates} updates with batches of {batch}, more than {MOST_VISITS} rows in "
-            "all; simulate a shorter run"
-        )
-    if 4 * trials * rows > MOST_KEPT:
-        raise ValueError(
-            f"spacetime={spacetime!r}: the rows of {trials} training sets would take {4 * trials * rows / 2**30:.3g} "
-            "GiB to draw; take fewer training points or trials"
-        )
-
-
-def _refuse_other_points(landscape: Landscape, spacetime: Spacetime, test_points: int | None) -> None:
-    """Raise unless the landscape is a training set of N points."""
-    count = spacetime.sizes["N"]
-    if landscape.size != count:
-        found = "is a sampler" if landscape.size is None else f"has {landscape.size} points"
-        raise ValueError(
-            f"spacetime={spacetime!r} has data='fixed', for which the landscape's points are the N={count} "
-            f"training points, and {landscape!r} {found}; give a Landscape of N points"
-        )
-    if test_points is not None:
-        raise ValueError(f"test_points={test_points} are fresh points, and {spacetime!r} has fixed data; leave it out")
-
-
-def _trials_at_once(landscape: Landscape, theta: Any, spacetime: Spacetime, rule: AnyUpdate) -> int:
-    """How many trials fit the budget. A sampler's must not depend on the batches: they share its points."""
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(theta))
-    point, arising = floats_per_point(landscape, theta)
-    rows, updates, batch = (int(spacetime.sizes[name]) for name in ("N", "T", "B"))
-    width, steps = (rows, 0) if landscape.size is None else (batch, updates * batch)
-    vectors = 8 + 4 * rows * getattr(rule, "needs_rows", False)  # as long as θ; some for every point
-    return max(1, min(1024, BUDGET // (vectors * parameters + rows * point + 4 * width * arising + steps)))
-
-
-def _points(
-    landscape: Landscape, key: jax.Array, rates: int, trials: int, at_once: int, widths: tuple[int | None, int | None]
-) -> Iterator[tuple[int, Any, Any, jax.Array]]:
-    """Yield, chunk by chunk of each learning rate, training points, test points, and keys for the orders."""
-    for i in range(rates):
-        *keys, ordering = jax.random.split(jax.random.fold_in(key, i), 3)
-        orders = jax.random.split(ordering, trials)
-        drawn = [
-            None
-            if width is None or landscape.size is None
-            else np.asarray(jax.random.randint(own, (trials, width), 0, landscape.size))
-            for own, width in zip(keys, widths, strict=True)
-        ]
-        for start in range(0, trials, at_once):
-            chosen = np.minimum(np.arange(start, start + at_once), trials - 1)  # fills the last chunk up
-            points = []
-            for own, width, rows in zip(keys, widths, drawn, strict=True):
-                if rows is not None:
-                    points.append(landscape.rows(rows[chosen]))
-                elif width is not None:
-                    points.append(landscape.draw(jax.random.fold_in(own, start), (at_once, width)))
-                else:
-                    points.append(None)
-            train, test = points
-            yield i, train, test, orders[chosen]
 
 
 def _simulated(chunks: Iterable[Any], count: int, progress: bool | None) -> Iterable[Any]:

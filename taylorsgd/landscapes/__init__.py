@@ -29,7 +29,14 @@ from taylorsgd.landscapes.second_moments import MomentRecursion, RegressionMomen
 from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimation
 
 if TYPE_CHECKING:
-    from taylorsgd.datasets import convolutional_net, digits, fashion_mnist, logistic_regression
+    from taylorsgd.datasets import (
+        attention_head,
+        convolutional_net,
+        digits,
+        fashion_mnist,
+        logistic_regression,
+        with_dropout,
+    )
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.landscapes.moment_curves import MomentCurve
     from taylorsgd.measuring import (
@@ -56,14 +63,14 @@ if TYPE_CHECKING:
 __all__ = [
     "DenseMeasurement", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement", "MomentCurve",
     "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement", "TangentKernel",
-    "ToyLandscape", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "gauss",
+    "ToyLandscape", "attention_head", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "gauss",
     "gradient_regularizer", "helix", "implicitly_regularized", "linear_regression", "logistic_regression",
     "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "norm_growth_bound", "plan", "predict",
-    "regularization_rate", "tensors",
+    "regularization_rate", "tensors", "with_dropout",
 ]  # fmt: skip
 
 ELSEWHERE = {
-    "taylorsgd.datasets": "convolutional_net digits fashion_mnist logistic_regression",
+    "taylorsgd.datasets": "attention_head convolutional_net digits fashion_mnist logistic_regression with_dropout",
     "taylorsgd.landscapes.landscape": "Landscape",
     "taylorsgd.landscapes.moment_curves": "MomentCurve",
     "taylorsgd.measuring": "DenseMeasurement Measurement Prediction SpectralMeasurement measure plan predict tensors",

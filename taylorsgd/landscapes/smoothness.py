@@ -20,7 +20,7 @@ import numpy as np
 
 from taylorsgd.landscapes.point_functions import PointFunction
 
-__all__ = ["warn_of_roughness"]
+__all__ = ["Roughness", "roughness_of", "warn_of_roughness"]
 
 KINKS = {
     "max", "min", "abs", "sign", "clamp", "floor", "ceil", "round", "rem", "sort", "top_k", "cummax", "cummin",
@@ -33,6 +33,8 @@ POSITIVE = {
 """What keeps positive numbers positive. Of these the absolute value has no kink (`logsumexp` takes one)."""
 STEP = 0.01
 """Of the differences that are compared with slopes, along a direction of length √(P/2)."""
+JUMPS = {"sign", "floor", "ceil", "round", "astype"}
+"""What is constant between its jumps: its derivatives, where there are any, vanish."""
 RECTIFIERS = ("relu", "elu", "hard", "clip")
 
 
@@ -55,6 +57,41 @@ class _Note:
             self.frozen or other.frozen,
             stopped=self.stopped or other.stopped,
         )
+
+
+@dataclass(frozen=True)
+class Roughness:
+    """What keeps the results of a program from being smooth in some of its arguments.
+
+    Attributes:
+        depends: whether they depend on these at all.
+        kinks: the operations with kinks or jumps, by name.
+        jumps: those that jump.
+        stopped: whether a derivative is stopped on purpose.
+    """
+
+    depends: bool
+    kinks: frozenset[str]
+    jumps: frozenset[str]
+    stopped: bool
+
+
+def roughness_of(program: Any, chosen: Sequence[bool]) -> Roughness:
+    """What keeps a program's results from being smooth in the chosen arguments.
+
+    Args:
+        program: a closed jaxpr.
+        chosen: which of its arguments.
+
+    Example:
+        >>> program = jax.make_jaxpr(lambda x, y: (jnp.abs(y) + x, jnp.sign(x)))(1.0, 1.0)
+        >>> sorted(roughness_of(program, [True, False]).kinks)
+        ['sign']
+    """
+    together = _Note()
+    for note in _read(program.jaxpr, [_Note(theta=one) for one in chosen]):
+        together = together | note
+    return Roughness(together.theta, together.kinks, together.kinks & JUMPS, together.stopped)
 
 
 def warn_of_roughness(function: PointFunction, theta: Any, points: Any, stacklevel: int) -> None:

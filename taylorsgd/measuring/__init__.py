@@ -13,7 +13,8 @@ eigenvectors and the rest by messages too (`directions`).
 All go one way: formulas become a `Plan` of products of messages, and a `Runner` carries it out, stage by stage, for
 the whole population, for all choices of points that a sweep lists, and for draws. What comes out is `Measured`: a
 `Measurement`, a `DenseMeasurement` or a `SpectralMeasurement`. `predict` evaluates a formula on it; with weights
-w_{ηi} = c_i η^{d_i}, a prediction w·V has the covariance w Cov wᵀ.
+w_{ηi} = c_i η^{d_i}, a prediction w·V has the covariance w Cov wᵀ. Open indices are vectors like θ, or closed with
+directions: `predict(along=)`, and `principal_components` searches for the directions of largest variance.
 """
 
 from typing import TYPE_CHECKING
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
     from taylorsgd.measuring.matrix_free import MatrixFree
     from taylorsgd.measuring.predicting import predict
     from taylorsgd.measuring.predictions import Prediction
+    from taylorsgd.measuring.principal import PrincipalComponents, principal_components
     from taylorsgd.measuring.results import Measured, Measurement
     from taylorsgd.measuring.spectral import TopEigenpairs
     from taylorsgd.measuring.spectral_results import SpectralMeasurement
 
 __all__ = [
     "Dense", "DenseMeasurement", "Eigenpairs", "MatrixFree", "Measured", "Measurement", "Plan", "Prediction",
-    "SpectralMeasurement", "TopEigenpairs", "measure", "plan", "predict", "tensors", "top_eigenpairs",
+    "PrincipalComponents", "SpectralMeasurement", "TopEigenpairs", "measure", "plan", "predict",
+    "principal_components", "tensors", "top_eigenpairs",
 ]  # fmt: skip
 
 NAMES = {
@@ -47,6 +50,7 @@ NAMES = {
     "taylorsgd.measuring.matrix_free": "MatrixFree",
     "taylorsgd.measuring.predicting": "predict",
     "taylorsgd.measuring.predictions": "Prediction",
+    "taylorsgd.measuring.principal": "PrincipalComponents principal_components",
     "taylorsgd.measuring.results": "Measured Measurement",
     "taylorsgd.measuring.spectral": "TopEigenpairs",
     "taylorsgd.measuring.spectral_results": "SpectralMeasurement",

@@ -68,8 +68,8 @@ def measure(
             checkpoint belongs to another measurement.
         MemoryError: if a single draw takes more than the method's `memory`, or the dense tensors of a resummed
             formula would take more than 2 GiB.
-        NotImplementedError: if a value has two open indices, and so is a P × P matrix, unless tensors are dense; for
-            eigenpairs on a sampler.
+        NotImplementedError: if a value has two open indices, and so is a P × P matrix, unless tensors are dense:
+            `predict(along=)` measures it along directions; for eigenpairs on a sampler.
 
     Warns:
         RuntimeWarning: if the loss has kinks in θ (ReLU), or draws random numbers that are always the same (dropout

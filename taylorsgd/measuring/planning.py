@@ -59,8 +59,9 @@ def make_plan(values: tuple[Value, ...], *, batch: int, population: int | None, 
     for value in values:
         if len(value.open_indices) > 1:
             raise NotImplementedError(
-                f"{value} has two open indices and is a P × P matrix; measuring it needs dense tensors. "
-                "Observe scalars of θ with Observable(s), or use evaluate() on a FiniteLandscape"
+                f"{value} has two open indices and is a P × P matrix; give predict(..., along=directions) some "
+                "directions, principal_components(...) finds those of largest variance, and evaluate() on a "
+                "FiniteLandscape is exact"
             )
     rule: Estimator
     if estimator == "correlators":

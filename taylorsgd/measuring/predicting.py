@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,25 +14,26 @@ from sympy import Expr, Rational
 
 from taylorsgd.arguments import as_float, finite_number
 from taylorsgd.formulas import Formula
+from taylorsgd.formulas.closing import open_positions
 from taylorsgd.formulas.expectations import Expectations
+from taylorsgd.formulas.resummed_value import is_resummed
 from taylorsgd.landscapes.fingerprints import Origin
 from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape, checked_parameters, learning_rates
 from taylorsgd.lowering import Lowered, LoweredResummed
 from taylorsgd.lowering.networks import HESSIAN
 from taylorsgd.measuring.dense import DenseMeasurement
 from taylorsgd.measuring.front import FORMER, chosen_method, refuse_former
+from taylorsgd.measuring.linear_functions import checked_directions
 from taylorsgd.measuring.matrix_free import MatrixFree
 from taylorsgd.measuring.predictions import Prediction, norms, orders_of, wide
+from taylorsgd.measuring.projected_moments import along_all, dense_along
 from taylorsgd.measuring.results import Measured, Measurement
 from taylorsgd.measuring.spectral_results import SpectralMeasurement
 from taylorsgd.measuring.tasks import Method, Task
 from taylorsgd.measuring.validity import growth, largest_growth, largest_rate
 from taylorsgd.spacetime import Spacetime
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["predict"]
+__all__ = ["predict", "settled"]
 
 Growth = Callable[[Float[np.ndarray, " k"]], Float[np.ndarray, " k"]]
 
@@ -47,6 +48,7 @@ def predict(
     samples: int | None = None,
     method: Method[Measured] | None = None,
     measurement: Measured | None = None,
+    along: Any = None,
     tolerance: float = 0.02,
     progress: bool | None = None,
     **sizes: Any,
@@ -56,6 +58,10 @@ def predict(
     The prediction is linear in the measured values, so its covariance over learning rates is w Cov wᵀ
     exactly, with w_{ηi} = c_i η^{d_i}: predictions at different learning rates share one measurement. A resummed
     formula is not linear: measured by `TopEigenpairs`, its covariance is that of its values on sixteen groups of draws.
+
+    A displacement is a pytree like θ, and its covariance P × P: that is predicted along some directions u_1, …, u_m,
+    as the numbers u_i·δθ, (m,), and u_iᵀ Cov(δθ) u_j, (m, m), without an array of P × P. See also
+    `principal_components`.
 
     For a formula of fixed data the landscape's points are the training set: N is their number, and its values are
     summed over all of them, without an error, unless a `method` is given.
@@ -69,6 +75,9 @@ def predict(
         samples: as in `measure`.
         method: as in `measure`; by default `MatrixFree("exact")` for plain formulas of fixed data.
         measurement: what `measure` returned for this formula, landscape and θ_0; measures if None.
+        along: for a formula with open indices, directions to contract them with: a pytree like θ, whose leaves have an
+            axis for the m directions in front. Every pair of them is measured, from the same draws; the prediction's
+            `measurement` is that of the first.
         tolerance: the formula is taken to hold while the terms left out are estimated at tolerance^(3/2) of its
             lowest order in η (after the constant): 0.3 % of the change in loss by default. At order 3 this is
             where the highest order is the fraction `tolerance` of the lowest. See `Prediction.eta_max`.
@@ -81,8 +90,8 @@ def predict(
     Raises:
         TypeError: as in `measure`, and if `measurement` is none.
         ValueError: as in `measure`, and if sizes are missing, unknown or contradict each other, a value was
-            not measured, data are fixed and the landscape has not N points, or `eta` is no scalar or sequence of
-            finite numbers.
+            not measured, `along` has not the structure of θ, or the formula no open index, data are fixed and the
+            landscape has not N points, or `eta` is no scalar or sequence of finite numbers.
         NotImplementedError: as in `measure`, and for a resummed formula on a sampler.
 
     Example:
@@ -96,6 +105,12 @@ def predict(
         ─────  ─────────────────  ───────  ───────  ────────
         0.001             0.4901    -0.01   0.0001  yes
          0.02               0.34     -0.2     0.04  no
+        >>> data = jax.numpy.array([[1.0, 0.0], [-1.0, 0.0]])
+        >>> bowl = ts.Landscape(lambda theta, x: theta @ theta / 2 + theta @ x, data)
+        >>> scatter = ts.derive(ts.Covariance(ts.Displacement(), ts.Displacement()), ts.SGD(B=1, E=1), order=2)
+        >>> print(ts.predict(scatter, bowl, jax.numpy.zeros(2), eta=0.1, N=5, along=jax.numpy.eye(2)).mean)
+        [[0.05 0.  ]
+         [0.   0.  ]]
     """
     if not isinstance(formula, Formula):
         raise TypeError(f"formula={formula!r} is not a Formula; derive() makes one")
@@ -116,6 +131,11 @@ def predict(
         lowered.weights(rates, **sizes)  # complains about sizes before the long measurement
     if measurement is not None and not isinstance(measurement, Measured):
         raise TypeError(f"measurement={measurement!r} is not a Measurement; measure() makes one")
+    if along is not None:
+        return _predicted_along(
+            along, formula, landscape, checked_parameters(theta), measurement, sizes,
+            eta=rates, key=key, samples=samples, method=method, tolerance=tolerance, progress=progress,
+        )  # fmt: skip
     task = Task(formula, landscape, checked_parameters(theta), 0 if key is None else key, samples, progress)
     method, origin = chosen_method(method, task), task.origin
     if measurement is None:
@@ -148,9 +168,34 @@ def predict(
         tolerance=float(tolerance),
         measurement=measurement,
         eta_max=_edge(lambda _: growth(sizes_of_parts[:, None], errors[:, None], known), known, tolerance, start, True),
-        expectations=_settled(formula, sizes),
+        expectations=settled(formula, sizes),
         origin=origin,
     )
+
+
+def _predicted_along(
+    along: Any,
+    formula: Formula,
+    landscape: AnyLandscape,
+    theta: Any,
+    measurement: Measured | None,
+    sizes: Mapping[str, Any],
+    **settings: Any,
+) -> Prediction:
+    """The prediction of the components along some directions."""
+    if not open_positions(formula):
+        raise ValueError("along= is for formulas with open indices, such as a displacement's; leave it out")
+    directions = checked_directions(along, theta)
+    if any(map(is_resummed, formula.values)):  # tensors are dense already
+        whole = predict(formula, landscape, theta, measurement=measurement, **settings, **sizes)
+        return dense_along(whole, directions)
+    if measurement is not None:
+        raise ValueError("along= measures every pair of directions by itself; leave the measurement out")
+
+    def predicted(one: Formula) -> Prediction:
+        return predict(one, landscape, theta, **settings, **sizes)
+
+    return along_all(formula, directions, theta, predicted, settled(formula, sizes))
 
 
 def _edge(grown: Growth, orders: list[int], tolerance: float, start: float, power: bool) -> float:
@@ -180,7 +225,7 @@ def _parts_at(
     return sizes_of_parts, errors
 
 
-def _settled(formula: Formula, sizes: Mapping[str, Any]) -> Expectations | None:
+def settled(formula: Formula, sizes: Mapping[str, Any]) -> Expectations | None:
     """What a formula is of, with numbers for its sizes."""
     if formula.expectations is None:
         return None
@@ -255,8 +300,19 @@ def _resummed_prediction(
         return np.where(steady, growth(padded, np.zeros_like(padded), known), np.inf)
 
     edge = _edge(grown, known, tolerance, float(np.max(np.abs(rates))) or 1.0, False)
-    of = _settled(formula, sizes)
-    return Prediction(formula, rates, mean, covariance, parts, tolerance, measurement, edge, of, origin)
+    of = settled(formula, sizes)
+    return Prediction(
+        formula=formula,
+        eta=rates,
+        mean=mean,
+        covariance=covariance,
+        contributions=parts,
+        tolerance=tolerance,
+        measurement=measurement,
+        eta_max=edge,
+        expectations=of,
+        origin=origin,
+    )
 
 
 def _largest_eigenvalue(measurement: DenseMeasurement | SpectralMeasurement) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from taylorsgd.measuring.validity import growth, largest_growth, left_out
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["TWO_SIDED_95", "Prediction", "norms", "orders_of", "wide", "yes_or_no"]
+__all__ = ["TWO_SIDED_95", "Predicted", "Prediction", "norms", "orders_of", "wide", "yes_or_no"]
 
 TWO_SIDED_95 = 1.959963984540054
 """A normal variable lies within this many standard deviations with probability 0.95."""
@@ -30,40 +31,66 @@ POINTS = 200
 """At how many learning rates a curve is drawn."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a formula predicts at some learning rates.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Predicted(ABC):
+    """What is predicted at some learning rates, order by order, with error bars: by a formula, or by an expansion.
 
     With k learning rates (or a scalar one: then drop the k axes), arrays for scalar observables; for a
     displacement every array is a pytree like θ, with its leaf's axes behind those below.
 
     Attributes:
-        formula: the formula.
         eta: the learning rates, (k,).
         mean: the predictions, (k,).
         covariance: of their errors, (k, k); a displacement's entry by entry, (k, k, *leaf).
         contributions: the part of every order 0, …, d, (d + 1, k).
         tolerance: the fraction behind `eta_max`.
-        measurement: what was measured.
-        eta_max: the largest η up to which the formula is to be believed: with c_k the part of order η^k and m, d the
-            lowest and the highest k ≥ 1, every part is at most x^{k−m} |c_m| for an x that grows like η (or does, if
-            resummed); terms left out, if they grow likewise, are at most x^{d+1−m}/(1 − x) of |c_m|. In range
+        eta_max: the largest η up to which the prediction is to be believed: with c_k the part of order η^k and m, d
+            the lowest and the highest k ≥ 1, every part is at most x^{k−m} |c_m| for an x that grows like η (or does,
+            if resummed); terms left out, if they grow likewise, are at most x^{d+1−m}/(1 − x) of |c_m|. In range
             x^{d+1−m} ≤ tolerance^{3/2}. Of a resummed formula also η λ_max ≤ 1. NaN if it is not known, as for a
             formula of one order; inf if all parts but the lowest vanish.
-        expectations: what is predicted, with its sizes; None if the formula does not know.
+        expectations: what is predicted, with its sizes; None if that is not known.
         origin: the landscape and the parameters.
     """
 
-    formula: Formula
     eta: Float[np.ndarray, "*k"]
     mean: Any
     covariance: Any
     contributions: Any
     tolerance: float
-    measurement: Measured
     eta_max: float
     expectations: Expectations | None = None
     origin: Origin | None = field(default=None, repr=False)
+
+    @property
+    @abstractmethod
+    def order(self) -> int:
+        """The highest power of η."""
+
+    @property
+    @abstractmethod
+    def orders(self) -> list[int]:
+        """The powers of η that were gone through, from the lowest with a part; not the constant."""
+
+    @property
+    @abstractmethod
+    def shown_orders(self) -> list[int]:
+        """The powers of η with a part to be shown."""
+
+    @property
+    @abstractmethod
+    def in_powers(self) -> bool:
+        """Whether every part is a power of η; parts of resummed formulas are not."""
+
+    @property
+    @abstractmethod
+    def is_vector(self) -> bool:
+        """Whether a vector is predicted."""
+
+    @property
+    @abstractmethod
+    def metric(self) -> Any:
+        """Λ of a learning rate ηΛ; None for the identity."""
 
     @property
     def standard_error(self) -> Any:
@@ -84,7 +111,7 @@ class Prediction:
 
         NaN where there is nothing to compare: the formula has one order only, or both vanish.
         """
-        orders = orders_of(self.formula)
+        orders = self.orders
         if len(orders) < 2:
             return np.full(self.eta.shape, np.nan)
         sizes = self._part_sizes
@@ -97,12 +124,12 @@ class Prediction:
 
         |c_m| x^{d+1−m}/(1 − x), see `eta_max`. inf where the orders do not decrease, NaN where nothing is known.
         """
-        orders = orders_of(self.formula)
+        orders = self.orders
         if len(orders) < 2:
             return np.full(self.eta.shape, np.nan)
         sizes = self._part_sizes
         steps = orders[-1] - orders[0]
-        if np.isfinite(self.eta_max) and not any(map(is_resummed, self.formula.values)):
+        if np.isfinite(self.eta_max) and self.in_powers:
             x = np.abs(self.eta) / self.eta_max * largest_growth(self.tolerance, steps)
         else:
             x = growth(sizes, np.zeros_like(sizes), orders)
@@ -124,7 +151,7 @@ class Prediction:
     @property
     def _part_sizes(self) -> Float[np.ndarray, "orders ..."]:
         found = norms(self.contributions, 1 + self.eta.ndim)
-        missing = max(self.formula.order + 1 - len(found), 0)
+        missing = max(self.order + 1 - len(found), 0)
         return np.concatenate([found, np.zeros((missing, *found.shape[1:]))])
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -132,7 +159,7 @@ class Prediction:
 
         Behind ± stands one standard error.
         """
-        orders = sorted({term.order for term in self.formula.terms if term.order > 0})
+        orders = self.shown_orders
         header = ("η", "prediction ± s.e.", *(f"order {d}" for d in orders), "in range")
         means = signed_sizes(self.mean, self.eta.ndim)
         errors = norms(self.standard_error, self.eta.ndim)
@@ -158,13 +185,13 @@ class Prediction:
             edge = "no higher orders are in sight"
         else:
             edge = f"to be believed up to η = {self.eta_max:.3g}"
-        return f"{what} through η^{self.formula.order}, {edge}"
+        return f"{what} through η^{self.order}, {edge}"
 
     def plot(self, axes: Axes | None = None, *, orders: bool = True) -> Axes:
         """Draw the prediction over η, with a band of one standard error, and what is beyond its range shaded.
 
-        A plain formula is drawn as a smooth curve from 0 to the largest learning rate, for each of its parts is a
-        power of η; a resummed one through the learning rates that it was predicted at.
+        Where each part is a power of η, as in a plain formula, it is a smooth curve from 0 to the largest learning
+        rate; of a resummed formula it goes through the learning rates that it was predicted at.
 
         Args:
             axes: where; by default in a new figure.
@@ -176,9 +203,9 @@ class Prediction:
         Raises:
             TypeError: if the prediction is a vector, or `axes` are none.
         """
-        if norms(self.mean, self.eta.ndim).shape != np.shape(self.mean):
+        if self.is_vector:
             raise TypeError("plot() draws scalars, and this prediction is a vector; predict an Observable(s) of it")
-        known = sorted({term.order for term in self.formula.terms if term.order > 0})
+        known = self.shown_orders
         with house_style():
             axes = given_or_new(axes)
             eta, parts, error = self._curve()
@@ -199,7 +226,7 @@ class Prediction:
         error = np.atleast_1d(np.asarray(self.standard_error))
         ascending = np.argsort(eta)
         eta, parts, error = eta[ascending], parts[:, ascending], error[ascending]
-        if any(map(is_resummed, self.formula.values)) or eta[-1] <= 0:
+        if not self.in_powers or eta[-1] <= 0:
             return eta, parts, error
         fine = np.linspace(0.0, eta[-1], POINTS)
         powers = (fine / eta[-1]) ** np.arange(len(parts))[:, None]
@@ -215,7 +242,50 @@ class Prediction:
         return f"<p>{self.heading}</p>\n{html_table(*self.table())}"
 
 
-def yes_or_no(prediction: Prediction, at: tuple[int, ...]) -> str:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Prediction(Predicted):
+    """What a formula predicts at some learning rates.
+
+    Attributes:
+        formula: the formula.
+        measurement: what was measured.
+    """
+
+    formula: Formula
+    measurement: Measured
+
+    @property
+    def order(self) -> int:
+        """The formula's order."""
+        return self.formula.order
+
+    @property
+    def orders(self) -> list[int]:
+        """The orders that the formula was derived at."""
+        return orders_of(self.formula)
+
+    @property
+    def shown_orders(self) -> list[int]:
+        """The orders at which the formula has terms."""
+        return sorted({term.order for term in self.formula.terms if term.order > 0})
+
+    @property
+    def in_powers(self) -> bool:
+        """Whether the formula is plain."""
+        return not any(map(is_resummed, self.formula.values))
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether the formula's values have open indices."""
+        return any(value.open_indices for value in self.formula.values)
+
+    @property
+    def metric(self) -> Any:
+        """The formula's."""
+        return self.formula.metric
+
+
+def yes_or_no(prediction: Predicted, at: tuple[int, ...]) -> str:
     """Whether a learning rate is in a prediction's range, for its table."""
     return "unknown" if not prediction.range_known else "yes" if prediction.range_ok[at] else "no"
 

@@ -22,6 +22,7 @@ from taylorsgd.landscapes.pytrees import count_entries, inner
 from taylorsgd.measuring.contraction import Message, Plan, Product, Source, Stage
 from taylorsgd.measuring.devices import gathered, spread
 from taylorsgd.measuring.kernels import AT_ONCE, Request, finite_at, labelled, parted, per_draw, stage_derivatives
+from taylorsgd.measuring.linear_functions import LinearFunction
 
 __all__ = ["Points", "Runner", "finite_columns", "spans"]
 
@@ -249,6 +250,11 @@ class Runner:
         """Add the results of a stage to those of the stages before."""
         source = stage.source
         read = [points[group] for group in source.groups]
+        if source.kind == "observable" and not self.plan.eigenvectors:
+            linear = self.observables[source.name].function
+            if isinstance(linear, LinearFunction):
+                results.update({message: _along(linear, message, results) for message in messages})
+                return
         if source.kind == "observable":
             function, data = self.observables[source.name], None
         else:
@@ -313,6 +319,14 @@ class Runner:
             width = self.plan.width(group)
             weights += [(-1 if group[0] == "y" else 1) / width] * width
         return jnp.asarray(weights)
+
+
+def _along(linear: LinearFunction, message: Message, results: Mapping[Message, Any]) -> Any:
+    """What the node of a linear function sends: its gradient, or at a root its derivative along what it receives."""
+    if not message.incoming:
+        return linear.direction
+    (received,) = message.incoming
+    return per_draw(inner, (False, received.sampled))(linear.direction, results[received])
 
 
 def spans(samples: int, at_once: int, groups: int = 1) -> list[tuple[int, int]]:

@@ -23,6 +23,7 @@ from taylorsgd.landscapes.landscape import Landscape, as_landscape
 from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.smoothness import warn_of_roughness
 from taylorsgd.measuring.contraction import DiagramKey, Plan
+from taylorsgd.measuring.linear_functions import LinearFunction
 
 __all__ = ["Method", "Task", "checked_samples", "tracked"]
 
@@ -141,8 +142,9 @@ class Task:
 
     @cached_property
     def origin(self) -> Origin:
-        """Where the numbers will come from."""
-        return Origin(self.observed, self.theta, self.observables)
+        """Where the numbers will come from; directions, which are told apart by identity, are no part of it."""
+        functions = {name: f for name, f in self.observables.items() if not isinstance(f.function, LinearFunction)}
+        return Origin(self.observed, self.theta, functions)
 
     @property
     def draws(self) -> int:

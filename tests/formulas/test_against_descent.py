@@ -70,6 +70,20 @@ def check_symbolic(observable: Any, size: tuple[int, int, int], landscape: Any, 
     assert predicted == truth, (observable, size)
 
 
+@pytest.mark.shows("one epoch", ("test loss", "training loss", "gap", "displacement", "variance"))
+@pytest.mark.parametrize("observable", [*SINGLE, ts.Variance(ts.TestLoss())], ids=str)
+def test_one_epoch(landscapes, observable: Any) -> None:
+    @given(data=st.data())
+    @settings(max_examples=5)
+    def run(data: st.DataObject) -> None:
+        landscape, start = data.draw(landscapes(1, 4, atoms=2))
+        n, b = data.draw(st.sampled_from([(1, 1), (2, 1), (4, 2), (3, 1)]))
+        truth = ts.perturb(observable, ts.SGD(N=n, B=b, E=1), landscape, start, 3)
+        assert derived(observable, ts.SGD(E=1), 3).evaluate(landscape, start, N=n, B=b) == truth
+
+    run()
+
+
 @pytest.mark.shows("SGD", ("test loss", "training loss", "gap", "displacement", "variance"))
 @pytest.mark.shows("GD", ("test loss", "training loss", "gap", "displacement"))
 @pytest.mark.shows("Grid", ("test loss", "training loss", "gap", "displacement", "variance"))

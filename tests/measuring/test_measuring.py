@@ -265,7 +265,7 @@ class TestErrors:
             (
                 {"formula": ts.derive(ts.Variance(ts.Displacement()), ts.SGD(), order=2)},
                 NotImplementedError,
-                "dense tensors",
+                "is a P × P matrix; give predict",
             ),
         ],
     )
