@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from taylorsgd.formulas import (
         Covariance,
         Displacement,
+        Embedding,
         Formula,
         GeneralizationGap,
         Observable,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         TrainLoss,
         Variance,
         derive,
+        embeddings_of,
     )
     from taylorsgd.landscapes import FiniteLandscape
     from taylorsgd.landscapes.landscape import Landscape
@@ -53,12 +55,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GD", "GDC", "ODE", "SDE", "SGD", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement",
-    "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
+    "Embedding", "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
     "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement",
     "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
-    "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "expand", "landscapes",
-    "measure", "modified_flow", "modified_loss", "perturb", "plan", "predict", "principal_components", "simulate",
-    "symbols", "tensors",
+    "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "embeddings_of", "expand",
+    "landscapes", "measure", "modified_flow", "modified_loss", "perturb", "plan", "predict", "principal_components",
+    "simulate", "symbols", "tensors",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)
@@ -66,8 +68,8 @@ __getattr__ = loader(
     __name__,
     {
         "taylorsgd.diagrams": "Diagram Value count_diagrams diagrams_of_order",
-        "taylorsgd.formulas": "Covariance Displacement Formula GeneralizationGap Observable SecondMoment Term TestLoss "
-        "TrainLoss Variance derive",
+        "taylorsgd.formulas": "Covariance Displacement Embedding Formula GeneralizationGap Observable SecondMoment "
+        "Term TestLoss TrainLoss Variance derive embeddings_of",
         "taylorsgd.spacetime": "GD ODE SDE SGD Grid Replacement",
         "taylorsgd.updates": "GDC Cosine Descent HeavyBall ImplicitStep LinearWarmup Nesterov SecondOrder",
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict principal_components tensors",

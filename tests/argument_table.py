@@ -111,6 +111,11 @@ call("Value", ts.Value, parents=(-1, 0), parts=None, marks=["", ""], moments=Fal
 call("Value.from_data", ts.Value.from_data, data=FORMULA.terms[1].value.to_data())
 call("count_diagrams", ts.count_diagrams, order=2)
 call("diagrams_of_order", lambda order: list(ts.diagrams_of_order(order)), order=2)
+call("embeddings_of", ts.embeddings_of, diagram=ts.Diagram.parse("(a a)"), spacetime=ts.SGD(N=2, B=1, E=2))
+call(
+    "contribution", ts.embeddings_of(ts.Diagram.parse("(a a)"), ts.SGD(N=2, B=1, E=2))[0].contribution,
+    observable=ts.TestLoss(), resum="discrete",
+)  # fmt: skip
 call("FiniteLandscape", ts.FiniteLandscape, losses=[x, x**2], weights=[HALF, HALF], variables=[x])
 call("FiniteLandscape.point", COIN.point, at=[1])
 call("FiniteLandscape.moment", COIN.moment, degrees=(1, 1), at=1)

@@ -18,6 +18,7 @@ rewrites a formula in moments by Möbius inversion over set partitions.
 """
 
 from taylorsgd.formulas.derivation import derive
+from taylorsgd.formulas.embeddings import Embedding, embeddings_of
 from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.observables import (
     Covariance,
@@ -32,6 +33,6 @@ from taylorsgd.formulas.observables import (
 from taylorsgd.formulas.term import Term
 
 __all__ = [
-    "Covariance", "Displacement", "Formula", "GeneralizationGap", "Observable", "SecondMoment", "Term", "TestLoss",
-    "TrainLoss", "Variance", "derive",
+    "Covariance", "Displacement", "Embedding", "Formula", "GeneralizationGap", "Observable", "SecondMoment", "Term",
+    "TestLoss", "TrainLoss", "Variance", "derive", "embeddings_of",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
 from taylorsgd.formulas.term import Combination, Term
 from taylorsgd.timesums.cells import CellSum
+from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.two_moments import TwoMoments
 
@@ -66,7 +67,7 @@ def _at_minimum(term: Term, method: str) -> ResummedValue:
         raise NotImplementedError(
             f"{method}: a formula at two times has no limit here; give both times as late numbers, or as symbols"
         )
-    if isinstance(value.times, CellSum):
+    if isinstance(value.times, (CellSum, SetTimes)):
         raise NotImplementedError(
             f"{method}: a grid of concrete cells has no T to send to infinity; supported are SGD with a free E or "
             "with E=1, GD, ODE and SDE"

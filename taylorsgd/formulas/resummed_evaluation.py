@@ -25,6 +25,7 @@ from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.epoch_walks import epoch_tensor
 from taylorsgd.timesums.events import ROOT, TimeSum
+from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.two_moments import TwoMoments
 from taylorsgd.timesums.walking import Tensors, along, walk
@@ -365,9 +366,9 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
     if not (value.T is oo or value.T.is_Integer):
         raise ValueError(f"T={value.T} is not an integer number of updates")
     updates = None if value.T is oo else int(value.T)
-    if isinstance(value.times, (CellSum, TwoMoments)):
+    if isinstance(value.times, (CellSum, TwoMoments, SetTimes)):
         assert updates is not None
-        ways = value.times.ways(value.diagram, *([updates] if isinstance(value.times, TwoMoments) else []))
+        ways = value.times.ways(value.diagram, updates)
         moving = len(value.edges) - len(value.instant)
         total: Any = np.full((len(hessian),) * (2 * moving), arithmetic.zero, dtype=object)
         for way in ways:

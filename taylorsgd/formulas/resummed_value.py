@@ -28,6 +28,7 @@ from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import chains_of, closed_time_sum
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.timesums.order_sums import OrderSum
+from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_clocks import EpochSum, TwoClocks
 from taylorsgd.timesums.two_moments import TwoMoments
 from taylorsgd.updates import Descent, HeavyBall, Update
@@ -36,7 +37,7 @@ from taylorsgd.writing.notation import Contraction, Eigenbasis, Tensor, Unwritte
 
 __all__ = ["AnySum", "ResummedValue", "is_resummed", "penalty_of"]
 
-AnySum = TimeSum | TwoClocks | CellSum | TwoMoments
+AnySum = TimeSum | TwoClocks | CellSum | TwoMoments | SetTimes
 """What a value may sum over."""
 PLAIN = Descent()
 SPACETIMES = {name: getattr(spacetime, name) for name in spacetime.__all__}
@@ -173,6 +174,7 @@ class ResummedValue(TensorNetwork):
             times, moments = times.times, [times.early, encoded(times.first)]
         return {
             "moments": moments,
+            "set": [times.targets, times.at] if isinstance(times, SetTimes) else None,
             "propagated": self.diagram.to_data(),
             "marks": self.root_marks,
             "T": _encoded_end(self.T),
@@ -200,6 +202,9 @@ class ResummedValue(TensorNetwork):
         times: AnySum
         if run is not None:
             times = CellSum(decoded_call(run, SPACETIMES), frozenset(data.get("instant") or ()))
+        elif data.get("set") is not None:
+            targets, at = data["set"]
+            times = SetTimes(tuple(targets), tuple(at))
         elif data.get("epochs") is not None:
             targets, batches, epochs, labels = data["epochs"]
             shared = {name: tuple(numbers) for name, numbers in labels.items()}

@@ -42,6 +42,7 @@ from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
 from taylorsgd.lowering.epoch_powers import epoch_sums
 from taylorsgd.timesums.cells import CellSum, Way
 from taylorsgd.timesums.events import TimeSum
+from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.two_moments import TwoMoments
 from taylorsgd.updates import Memory
@@ -209,10 +210,8 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
         return network
     network = replace(network, bend=float(value.update.instant), powers=value.powers)
     memories, times = memories_of(value), value.times
-    if isinstance(times, TwoMoments):
+    if isinstance(times, (TwoMoments, SetTimes, CellSum)):
         return replace(network, times=tuple(times.ways(value.diagram, int(value.T))), memories=memories)
-    if isinstance(times, CellSum):
-        return replace(network, times=times.ways(value.diagram), memories=memories)
     if isinstance(times, TwoClocks):
         if memories != (PLAIN,):
             raise NotImplementedError(

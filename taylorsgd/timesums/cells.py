@@ -70,6 +70,6 @@ class CellSum:
     possible = True
     """No order of the nodes is impossible by its shape alone."""
 
-    def ways(self, diagram: Diagram) -> tuple[Way, ...]:
-        """The ways to place a diagram."""
+    def ways(self, diagram: Diagram, updates: int) -> tuple[Way, ...]:
+        """The ways to place a diagram below T updates, those of the run."""
         return tuple(self.run.ways(diagram, self.instant))

@@ -28,6 +28,7 @@ from sympy import Add, Dummy, Expr, Integer, Mul, Pow, Symbol, diff, exp, expand
 
 from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.timesums.rational_limits import LinearRule, growth_with_memory, limit_with_memory
+from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.two_moments import TwoMoments
 
@@ -58,7 +59,7 @@ def chains_of(times: TimeSum, continuous: bool) -> tuple[Chain, ...]:
 
 
 def closed_time_sum(
-    times: TimeSum | TwoClocks | TwoMoments,
+    times: TimeSum | TwoClocks | TwoMoments | SetTimes,
     rates: Sequence[Expr],
     T: Expr,
     *,
@@ -91,6 +92,10 @@ def closed_time_sum(
         >>> closed_time_sum(TimeSum(1, ((0, ROOT), (0, ROOT))), [a, b], T, continuous=True)
         (1 - exp(T*(-a - b)))/(a + b)
     """
+    if isinstance(times, SetTimes):
+        if memory is not None:
+            raise NotImplementedError("edges between set times are written without memory; evaluate() has it exactly")
+        return times.product([1 - rate for rate in rates], T)
     if isinstance(times, TwoMoments):
         if memory is not None or not isinstance(times.times, TimeSum):
             raise NotImplementedError(

@@ -65,7 +65,7 @@ class TwoMoments:
             raise ValueError(f"times={self.first}: it must be an integer from 0 to {updates}")
         first = int(self.first)
         if isinstance(self.times, CellSum):
-            ways = self.times.ways(diagram)
+            ways = self.times.ways(diagram, updates)
         else:
             ways = (Way(Fraction(1), self.times, ((1,) * updates,) * self.times.events),)
         for way in ways:
