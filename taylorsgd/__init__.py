@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from taylorsgd import landscapes, symbols
     from taylorsgd.descent import check, compare, perturb, simulate
     from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
-    from taylorsgd.flows import ModifiedFlow, ModifiedLoss, RungeKutta, modified_flow, modified_loss
+    from taylorsgd.flows import (
+        ModifiedFlow,
+        ModifiedLoss,
+        ModifiedMap,
+        RungeKutta,
+        modified_flow,
+        modified_loss,
+        modified_map,
+    )
     from taylorsgd.formulas import (
         Covariance,
         Displacement,
@@ -38,17 +46,30 @@ if TYPE_CHECKING:
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.measuring import Dense, MatrixFree, TopEigenpairs, measure, plan, predict, tensors
     from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
-    from taylorsgd.updates import GDC, Cosine, Descent, HeavyBall, ImplicitStep, LinearWarmup, Nesterov, SecondOrder
+    from taylorsgd.updates import (
+        GDC,
+        Adam,
+        Cosine,
+        Descent,
+        Elementwise,
+        HeavyBall,
+        ImplicitStep,
+        LinearWarmup,
+        Nesterov,
+        RMSProp,
+        SecondOrder,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "GD", "GDC", "ODE", "SDE", "SGD", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement",
-    "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
-    "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement",
-    "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
-    "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "landscapes", "measure",
-    "modified_flow", "modified_loss", "perturb", "plan", "predict", "simulate", "symbols", "tensors",
+    "GD", "GDC", "ODE", "SDE", "SGD", "Adam", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement",
+    "Elementwise", "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep",
+    "Landscape", "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "ModifiedMap", "Nesterov",
+    "Observable", "RMSProp", "Replacement", "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss",
+    "TopEigenpairs", "TrainLoss", "Value", "Variance", "check", "compare", "count_diagrams", "derive",
+    "diagrams_of_order", "landscapes", "measure", "modified_flow", "modified_loss", "modified_map", "perturb",
+    "plan", "predict", "simulate", "symbols", "tensors",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)
@@ -59,9 +80,10 @@ __getattr__ = loader(
         "taylorsgd.formulas": "Covariance Displacement Formula GeneralizationGap Observable SecondMoment Term TestLoss "
         "TrainLoss Variance derive",
         "taylorsgd.spacetime": "GD ODE SDE SGD Grid Replacement",
-        "taylorsgd.updates": "GDC Cosine Descent HeavyBall ImplicitStep LinearWarmup Nesterov SecondOrder",
+        "taylorsgd.updates": "GDC Adam Cosine Descent Elementwise HeavyBall ImplicitStep LinearWarmup Nesterov RMSProp "
+        "SecondOrder",
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict tensors",
-        "taylorsgd.flows": "ModifiedFlow ModifiedLoss RungeKutta modified_flow modified_loss",
+        "taylorsgd.flows": "ModifiedFlow ModifiedLoss ModifiedMap RungeKutta modified_flow modified_loss modified_map",
         "taylorsgd.landscapes.finite": "FiniteLandscape",
         "taylorsgd.landscapes.landscape": "Landscape",
         "taylorsgd.descent.perturbation": "perturb",

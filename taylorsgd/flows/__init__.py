@@ -31,12 +31,14 @@ Dherin, Lemmas A.1-A.4, takes f'f for the gradient of |f|²/2, true of gradients
 first wrong at f_3.
 """
 
+from taylorsgd.flows.decaying import DecayingFlow, DecayingMap
 from taylorsgd.flows.effective import EffectiveFlow, EffectiveLoss
+from taylorsgd.flows.elementwise_flow import ElementwiseFlow
 from taylorsgd.flows.losses import ModifiedLoss, modified_loss
-from taylorsgd.flows.modified import ModifiedFlow, modified_flow
+from taylorsgd.flows.modified import ModifiedFlow, ModifiedMap, modified_flow, modified_map
 from taylorsgd.flows.tableau import RungeKutta
 
 __all__ = [
-    "EffectiveFlow", "EffectiveLoss", "ModifiedFlow", "ModifiedLoss", "RungeKutta", "modified_flow",
-    "modified_loss",
+    "DecayingFlow", "DecayingMap", "EffectiveFlow", "EffectiveLoss", "ElementwiseFlow", "ModifiedFlow", "ModifiedLoss",
+    "ModifiedMap", "RungeKutta", "modified_flow", "modified_loss", "modified_map",
 ]  # fmt: skip
