@@ -8,7 +8,7 @@ most one child.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from sympy import Expr, Symbol, expand, latex, sstr

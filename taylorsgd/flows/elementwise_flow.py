@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
-from attrs import evolve
 from sympy import Expr, Integer, Symbol, limit, oo
 
 from taylorsgd import symbols
@@ -167,14 +166,14 @@ class ElementwiseFlow(VectorField):
 
     def latex(self) -> str:
         r"""The field in LaTeX, g for ∇E."""
-        return Writer(LATEX, self.in_slots).whole(self.parts)
+        return Writer(LATEX, self._solved).whole()
 
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle \dot{{\theta}} = {self.latex()}$"
 
     def __str__(self) -> str:
         """The field in plain text, g for ∇E."""
-        return Writer(TEXT, self.in_slots).whole(self.parts)
+        return Writer(TEXT, self._solved).whole()
 
     def __repr__(self) -> str:
         """The field in plain text, so that it reads well at a prompt."""

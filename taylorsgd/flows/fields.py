@@ -37,7 +37,6 @@ from sympy import (
 )
 
 from taylorsgd import symbols
-
 from taylorsgd.exact_numbers import exact_argument
 
 if TYPE_CHECKING:

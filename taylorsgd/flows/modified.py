@@ -14,9 +14,10 @@ from taylorsgd.flows.series import TreeSeries, checked_nodes
 from taylorsgd.flows.tableau import EULER, RungeKutta
 from taylorsgd.updates import Descent, ElementwiseRule, HeavyBall, ImplicitStep, Nesterov, Update
 
-__all__ = ["ModifiedFlow", "ModifiedMap", "modified_flow", "modified_map"]
+__all__ = ["AnyUpdate", "ModifiedFlow", "ModifiedMap", "modified_flow", "modified_map"]
 
 AnyUpdate = Update | RungeKutta | ElementwiseRule | None
+"""What a flow is derived for; None is gradient descent."""
 
 
 class ModifiedFlow(TreeSeries):
@@ -118,8 +119,8 @@ def modified_flow(order: int, update: AnyUpdate = None) -> Any:
 def modified_map(order: int, update: AnyUpdate = None) -> Any:
     """Derive the step without memory, θ ← θ + h(…), that a method makes on its slow manifold.
 
-    With momentum θ_{t+1} depends on θ_t and on a buffer; on the invariant manifold, where the buffer is a function of θ,
-    it depends on θ_t alone. `modified_flow` is the flow whose time-h map this is. Without memory it is the method's
+    With momentum θ_{t+1} depends on θ_t and on a buffer; on the invariant manifold, where the buffer is a function of
+    θ, it depends on θ_t alone. `modified_flow` is the flow whose time-h map this is. Without memory it is the method's
     own step: of Runge-Kutta methods their series, of explicit Euler f alone.
 
     Args:

@@ -8,6 +8,7 @@ rational functions, which are equal if and only if their factored forms are.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sympy import (
@@ -16,6 +17,7 @@ from sympy import (
     Dummy,
     Expr,
     Integer,
+    Mul,
     Poly,
     Pow,
     Rational,
@@ -98,6 +100,52 @@ class ScalarFunctions:
     def is_constant(self, function: Expr) -> bool:
         """Whether a function in the normal form is the same at all g and θ."""
         return not function.free_symbols & {self.r, self.sign, symbols.theta, *self._roots.values()}
+
+    # -- on the page ---------------------------------------------------------------------------------------
+
+    def size(self, functions: Iterable[Expr]) -> tuple[Expr, Expr] | None:
+        """What functions are best written in powers of: the one root w, or the one sum α|g| + κ in denominators.
+
+        Returns:
+            That as it is written, and r or a root in terms of `self.w`; None where there is no such one.
+        """
+        if len(self._roots) == 1:
+            (((base, n), w),) = self._roots.items()
+            return self.write(base) ** Rational(1, n), w
+        sums = {
+            part.as_base_exp()[0]
+            for function in functions
+            for part in Mul.make_args(fraction(function)[1])
+            if part.has(self.r) and part.as_base_exp()[0].is_Add
+        }
+        if len(sums) != 1 or self._roots:
+            return None
+        (base,) = sums
+        if not base.is_polynomial(self.r) or base.has(self.sign) or Poly(base, self.r).degree() != 1:
+            return None
+        return self.write(base), base
+
+    def in_powers(self, function: Expr, base: Expr, letter: Symbol) -> Expr:
+        """A function in powers of a letter that stands for a root or for α|g| + κ, or as one fraction if shorter."""
+        if base.is_Symbol:
+            inside = function.xreplace({base: letter})
+        else:
+            line = Poly(base, self.r)
+            inside = cancel(function.xreplace({self.r: (letter - line.nth(0)) / line.nth(1)}))
+        plain = self.write(function).subs(self.write(base), letter)
+        above, below = fraction(cancel(inside))
+        front, power = self._varying(factor(below), letter)
+        if power.as_base_exp()[0] not in (1, letter):
+            return plain
+        found: dict[Any, list[Any]] = {}
+        for term in Add.make_args(expand(above)):
+            number, rest = self._varying(term, letter)
+            found.setdefault(rest / power, []).append(number)
+        summed = self.write(Add(*(factor(Add(*numbers) / front) * rest for rest, numbers in found.items())))
+        return summed if summed.count_ops() <= 2 * plain.count_ops() or base.is_Symbol else plain
+
+    def _varying(self, term: Any, letter: Symbol) -> tuple[Expr, Expr]:
+        return term.as_independent(letter, self.r, self.sign, symbols.theta, as_Add=False)
 
     # -- inside ------------------------------------------------------------------------------------------
 

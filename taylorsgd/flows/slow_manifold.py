@@ -25,7 +25,7 @@ from itertools import product
 from math import factorial, prod
 from typing import Any, NamedTuple
 
-from sympy import Dummy, Expr, Integer, Rational, Symbol, binomial, diff, factor
+from sympy import DiracDelta, Dummy, Expr, Integer, Rational, Symbol, binomial, diff, factor
 
 from taylorsgd.flows.scalar_functions import ScalarFunctions
 from taylorsgd.updates import ElementwiseRule
@@ -165,7 +165,7 @@ def solved(rule: ElementwiseRule, order: int) -> Solved:
     functions = ScalarFunctions()
     memories: dict[Symbol, Expr] = {}  # a symbol for every a that is not a number
     filters = [one for one in rule.filters if rule.step.has(one.state)]
-    places = {one.state: Dummy(one.state.name) for one in filters}
+    places = {one.state: Dummy(one.state.name, real=True) for one in filters}
     step: Any = rule.step.xreplace(places)
     averages: Any = {places[one.state]: one.force for one in filters}
 
@@ -182,6 +182,7 @@ def solved(rule: ElementwiseRule, order: int) -> Solved:
             found = step
             for one, degree in zip(filters, degrees, strict=True):
                 found = diff(found, places[one.state], degree) / factorial(degree)
+                found = found.replace(DiracDelta, lambda *_: Integer(0))  # away from where a sign changes
             slopes[degrees] = on_manifold(found)
         return slopes[degrees]
 

@@ -1,4 +1,4 @@
-r"""Optimizers that work coordinate by coordinate on filtered functions of the gradient: RMSProp, Adam and the user's own.
+r"""Optimizers that work coordinate by coordinate on averaged functions of the gradient: RMSProp, Adam, the user's own.
 
 At every coordinate, with g the full batch's gradient there,
 
@@ -11,7 +11,6 @@ sums them up; their states fade, so that they have a modified flow (`taylorsgd.f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-
 from typing import Any, NamedTuple
 
 from attrs import field, frozen
@@ -179,7 +178,7 @@ class RMSProp(ElementwiseRule):
 
     @property
     def step(self) -> Expr:
-        """g over the root of the average."""
+        """The gradient over the root of the average."""
         return _scaled(symbols.g, _V, self.epsilon, self.epsilon_inside)
 
 
