@@ -68,8 +68,8 @@ class ElementwiseLoss:
             )
         if any(part.has(symbols.theta) for part in (flow.update.step, *(one.force for one in flow.update.filters))):
             raise NotImplementedError(
-                f"update={flow.update!r}: its step depends on θ itself, as decay does, so that the flow is no function of "
-                "a gradient; the modified loss is decided without"
+                f"update={flow.update!r}: its step depends on θ itself, as decay does, so that the flow is no function "
+                "of a gradient; the modified loss is decided without"
             )
         self.flow = flow
         known: Solved = flow._solved

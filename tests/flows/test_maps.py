@@ -9,9 +9,9 @@ fields, and with u(θ) = m(θ) − θ + w(θ − θ_0), which is the step before
     (2) heavy ball           u∘m = β u + h f∘m
         Nesterov (torch)     u∘m = β u + h ((1 + β) f∘m − β f)
         Nesterov (Sutskever) u∘m = β u + h f(m + β u)
-    (3) chains of n nodes    map: (−1)^{n−1} Σ_k N(n−1, k) β^k / (1 − β)^{2n−1}, N counted on Dyck paths by their peaks;
-                             flow: (−1)^{n−1} Σ_k C(n−1, k)² β^k / (n (1 − β)^{2n−1}), counted on lattice paths by corners
-    (4) bushes of k leaves   map: b = (−1)^k Σ_j A(k, j) β^{j+1} / (1 − β)^{2k+1}, A counted on permutations by descents;
+    (3) chains of n nodes    map: (−1)^{n−1} Σ_k N(n−1, k) β^k / (1 − β)^{2n−1}, N counted on Dyck paths by peaks;
+                             flow: (−1)^{n−1} Σ_k C(n−1, k)² β^k / (n (1 − β)^{2n−1}), counted on lattice paths
+    (4) bushes of k leaves   map: b = (−1)^k Σ_j A(k, j) β^{j+1} / (1 − β)^{2k+1}, A counted on permutations;
                              Nesterov (torch) β times that; flow: k! [x^k] x / ((1 − e^{−x}) (e^x − β) (1 − β)^k)
     (5) no momentum: Euler's step is f alone
 """
@@ -74,7 +74,9 @@ def test_the_step_on_the_slow_manifold(name: str, decay: Any, dimension: int, or
 def vector(field: Any, f: list[sympy.Expr], variables: list[sympy.Symbol]) -> list[sympy.Expr]:
     """A field of f and of decay, written out in θ."""
     population = Fields(f, variables)
-    extra = {"origin": ORIGIN[: len(variables)]} if isinstance(field, ts.flows.DecayingFlow | ts.flows.DecayingMap) else {}
+    extra = (
+        {"origin": ORIGIN[: len(variables)]} if isinstance(field, ts.flows.DecayingFlow | ts.flows.DecayingMap) else {}
+    )
     return list(field.evaluate(population, variables, **extra))
 
 
