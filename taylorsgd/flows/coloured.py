@@ -17,7 +17,7 @@ from itertools import combinations_with_replacement
 from math import factorial, prod
 from typing import NamedTuple
 
-__all__ = ["Coloured", "coloured_trees", "symmetry", "written"]
+__all__ = ["Coloured", "coloured_trees", "automorphisms", "written"]
 
 
 class Coloured(NamedTuple):
@@ -76,15 +76,15 @@ def _forests(nodes: int, largest: int, most: tuple[int | None, ...]) -> Iterator
                     yield (*rest, *chosen)
 
 
-def symmetry(tree: Coloured) -> int:
+def automorphisms(tree: Coloured) -> int:
     """How many automorphisms a tree has.
 
     Example:
         >>> leaf, other = Coloured(0, ()), Coloured(1, ())
-        >>> symmetry(Coloured(0, (leaf, leaf))), symmetry(Coloured(0, (leaf, other)))
+        >>> automorphisms(Coloured(0, (leaf, leaf))), automorphisms(Coloured(0, (leaf, other)))
         (2, 1)
     """
-    return prod(factorial(count) * symmetry(child) ** count for child, count in Counter(tree.below).items())
+    return prod(factorial(count) * automorphisms(child) ** count for child, count in Counter(tree.below).items())
 
 
 def written(tree: Coloured, names: Sequence[str]) -> str:

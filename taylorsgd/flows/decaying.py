@@ -16,7 +16,7 @@ from sympy import Expr, Symbol, expand, latex, sstr
 from taylorsgd import symbols
 from taylorsgd.arguments import as_whole, listed
 from taylorsgd.exact_numbers import exact_argument
-from taylorsgd.flows.coloured import Coloured, coloured_trees, symmetry, written
+from taylorsgd.flows.coloured import Coloured, automorphisms, coloured_trees, written
 from taylorsgd.flows.fields import Calculus, VectorField
 from taylorsgd.flows.iterates import Growth, displacements, velocities
 from taylorsgd.writing.page import joined, signed
@@ -32,8 +32,8 @@ __all__ = ["ColouredSeries", "DecayingFlow", "DecayingMap", "DecayingSeries"]
 class ColouredSeries(VectorField, Mapping[Coloured, Expr]):
     """A vector field as a series in trees of several fields: Σ_τ h^{|τ|−1} c(τ) F(τ).
 
-    A mapping from trees to exact coefficients, zeros left out; division by the tree's symmetry is part of c. Indexed by
-    an integer d it is the part with h^d.
+    A mapping from trees to exact coefficients, zeros left out; division by the tree's automorphisms is part of c.
+    Indexed by an integer d it is the part with h^d.
     """
 
     names: tuple[str, ...]
@@ -105,7 +105,7 @@ class DecayingSeries(ColouredSeries):
     def _solved(cls, growth: Growth, order: int, decay: Expr, solve: Any) -> Self:
         trees = [tree for n in range(1, order + 1) for tree in coloured_trees(n, (None, 1))]
         weights = solve(trees, growth, order)
-        return cls({t: weight / symmetry(t) for t, weight in zip(trees, weights, strict=True)}, order, decay)
+        return cls({t: weight / automorphisms(t) for t, weight in zip(trees, weights, strict=True)}, order, decay)
 
     def _like(self, coefficients: Mapping[Coloured, Expr]) -> Self:
         return type(self)(coefficients, self.order, self.decay)
@@ -183,7 +183,7 @@ class DecayingFlow(DecayingSeries):
         >>> from sympy.abc import w
         >>> flow = ts.modified_flow(2, update=ts.HeavyBall(Rational(1, 2), decay=w * ts.symbols.h))
         >>> print(flow)
-        2 f + d - 6*h f'f - 2*h f'd - h d'f - h/2 d'd, with d = -w*(θ - θ_0)
+        2 f + d - 6*h f'f - 3*h f'd - h d'f - h/2 d'd, with d = -w*(θ - θ_0)
     """
 
     @classmethod

@@ -8,6 +8,7 @@ from sympy import Expr, Integer, Symbol, limit, oo
 
 from taylorsgd import symbols
 from taylorsgd.arguments import as_whole
+from taylorsgd.exact_numbers import as_exact
 from taylorsgd.flows.elementwise_text import LATEX, TEXT, Writer
 from taylorsgd.flows.fields import Calculus, VectorField
 from taylorsgd.flows.slow_manifold import Branch, Factors, Solved, Vector, solved
@@ -32,6 +33,8 @@ class ElementwiseFlow(VectorField):
         >>> b, r, e = symbols("beta rho epsilon")
         >>> flow = ts.modified_flow(2, update=ts.Adam(b, r, e, epsilon_inside=True))
         >>> print(flow)
+        -g/w + h*(epsilon*(rho + 1)/(2*w**3*(rho - 1)) - (beta - rho)/(w*(beta - 1)*(rho - 1))) ∇|∇E|_*,
+        with |∇E|_* = Σ_i w, w = sqrt(epsilon + g**2), g = ∇E
     """
 
     def __init__(self, update: ElementwiseRule, order: int, known: Solved | None = None) -> None:
@@ -116,17 +119,20 @@ class ElementwiseFlow(VectorField):
             >>> b, r, e = symbols("beta rho epsilon")
             >>> flow = ts.modified_flow(2, update=ts.Adam(b, r, e))
             >>> print(flow.limit(e, 0))
+            -sign(g) - h*(beta - rho)/((beta - 1)*(rho - 1)*|g|) ∇|∇E|_1, with g = ∇E
             >>> print(flow.limit(e, oo))
+            -1/epsilon ∇E + h*(beta + 1)/(2*epsilon**2*(beta - 1)) ∇∇E ∇E
         """
         if not isinstance(parameter, Symbol):
             raise TypeError(f"parameter={parameter!r} must be a SymPy symbol that the step holds, such as epsilon")
         step = self.update.step
         if parameter not in step.free_symbols:
             raise ValueError(f"parameter={parameter} is not in the step {step}")
-        if to != 0 and to != oo:
+        end = as_exact(to)
+        if end is None or end not in (0, oo):
             raise ValueError(f"to={to!r} must be 0 or sympy.oo")
         filters = self.update.filters
-        limiting = _limit(step, parameter, to == oo, [one.state for one in filters])
+        limiting = _limit(step, parameter, end == oo, [one.state for one in filters])
         rule = Elementwise({one.state: (one.memory, one.force) for one in filters}, limiting)
         return ElementwiseFlow(rule, self.order)
 

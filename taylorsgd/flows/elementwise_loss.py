@@ -51,6 +51,7 @@ class ElementwiseLoss:
         >>> from sympy import symbols
         >>> b, r, e = symbols("beta rho epsilon")
         >>> print(ts.modified_loss(1, update=ts.Adam(b, b, e, epsilon_inside=True)))
+        E - h*(beta + 1)/(2*(beta - 1)) |∇E|_*, with |∇E|_* = Σ_i w, w = sqrt(epsilon + g**2), g = ∇E
         >>> loss = ts.modified_loss(1, update=ts.Adam(b, r, e, epsilon_inside=True))
         >>> loss.exists, loss.through
         (False, 0)

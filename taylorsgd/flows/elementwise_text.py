@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sympy import Abs, Add, Dummy, Expr, Integer, Mul, Symbol, Wild, factor, log, sign, sqrt
+from sympy import Abs, Add, Expr, Integer, Mul, Symbol, Wild, factor, log, sign, sqrt
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.str import StrPrinter
 
@@ -90,7 +90,7 @@ class Writer:
         self.norm = _norm(self.direction)
         used = [*flow.in_slots, *(function for part in flow.parts for function in part.values())]
         self._size = functions.size(used)
-        taken = {symbol.name for function in used for symbol in function.free_symbols if not isinstance(symbol, Dummy)}
+        taken = {str(symbol) for function in used for symbol in function.free_symbols}
         self._letter = Symbol(next(name for name in ("w", "q", "z", "w_") if name not in taken))
         self._uses_norm = self._uses_direction = self._uses_g = self._uses_letter = False
 

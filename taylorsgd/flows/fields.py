@@ -7,7 +7,7 @@ through its terms, in any arithmetic that has
     ψ(g, θ)                     a scalar function of the gradient and the parameter at each coordinate
     numbers                     the coefficients, in h and the parameters of the rule.
 
-That is a `Calculus`: of exact numbers at a point here (`PointCalculus`), of JAX arrays in `lowering`.
+That is a `Calculus`: of exact numbers at a point here (`PointCalculus`), of JAX arrays in `regularizing`.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class VectorField(ABC):
         """The field on any loss, as a jitted function of JAX.
 
         Args:
-            loss: E, a function `loss(theta, *arguments)` that returns a scalar; θ is any pytree of float arrays.
+            loss: E, a function `loss(theta, *arguments)` that returns a scalar, or a `Landscape` on data, for its mean
+                loss; θ is any pytree of float arrays.
 
         Returns:
             A function `field(theta, *arguments, h=0.1, beta=0.9, …)` of θ, the loss's other arguments, the step size
@@ -122,7 +123,7 @@ class VectorField(ABC):
             traced. No matrix P × P is formed: a term of k derivatives costs about 2^k gradients.
 
         Raises:
-            TypeError: if the loss is no function.
+            TypeError: if the loss is neither a function nor a landscape.
 
         Example:
             >>> import taylorsgd as ts
@@ -130,7 +131,7 @@ class VectorField(ABC):
             >>> float(field(1.0, h=0.5))                         # −2θ − (h/2)·4θ
             -3.0
         """
-        from taylorsgd.lowering.vector_fields import lower_field
+        from taylorsgd.regularizing.vector_fields import lower_field
 
         return lower_field(self, loss)
 

@@ -36,7 +36,7 @@ from functools import cache
 from math import comb, lcm, prod
 from typing import Any, Protocol
 
-from sympy import QQ, Expr, Integer, construct_domain, expand, factor
+from sympy import QQ, ZZ, Add, Expr, Integer, construct_domain, expand, factor
 from sympy.polys.rings import ring
 
 from taylorsgd.flows.coloured import Coloured
@@ -153,7 +153,7 @@ class MomentumGrowth:
             self._ring = None
             self._q, self._one = QQ.from_sympy(self._inverse), QQ.one
         else:
-            self._ring, self._q = ring("q", QQ)
+            self._ring, self._q = ring("q", ZZ)  # no coefficient is ever divided
             self._one = self._ring.one
         self._steps = steps
         self._kind = kind
@@ -184,10 +184,8 @@ class MomentumGrowth:
         if not number:
             return Integer(0)
         remaining, power = 1 / self._inverse, number.degree()
-        numerator = sum(
-            (QQ.to_sympy(n) * remaining ** (power - exponent) for (exponent,), n in number.terms()), Integer(0)
-        )
-        return factor(expand(numerator / denominator)) / remaining**power
+        numerator = Add(*(Integer(int(n)) * remaining ** (power - exponent) for (exponent,), n in number.terms()))
+        return factor(expand(numerator) / denominator) / remaining**power
 
 
 def _newton_coordinates(values: Sequence[Any]) -> list[Any]:

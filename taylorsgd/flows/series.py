@@ -118,7 +118,9 @@ class TreeSeries(VectorField, Mapping[Diagram, Expr]):
 
     def __sub__(self, other: Self) -> Self:
         """The difference, through the lower of the two orders."""
-        return self + -other if isinstance(other, type(self)) else NotImplemented
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        return self + -other
 
     def __mul__(self, scale: int | Fraction | Expr) -> Self:
         """All coefficients times an exact number or expression."""

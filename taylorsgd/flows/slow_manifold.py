@@ -20,7 +20,7 @@ D = exp(Σ_j x^j T(x^j)/j) − 1: 1, 1, 3, 8, 24, ….
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from math import factorial, prod
 from typing import Any, NamedTuple
@@ -128,7 +128,7 @@ class Trees:
             found.setdefault(_sorted((*a, *b)), []).append(f * g)
         return self.collected(found)
 
-    def combined(self, parts: list[tuple[Expr, Vector]]) -> Vector:
+    def combined(self, parts: Sequence[tuple[Expr, Vector]]) -> Vector:
         """A sum of vectors times functions."""
         found: dict[Factors, list[Expr]] = {}
         for scale, vector in parts:
@@ -169,7 +169,7 @@ def solved(rule: ElementwiseRule, order: int) -> Solved:
     step: Any = rule.step.xreplace(places)
     averages: Any = {places[one.state]: one.force for one in filters}
 
-    def on_manifold(expression: Expr) -> Expr:
+    def on_manifold(expression: Any) -> Expr:
         return functions.read(expression.subs(averages, simultaneous=True).doit())
 
     trees = Trees(functions, on_manifold(-step))
@@ -263,10 +263,12 @@ def _filter_coefficient(a: Expr, n: int) -> Expr:
 
 def _products(trees: Trees, shifts: list[list[Vector]], power: int) -> Iterator[tuple[tuple[int, ...], Vector]]:
     """Π_i δ_i^{d_i} at a power of h, for all degrees d with a part there."""
+    one: Vector = {(): Integer(1)}
+    nothing: Vector = {}
 
     def powers(shift: list[Vector]) -> list[list[Vector]]:
         """For every degree the parts by powers of h."""
-        found: list[list[Vector]] = [[{(): Integer(1)}] + [{}] * power]
+        found: list[list[Vector]] = [[one, *([nothing] * power)]]
         for _ in range(power):
             found.append([_at(found[-1], shift, k) for k in range(power + 1)])
         return found
@@ -278,7 +280,7 @@ def _products(trees: Trees, shifts: list[list[Vector]], power: int) -> Iterator[
     tables = [powers(shift) for shift in shifts]
     for degrees in product(range(power + 1), repeat=len(shifts)):
         if 1 <= sum(degrees) <= power:
-            current: list[Vector] = [{(): Integer(1)}] + [{}] * power
+            current = [one, *([nothing] * power)]
             for table, degree in zip(tables, degrees, strict=True):
                 if degree:
                     current = [_at(current, table[degree], k) for k in range(power + 1)]
@@ -293,11 +295,12 @@ def _in_own_parameters(trees: Trees, fields: list[Vector], memories: Mapping[Sym
     def back(function: Any) -> Expr:
         return factor(function.xreplace(values)) if values else function
 
-    fronts, bodies = [Integer(1)], [back(trees.in_slots[0])]
+    fronts: list[Any] = [Integer(1)]
+    bodies: list[Any] = [back(trees.in_slots[0])]
     for function in trees.in_slots[1:]:
-        front, body = trees.functions.parameters(back(function))
-        sign = -1 if body.could_extract_minus_sign() else 1
-        fronts.append(sign * front)
+        number, body = trees.functions.parameters(back(function))
+        sign = Integer(-1) if body.could_extract_minus_sign() else Integer(1)
+        fronts.append(sign * number)
         bodies.append(sign * body)
 
     def front(factors: Factors) -> Expr:

@@ -130,7 +130,7 @@ class Elementwise(ElementwiseRule):
         >>> s, beta = symbols("s beta")
         >>> rule = ts.Elementwise({s: (beta, ts.symbols.g)}, s / (1 - beta))
         >>> print(ts.modified_flow(2, update=rule))
-        -1/(1 - beta) ∇E - h*(beta + 1)/(2*(1 - beta)**3) ∇∇E ∇E
+        1/(beta - 1) ∇E + h*(beta + 1)/(2*(beta - 1)**3) ∇∇E ∇E
     """
 
     states: tuple[Filter, ...] = field(converter=_checked_states)
@@ -164,7 +164,7 @@ class RMSProp(ElementwiseRule):
         >>> from sympy import symbols
         >>> rho, epsilon = symbols("rho epsilon")
         >>> print(ts.modified_flow(1, update=ts.RMSProp(rho, epsilon)))
-        -g/(epsilon + |g|), with g = ∇E
+        -g/w, with w = epsilon + |g|, g = ∇E
     """
 
     rho: Expr = field(converter=_fading("rho"))
@@ -205,6 +205,7 @@ class Adam(ElementwiseRule):
         >>> from sympy import Rational
         >>> flow = ts.modified_flow(2, update=ts.Adam(Rational(1, 2), Rational(2, 3), 1, epsilon_inside=True))
         >>> print(flow)
+        -g/w + h*(1/w - 5/(2*w**3)) ∇|∇E|_*, with |∇E|_* = Σ_i w, w = sqrt(g**2 + 1), g = ∇E
     """
 
     beta1: Expr = field(converter=_fading("beta1"))

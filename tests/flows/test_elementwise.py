@@ -505,7 +505,7 @@ def test_rules_compare_by_their_parameters() -> None:
         (lambda: ts.modified_flow(2, ts.RMSProp(rho, epsilon)).limit("e", 0), TypeError, "must be a SymPy symbol"),
         (lambda: ts.modified_flow(1, ts.RMSProp(rho, 0)).evaluate(PLACE.__class__([x**2], [1], [x]), [0]), ValueError,
          "jumps where the gradient is 0"),
-        (lambda: ts.modified_flow(2).lower(3), TypeError, "loss=3 is not a function"),
+        (lambda: ts.modified_flow(2).lower(3), TypeError, "loss=3 is neither a function"),
         (lambda: ts.simulate(ts.Landscape(lambda t, x: t * x, jnp.ones(2)), 0.5, ts.GD(N=2, T=1), [0.1], 2, 0,
                              update=ts.RMSProp(HALF, 1)), TypeError, "RMSProp"),
     ],

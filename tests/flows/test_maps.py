@@ -209,7 +209,7 @@ def test_without_momentum() -> None:
     assert str(ts.modified_map(3, midpoint)) == "f + h/3 f'f + h**2/18 f''(f, f)"
     assert ts.modified_map(3) != ts.modified_flow(3)
     with pytest.raises(TypeError):
-        ts.modified_map(3) + ts.modified_flow(3)
+        _ = ts.modified_map(3) + ts.modified_flow(3)
 
 
 def test_conventions_share_their_chains_and_not_their_bushes() -> None:

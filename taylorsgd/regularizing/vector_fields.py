@@ -7,7 +7,7 @@ about twice the cost of what it differentiates.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,10 @@ from jax.flatten_util import ravel_pytree
 from sympy import Expr, Symbol
 
 from taylorsgd import symbols
+from taylorsgd.landscapes.landscape import checked_parameters
+from taylorsgd.landscapes.objective import total_loss
 from taylorsgd.lowering.coefficients import evaluate_expression
-
-if TYPE_CHECKING:
-    from taylorsgd.flows.fields import VectorField
+from taylorsgd.lowering.real_arrays import real_array
 
 __all__ = ["LoweredField", "lower_field"]
 
@@ -30,9 +30,10 @@ class LoweredField:
         parameters: the names that a call has to give, h among them.
     """
 
-    def __init__(self, field: VectorField, loss: Callable[..., Any]) -> None:
+    def __init__(self, field: Any, loss: Any) -> None:
         """Compile nothing yet; users call `lower` of a flow."""
-        self._field, self._loss = field, loss
+        self._field = field
+        self._loss, self._fixed = total_loss(loss)
         self._symbols = {symbol.name: symbol for symbol in sorted(field.free_symbols | {symbols.h}, key=str)}
         self.parameters = tuple(self._symbols)
         self._compiled = jax.jit(self._vector)
@@ -49,7 +50,8 @@ class LoweredField:
             A pytree like θ.
 
         Raises:
-            TypeError: if a parameter is missing, or unknown.
+            TypeError: if a parameter is missing, unknown or no number, or θ holds what is no float array.
+            ValueError: if a parameter is no single number, or something is not finite.
         """
         wanted, given = set(self.parameters), set(parameters)
         if wanted != given:
@@ -65,7 +67,11 @@ class LoweredField:
                 )
                 + f"; the field takes {', '.join(self.parameters)}"
             )
-        return self._compiled(theta, arguments, parameters)
+        numbers = {name: real_array(value, name) for name, value in parameters.items()}
+        for name, number in numbers.items():
+            if number.shape != ():
+                raise ValueError(f"{name}={parameters[name]!r} must be one number; use jax.vmap for several")
+        return self._compiled(checked_parameters(theta), (*self._fixed, *arguments), numbers)
 
     def __repr__(self) -> str:
         """The parameters that it takes."""
@@ -83,10 +89,8 @@ class LoweredField:
         return shaped(self._field._assembled(calculus))
 
 
-def lower_field(field: VectorField, loss: Callable[..., Any]) -> LoweredField:
+def lower_field(field: Any, loss: Any) -> LoweredField:
     """The field on a loss, as a jitted function; see `VectorField.lower`."""
-    if not callable(loss):
-        raise TypeError(f"loss={loss!r} is not a function loss(theta, ...); of a landscape give its population_loss")
     return LoweredField(field, loss)
 
 
