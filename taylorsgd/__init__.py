@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         ImplicitStep,
         LinearWarmup,
         Nesterov,
+        Players,
         RMSProp,
         SecondOrder,
     )
@@ -66,7 +67,7 @@ __all__ = [
     "GD", "GDC", "ODE", "SDE", "SGD", "Adam", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement",
     "Elementwise", "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep",
     "Landscape", "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "ModifiedMap", "Nesterov",
-    "Observable", "RMSProp", "Replacement", "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss",
+    "Observable", "Players", "RMSProp", "Replacement", "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss",
     "TopEigenpairs", "TrainLoss", "Value", "Variance", "check", "compare", "count_diagrams", "derive",
     "diagrams_of_order", "landscapes", "measure", "modified_flow", "modified_loss", "modified_map", "perturb",
     "plan", "predict", "simulate", "symbols", "tensors",
@@ -80,8 +81,8 @@ __getattr__ = loader(
         "taylorsgd.formulas": "Covariance Displacement Formula GeneralizationGap Observable SecondMoment Term TestLoss "
         "TrainLoss Variance derive",
         "taylorsgd.spacetime": "GD ODE SDE SGD Grid Replacement",
-        "taylorsgd.updates": "GDC Adam Cosine Descent Elementwise HeavyBall ImplicitStep LinearWarmup Nesterov RMSProp "
-        "SecondOrder",
+        "taylorsgd.updates": "GDC Adam Cosine Descent Elementwise HeavyBall ImplicitStep LinearWarmup Nesterov Players "
+        "RMSProp SecondOrder",
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict tensors",
         "taylorsgd.flows": "ModifiedFlow ModifiedLoss ModifiedMap RungeKutta modified_flow modified_loss modified_map",
         "taylorsgd.landscapes.finite": "FiniteLandscape",

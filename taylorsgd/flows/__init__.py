@@ -51,9 +51,10 @@ from taylorsgd.flows.effective import EffectiveFlow, EffectiveLoss
 from taylorsgd.flows.elementwise_flow import ElementwiseFlow
 from taylorsgd.flows.losses import ModifiedLoss, modified_loss
 from taylorsgd.flows.modified import ModifiedFlow, ModifiedMap, modified_flow, modified_map
+from taylorsgd.flows.player_flow import PlayersFlow
 from taylorsgd.flows.tableau import RungeKutta
 
 __all__ = [
     "DecayingFlow", "DecayingMap", "EffectiveFlow", "EffectiveLoss", "ElementwiseFlow", "ModifiedFlow", "ModifiedLoss",
-    "ModifiedMap", "RungeKutta", "modified_flow", "modified_loss", "modified_map",
+    "ModifiedMap", "PlayersFlow", "RungeKutta", "modified_flow", "modified_loss", "modified_map",
 ]  # fmt: skip

@@ -161,7 +161,9 @@ class DecayingSeries(ColouredSeries):
             raise ValueError(f"origin={origin} has {len(origin)} entries; give {len(variables)}, one for each variable")
         return [f, tuple(-self.speed * (x - a) for x, a in zip(variables, origin, strict=True))]
 
-    def _functions(self, f: Callable[[Any], Any], number: Callable[[Expr], Any]) -> list[Callable[[Any], Any]]:
+    def _functions(
+        self, f: Callable[[Any], Any], number: Callable[[Expr], Any], size: int
+    ) -> list[Callable[[Any], Any]]:
         return [f, lambda theta: -number(self.speed) * theta]  # in JAX the decay pulls to 0
 
     def latex(self) -> str:

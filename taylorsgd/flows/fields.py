@@ -74,7 +74,9 @@ class VectorField(ABC):
         """The fields that the terms are made of, given that which all of θ follows."""
         return [f]
 
-    def _functions(self, f: Callable[[Any], Any], number: Callable[[Expr], Any]) -> list[Callable[[Any], Any]]:
+    def _functions(
+        self, f: Callable[[Any], Any], number: Callable[[Expr], Any], size: int
+    ) -> list[Callable[[Any], Any]]:
         """The same as functions of θ in any arithmetic."""
         return [f]
 

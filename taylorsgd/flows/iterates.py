@@ -42,7 +42,10 @@ from sympy.polys.rings import ring
 from taylorsgd.flows.coloured import Coloured
 from taylorsgd.flows.tableau import RungeKutta
 
-__all__ = ["Growth", "MomentumGrowth", "RungeKuttaGrowth", "displacements", "velocities"]
+__all__ = [
+    "Growth", "MomentumGrowth", "RungeKuttaGrowth", "State", "displacements", "newton_coordinates", "newton_values",
+    "velocities",
+]  # fmt: skip
 
 State = tuple[list[Any], ...]
 """Coefficients at t = 0, …, m: of θ_t first, then of what else the method remembers."""
@@ -163,19 +166,19 @@ class MomentumGrowth:
         """Run the method on a tree: θ_t, and for Sutskever's convention the point where gradients are taken."""
         seen = -1 if field == 0 else 0  # momentum's gradients are taken there; decay looks at θ itself
         forces = [prod((state[seen][t] for state in below), start=self._one) for t in range(self._steps + 1)]
-        forces = _newton_coordinates(forces)
+        forces = newton_coordinates(forces)
         position = [0 * self._one] * (self._steps + 1)
         if field == 1:
             position[1:] = forces[:-1]
-            return (_values(position),)
+            return (newton_values(position),)
         momentum = [0 * self._one] * (self._steps + 2)
         for j in reversed(range(self._steps)):
             momentum[j] = forces[j] - self._q * momentum[j + 1]
             position[j + 1] = self._q * momentum[j] + self._after * momentum[j + 1]
         if self._kind != "sutskever":
-            return (_values(position),)
+            return (newton_values(position),)
         ahead = [u + (self._q - 1) * w for u, w in zip(position, momentum, strict=False)]
-        return _values(position), _values(ahead)
+        return newton_values(position), newton_values(ahead)
 
     def expression(self, number: Any, denominator: int) -> Expr:
         """A number over an integer, as a polynomial in β over a power of 1 − β."""
@@ -188,7 +191,7 @@ class MomentumGrowth:
         return factor(expand(numerator) / denominator) / remaining**power
 
 
-def _newton_coordinates(values: Sequence[Any]) -> list[Any]:
+def newton_coordinates(values: Sequence[Any]) -> list[Any]:
     """The differences Δ^j at 0 of a polynomial, from its values at 0, 1, 2 and so on."""
     row, differences = list(values), []
     while row:
@@ -197,7 +200,7 @@ def _newton_coordinates(values: Sequence[Any]) -> list[Any]:
     return differences
 
 
-def _values(differences: Sequence[Any]) -> list[Any]:
+def newton_values(differences: Sequence[Any]) -> list[Any]:
     """The values at 0, 1, 2 and so on of a polynomial, from its differences at 0."""
     row, values = list(differences), []
     while row:

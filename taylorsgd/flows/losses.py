@@ -29,6 +29,7 @@ from taylorsgd.flows.elementwise_flow import ElementwiseFlow
 from taylorsgd.flows.elementwise_loss import ElementwiseLoss
 from taylorsgd.flows.grafting import diagram_of
 from taylorsgd.flows.modified import AnyUpdate, ModifiedFlow, modified_flow
+from taylorsgd.flows.player_flow import PlayersFlow
 from taylorsgd.flows.rooted import GRADIENTS, ElementaryDifferentials, Shape, branch
 from taylorsgd.flows.splitting import split
 from taylorsgd.writing.page import joined, signed
@@ -240,6 +241,10 @@ def modified_loss(order: int, update: AnyUpdate = None) -> Any:
     flow = modified_flow(_checked_power(order) + 1, update)
     if isinstance(flow, ElementwiseFlow):
         return ElementwiseLoss(flow)
+    if isinstance(flow, PlayersFlow):
+        raise NotImplementedError(
+            f"update={update!r}: a game has no loss that all its players go down; give modified_flow"
+        )
     if isinstance(flow, DecayingFlow):
         return DecayingLoss(flow)
     return ModifiedLoss(flow)

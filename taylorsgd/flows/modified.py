@@ -9,14 +9,15 @@ from taylorsgd.diagrams import Diagram
 from taylorsgd.flows.decaying import DecayingFlow, DecayingMap
 from taylorsgd.flows.elementwise_flow import ElementwiseFlow
 from taylorsgd.flows.iterates import Growth, MomentumGrowth, RungeKuttaGrowth, displacements, velocities
+from taylorsgd.flows.player_flow import PlayersFlow
 from taylorsgd.flows.rooted import shape_of, trees_with_nodes
 from taylorsgd.flows.series import TreeSeries, checked_nodes
 from taylorsgd.flows.tableau import EULER, RungeKutta
-from taylorsgd.updates import Descent, ElementwiseRule, HeavyBall, ImplicitStep, Nesterov, Update
+from taylorsgd.updates import Descent, ElementwiseRule, HeavyBall, ImplicitStep, Nesterov, Players, Update
 
 __all__ = ["AnyUpdate", "ModifiedFlow", "ModifiedMap", "modified_flow", "modified_map"]
 
-AnyUpdate = Update | RungeKutta | ElementwiseRule | None
+AnyUpdate = Update | RungeKutta | ElementwiseRule | Players | None
 """What a flow is derived for; None is gradient descent."""
 
 
@@ -85,11 +86,11 @@ def modified_flow(order: int, update: AnyUpdate = None) -> Any:
             `Nesterov(beta)` in either convention; each of the last two and `Descent` with `decay`, which counts as a
             power of h: the decay w = hλ towards θ_0 is a second field −λ(θ − θ_0). (Coupled decay is a part of the
             loss: the `penalty` of `evaluate`.) Or an optimizer that works coordinate by coordinate: `RMSProp`, `Adam`,
-            `Elementwise(states, step)`.
+            `Elementwise(states, step)`. Or a game of several `Players(rates)`.
 
     Returns:
         A `ModifiedFlow`; with decay a `DecayingFlow`, in trees of two fields; of elementwise optimizers an
-        `ElementwiseFlow`. Its first coefficient is 1; with momentum 1/(1 − β).
+        `ElementwiseFlow`, of players a `PlayersFlow`. Its first coefficient is 1; with momentum 1/(1 − β).
 
     Raises:
         ValueError: if `order` is not a positive integer, or β a number outside of −1 < β < 1.
@@ -110,6 +111,8 @@ def modified_flow(order: int, update: AnyUpdate = None) -> Any:
     order = checked_nodes(order)
     if isinstance(update, ElementwiseRule):
         return ElementwiseFlow(update, order)
+    if isinstance(update, Players):
+        return PlayersFlow.of(update, order)
     growth = _growth(update, order)
     if isinstance(update, Update) and getattr(update, "decay", 0) != 0:
         return DecayingFlow.of(growth, order, update.decay)  # type: ignore[attr-defined]
@@ -144,8 +147,8 @@ def modified_map(order: int, update: AnyUpdate = None) -> Any:
         f
     """
     order = checked_nodes(order)
-    if isinstance(update, ElementwiseRule):
-        raise NotImplementedError(f"update={update!r}: of elementwise optimizers the flow is derived, by modified_flow")
+    if isinstance(update, ElementwiseRule | Players):
+        raise NotImplementedError(f"update={update!r}: of this update the flow is derived, by modified_flow")
     growth = _growth(update, order)
     if isinstance(update, Update) and getattr(update, "decay", 0) != 0:
         return DecayingMap.of(growth, order, update.decay)  # type: ignore[attr-defined]

@@ -30,10 +30,12 @@ class LoweredField:
         parameters: the names that a call has to give, h among them.
     """
 
-    def __init__(self, field: Any, loss: Any) -> None:
+    def __init__(self, field: Any, loss: Any, of_field: bool) -> None:
         """Compile nothing yet; users call `lower` of a flow."""
-        self._field = field
-        self._loss, self._fixed = total_loss(loss)
+        self._field, self._of_field = field, of_field
+        if of_field and not callable(loss):
+            raise TypeError(f"loss={loss!r} is not a function field(theta, ...) of the players' directions")
+        self._loss, self._fixed = (loss, ()) if of_field else total_loss(loss)
         self._symbols = {symbol.name: symbol for symbol in sorted(field.free_symbols | {symbols.h}, key=str)}
         self.parameters = tuple(self._symbols)
         self._compiled = jax.jit(self._vector)
@@ -82,16 +84,27 @@ class LoweredField:
         values = {symbol: jnp.asarray(parameters[name], flat.dtype) for name, symbol in self._symbols.items()}
 
         def downhill(row: Any) -> Any:
+            if self._of_field:
+                return self._directions(shaped(row), arguments, flat)
             return -jax.grad(lambda at: self._loss(shaped(at), *arguments))(row)
 
         calculus = _ArrayCalculus(downhill, flat, values)
-        calculus.fields = self._field._functions(downhill, calculus.number)
+        calculus.fields = self._field._functions(downhill, calculus.number, flat.size)
         return shaped(self._field._assembled(calculus))
 
+    def _directions(self, theta: Any, arguments: tuple[Any, ...], like: Any) -> Any:
+        found = self._loss(theta, *arguments)
+        if (
+            jax.tree.structure(found) != jax.tree.structure(theta)
+            or jnp.size(row := ravel_pytree(found)[0]) != like.size
+        ):
+            raise ValueError(f"the players' field returned {found!r}; it must return a pytree like theta")
+        return row.astype(like.dtype)
 
-def lower_field(field: Any, loss: Any) -> LoweredField:
-    """The field on a loss, as a jitted function; see `VectorField.lower`."""
-    return LoweredField(field, loss)
+
+def lower_field(field: Any, loss: Any, of_field: bool = False) -> LoweredField:
+    """The field on a loss, or on a field of its own, as a jitted function; see `VectorField.lower`."""
+    return LoweredField(field, loss, of_field)
 
 
 class _ArrayCalculus:

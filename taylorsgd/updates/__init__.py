@@ -26,11 +26,13 @@ An *instant* edge joins two nodes of one update, any two of its cells, and never
 update is linear in g: at most one instant edge ends in each node. An implicit step allows any number. GDC joins
 pairs of nodes likewise, with weights that depend on their rows (`gdc`).
 
-Elementwise optimizers (`elementwise`: RMSProp, Adam) are no linear systems. They have modified flows, and no diagrams.
+Elementwise optimizers (`elementwise`: RMSProp, Adam) are no linear systems. They have modified flows and no diagrams,
+as have the players of a game (`games`).
 """
 
 from taylorsgd.updates.curvature import ImplicitStep, SecondOrder
 from taylorsgd.updates.elementwise import Adam, Elementwise, ElementwiseRule, RMSProp
+from taylorsgd.updates.games import Players
 from taylorsgd.updates.gdc import GDC
 from taylorsgd.updates.heavy_ball import HeavyBall
 from taylorsgd.updates.nesterov import Nesterov
@@ -40,5 +42,5 @@ from taylorsgd.updates.rule import Batch, Memory, Memoryless, Update
 
 __all__ = [
     "Adam", "Batch", "Cosine", "Descent", "Elementwise", "ElementwiseRule", "GDC", "HeavyBall", "ImplicitStep",
-    "LinearWarmup", "Memory", "Memoryless", "Nesterov", "RMSProp", "RateSchedule", "SecondOrder", "Update",
+    "LinearWarmup", "Memory", "Memoryless", "Nesterov", "Players", "RMSProp", "RateSchedule", "SecondOrder", "Update",
 ]  # fmt: skip
