@@ -32,12 +32,11 @@ from sympy import (
     nan,
     oo,
     sign,
-    sympify,
     zoo,
 )
 
 from taylorsgd import symbols
-from taylorsgd.exact_numbers import exact_argument
+from taylorsgd.exact_numbers import as_exact, exact_argument
 
 if TYPE_CHECKING:
     from taylorsgd.formulas import Observable
@@ -243,7 +242,7 @@ class PointCalculus:
     def _entries(self, field: int, indices: tuple[int, ...]) -> list[Expr]:
         if self._moment is not None:
             row = self._moment((1 + len(indices),), at=self._point)
-            return [-sympify(row[(i, *indices)]) for i in range(len(self._variables))]
+            return [-_exact(row[(i, *indices)]) for i in range(len(self._variables))]
         there: Mapping[Any, Any] = dict(zip(self._variables, self._point, strict=True))
         entries = [entry.subs(there, simultaneous=True) for entry in self._derivatives(field, indices)]
         for entry in entries:
@@ -257,6 +256,13 @@ class PointCalculus:
             before = self._derivatives(field, indices[:-1])
             self._symbolic[key] = tuple(diff(entry, self._variables[indices[-1]]) for entry in before)  # type: ignore[misc]
         return self._symbolic[key]
+
+
+def _exact(number: Any) -> Expr:
+    """An entry of a moment, a fraction or an expression."""
+    found = as_exact(number)
+    assert found is not None
+    return found
 
 
 def _by_powers(entry: Any) -> Expr:
