@@ -132,9 +132,12 @@ class VectorField(ABC):
             >>> float(field(1.0, h=0.5))                         # −2θ − (h/2)·4θ
             -3.0
         """
+        return self._lowered(loss, of_field=False)
+
+    def _lowered(self, loss: Any, of_field: bool) -> Any:
         from taylorsgd.regularizing.vector_fields import lower_field
 
-        return lower_field(self, loss)
+        return lower_field(self, loss, of_field)
 
 
 def mean_field(landscape: Any, penalty: Any = None) -> tuple[tuple[Expr, ...], tuple[Symbol, ...]]:

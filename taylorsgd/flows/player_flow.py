@@ -23,6 +23,7 @@ from typing import Any, Self
 from sympy import Expr, Integer, Symbol, latex, sstr
 
 from taylorsgd import symbols
+from taylorsgd.arguments import as_whole
 from taylorsgd.flows.coloured import Coloured, automorphisms, coloured_trees, written
 from taylorsgd.flows.decaying import ColouredSeries
 from taylorsgd.flows.iterates import Growth, RungeKuttaGrowth, State, newton_coordinates, newton_values, velocities
@@ -77,9 +78,10 @@ class PlayersFlow(ColouredSeries):
         Raises:
             KeyError: if there is no such player.
         """
-        if number not in range(1, len(self.update.rates) + 1):
+        chosen = as_whole(number)
+        if chosen is None or not 1 <= chosen <= len(self.update.rates):
             raise KeyError(f"player={number!r}: there are players 1, …, {len(self.update.rates)}")
-        return self._like({tree: c for tree, c in self.items() if tree.field == number - 1})
+        return self._like({tree: c for tree, c in self.items() if tree.field == chosen - 1})
 
     @property
     def free_symbols(self) -> set[Symbol]:
@@ -107,9 +109,7 @@ class PlayersFlow(ColouredSeries):
             >>> game(jnp.array([1.0, 0.0]), h=0.5).tolist()              # simultaneous players spiral outwards
             [0.25, -1.0]
         """
-        from taylorsgd.regularizing.vector_fields import lower_field
-
-        return lower_field(self, loss, of_field=True)
+        return self._lowered(loss, of_field=True)
 
     def _fields(self, f: tuple[Expr, ...], variables: tuple[Symbol, ...]) -> list[tuple[Expr, ...]]:
         owners = self.update.owners(variables, len(variables))

@@ -102,7 +102,7 @@ class LoweredField:
         return row.astype(like.dtype)
 
 
-def lower_field(field: Any, loss: Any, of_field: bool = False) -> LoweredField:
+def lower_field(field: Any, loss: Any, of_field: bool) -> LoweredField:
     """The field on a loss, or on a field of its own, as a jitted function; see `VectorField.lower`."""
     return LoweredField(field, loss, of_field)
 
