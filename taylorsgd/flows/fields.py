@@ -36,6 +36,7 @@ from sympy import (
 )
 
 from taylorsgd import symbols
+from taylorsgd.arguments import listed
 from taylorsgd.exact_numbers import as_exact, exact_argument
 
 if TYPE_CHECKING:
@@ -104,10 +105,10 @@ class VectorField(ABC):
             >>> ts.modified_flow(3).evaluate(bowl, at=1)
             Matrix([[-8*h**2/3 - 2*h - 2]])
         """
-        f, variables = mean_field(landscape, penalty)
-        point = tuple(landscape.point(at))
+        f, variables, moment = mean_field(landscape, penalty)
+        point = tuple(landscape.point(at)) if moment is not None else _point(at, variables)
         fields = self._fields(f, variables)
-        known = getattr(landscape, "moment", None) if penalty is None and fields == [f] else None
+        known = moment if penalty is None and fields == [f] else None
         calculus = PointCalculus(fields, variables, point, known)
         return calculus.column(self._assembled(calculus))
 
@@ -140,8 +141,13 @@ class VectorField(ABC):
         return lower_field(self, loss, of_field)
 
 
-def mean_field(landscape: Any, penalty: Any = None) -> tuple[tuple[Expr, ...], tuple[Symbol, ...]]:
-    """The field that all of θ follows on a landscape, −∇(E + p) or the mean of its fields, and its variables.
+def mean_field(
+    landscape: Any, penalty: Any = None
+) -> tuple[tuple[Expr, ...], tuple[Symbol, ...], Callable[..., Any] | None]:
+    """The field that all of θ follows on a landscape.
+
+    Returns:
+        −∇(E + p), or the mean of its fields; the variables; and, of losses, the landscape's own moments.
 
     Raises:
         TypeError: if it is no landscape, or the penalty no `Observable`.
@@ -151,21 +157,28 @@ def mean_field(landscape: Any, penalty: Any = None) -> tuple[tuple[Expr, ...], t
 
     if penalty is not None and not isinstance(penalty, Observable):
         raise TypeError(f"penalty={penalty!r} is not an Observable; write for example Observable(x**2 / 2)")
-    variables = getattr(landscape, "variables", None)
-    if isinstance(variables, tuple) and callable(getattr(landscape, "point", None)):
-        loss = getattr(landscape, "loss", None)
-        if isinstance(loss, Expr):
-            added = Integer(0) if penalty is None else _penalty(penalty, variables)
-            return tuple(-diff(loss + added, variable) for variable in variables), variables  # type: ignore[operator]
-        fields, weights = (getattr(landscape, name, None) for name in ("fields", "weights"))
-        if fields is not None and weights is not None:
-            if penalty is not None:
-                raise ValueError(
-                    f"penalty={penalty!r} is added to a loss, and {landscape!r} has none; add it to fields"
-                )
-            entries = zip(*fields, strict=True)
-            return tuple(Add(*(w * u for w, u in zip(weights, us, strict=True))) for us in entries), variables
+    known = ("variables", "fields", "weights", "loss", "moment")
+    variables, fields, weights, loss, moment = (getattr(landscape, name, None) for name in known)
+    if isinstance(variables, tuple) and fields is not None and weights is not None:
+        if penalty is not None:
+            raise ValueError(
+                f"penalty={penalty!r} is added to a loss, and {landscape!r} has none; add it to the fields"
+            )
+        entries = zip(*fields, strict=True)
+        return tuple(Add(*(w * u for w, u in zip(weights, us, strict=True))) for us in entries), variables, None
+    if isinstance(variables, tuple) and isinstance(loss, Expr) and callable(moment):
+        total = loss if penalty is None else loss + _penalty(penalty, variables)  # type: ignore[operator]
+        return tuple(-diff(total, variable) for variable in variables), variables, moment  # type: ignore[operator]
     raise TypeError(f"landscape={landscape!r} has no mean loss in SymPy; give a FiniteLandscape")
+
+
+def _point(at: Any, variables: tuple[Symbol, ...]) -> tuple[Expr, ...]:
+    """A point of a landscape of fields, P numbers or expressions."""
+    given = [at[x] for x in variables] if isinstance(at, Mapping) and set(at) == set(variables) else at
+    entries = listed([given] if isinstance(given, Expr | int | float) else given, "at", "[0, 1]")
+    if len(entries) != len(variables):
+        raise ValueError(f"at={at!r} has {len(entries)} entries; give {len(variables)}, one for each of {variables}")
+    return tuple(exact_argument(entry, f"at[{i}]", binary=True) for i, entry in enumerate(entries))
 
 
 def _penalty(penalty: Any, variables: tuple[Symbol, ...]) -> Expr:

@@ -81,13 +81,10 @@ def vector(field: Any, f: list[sympy.Expr], variables: list[sympy.Symbol]) -> li
 
 
 class Fields:
-    """Any field, as what has its mean, its variables and a point: no loss."""
+    """Any field, as what has its mean and its variables: no loss."""
 
     def __init__(self, f: list[sympy.Expr], variables: list[sympy.Symbol]) -> None:
         self.fields, self.weights, self.variables = [f], [1], tuple(variables)
-
-    def point(self, at: Any) -> tuple[Any, ...]:
-        return tuple(at)
 
 
 def check_step(name: str, momentum: Any, decay: Any, known: Any, f: Any, variables: Any, exact: bool) -> None:

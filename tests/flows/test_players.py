@@ -38,9 +38,6 @@ class Game:
         self.fields = [[2 * entry for entry in f], [-entry for entry in f]]
         self.weights, self.variables = [Rational(2, 3), Rational(1, 3)], tuple(variables)
 
-    def point(self, at: Any) -> tuple[Any, ...]:
-        return tuple(at)
-
 
 GAMES = {
     "simultaneous": ts.Players(RATES),
@@ -217,6 +214,7 @@ def test_faces() -> None:
         (lambda: ts.modified_flow(1, ts.Players([1])).evaluate(Game([x, y]), [1, 2]), ValueError, "there are 2"),
         (lambda: ts.modified_flow(1, ts.Players([1], split=[[a]])).evaluate(Game([x], [x]), [1]), ValueError,
          "must divide the variables"),
+        (lambda: ts.modified_flow(1, ts.Players([1])).evaluate(Game([x], [x]), [1, 2]), ValueError, "has 2 entries"),
         (lambda: ts.modified_flow(1, ts.Players([1])).evaluate(Game([x], [x]), [1], ts.Observable(x)), ValueError,
          "is added to a loss"),
     ],
