@@ -24,6 +24,10 @@ Elementwise optimizers (RMSProp, Adam).  With L the derivative along the unknown
 
 solved order by order in trees with elementwise products, ψ(g) ⊙ Π_i ∇^{k_i}g[V_1, …, V_{k_i}] (`slow_manifold`).
 
+Games.  Each node of a tree is coloured by its player, and brings that player's rate; simultaneous players are Euler on
+the joint field, alternating ones a composition of partial steps (`player_flow`). Time counts rounds: flows that are
+written player by player, each in its own time, are right for one step only.
+
 Every flow is evaluated exactly on a landscape, and lowered to JAX on any loss (`fields`).
 
 Modified loss.  A field of derivatives of E is −∇Ẽ + R with R = 0 if and only if the rootings of every tree come
