@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from taylorsgd import landscapes, symbols
     from taylorsgd.descent import check, compare, expand, perturb, simulate
     from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
-    from taylorsgd.flows import ModifiedFlow, ModifiedLoss, RungeKutta, modified_flow, modified_loss
+    from taylorsgd.flows import (
+        ModifiedFlow,
+        ModifiedLoss,
+        ModifiedMap,
+        RungeKutta,
+        modified_flow,
+        modified_loss,
+        modified_map,
+    )
     from taylorsgd.formulas import (
         Covariance,
         Displacement,
@@ -49,18 +57,32 @@ if TYPE_CHECKING:
         tensors,
     )
     from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
-    from taylorsgd.updates import GDC, Cosine, Descent, HeavyBall, ImplicitStep, LinearWarmup, Nesterov, SecondOrder
+    from taylorsgd.updates import (
+        GDC,
+        Adam,
+        Cosine,
+        Descent,
+        Elementwise,
+        HeavyBall,
+        ImplicitStep,
+        LinearWarmup,
+        Nesterov,
+        Players,
+        RMSProp,
+        SecondOrder,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "GD", "GDC", "ODE", "SDE", "SGD", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement",
-    "Embedding", "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
-    "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement",
-    "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
-    "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "embeddings_of", "expand",
-    "landscapes", "measure", "modified_flow", "modified_loss", "perturb", "plan", "predict", "principal_components",
-    "simulate", "symbols", "tensors",
+    "GD", "GDC", "ODE", "SDE", "SGD", "Adam", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement",
+    "Elementwise", "Embedding", "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall",
+    "ImplicitStep", "Landscape", "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "ModifiedMap",
+    "Nesterov", "Observable", "Players", "RMSProp", "Replacement", "RungeKutta", "SecondMoment", "SecondOrder",
+    "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value", "Variance", "check", "compare", "count_diagrams",
+    "derive", "diagrams_of_order", "embeddings_of", "expand", "landscapes", "measure", "modified_flow",
+    "modified_loss", "modified_map", "perturb", "plan", "predict", "principal_components", "simulate", "symbols",
+    "tensors",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)
@@ -71,9 +93,10 @@ __getattr__ = loader(
         "taylorsgd.formulas": "Covariance Displacement Embedding Formula GeneralizationGap Observable SecondMoment "
         "Term TestLoss TrainLoss Variance derive embeddings_of",
         "taylorsgd.spacetime": "GD ODE SDE SGD Grid Replacement",
-        "taylorsgd.updates": "GDC Cosine Descent HeavyBall ImplicitStep LinearWarmup Nesterov SecondOrder",
+        "taylorsgd.updates": "GDC Adam Cosine Descent Elementwise HeavyBall ImplicitStep LinearWarmup Nesterov "
+        "Players RMSProp SecondOrder",
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict principal_components tensors",
-        "taylorsgd.flows": "ModifiedFlow ModifiedLoss RungeKutta modified_flow modified_loss",
+        "taylorsgd.flows": "ModifiedFlow ModifiedLoss ModifiedMap RungeKutta modified_flow modified_loss modified_map",
         "taylorsgd.landscapes.finite": "FiniteLandscape",
         "taylorsgd.landscapes.landscape": "Landscape",
         "taylorsgd.descent.perturbation": "perturb",

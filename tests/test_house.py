@@ -53,7 +53,11 @@ ROOMS = (
 """From the top of the house down: data flows from left to right."""
 COMMON = ("symbols", "_lazy", "forks", "arguments", "exact_numbers", "whole_files")
 """Modules at the root that every room may know, and each of them those before it."""
-REACHING_DOWN = {("formulas/formula.py", "effective_flow", "flows"), ("formulas/formula.py", "lower", "lowering")} | {
+REACHING_DOWN = {
+    ("formulas/formula.py", "effective_flow", "flows"),
+    ("formulas/formula.py", "lower", "lowering"),
+    ("flows/fields.py", "_lowered", "regularizing"),
+} | {
     ("landscapes/__init__.py", how, room)
     for how in (None, "TYPE_CHECKING")
     for room in ("measuring", "regularizing", "datasets")

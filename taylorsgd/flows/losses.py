@@ -23,12 +23,15 @@ from taylorsgd.arguments import MOST_ORDER, whole_number
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.diagrams.values import LOSS, open_index
 from taylorsgd.exact_numbers import distinct_symbols, exact_argument
+from taylorsgd.flows.decaying import DecayingFlow
+from taylorsgd.flows.decaying_loss import DecayingLoss
+from taylorsgd.flows.elementwise_flow import ElementwiseFlow
+from taylorsgd.flows.elementwise_loss import ElementwiseLoss
 from taylorsgd.flows.grafting import diagram_of
-from taylorsgd.flows.modified import ModifiedFlow, modified_flow
+from taylorsgd.flows.modified import AnyUpdate, ModifiedFlow, modified_flow
+from taylorsgd.flows.player_flow import PlayersFlow
 from taylorsgd.flows.rooted import GRADIENTS, ElementaryDifferentials, Shape, branch
 from taylorsgd.flows.splitting import split
-from taylorsgd.flows.tableau import RungeKutta
-from taylorsgd.updates import Update
 from taylorsgd.writing.page import joined, signed
 
 __all__ = ["ModifiedLoss", "modified_loss"]
@@ -211,16 +214,17 @@ class ModifiedLoss(Mapping[Value, Expr]):
         return joined(pieces)
 
 
-def modified_loss(order: int, update: Update | RungeKutta | None = None) -> ModifiedLoss:
+def modified_loss(order: int, update: AnyUpdate = None) -> Any:
     """Derive the modified loss E + (h/4)|∇E|² + … of a method, with what of its field is no gradient.
 
     Args:
         order: the last power of h, at least 0.
-        update: as for `modified_flow`: None for gradient descent, `HeavyBall(beta)`, `RungeKutta(A, b)` ….
+        update: as for `modified_flow`: None for gradient descent, `HeavyBall(beta)`, `RungeKutta(A, b)`, `Adam(…)` ….
 
     Returns:
         A `ModifiedLoss`; its `remainder` is what the field has besides −∇Ẽ, from h² on in general. For heavy
-        ball E itself comes with 1/(1 − β), the speed at which it moves.
+        ball E itself comes with 1/(1 − β), the speed at which it moves. Of elementwise optimizers an
+        `ElementwiseLoss`, through h²: θ̇ = φ(∇Ẽ) as far as there is one, else the statement that there is none.
 
     Raises:
         ValueError: if `order` is not a non-negative integer.
@@ -234,7 +238,16 @@ def modified_loss(order: int, update: Update | RungeKutta | None = None) -> Modi
 
     Source: Barrett and Dherin, Theorem 3.1; that it ends there: Example A.5 of the same, corrected.
     """
-    return ModifiedLoss(modified_flow(_checked_power(order) + 1, update))
+    flow = modified_flow(_checked_power(order) + 1, update)
+    if isinstance(flow, ElementwiseFlow):
+        return ElementwiseLoss(flow)
+    if isinstance(flow, PlayersFlow):
+        raise NotImplementedError(
+            f"update={update!r}: a game has no loss that all its players go down; give modified_flow"
+        )
+    if isinstance(flow, DecayingFlow):
+        return DecayingLoss(flow)
+    return ModifiedLoss(flow)
 
 
 def _vector(tree: Diagram) -> Value:

@@ -1,29 +1,27 @@
-"""The modified equation of a numerical method: the flow that its steps lie on."""
+"""The modified equation of a numerical method, the flow that its steps lie on; and the step itself, without memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fractions import Fraction
-from typing import Any, overload
+from collections.abc import Sequence
+from typing import Any
 
-from sympy import Expr, ImmutableMatrix, Integer, Symbol, expand, factor, latex, sstr
-
-from taylorsgd import symbols
-from taylorsgd.arguments import MOST_ORDER, as_whole, listed, pairs_of, switched, whole_number
 from taylorsgd.diagrams import Diagram
-from taylorsgd.exact_numbers import distinct_symbols, exact_argument
-from taylorsgd.flows.iterates import Growth, HeavyBallGrowth, RungeKuttaGrowth, velocities
-from taylorsgd.flows.rooted import DIFFERENTIALS, GRADIENTS, ElementaryDifferentials, shape_of, trees_with_nodes
-from taylorsgd.flows.splitting import total
+from taylorsgd.flows.decaying import DecayingFlow, DecayingMap
+from taylorsgd.flows.elementwise_flow import ElementwiseFlow
+from taylorsgd.flows.iterates import Growth, MomentumGrowth, RungeKuttaGrowth, displacements, velocities
+from taylorsgd.flows.player_flow import PlayersFlow
+from taylorsgd.flows.rooted import shape_of, trees_with_nodes
+from taylorsgd.flows.series import TreeSeries, checked_nodes
 from taylorsgd.flows.tableau import EULER, RungeKutta
-from taylorsgd.formulas.sizes import exact_number
-from taylorsgd.updates import Descent, HeavyBall, ImplicitStep, Update
-from taylorsgd.writing.page import joined, signed
+from taylorsgd.updates import Descent, ElementwiseRule, HeavyBall, ImplicitStep, Nesterov, Players, Update
 
-__all__ = ["ModifiedFlow", "modified_flow"]
+__all__ = ["AnyUpdate", "ModifiedFlow", "ModifiedMap", "modified_flow", "modified_map"]
+
+AnyUpdate = Update | RungeKutta | ElementwiseRule | Players | None
+"""What a flow is derived for; None is gradient descent."""
 
 
-class ModifiedFlow(Mapping[Diagram, Expr]):
+class ModifiedFlow(TreeSeries):
     """A field as a series of elementary differentials: θ̇ = Σ_τ h^{|τ|−1} c(τ) F(τ)(f).
 
     A mapping from rooted trees (diagrams without ties) to their exact coefficients c(τ), zeros included;
@@ -45,227 +43,59 @@ class ModifiedFlow(Mapping[Diagram, Expr]):
         -h/2 f'f | -h/2 ∇∇E ∇E
     """
 
-    def __init__(self, coefficients: Mapping[Diagram, Expr], order: int) -> None:
-        """Sort the trees, chains before bushes; users call `modified_flow` instead.
-
-        Raises:
-            TypeError: if the coefficients are no mapping from diagrams to exact numbers or expressions.
-            ValueError: if a tree has ties or several roots, or the order is no positive integer.
-        """
-        known: dict[Diagram, Expr] = {}
-        for tree, coefficient in pairs_of(coefficients, "coefficients"):
-            _refuse_no_tree(tree)
-            known[tree] = exact_argument(coefficient, f"coefficients[{tree}]", floats=False)
-        order = _checked_order(order)
-
-        def place(tree: Diagram) -> tuple[int, tuple[int, ...]]:
-            return len(tree.parents), tuple(-parent for parent in tree.parents)
-
-        trees = sorted((tree for tree in known if len(tree.parents) <= order), key=place)
-        self._coefficients = {tree: known[tree] for tree in trees}
-        self.order = order
-
-    # -- a mapping ---------------------------------------------------------------------------------------
-
-    @overload
-    def __getitem__(self, key: Diagram) -> Expr: ...
-    @overload
-    def __getitem__(self, key: int) -> ModifiedFlow: ...
-    def __getitem__(self, key: Diagram | int) -> Expr | ModifiedFlow:
-        """The coefficient of a tree, or the part with a power of h."""
-        if isinstance(key, Diagram):
-            if not _is_tree(key):
-                raise KeyError(f"{key} is no rooted tree: elementary differentials have no ties and one root")
-            if len(key.parents) > self.order:
-                raise KeyError(f"{key} has {len(key.parents)} nodes; this series is known through {self.order}")
-            return self._coefficients.get(key, Integer(0))
-        if as_whole(key) is None:
-            raise TypeError(f"flow[{key!r}]: give a rooted tree as a Diagram, or a power of h")
-        if not 0 <= key < self.order:
-            raise KeyError(f"h^{key} is not known; this series goes from h^0 through h^{self.order - 1}")
-        return self._keep(tree for tree in self if len(tree.parents) == key + 1)
-
-    def __iter__(self) -> Iterator[Diagram]:
-        """The trees, from few nodes to many and from chains to bushes."""
-        return iter(self._coefficients)
-
-    def __len__(self) -> int:
-        """The number of trees."""
-        return len(self._coefficients)
-
-    def __contains__(self, tree: object) -> bool:
-        """Whether a tree is listed."""
-        return tree in self._coefficients
-
-    def __bool__(self) -> bool:
-        """Whether any coefficient is different from 0."""
-        return any(coefficient != 0 for coefficient in self.values())
-
-    def weight(self, tree: Diagram) -> Expr:
-        """b(τ) = σ(τ) c(τ), with σ the number of automorphisms of the tree: what B-series divide by σ.
-
-        Raises:
-            TypeError: if it is no diagram.
-            KeyError: if it is no rooted tree, or has more nodes than the series.
-        """
-        if not isinstance(tree, Diagram):
-            raise TypeError(f"tree={tree!r} must be a rooted tree as a Diagram")
-        return self[tree] * tree.automorphisms
-
-    def truncate(self, order: int) -> ModifiedFlow:
-        """The part with trees of at most `order` nodes."""
-        return ModifiedFlow(self._coefficients, min(_checked_order(order), self.order))
-
-    # -- algebra -----------------------------------------------------------------------------------------
-
-    def __add__(self, other: ModifiedFlow) -> ModifiedFlow:
-        """The sum, through the lower of the two orders."""
-        if not isinstance(other, ModifiedFlow):
-            return NotImplemented
-        order = min(self.order, other.order)
-        found = dict(self._coefficients)
-        for tree, coefficient in other.items():
-            found[tree] = total([found[tree], coefficient]) if tree in found else coefficient
-        return ModifiedFlow(found, order)
-
-    def __neg__(self) -> ModifiedFlow:
-        """All coefficients negated."""
-        return self * -1
-
-    def __sub__(self, other: ModifiedFlow) -> ModifiedFlow:
-        """The difference, through the lower of the two orders."""
-        return self + -other if isinstance(other, ModifiedFlow) else NotImplemented
-
-    def __mul__(self, scale: int | Fraction | Expr) -> ModifiedFlow:
-        """All coefficients times an exact number or expression."""
-        number = exact_number(scale)
-        if number is None:
-            return NotImplemented
-        products = {tree: number * c for tree, c in self.items()}
-        if not number.is_Rational:
-            products = {tree: factor(product) for tree, product in products.items()}
-        return ModifiedFlow(products, self.order)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, scale: int | Fraction | Expr) -> ModifiedFlow:
-        """All coefficients divided by an exact number or expression."""
-        number = exact_number(scale)
-        if number is None:
-            return NotImplemented
-        if number == 0:
-            raise ZeroDivisionError("a series can't be divided by 0")
-        return self * (1 / number)
-
-    def __eq__(self, other: object) -> bool:
-        """Equal when known through the same order, with equal coefficients there."""
-        if not isinstance(other, ModifiedFlow):
-            return NotImplemented
-        return self.order == other.order and not self - other
-
-    def __hash__(self) -> int:
-        """Hash the order and the trees that have a coefficient."""
-        return hash((self.order, frozenset(tree for tree, c in self.items() if c != 0)))
-
-    # -- faces -------------------------------------------------------------------------------------------
-
-    def field(self, f: Sequence[Any] | Expr, variables: Sequence[Symbol] | Symbol) -> ImmutableMatrix:
-        """The field on a concrete f, a polynomial in `taylorsgd.symbols.h`.
-
-        Args:
-            f: P SymPy expressions in the variables (for gradient descent −∇E); one of them for P = 1.
-            variables: the P symbols θ.
-
-        Returns:
-            A column of P expanded expressions.
-
-        Raises:
-            TypeError: if an entry of f is no expression, or a variable no symbol.
-            ValueError: if there are not as many expressions as variables.
-
-        Example:
-            >>> import taylorsgd as ts
-            >>> from sympy.abc import x
-            >>> ts.modified_flow(3).field([-x], [x])            # −log(1 − h)/h · (−x), truncated
-            Matrix([[-h**2*x/3 - h*x/2 - x]])
-        """
-        names = distinct_symbols([variables] if isinstance(variables, Symbol) else variables)
-        entries = _listed(f)
-        if len(entries) != len(names):
-            raise ValueError(f"f={f} has {len(entries)} components for {len(names)} variables {names}")
-        differentials = ElementaryDifferentials(entries, names)
-        column = ImmutableMatrix.zeros(len(names), 1)
-        for tree, coefficient in self.items():
-            if coefficient != 0:
-                scale = coefficient * symbols.h ** (len(tree.parents) - 1)
-                column = column + scale * ImmutableMatrix(differentials(shape_of(tree)))
-        return column.applyfunc(expand)
-
-    def latex(self, gradient: bool = False) -> str:
-        r"""The field in LaTeX.
-
-        Args:
-            gradient: write it for f = −∇E, in E, ∇E, ∇∇E, with the signs of that.
-
-        Example:
-            >>> import taylorsgd as ts
-            >>> print(ts.modified_flow(2).latex())
-            f - \frac{h}{2} f'f
-            >>> print(ts.modified_flow(2).latex(gradient=True))
-            - \nabla E - \frac{h}{2} \nabla\nabla E\, \nabla E
-        """
-        gradient = switched(gradient, "gradient")
-        text = joined(self._pieces(GRADIENTS.latex if gradient else DIFFERENTIALS.latex, gradient, latex))
-        return text.replace("-", "- ", 1) if text.startswith("-") else text
-
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle \dot{{\theta}} = {self.latex()}$"
-
-    def gradient_text(self) -> str:
-        """The field for f = −∇E in plain text."""
-        return joined(self._pieces(GRADIENTS.text, True, sstr))
-
-    def __str__(self) -> str:
-        """The field in plain text, in f, f'f, f''(f, f)."""
-        return joined(self._pieces(DIFFERENTIALS.text, False, sstr))
 
     def __repr__(self) -> str:
         """The field in plain text, so that it reads well at a prompt."""
         return f"<ModifiedFlow θ̇ = {self} + O(h**{self.order})>"
 
-    def _pieces(self, differential: Any, gradient: bool, write: Any) -> list[str]:
-        pieces = []
-        for tree, coefficient in self.items():
-            if coefficient != 0:
-                nodes = len(tree.parents)
-                sign = (-1) ** nodes if gradient else 1
-                scale = sign * coefficient * symbols.h ** (nodes - 1)
-                pieces.append(signed(scale, differential(shape_of(tree)), write))
-        return pieces
 
-    def _keep(self, trees: Iterable[Diagram]) -> ModifiedFlow:
-        return ModifiedFlow({tree: self._coefficients[tree] for tree in trees}, self.order)
+class ModifiedMap(TreeSeries):
+    """A step without memory as a series of elementary differentials: θ ← θ + h Σ_τ h^{|τ|−1} c(τ) F(τ)(f).
+
+    A mapping from rooted trees to their exact coefficients, as a `ModifiedFlow` is. `evaluate`, `field` and the texts
+    give what stands behind θ + h: the step over h.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> from sympy import Rational
+        >>> print(ts.modified_map(2, update=ts.HeavyBall(Rational(1, 2))))
+        2 f - 4*h f'f
+    """
+
+    def _repr_latex_(self) -> str:
+        return rf"$\displaystyle \theta \leftarrow \theta + h \left({self.latex()}\right)$"
+
+    def __repr__(self) -> str:
+        """The step in plain text, so that it reads well at a prompt."""
+        return f"<ModifiedMap θ ← θ + h·({self} + O(h**{self.order}))>"
 
 
-def modified_flow(order: int, update: Update | RungeKutta | None = None) -> ModifiedFlow:
+def modified_flow(order: int, update: AnyUpdate = None) -> Any:
     """Derive the modified equation θ̇ = f + h f_1 + h² f_2 + … of a method, exactly.
 
     The steps θ_0, θ_1, θ_2, … of the method with step size h lie on the solution of the modified equation at
-    times 0, h, 2h, …, to every order in h. For gradient descent f = −∇E and h = η.
+    times 0, h, 2h, …, to every order in h. For gradient descent f = −∇E and h = η. Where the method has memory this
+    is the flow on the slow manifold, where it stays or ends as it forgets how it began.
 
     Args:
         order: the most nodes of a tree, at least 1; the last power is h^(order−1).
         update: None (or a plain `Descent()`) for explicit Euler, which gradient descent is; a
-            `RungeKutta(A, b)`; an `ImplicitStep(lam)`; or `HeavyBall(beta)`, v ← βv + h f(θ), θ ← θ + v, for
-            which this is the flow on the slow manifold, where it stays or ends as v forgets how it began.
+            `RungeKutta(A, b)`; an `ImplicitStep(lam)`; `HeavyBall(beta)`, v ← βv + h f(θ), θ ← θ + v;
+            `Nesterov(beta)` in either convention; each of the last two and `Descent` with `decay`, which counts as a
+            power of h: the decay w = hλ towards θ_0 is a second field −λ(θ − θ_0). (Coupled decay is a part of the
+            loss: the `penalty` of `evaluate`.) Or an optimizer that works coordinate by coordinate: `RMSProp`, `Adam`,
+            `Elementwise(states, step)`. Or a game of several `Players(rates)`.
 
     Returns:
-        A `ModifiedFlow`. Its first coefficient is 1; for heavy ball 1/(1 − β).
+        A `ModifiedFlow`; with decay a `DecayingFlow`, in trees of two fields; of elementwise optimizers an
+        `ElementwiseFlow`, of players a `PlayersFlow`. Its first coefficient is 1; with momentum 1/(1 − β).
 
     Raises:
         ValueError: if `order` is not a positive integer, or β a number outside of −1 < β < 1.
         TypeError: if the update is of another kind.
-        NotImplementedError: for update rules whose rates or decay change the field from step to step.
+        NotImplementedError: for update rules whose rates change the field from step to step.
 
     Example:
         >>> import taylorsgd as ts
@@ -276,13 +106,59 @@ def modified_flow(order: int, update: Update | RungeKutta | None = None) -> Modi
         1/(1 - beta) f - h*(beta + 1)/(2*(1 - beta)**3) f'f
 
     Source: Barrett and Dherin, Theorem 3.1 (through h); Hairer, Lubich and Wanner, section IX.9; for heavy ball
-    through h, Ghosh et al. 2023.
+    through h, Ghosh et al. 2023; for Adam and RMSProp through h, Cattaneo, Klusowski and Shigida 2023.
     """
-    order = _checked_order(order)
-    nodes = range(1, order + 1)
-    trees = [tree for n in nodes for tree in trees_with_nodes(n)]
-    weights = velocities([shape_of(tree) for tree in trees], _growth(update, order), order)
-    return ModifiedFlow({tree: weight / tree.automorphisms for tree, weight in zip(trees, weights, strict=True)}, order)
+    order = checked_nodes(order)
+    if isinstance(update, ElementwiseRule):
+        return ElementwiseFlow(update, order)
+    if isinstance(update, Players):
+        return PlayersFlow.of(update, order)
+    growth = _growth(update, order)
+    if isinstance(update, Update) and getattr(update, "decay", 0) != 0:
+        return DecayingFlow.of(growth, order, update.decay)  # type: ignore[attr-defined]
+    return ModifiedFlow(_coefficients(order, growth, velocities), order)
+
+
+def modified_map(order: int, update: AnyUpdate = None) -> Any:
+    """Derive the step without memory, θ ← θ + h(…), that a method makes on its slow manifold.
+
+    With momentum θ_{t+1} depends on θ_t and on a buffer; on the invariant manifold, where the buffer is a function of
+    θ, it depends on θ_t alone. `modified_flow` is the flow whose time-h map this is. Without memory it is the method's
+    own step: of Runge-Kutta methods their series, of explicit Euler f alone.
+
+    Args:
+        order: the most nodes of a tree, at least 1; the last power of h in the step is h^order.
+        update: as for `modified_flow`, but for elementwise optimizers.
+
+    Returns:
+        A `ModifiedMap`, or with decay a `DecayingMap`. Of heavy ball the chain of n nodes carries the Narayana
+        polynomial N_{n−1}(β)/(1 − β)^{2n−1}, and a root with k leaves (−1)^k A_k(β)/((1 − β)^{2k+1} k!) with the
+        Eulerian polynomial A_k(β) = Σ_j j^k β^j · (1 − β)^{k+1}.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError: as `modified_flow`.
+
+    Example:
+        >>> import taylorsgd as ts
+        >>> from sympy import Symbol
+        >>> print(ts.modified_map(2, update=ts.HeavyBall(Symbol("beta"))))
+        1/(1 - beta) f - beta*h/(1 - beta)**3 f'f
+        >>> print(ts.modified_map(4))
+        f
+    """
+    order = checked_nodes(order)
+    if isinstance(update, ElementwiseRule | Players):
+        raise NotImplementedError(f"update={update!r}: of this update the flow is derived, by modified_flow")
+    growth = _growth(update, order)
+    if isinstance(update, Update) and getattr(update, "decay", 0) != 0:
+        return DecayingMap.of(growth, order, update.decay)  # type: ignore[attr-defined]
+    return ModifiedMap(_coefficients(order, growth, displacements), order)
+
+
+def _coefficients(order: int, growth: Growth, solve: Any) -> dict[Diagram, Any]:
+    trees: Sequence[Diagram] = [tree for n in range(1, order + 1) for tree in trees_with_nodes(n)]
+    weights = solve([shape_of(tree) for tree in trees], growth, order)
+    return {tree: weight / tree.automorphisms for tree, weight in zip(trees, weights, strict=True)}
 
 
 def _growth(update: Update | RungeKutta | None, steps: int) -> Growth:
@@ -293,16 +169,20 @@ def _growth(update: Update | RungeKutta | None, steps: int) -> Growth:
             return RungeKuttaGrowth(update, steps)
         case ImplicitStep():
             return RungeKuttaGrowth(RungeKutta([[update.instant]], [1]), steps)
-        case Descent() if update.is_plain and update.metric is None:
+        case Descent() if update.rates is None and update.metric is None:
             return RungeKuttaGrowth(EULER, steps)
-        case HeavyBall() if update.rates is None and update.decay == 0:
+        case HeavyBall() | Nesterov() if update.rates is None:
             if update.beta.is_number and not (update.beta.is_extended_real and -1 < update.beta < 1):
                 raise ValueError(
                     f"beta={update.beta}: momentum that is never forgotten has no slow manifold; "
                     "it must be between -1 and 1, or symbolic"
                 )
-            return HeavyBallGrowth(update.beta, steps)
-    supported = "None, RungeKutta(A, b), HeavyBall(beta), ImplicitStep(lam), each without rates or decay"
+            kind = update.convention if isinstance(update, Nesterov) else "polyak"
+            return MomentumGrowth(update.beta, steps, kind)
+    supported = (
+        "None, RungeKutta(A, b), HeavyBall(beta), Nesterov(beta), ImplicitStep(lam), Descent(decay=w), RMSProp(...), "
+        "Adam(...) and Elementwise(states, step), each without rates"
+    )
     if isinstance(update, Descent) and update.metric is not None:
         raise NotImplementedError(
             f"update: its metric Λ = {update.metric.tolist()} is a part of the field, f = -Λ∇E; leave it out here, and "
@@ -311,24 +191,3 @@ def _growth(update: Update | RungeKutta | None, steps: int) -> Growth:
     if isinstance(update, Update):
         raise NotImplementedError(f"update={update!r} has no modified flow here; supported are {supported}")
     raise TypeError(f"update={update!r} is not an update rule; give one of {supported}")
-
-
-def _checked_order(order: Any) -> int:
-    why, says = "has more trees than can be listed", "is no number of nodes; it must be"
-    return whole_number(order, "order", 1, MOST_ORDER, why=why, says=says)
-
-
-def _is_tree(diagram: Diagram) -> bool:
-    return len(set(diagram.parts)) == len(diagram.parts) and len(diagram.roots) == 1
-
-
-def _refuse_no_tree(tree: Any) -> None:
-    if not isinstance(tree, Diagram):
-        raise TypeError(f"coefficients: {tree!r} must be a rooted tree as a Diagram")
-    if not _is_tree(tree):
-        raise ValueError(f"coefficients: {tree} is no rooted tree: elementary differentials have no ties and one root")
-
-
-def _listed(entries: Any) -> list[Any]:
-    several = isinstance(entries, (Sequence, ImmutableMatrix)) and not isinstance(entries, (str, bytes))
-    return [exact_argument(entry, f"f[{i}]") for i, entry in enumerate(listed(entries, "f") if several else [entries])]

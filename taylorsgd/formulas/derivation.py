@@ -27,7 +27,7 @@ from taylorsgd.spacetime.base import INVERSE_ROWS, RING, Count, Spacetime
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.events import TimeSum
 from taylorsgd.timesums.two_moments import TwoMoments
-from taylorsgd.updates import Descent, Update
+from taylorsgd.updates import Descent, ElementwiseRule, Update
 
 __all__ = ["derive", "generalized_diagrams"]
 
@@ -465,6 +465,11 @@ def _check(observable: AnyObservable, spacetime: Spacetime, order: int, resum: s
     if not isinstance(spacetime, Spacetime):
         raise TypeError(
             f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), ODE(...), SDE(...) or Grid(cells)"
+        )
+    if isinstance(update, ElementwiseRule):
+        raise NotImplementedError(
+            f"update={update!r} is not linear in gradients, and diagrams are sums over what one gradient leaves in θ; "
+            "modified_flow(order, update=...) and modified_loss take it"
         )
     if not isinstance(update, Update):
         raise TypeError(

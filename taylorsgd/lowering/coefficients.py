@@ -45,6 +45,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     sympy.acosh: jnp.arccosh,
     sympy.atanh: jnp.arctanh,
     sympy.Abs: jnp.abs,
+    sympy.sign: jnp.sign,
     sympy.erf: jsp.erf,
     sympy.gamma: jsp.gamma,
     sympy.factorial: lambda x: jsp.gamma(x + 1),

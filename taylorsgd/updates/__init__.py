@@ -11,6 +11,7 @@ Green's function, and so an edge from a node at t to one at t' (or to the root, 
     Nesterov (Sutskever)       v ← βv − η r_t g(θ + βv), θ ← θ + v          r_t (1 − β^{Δ+1})/(1 − β), to the root
                                                                             r_t (1 − β^Δ)/(1 − β)
     heavy ball with decay      θ ← θ + v − w (θ − θ_0)                      r_t ((1 − w)^Δ − β^Δ)/((1 − w) − β)
+    Nesterov with decay        … − w (θ − θ_0)                              the same system, 1 − w for θ's own 1
     second order           θ ← θ − η (1 + ηλ ∇∇l_t)⁻¹ g                     1, and λ on an instant edge
     implicit step          θ ← θ′ with θ′ = θ − η ∇l_t(θ + λ(θ′ − θ))       1, and λ on an instant edge
 
@@ -24,9 +25,14 @@ So a rule says its A, b, c and r, and all sums over time follow. With constant r
 An *instant* edge joins two nodes of one update, any two of its cells, and never ends in the root. The second-order
 update is linear in g: at most one instant edge ends in each node. An implicit step allows any number. GDC joins
 pairs of nodes likewise, with weights that depend on their rows (`gdc`).
+
+Elementwise optimizers (`elementwise`: RMSProp, Adam) are no linear systems. They have modified flows and no diagrams,
+as have the players of a game (`games`).
 """
 
 from taylorsgd.updates.curvature import ImplicitStep, SecondOrder
+from taylorsgd.updates.elementwise import Adam, Elementwise, ElementwiseRule, RMSProp
+from taylorsgd.updates.games import Players
 from taylorsgd.updates.gdc import GDC
 from taylorsgd.updates.heavy_ball import HeavyBall
 from taylorsgd.updates.nesterov import Nesterov
@@ -35,6 +41,6 @@ from taylorsgd.updates.rates import Cosine, LinearWarmup, RateSchedule
 from taylorsgd.updates.rule import Batch, Memory, Memoryless, Update
 
 __all__ = [
-    "GDC", "Batch", "Cosine", "Descent", "HeavyBall", "ImplicitStep", "LinearWarmup", "Memory", "Memoryless",
-    "Nesterov", "RateSchedule", "SecondOrder", "Update",
+    "Adam", "Batch", "Cosine", "Descent", "Elementwise", "ElementwiseRule", "GDC", "HeavyBall", "ImplicitStep",
+    "LinearWarmup", "Memory", "Memoryless", "Nesterov", "Players", "RMSProp", "RateSchedule", "SecondOrder", "Update",
 ]  # fmt: skip

@@ -238,10 +238,10 @@ def checked_rates(rates: Iterable[Any] | RateSchedule | None) -> Rates:
 
 
 def one_of(*known: str) -> Callable[[Any, Any, str], None]:
-    """Make the check that a convention is one of those known."""
+    """Make the check that a parameter, such as a convention, is one of those known."""
 
-    def check(_: Any, __: Any, convention: str) -> None:
-        if not is_one_of(convention, known):
-            raise ValueError(f"convention={convention!r} is unknown; give {' or '.join(map(repr, known))}")
+    def check(_: Any, attribute: Any, value: str) -> None:
+        if not is_one_of(value, known):
+            raise ValueError(f"{attribute.name}={value!r} is unknown; give {' or '.join(map(repr, known))}")
 
     return check
