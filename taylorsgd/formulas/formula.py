@@ -18,7 +18,7 @@ from taylorsgd.formulas.ingredients import all_of, merged, refuse_other_ingredie
 from taylorsgd.formulas.observables import AnyObservable, Observable
 from taylorsgd.formulas.questions import Questions
 from taylorsgd.formulas.serializing import read_text, written_text
-from taylorsgd.formulas.sizes import exact_number, solve_sizes, substituted, tidied
+from taylorsgd.formulas.sizes import exact_number, is_too_large, solve_sizes, substituted, tidied
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.formulas.tied_rate import read_rate, tie_rate
 from taylorsgd.spacetime import Spacetime
@@ -255,9 +255,8 @@ class Formula(Faces, Questions):
             return tied.subs(given) if given else tied
         solution = self.solve_sizes(given)
         spacetimes = [spacetime.substitute(solution) for spacetime in self.spacetimes]
-        terms = (
-            Term(substituted(t.coefficient, solution), t.value.substitute(solution), t.diagrams) for t in self.terms
-        )
+        there = (t for t in self.terms if not is_too_large(t.value, spacetimes))
+        terms = (Term(substituted(t.coefficient, solution), t.value.substitute(solution), t.diagrams) for t in there)
         of = None if self.expectations is None else self.expectations.substitute(solution)
         return self._with(terms, spacetimes=spacetimes, expectations=of)
 

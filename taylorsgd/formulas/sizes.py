@@ -17,7 +17,7 @@ from taylorsgd import symbols
 from taylorsgd.arguments import as_whole, pairs_of
 from taylorsgd.exact_numbers import as_exact, refuse_infinite
 
-__all__ = ["exact_number", "solve_sizes", "substituted", "tidied"]
+__all__ = ["exact_number", "is_too_large", "solve_sizes", "substituted", "tidied"]
 
 MOST_FACTORED = 256
 """The largest power whose polynomials are factored."""
@@ -124,6 +124,16 @@ def substituted(coefficient: Expr, sizes: Mapping[Any, Expr]) -> Expr:
         result = coefficient.xreplace({key: size for key, size in sizes.items() if key != symbols.N})
         result = cancel(result).xreplace({symbols.N: sizes.get(symbols.N, symbols.N)})
     return tidied(result)  # type: ignore[arg-type]
+
+
+def is_too_large(value: Any, spacetimes: Iterable[Any]) -> bool:
+    """Whether a resummed value of fixed data vanishes as its training set is too small for the cumulant of a part.
+
+    Parts of k nodes have k-th cumulants of N equally likely points: nothing at N = 1, and of two points no third one.
+    """
+    rows = [spacetime.sizes["N"] for spacetime in spacetimes if spacetime.data == "fixed" and spacetime.random]
+    largest = max(map(len, value.blocks), default=1)
+    return value.is_resummed and any((size == 1 and largest > 1) or (size == 2 and largest == 3) for size in rows)
 
 
 @lru_cache(maxsize=1024)

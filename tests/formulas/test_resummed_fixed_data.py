@@ -194,3 +194,13 @@ def test_what_is_not_there_says_so() -> None:
     again = ts.derive(ts.TestLoss(), RESHUFFLED, 3, resum="discrete").assume("minimum")
     for each in (again, again.limit(), ts.derive(ts.TestLoss(), SYMBOLS[ts.Replacement], 2, resum="discrete")):
         assert ts.Formula.from_json(each.to_json()) == each and each.latex()
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_cumulants_that_small_sets_do_not_have(n: int) -> None:
+    """1/((N − 1)(N − 2)) multiplies a third cumulant, and two points have none."""
+    landscape = ts.FiniteLandscape([x**3 - x, x**2 + 3 * x][:n], [Rational(1, n)] * n, [x])
+    formula = ts.derive(ts.TestLoss(), ts.SGD(shuffle=True, data="fixed"), 3, resum="discrete")
+    run = ts.SGD(N=n, B=1, E=2, shuffle=True, data="fixed")
+    found = formula.evaluate(landscape, [1], N=n, B=1, E=2)
+    assert through(found, 3) == ts.perturb(ts.TestLoss(), run, landscape, [1], 3)
