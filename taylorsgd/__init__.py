@@ -34,7 +34,8 @@ if TYPE_CHECKING:
         Variance,
         derive,
     )
-    from taylorsgd.landscapes import FiniteLandscape
+    from taylorsgd.landscapes import FiniteField, FiniteLandscape
+    from taylorsgd.landscapes.fields import Field
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.measuring import Dense, MatrixFree, TopEigenpairs, measure, plan, predict, tensors
     from taylorsgd.spacetime import GD, ODE, SDE, SGD, Grid, Replacement
@@ -44,7 +45,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GD", "GDC", "ODE", "SDE", "SGD", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement",
-    "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
+    "Field", "FiniteField", "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
     "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement",
     "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
     "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "landscapes", "measure",
@@ -62,7 +63,9 @@ __getattr__ = loader(
         "taylorsgd.updates": "GDC Cosine Descent HeavyBall ImplicitStep LinearWarmup Nesterov SecondOrder",
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict tensors",
         "taylorsgd.flows": "ModifiedFlow ModifiedLoss RungeKutta modified_flow modified_loss",
+        "taylorsgd.landscapes.fields": "Field",
         "taylorsgd.landscapes.finite": "FiniteLandscape",
+        "taylorsgd.landscapes.finite_field": "FiniteField",
         "taylorsgd.landscapes.landscape": "Landscape",
         "taylorsgd.descent.perturbation": "perturb",
         "taylorsgd.descent.checking": "check",

@@ -95,6 +95,32 @@ class TensorNetwork(ABC):
         opened = (node for node, mark in enumerate(self.marks) if is_open(mark))
         return tuple(sorted(opened, key=lambda node: self.marks[node]))
 
+    @cached_property
+    def arrows(self) -> tuple[int, ...]:
+        """For every node the edge, by its number, that leads it to the marked node of its tree; −1 for that one itself.
+
+        Of a vector field a node carries derivatives of u^μ, and μ is the index on this edge.
+
+        Raises:
+            ValueError: if a tree has no marked node, so that its root carries the loss.
+        """
+        found = [-1] * len(self.parents)
+        seen = [node for node, mark in enumerate(self.marks) if mark != LOSS]
+        number = {frozenset(edge): e for e, edge in enumerate(self.edges)}
+        reached = set(seen)
+        for node in seen:  # grows on the way
+            for other in self.neighbours[node]:
+                if other not in reached:
+                    found[other] = number[frozenset((node, other))]
+                    reached.add(other)
+                    seen.append(other)
+        if len(seen) < len(self.parents):
+            raise ValueError(
+                f"{self} is of a loss, and a vector field has none: derive the Displacement(), an Observable(s), or "
+                "moments of these"
+            )
+        return tuple(found)
+
     @property
     def free_symbols(self) -> set[Any]:
         """The symbols of the sizes that the value holds."""

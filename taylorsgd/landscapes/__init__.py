@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from taylorsgd._lazy import listing, loader
 from taylorsgd.landscapes.finite import FiniteLandscape
+from taylorsgd.landscapes.finite_field import FiniteField
 from taylorsgd.landscapes.normal import NormalLandscape
 from taylorsgd.landscapes.regression import LinearRegression, linear_regression
 from taylorsgd.landscapes.second_moments import MomentRecursion, RegressionMoments
@@ -30,6 +31,7 @@ from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimatio
 
 if TYPE_CHECKING:
     from taylorsgd.datasets import convolutional_net, digits, fashion_mnist, logistic_regression
+    from taylorsgd.landscapes.fields import Field
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.landscapes.moment_curves import MomentCurve
     from taylorsgd.measuring import (
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "DenseMeasurement", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement", "MomentCurve",
+    "DenseMeasurement", "FiniteField", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement", "MomentCurve",
     "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement", "TangentKernel",
     "ToyLandscape", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "gauss",
     "gradient_regularizer", "helix", "implicitly_regularized", "linear_regression", "logistic_regression",
@@ -64,6 +66,7 @@ __all__ = [
 
 ELSEWHERE = {
     "taylorsgd.datasets": "convolutional_net digits fashion_mnist logistic_regression",
+    "taylorsgd.landscapes.fields": "Field",
     "taylorsgd.landscapes.landscape": "Landscape",
     "taylorsgd.landscapes.moment_curves": "MomentCurve",
     "taylorsgd.measuring": "DenseMeasurement Measurement Prediction SpectralMeasurement measure plan predict tensors",
