@@ -11,7 +11,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any
 
 import jax
@@ -70,10 +71,12 @@ def warn_of_roughness(function: PointFunction, theta: Any, points: Any, stacklev
         RuntimeWarning: naming the operations.
     """
     program = function.program
-    name = "the loss" if function.name == "loss" else function.name
+    name = {"loss": "the loss", "u": "the field"}.get(function.name, function.name)
     parameters = len(jax.tree.leaves(theta))
     given = [_Note(theta=i < parameters, point=i >= parameters) for i in range(len(program.in_avals))]
-    (found,) = _read(program.jaxpr, given)
+    found = reduce(or_, _read(program.jaxpr, given))  # several leaves of a field
+    if function.is_field:  # goes along what it returns, whatever was stopped; and its values have no slope to compare
+        found = replace(found, stopped=False)
     if found.stopped and not _slopes_agree(function, theta, points):
         warnings.warn(
             f"{name} holds a stop_gradient, and its derivatives are not those of its values: formulas expand a loss "

@@ -112,7 +112,10 @@ class MatrixFree:
                 f"method={self!r} is for plain formulas; this one is resummed, and takes Dense() or TopEigenpairs(k)"
             )
         batch = 4 if self.batch is None else self.batch
-        return make_plan(task.values, batch=batch, population=task.landscape.size, estimator=self.estimator)
+        place = task.landscape
+        return make_plan(
+            task.values, batch=batch, population=place.size, estimator=self.estimator, directed=place.is_field
+        )
 
     def measure(self, task: Task) -> Measurement:
         """Measure the values of a task's formulas; raises as `taylorsgd.measure` says."""

@@ -16,6 +16,7 @@ from taylorsgd.arguments import switched, whole_number
 from taylorsgd.diagrams import Value
 from taylorsgd.display.progress import tracked
 from taylorsgd.formulas import Formula, Observable
+from taylorsgd.formulas.evaluation import refuse_losses
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.landscapes.fingerprints import Origin, probed_points
 from taylorsgd.landscapes.keys import random_key
@@ -96,7 +97,10 @@ class Task:
     progress: bool | None = field(default=None, converter=optional(partial(switched, name="progress")))
 
     def __attrs_post_init__(self) -> None:
-        """Read anew what the loss reads."""
+        """Refuse formulas of a loss where there is none, and read anew what the loss reads."""
+        if self.landscape.is_field:
+            for one in self.formulas:
+                refuse_losses(one)
         if self.theta is not None:
             object.__setattr__(self, "landscape", self.landscape.traced(self.theta))
 
@@ -160,8 +164,9 @@ class Task:
             raise ValueError("key=None: measuring draws points; give a JAX random key such as jax.random.key(0)")
         finite = np.isfinite(self.origin.losses)
         if not finite.all():
+            what = "the field u" if self.landscape.is_field else "the loss"
             raise ValueError(
-                f"the loss is not finite at theta for {np.sum(~finite)} of {len(finite)} points, "
+                f"{what} is not finite at theta for {np.sum(~finite)} of {len(finite)} points, "
                 f"first for point {np.argmin(finite)}"
             )
         points = probed_points(self.landscape)
