@@ -2,7 +2,7 @@ r"""Steps of update rules in JAX: vectors that are pytrees of floats, and the lo
 
 The rules' numbers are traced, so that runs that differ only in β, λ, the decay or the rates share compiled code.
 The equation s = f(s) of an implicit step is solved by Newton's method, (1 − f′(s)) δ = f(s) − s, with conjugate
-gradients inside; a linear one takes one iteration from s = 0. No Hessian is formed, nor for GDC (see `noise`).
+gradients inside (where its matrix is not symmetric, as of a vector field, by BiCGSTAB); a linear one takes one iteration from s = 0. No Hessian is formed, nor for GDC (see `noise`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jax.scipy.sparse.linalg import cg
+from jax.scipy.sparse.linalg import bicgstab, cg
 from sympy import Expr
 
 from taylorsgd.landscapes.landscape import weighted_loss
@@ -151,10 +151,15 @@ def stepping(
         here, inner = state
         batch = PointBatch(loss, points, eta, None, origin)
         slope = jax.grad(batch.mean)(here.value)
-        change, inner = extended.update(slope, inner, here.value, value_fn=batch.mean, batch=points)
+        value = _no_loss if loss.is_field else batch.mean
+        change, inner = extended.update(slope, inner, here.value, value_fn=value, batch=points)
         return _Vector(optax.apply_updates(here.value, change)), inner
 
     return (origin, extended.init(theta)), optimized
+
+
+def _no_loss(theta: Any) -> Any:
+    raise ValueError("the optax transformation asks for the loss of a batch, and a vector field has none")
 
 
 @dataclass(frozen=True)
@@ -222,14 +227,15 @@ class PointBatch:
         return self._newton(function, 0 * self.origin)[0]
 
     def _newton(self, function: Callable[[_Vector], _Vector], step: _Vector) -> tuple[_Vector, _Vector]:
-        """One iteration of Newton's method, and its change δ; not a number where conjugate gradients fail."""
+        """One iteration of Newton's method, and its change δ; not a number where they fail."""
         reached, product = jax.linearize(function, step)
         residual = reached - step
 
         def matrix(direction: _Vector) -> _Vector:
             return direction - product(direction)
 
-        change, _ = cg(matrix, residual, tol=float(8 * self._precision), maxiter=4 * NEWTON)
+        symmetric = self.metric is None and not self.loss.is_field
+        change, _ = (cg if symmetric else bicgstab)(matrix, residual, tol=float(8 * self._precision), maxiter=4 * NEWTON)
         left = squared_norm(residual - matrix(change))
         change = _unless(left > self._precision * squared_norm(residual), change)
         return step + change, change
