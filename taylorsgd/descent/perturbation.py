@@ -150,6 +150,8 @@ def perturb(
     members = _members(observable)
     if penalty is not None and not isinstance(penalty, Observable):
         raise TypeError(f"penalty={penalty!r} must be an Observable, such as Observable(w * x**2 / 2)")
+    if penalty is not None and isinstance(landscape, FiniteField):
+        raise ValueError(f"penalty={penalty!r}: a vector field takes none; add its −∇p to the field")
     metric = one_metric(metric, getattr(update, "metric", None))
     if metric is not None:
         metric = exact_metric(metric, landscape.dimension)

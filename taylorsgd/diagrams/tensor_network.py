@@ -102,7 +102,7 @@ class TensorNetwork(ABC):
         Of a vector field a node carries derivatives of u^μ, and μ is the index on this edge.
 
         Raises:
-            ValueError: if a tree has no marked node, so that its root carries the loss.
+            ValueError: if a tree has no marked node, so that its root carries the loss; or several, as with a penalty.
         """
         found = [-1] * len(self.parents)
         seen = [node for node, mark in enumerate(self.marks) if mark != LOSS]
@@ -110,10 +110,14 @@ class TensorNetwork(ABC):
         reached = set(seen)
         for node in seen:  # grows on the way
             for other in self.neighbours[node]:
-                if other not in reached:
-                    found[other] = number[frozenset((node, other))]
-                    reached.add(other)
-                    seen.append(other)
+                edge = number[frozenset((node, other))]
+                if edge == found[node]:
+                    continue
+                if other in reached:
+                    raise ValueError(f"{self} is of a penalty, and a vector field takes none: add its −∇p to the field")
+                found[other] = edge
+                reached.add(other)
+                seen.append(other)
         if len(seen) < len(self.parents):
             raise ValueError(
                 f"{self} is of a loss, and a vector field has none: derive the Displacement(), an Observable(s), or "

@@ -110,7 +110,7 @@ def make_plan(
 
 
 def _least_work(
-    rule: Estimator, networks: Iterable[Value], population: int | None, directed: bool
+    rule: Estimator, networks: Iterable[Value], population: int | None, directed: bool = False
 ) -> dict[Value, tuple[Product, ...]]:
     """For every network its products, rooted where all of them together cost little."""
     choices = {}
@@ -202,7 +202,7 @@ class _Ledger:
         return self.numbers[share]
 
 
-def _roots(network: Value, directed: bool) -> Iterator[list[Root]]:
+def _roots(network: Value, directed: bool = False) -> Iterator[list[Root]]:
     """For every tree the nodes and edges at which it can be contracted, nodes of low degree first."""
     neighbours = neighbours_in(network)
     for tree in _trees(network):

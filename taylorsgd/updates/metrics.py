@@ -21,7 +21,7 @@ def exact_metric(metric: Any, dimension: int | None = None) -> ImmutableMatrix:
 
     Raises:
         TypeError: if it is no matrix of exact numbers.
-        ValueError: if it is not P × P, symmetric and positive definite.
+        ValueError: if it is not P × P and symmetric.
 
     Example:
         >>> exact_metric([[2, 1], [1, 3]], 2)
@@ -41,8 +41,11 @@ def exact_metric(metric: Any, dimension: int | None = None) -> ImmutableMatrix:
         shape = f"{len(rows)} rows of {', '.join(sorted({str(len(row)) for row in rows}))} entries"
         raise ValueError(f"metric has {shape}; it must be P x P, here {(wanted, wanted)}")
     matrix = ImmutableMatrix(rows)
-    if matrix.is_symmetric() is False or matrix.is_positive_definite is False:
-        raise ValueError(f"metric={matrix.tolist()} is not symmetric positive definite; a matrix learning rate must be")
+    if matrix.is_symmetric() is False:
+        raise ValueError(
+            f"metric={matrix.tolist()} is not symmetric, as a matrix learning rate must be; for any other matrix write "
+            "−Λ∇l as a field"
+        )
     return matrix
 
 

@@ -135,7 +135,7 @@ def test_the_metric_of_an_update_rule() -> None:
         formula.evaluate(QUADRATIC, [1, -1], metric=MATRICES[0])
     with pytest.raises(ValueError, match="leave one of them out"):
         ts.perturb(ts.TestLoss(), spacetime, QUADRATIC, [1, -1], 1, update=rule, metric=MATRICES[0])
-    with pytest.raises(ValueError, match="not symmetric positive definite"):
+    with pytest.raises(ValueError, match="not symmetric"):
         ts.Descent(metric=[[1, 2], [2, 1]])
     with pytest.raises(NotImplementedError, match="resummed formulas are lowered for any"):
         formula.lower()
@@ -145,8 +145,8 @@ def test_errors() -> None:
     formula = ts.derive(ts.TestLoss(), ts.GD(N=2, T=2), 1)
     for metric, error, message in [
         ([[1, 0]], ValueError, "must be P x P, here"),
-        ([[1, 2], [0, 1]], ValueError, "not symmetric positive definite"),
-        ([[1, 2], [2, 1]], ValueError, "not symmetric positive definite"),
+        ([[1, 2], [0, 1]], ValueError, "not symmetric"),
+        ([[1, 2], [2, 1]], ValueError, "not symmetric"),
         ([[1, 0.5], [0.5, 1]], TypeError, r"metric\[0\]\[1\]=0.5 is not exact"),
         ("Λ", TypeError, "is no matrix"),
     ]:
