@@ -115,7 +115,7 @@ def perturb(
             and SDE have none.
         penalty: p(θ), what descent minimizes beside the losses: updates follow l_x + p, and l is observed without.
             Coupled weight decay w towards a is p = w|θ − a|²/2.
-        metric: Λ, a symmetric positive definite P × P matrix of exact numbers, for the learning rate ηΛ;
+        metric: Λ, a symmetric P × P matrix of exact numbers, for the learning rate ηΛ;
             by default that of the update rule, `Descent(metric=Λ)`, or else the identity.
 
     Returns:

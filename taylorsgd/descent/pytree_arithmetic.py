@@ -24,6 +24,7 @@ from sympy import Expr
 
 from taylorsgd.landscapes.landscape import weighted_loss
 from taylorsgd.landscapes.point_functions import PointFunction
+from taylorsgd.landscapes.raising import Raising
 from taylorsgd.regularizing.loss_surface import squared_norm
 from taylorsgd.regularizing.noise import noise_slope
 from taylorsgd.spacetime import Spacetime
@@ -94,7 +95,7 @@ def numbers_of(update: AnyUpdate, spacetime: Spacetime, updates: int) -> dict[st
             raise ValueError(f"{name}={number} of update={update!r} is no real number, and a run needs one")
     floats = {name: np.array(float(number)) for name, number in numbers.items()}
     metric = getattr(update, "metric", None)
-    if metric is not None:
+    if metric is not None and not callable(metric):
         floats["metric"] = np.array(metric.tolist(), dtype=float)
     return floats | {"rates": np.array([float(rate) for rate in rates])}
 
@@ -105,7 +106,7 @@ def form_of(update: AnyUpdate) -> AnyUpdate:
         return update
     form = copy(update)
     for name, value in update.parameters().items():
-        if isinstance(value, Expr) or name in ("rates", "metric"):
+        if isinstance(value, Expr) or name == "rates" or (name == "metric" and not callable(value)):
             object.__setattr__(form, name, None)
     return form
 
@@ -127,7 +128,7 @@ def stepping(
     """
     origin = _Vector(theta)
     if isinstance(update, Update):
-        metric = numbers.get("metric")
+        metric = numbers.get("metric", getattr(update, "metric", None))
 
         def step(state: Any, points: Any, rate: Any) -> Any:
             return update.step(numbers, state, PointBatch(loss, points, eta, metric, origin), rate)
@@ -170,14 +171,14 @@ class PointBatch:
         loss: the loss of one point.
         points: a pytree of arrays with a common leading axis.
         eta: the learning rate η.
-        metric: Λ, P × P in the order of the leaves of θ; None for the identity.
+        metric: Λ, P × P in the order of the leaves of θ, or a function of pytrees like θ; None for the identity.
         origin: θ_0.
     """
 
     loss: PointFunction
     points: Any
     eta: jax.Array
-    metric: jax.Array | None
+    metric: Any
     origin: _Vector
 
     def mean(self, theta: Any) -> jax.Array:
@@ -247,6 +248,8 @@ class PointBatch:
     def _raised(self, slope: Any) -> _Vector:
         if self.metric is None:
             return _Vector(slope)
+        if callable(self.metric):
+            return _Vector(Raising(self.metric)(slope))
         flat, back = ravel_pytree(slope)
         size = flat.size
         if self.metric.shape != (size, size):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sympy import Expr, ImmutableMatrix, Integer
+from sympy import Expr, Integer
 
 from taylorsgd import symbols
 from taylorsgd.arguments import switched
@@ -42,7 +42,7 @@ class Faces:
 
     terms: tuple[Term, ...]
     spacetimes: tuple[Spacetime, ...]
-    metric: ImmutableMatrix | None
+    metric: Any
     rate: Expr
 
     def to_sympy(self) -> Expr:

@@ -147,15 +147,22 @@ def _linked(times: TimeSum, edge: int) -> TimeSum:
 def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
     """The network of a value, whose tensors stand in the order of their keys."""
     parts = []
+    leaving = [child for child, _ in value.edges]  # the node that every edge leaves, whose first axis it is
+    if any(mark and not is_resummed(value) for mark in value.marks):  # a plain value's edges have no direction but this
+        for node, arrow in enumerate(value.arrows):
+            if arrow >= 0:
+                leaving[arrow] = node
     for block in value.blocks:
         if value.marks[block[0]].startswith("@"):
             continue
         nodes = sorted(block, key=lambda node: value.degrees[node])
         axes = tuple(
-            (e, parent == node)
+            axis
             for node in nodes
-            for e, (child, parent) in enumerate(value.edges)
-            if node in (child, parent)
+            for axis in sorted(
+                ((e, leaving[e] != node) for e, edge in enumerate(value.edges) if node in edge),
+                key=lambda axis: axis[1],
+            )
         )
         parts.append((keys.index(_key(value, block)), axes))
     ends = tuple(e for node in value.open_indices for e, pair in enumerate(value.edges) if node in pair)

@@ -124,7 +124,7 @@ class MatrixFree:
         plan = self.plan(task)
         key = task.started(draws=bool(plan.sampled) and plan.combinations is None)
         samples = task.draws if plan.combinations is None else plan.combinations
-        runner = Runner(plan, place, theta, observables, self.memory)
+        runner = Runner(plan, place, theta, observables, self.memory, raising=task.raising)
         at_once = min(samples, self.chunk or runner.draws_at_once)
         settings = {
             "estimator": self.estimator,

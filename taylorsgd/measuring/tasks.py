@@ -22,6 +22,7 @@ from taylorsgd.landscapes.fingerprints import Origin, probed_points
 from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import Landscape, as_landscape
 from taylorsgd.landscapes.point_functions import PointFunction
+from taylorsgd.landscapes.raising import Raising
 from taylorsgd.landscapes.smoothness import warn_of_roughness
 from taylorsgd.measuring.contraction import DiagramKey, Plan
 
@@ -68,11 +69,8 @@ def _formulas(formula: Formula | Sequence[Formula]) -> tuple[Formula, ...]:
     for one in several:
         if not isinstance(one, Formula):
             raise TypeError(f"formula={one!r} is not a Formula; derive() makes one")
-        if one.metric is not None and any(isinstance(value, Value) and value.order for value in one.values):
-            raise NotImplementedError(
-                f"metric={one.metric.tolist()}: values are measured in the parameters' own metric; measure descent on "
-                "l(L phi), with metric = L L^T, or resum the formula"
-            )
+        if one.metric != several[0].metric:
+            raise ValueError(f"the formulas have the metrics {several[0].metric} and {one.metric}; measure them separately")
     return several
 
 
@@ -110,6 +108,16 @@ class Task:
         return any(isinstance(value, ResummedValue) for one in self.formulas for value in one.values)
 
     @property
+    def metric(self) -> Any:
+        """Λ of the formulas' learning rate ηΛ: a matrix, a function of pytrees, or None for the identity."""
+        return self.formulas[0].metric
+
+    @cached_property
+    def raising(self) -> Raising | None:
+        """What multiplies vectors by Λ, looked at; None for the identity."""
+        return None if self.metric is None else Raising(self.metric).checked(self.theta)
+
+    @property
     def values(self) -> tuple[Value, ...]:
         """The values of plain formulas; raises if some are scalars and some vectors."""
         values = {value for one in self.formulas for value in one.values if isinstance(value, Value)}
@@ -143,7 +151,8 @@ class Task:
     @cached_property
     def origin(self) -> Origin:
         """Where the numbers will come from."""
-        return Origin(self.landscape, self.theta, self.observables)
+        raised = None if self.resummed else (self.raising or _unraised)  # dense tensors serve any metric
+        return Origin(self.landscape, self.theta, self.observables, raised)
 
     @property
     def draws(self) -> int:
@@ -174,6 +183,10 @@ class Task:
         for function in self.observables.values():
             warn_of_roughness(function, self.theta, None, stacklevel=5)
         return jax.random.key(0) if self.key is None else self.key
+
+
+def _unraised(vector: Any) -> Any:
+    return vector
 
 
 def measured(draws: Iterable[Any], chunks: int, progress: bool | None) -> Iterable[Any]:

@@ -9,7 +9,12 @@ from sympy import ImmutableMatrix
 from taylorsgd.arguments import listed
 from taylorsgd.exact_numbers import exact_argument
 
-__all__ = ["exact_metric", "one_metric"]
+__all__ = ["checked_metric", "exact_metric", "one_metric"]
+
+
+def checked_metric(metric: Any) -> Any:
+    """A metric as exact numbers, or the function of pytrees that it is given as."""
+    return metric if callable(metric) else exact_metric(metric)
 
 
 def exact_metric(metric: Any, dimension: int | None = None) -> ImmutableMatrix:
@@ -49,7 +54,7 @@ def exact_metric(metric: Any, dimension: int | None = None) -> ImmutableMatrix:
     return matrix
 
 
-def one_metric(given: Any, own: ImmutableMatrix | None) -> Any:
+def one_metric(given: Any, own: Any) -> Any:
     """The metric that is asked for: the one given, or else an update rule's own.
 
     Raises:
@@ -57,4 +62,5 @@ def one_metric(given: Any, own: ImmutableMatrix | None) -> Any:
     """
     if given is None or own is None:
         return own if given is None else given
-    raise ValueError(f"metric={given!r} is given, and the update rule has {own.tolist()}; leave one of them out")
+    held = own.tolist() if isinstance(own, ImmutableMatrix) else own
+    raise ValueError(f"metric={given!r} is given, and the update rule has {held}; leave one of them out")
