@@ -15,6 +15,10 @@ normal noise; the paper's `gauss()`, `helix()` and `mean_estimation()`; and `lin
 whose first two moments SGD moves by a recursion that is exact at every learning rate. In JAX: `Landscape`, any loss on
 any data.
 
+A vector field u_x, for training that goes down no loss, stands in the place of a landscape, −u in that of ∇l:
+`FiniteField` exactly, `Field` in JAX. `sharpness_aware`, `clipped`, `normalized`, `natural_gradient` and `game` make
+fields of losses.
+
 What is measured on landscapes (`measuring`), added to losses (`regularizing`) and kept at hand to try both
 (`datasets`) has rooms of its own; their names may be taken from here as well.
 """
@@ -34,6 +38,13 @@ if TYPE_CHECKING:
     from taylorsgd.landscapes.fields import Field
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.landscapes.moment_curves import MomentCurve
+    from taylorsgd.landscapes.training_fields import (
+        clipped,
+        game,
+        natural_gradient,
+        normalized,
+        sharpness_aware,
+    )
     from taylorsgd.measuring import (
         DenseMeasurement,
         Measurement,
@@ -56,17 +67,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "DenseMeasurement", "FiniteField", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement", "MomentCurve",
+    "DenseMeasurement", "Field", "FiniteField", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement", "MomentCurve",
     "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement", "TangentKernel",
-    "ToyLandscape", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "gauss",
+    "ToyLandscape", "clipped", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "game", "gauss",
     "gradient_regularizer", "helix", "implicitly_regularized", "linear_regression", "logistic_regression",
-    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "norm_growth_bound", "plan", "predict",
-    "regularization_rate", "tensors",
+    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "natural_gradient", "norm_growth_bound", "normalized", "plan", "predict",
+    "regularization_rate", "sharpness_aware", "tensors",
 ]  # fmt: skip
 
 ELSEWHERE = {
     "taylorsgd.datasets": "convolutional_net digits fashion_mnist logistic_regression",
     "taylorsgd.landscapes.fields": "Field",
+    "taylorsgd.landscapes.training_fields": "clipped game natural_gradient normalized sharpness_aware",
     "taylorsgd.landscapes.landscape": "Landscape",
     "taylorsgd.landscapes.moment_curves": "MomentCurve",
     "taylorsgd.measuring": "DenseMeasurement Measurement Prediction SpectralMeasurement measure plan predict tensors",

@@ -15,7 +15,7 @@ from sympy import MatrixBase
 
 from taylorsgd.landscapes.pytrees import inner, squared_norm
 
-__all__ = ["Raising"]
+__all__ = ["Raising", "like"]
 
 
 @frozen
@@ -44,7 +44,7 @@ class Raising:
             ValueError: if a matrix is not P × P, or a function's result is not like its argument.
         """
         if not isinstance(self.metric, MatrixBase):
-            return _like(vector, self.metric(vector))
+            return like(vector, self.metric(vector))
         flat, back = ravel_pytree(vector)
         size = flat.size
         if self.metric.shape != (size, size):
@@ -90,8 +90,13 @@ class Raising:
         return columns.T
 
 
-def _like(vector: Any, found: Any) -> Any:
-    """A result in the structure, shapes and dtypes of a vector."""
+def like(vector: Any, found: Any) -> Any:
+    """What a metric made of a vector, with the vector's structure and dtypes.
+
+    Raises:
+        TypeError: if a leaf is no array.
+        ValueError: if it is not like the vector.
+    """
     if jax.tree.structure(found) != jax.tree.structure(vector):
         raise ValueError(
             f"metric returned {jax.tree.structure(found)} for {jax.tree.structure(vector)}; it must return a pytree "
