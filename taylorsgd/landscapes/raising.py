@@ -71,16 +71,16 @@ class Raising:
         if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((first, second))):
             raise ValueError("metric is not finite; it must map vectors like theta to finite ones")
         precision = max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves)
-        room = 1000 * precision * float(jnp.sqrt(squared_norm(first) * squared_norm(twos)) + jnp.sqrt(squared_norm(second) * squared_norm(ones)))
-        if abs(float(inner(twos, first)) - float(inner(ones, second))) > room:
-            raise ValueError(
-                "metric is not symmetric, as a matrix learning rate must be; for any other write −Λ∇l as a Field"
-            )
         both = self(jax.tree.map(lambda a, b: a - 3 * b, ones, twos))
         off = jax.tree.map(lambda c, a, b: c - (a - 3 * b), both, first, second)
         scale = float(squared_norm(first) + 9 * squared_norm(second))
         if float(squared_norm(off)) > (1000 * precision) ** 2 * scale:
             raise ValueError("metric is not linear; it must be a linear function of vectors like theta")
+        room = 1000 * precision * float(jnp.sqrt(squared_norm(first) * squared_norm(twos)) + jnp.sqrt(squared_norm(second) * squared_norm(ones)))
+        if abs(float(inner(twos, first)) - float(inner(ones, second))) > room:
+            raise ValueError(
+                "metric is not symmetric, as a matrix learning rate must be; for any other write −Λ∇l as a Field"
+            )
         return self
 
     def matrix(self, theta: Any) -> Float[Array, "P P"]:

@@ -164,6 +164,8 @@ def _results(operation: Any, arguments: list[_Note]) -> list[_Note]:
         elif name.startswith("custom_") and together.theta:
             together = together | _Note(kinks=frozenset({names}))
         return [together] * count
+    if name in ("eq", "ne", "is_finite"):  # at single points, not from one side of a kink to the other
+        return [replace(together, theta=False)] * count
     if name.startswith("random_bits") or name == "threefry2x32":
         return [together | _Note(frozen=not together.point and not together.theta)] * count
     if name == "exp" or (name in POSITIVE and all(note.positive for note in arguments)):

@@ -170,7 +170,7 @@ def natural_gradient(landscape: Any, metric: Any) -> Any:
     """
     if isinstance(landscape, FiniteLandscape):
         matrix = _matrix(metric, landscape.dimension)
-        return _finite_field(landscape, 1, lambda loss, slope, variables: list(-matrix * ImmutableMatrix(slope)))
+        return _finite_field(landscape, 1, lambda loss, slope, variables: [-g for g in matrix * ImmutableMatrix(slope)])
     if not callable(metric):
         raise TypeError(f"metric={metric!r} is not a function; it is called as metric(theta, vector)")
 
