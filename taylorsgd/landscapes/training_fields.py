@@ -82,7 +82,7 @@ def sharpness_aware(landscape: Any, rho: Any, epsilon: Any = None, *, batch: int
             up = {v: v + scale * g for v, g in zip(variables, slope, strict=True)}
             return [-g.subs(up, simultaneous=True) for g in slope]
 
-        return _finite_field(landscape, batch, exactly)
+        return finite_field(landscape, batch, exactly)
     length = finite_number(rho, "rho")
     room = None if epsilon is None else _positive(epsilon, "epsilon", False)
 
@@ -169,8 +169,8 @@ def natural_gradient(landscape: Any, metric: Any) -> Any:
         ((-x*(x**2 + 1),),)
     """
     if isinstance(landscape, FiniteLandscape):
-        matrix = _matrix(metric, landscape.dimension)
-        return _finite_field(landscape, 1, lambda loss, slope, variables: [-g for g in matrix * ImmutableMatrix(slope)])
+        matrix = matrix_of(metric, landscape.dimension)
+        return finite_field(landscape, 1, lambda loss, slope, variables: [-g for g in matrix * ImmutableMatrix(slope)])
     if not callable(metric):
         raise TypeError(f"metric={metric!r} is not a function; it is called as metric(theta, vector)")
 
@@ -255,7 +255,7 @@ def _scaled(landscape: Any, batch: int, number: Any, under_root: Callable[[Any, 
         def exactly(loss: Expr, slope: list[Expr], variables: tuple[Any, ...]) -> list[Expr]:
             return [-g / sqrt(under_root(number, _square(slope))) for g in slope]
 
-        return _finite_field(landscape, batch, exactly)
+        return finite_field(landscape, batch, exactly)
 
     def traced(loss: Callable[[Any], Any], theta: Any) -> Any:
         slope = jax.grad(loss)(theta)
@@ -265,7 +265,7 @@ def _scaled(landscape: Any, batch: int, number: Any, under_root: Callable[[Any, 
     return _field(landscape, batch, traced)
 
 
-def _finite_field(landscape: FiniteLandscape, batch: int, exactly: Exactly) -> FiniteField:
+def finite_field(landscape: FiniteLandscape, batch: int, exactly: Exactly) -> FiniteField:
     """The field of every batch of a finite population, however it is ordered, with its probability."""
     batch = whole_number(batch, "batch", 1)
     fields, weights = [], []
@@ -317,7 +317,7 @@ def _positive(number: Any, name: str, exact: bool) -> Any:
     return found
 
 
-def _matrix(metric: Any, dimension: int) -> ImmutableMatrix:
+def matrix_of(metric: Any, dimension: int) -> ImmutableMatrix:
     try:
         matrix = ImmutableMatrix(metric)
     except (TypeError, ValueError) as error:
