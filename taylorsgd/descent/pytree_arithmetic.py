@@ -236,7 +236,9 @@ class PointBatch:
             return direction - product(direction)
 
         symmetric = self.metric is None and not self.loss.is_field
-        change, _ = (cg if symmetric else bicgstab)(matrix, residual, tol=float(8 * self._precision), maxiter=4 * NEWTON)
+        change, _ = (cg if symmetric else bicgstab)(
+            matrix, residual, tol=float(8 * self._precision), maxiter=4 * NEWTON
+        )
         left = squared_norm(residual - matrix(change))
         change = _unless(left > self._precision * squared_norm(residual), change)
         return step + change, change

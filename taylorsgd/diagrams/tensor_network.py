@@ -82,7 +82,9 @@ class TensorNetwork(ABC):
             node = stack.pop()
             if not is_open(self.marks[node]):
                 order[self.blocks[self.parts[node]]] = None
-            behind = (other for other in self.neighbours[node] if node in self.edges[arrows[other]] and arrows[other] >= 0)
+            behind = (
+                other for other in self.neighbours[node] if node in self.edges[arrows[other]] and arrows[other] >= 0
+            )
             stack += [other for other in behind if arrows[other] != arrows[node]]
         ends = [[e for e, edge in enumerate(self.edges) if node in edge] for node in range(len(self.parents))]
 

@@ -32,7 +32,9 @@ class ExactLandscape(Protocol):
 def evaluate(formula: Combination, landscape: ExactLandscape, at: Any, eta: Any = None, metric: Any = None) -> Any:
     """Evaluate a formula whose sizes are all numbers; see `Formula.evaluate`."""
     if not callable(getattr(landscape, "cumulant", None)):
-        raise TypeError(f"landscape={landscape!r} has no cumulant(degrees, at); give a FiniteLandscape, or a FiniteField")
+        raise TypeError(
+            f"landscape={landscape!r} has no cumulant(degrees, at); give a FiniteLandscape, or a FiniteField"
+        )
     for spacetime in formula.spacetimes:
         if spacetime.data == "fixed":
             _check_training_set(landscape, spacetime.sizes["N"])

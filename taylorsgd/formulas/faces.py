@@ -164,9 +164,7 @@ class Faces:
             ]
         return TermTable(shown, page.where)
 
-    def _page(
-        self, lhs: bool | str = True, eta: bool = False, sums: bool = False, field: bool = False
-    ) -> Page:
+    def _page(self, lhs: bool | str = True, eta: bool = False, sums: bool = False, field: bool = False) -> Page:
         eta, sums, field = switched(eta, "eta"), switched(sums, "sums"), switched(field, "field")
         if sums and field:
             raise ValueError("sums=True: a field's indices stand once up and once down; leave out sums, or field")

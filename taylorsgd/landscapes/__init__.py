@@ -38,13 +38,7 @@ if TYPE_CHECKING:
     from taylorsgd.landscapes.fields import Field
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.landscapes.moment_curves import MomentCurve
-    from taylorsgd.landscapes.training_fields import (
-        clipped,
-        game,
-        natural_gradient,
-        normalized,
-        sharpness_aware,
-    )
+    from taylorsgd.landscapes.training_fields import clipped, game, natural_gradient, normalized, sharpness_aware
     from taylorsgd.measuring import (
         DenseMeasurement,
         Measurement,

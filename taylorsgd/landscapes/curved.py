@@ -77,9 +77,7 @@ def geodesic_descent(
     if near is not None:
         connection = [[[near.of(entry).as_expr() for entry in row] for row in square] for square in connection]
     axes = range(len(variables))
-    bend = [
-        -Add(*(connection[m][a][b] * velocity[a] * velocity[b] for a, b in product(axes, repeat=2))) for m in axes
-    ]
+    bend = [-Add(*(connection[m][a][b] * velocity[a] * velocity[b] for a, b in product(axes, repeat=2))) for m in axes]
     terms, higher = [list(velocity)], bend
     for _ in range(count - 1):
         terms.append(higher)
@@ -87,9 +85,7 @@ def geodesic_descent(
             Add(*(entry.diff(variables[i]) * velocity[i] + entry.diff(velocity[i]) * bend[i] for i in axes))
             for entry in higher
         ]
-    whole = [
-        Add(*(step**k / factorial(k + 1) * term[m] for k, term in enumerate(terms))) for m in axes
-    ]
+    whole = [Add(*(step**k / factorial(k + 1) * term[m] for k, term in enumerate(terms))) for m in axes]
 
     def exactly(loss: Expr, slope: list[Expr], _: tuple[Any, ...]) -> list[Expr]:
         downward = list(-matrix * ImmutableMatrix(slope))
@@ -142,9 +138,7 @@ def christoffel(metric: Any, variables: Any) -> list[list[list[Expr]]]:
         one, two, three = lower[m, a].diff(variables[b]), lower[m, b].diff(variables[a]), lower[a, b].diff(variables[m])
         return (one + two - three) / 2
 
-    return [
-        [[together(Add(*(upper[m, n] * first(n, a, b) for n in axes))) for b in axes] for a in axes] for m in axes
-    ]
+    return [[[together(Add(*(upper[m, n] * first(n, a, b) for n in axes))) for b in axes] for a in axes] for m in axes]
 
 
 def sectional_curvature(metric: Any, variables: Any, at: Any, plane: tuple[Any, Any]) -> Expr:
@@ -175,10 +169,7 @@ def sectional_curvature(metric: Any, variables: Any, at: Any, plane: tuple[Any, 
     first, second = plane
     down = [[Add(*(lower[m, n] * vector[n] for n in axes)) for m in axes] for vector in plane]
     bent = Add(
-        *(
-            down[0][m] * second[a] * first[n] * second[b] * riemann(m, a, n, b)
-            for m, a, n, b in product(axes, repeat=4)
-        )
+        *(down[0][m] * second[a] * first[n] * second[b] * riemann(m, a, n, b) for m, a, n, b in product(axes, repeat=4))
     )
 
     def dot(one: int, other: int) -> Expr:
@@ -198,7 +189,9 @@ class _Near:
 
     def of(self, entry: Expr) -> Poly:
         """That of an expression, in the shifted variables."""
-        above, below = (self._polynomial(part) for part in fraction(together(entry.subs(self.moved, simultaneous=True))))
+        above, below = (
+            self._polynomial(part) for part in fraction(together(entry.subs(self.moved, simultaneous=True)))
+        )
         if above is not None and below is not None:
             first = below.coeff_monomial(1)
             if first == 0:

@@ -136,7 +136,12 @@ class Origin:
         """In what two differ, of their parameters, data, losses and common observables."""
         same_loss = self.landscape.point_loss == other.landscape.point_loss
         data = [jax.tree.leaves(one.landscape.data) for one in (self, other)]
-        if same_loss and self.raised == other.raised and len(data[0]) == len(data[1]) and all(a is b for a, b in zip(*data, strict=True)):
+        if (
+            same_loss
+            and self.raised == other.raised
+            and len(data[0]) == len(data[1])
+            and all(a is b for a, b in zip(*data, strict=True))
+        ):
             leaves = [jax.tree.leaves(one.theta) for one in (self, other)]
             if len(leaves[0]) == len(leaves[1]) and all(map(np.array_equal, *leaves)):
                 return []
@@ -240,7 +245,8 @@ def _probed_metric(raised: Callable[[Any], Any], theta: Any) -> Rows:
     leaves, structure = jax.tree.flatten(theta)
     one, other = (
         jax.tree.unflatten(
-            structure, [jnp.asarray(_direction(x.size, salt + i), x.dtype).reshape(x.shape) for i, x in enumerate(leaves)]
+            structure,
+            [jnp.asarray(_direction(x.size, salt + i), x.dtype).reshape(x.shape) for i, x in enumerate(leaves)],
         )
         for salt in (2, 7)
     )

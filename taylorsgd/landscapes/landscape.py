@@ -104,11 +104,7 @@ class Landscape:
         loss = self.point_loss
         point = jax.tree.map(lambda leaf: leaf[0], self.draw(jax.random.key(0), (1,)))
         known = expected_loss(self)
-        return evolve(
-            self,
-            loss=loss.traced(theta, point),
-            expected=None if known is None else known.traced(theta),
-        )
+        return evolve(self, loss=loss.traced(theta, point), expected=None if known is None else known.traced(theta))
 
     def draw(self, key: jax.Array, shape: tuple[int, ...] = ()) -> Any:
         """Draw independent points, with replacement from a population.

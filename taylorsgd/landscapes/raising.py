@@ -63,7 +63,10 @@ class Raising:
         ones, twos = (
             jax.tree.unflatten(
                 structure,
-                [jnp.cos((jnp.arange(leaf.size, dtype=leaf.dtype) + i + 1) * salt).reshape(leaf.shape) for i, leaf in enumerate(leaves)],
+                [
+                    jnp.cos((jnp.arange(leaf.size, dtype=leaf.dtype) + i + 1) * salt).reshape(leaf.shape)
+                    for i, leaf in enumerate(leaves)
+                ],
             )
             for salt in (1.0, 2.5)
         )
@@ -76,7 +79,13 @@ class Raising:
         scale = float(squared_norm(first) + 9 * squared_norm(second))
         if float(squared_norm(off)) > (1000 * precision) ** 2 * scale:
             raise ValueError("metric is not linear; it must be a linear function of vectors like theta")
-        room = 1000 * precision * float(jnp.sqrt(squared_norm(first) * squared_norm(twos)) + jnp.sqrt(squared_norm(second) * squared_norm(ones)))
+        room = (
+            1000
+            * precision
+            * float(
+                jnp.sqrt(squared_norm(first) * squared_norm(twos)) + jnp.sqrt(squared_norm(second) * squared_norm(ones))
+            )
+        )
         if abs(float(inner(twos, first)) - float(inner(ones, second))) > room:
             raise ValueError(
                 "metric is not symmetric, as a matrix learning rate must be; for any other write −Λ∇l as a Field"

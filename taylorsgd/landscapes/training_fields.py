@@ -116,7 +116,12 @@ def clipped(landscape: Any, threshold: Any, *, batch: int = 1) -> Any:
         >>> print(f"{clipped(steep, 1.0).mean(100.0):.4f}")
         -0.9999
     """
-    return _scaled(landscape, batch, _positive(threshold, "threshold", isinstance(landscape, FiniteLandscape)), lambda c, s: 1 + s / c**2)
+    return _scaled(
+        landscape,
+        batch,
+        _positive(threshold, "threshold", isinstance(landscape, FiniteLandscape)),
+        lambda c, s: 1 + s / c**2,
+    )
 
 
 def normalized(landscape: Any, epsilon: Any, *, batch: int = 1) -> Any:
@@ -140,7 +145,9 @@ def normalized(landscape: Any, epsilon: Any, *, batch: int = 1) -> Any:
         >>> print(f"{normalized(steep, 0.1).mean(100.0):.4f}")
         -1.0000
     """
-    return _scaled(landscape, batch, _positive(epsilon, "epsilon", isinstance(landscape, FiniteLandscape)), lambda e, s: s + e**2)
+    return _scaled(
+        landscape, batch, _positive(epsilon, "epsilon", isinstance(landscape, FiniteLandscape)), lambda e, s: s + e**2
+    )
 
 
 def natural_gradient(landscape: Any, metric: Any) -> Any:

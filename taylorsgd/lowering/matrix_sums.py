@@ -196,9 +196,7 @@ def _limit(times: TimeSum, system: _System) -> Float[Array, ...]:
         solved = jnp.linalg.solve(jnp.eye(len(whole), dtype=flat.dtype) - whole.T, flat)
         return jnp.moveaxis(solved.reshape(moved.shape), range(len(axes)), axes)
 
-    found = times.lattice.through(
-        jnp.ones((), system.carry.dtype), partial(system.advance, times), jnp.add, leave
-    )
+    found = times.lattice.through(jnp.ones((), system.carry.dtype), partial(system.advance, times), jnp.add, leave)
     assert found is not None
     return system.finish(times, found)
 

@@ -33,12 +33,7 @@ TRIALS = 200
 
 @lru_cache(maxsize=256)
 def make_plan(
-    values: tuple[Value, ...],
-    *,
-    batch: int,
-    population: int | None,
-    estimator: str = "centred",
-    directed: bool = False,
+    values: tuple[Value, ...], *, batch: int, population: int | None, estimator: str = "centred", directed: bool = False
 ) -> Plan:
     """Plan the unbiased estimates of some values.
 

@@ -70,7 +70,9 @@ def _formulas(formula: Formula | Sequence[Formula]) -> tuple[Formula, ...]:
         if not isinstance(one, Formula):
             raise TypeError(f"formula={one!r} is not a Formula; derive() makes one")
         if one.metric != several[0].metric:
-            raise ValueError(f"the formulas have the metrics {several[0].metric} and {one.metric}; measure them separately")
+            raise ValueError(
+                f"the formulas have the metrics {several[0].metric} and {one.metric}; measure them separately"
+            )
     return several
 
 

@@ -316,7 +316,9 @@ class Face:
         return f"{nablas} {name}" if indices and not self.braces else nablas + name
 
 
-LATEX = Face(to_latex, 0, r"\nabla", (r"\kappa\left(", r"\right)"), (r"\mathbb{E}\left[", r"\right]"), True, r"\partial")
+LATEX = Face(
+    to_latex, 0, r"\nabla", (r"\kappa\left(", r"\right)"), (r"\mathbb{E}\left[", r"\right]"), True, r"\partial"
+)
 """Index notation in LaTeX."""
 TEXT = Face(to_text, 1, "∇", ("κ(", ")"), ("E[", "]"), False, "∂")
 """Index notation in plain text."""

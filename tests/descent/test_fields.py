@@ -250,9 +250,7 @@ def test_games_and_sharpness(make: Any) -> None:
     formula, rates = ts.derive(observed, ts.SGD(N=10, B=1, E=1), 2), [0.0003, 0.0006]
     theta = jax.tree.map(jnp.asarray, theta)
     found = ts.predict(formula, players, theta, eta=rates, method=EXACTLY)
-    run = ts.simulate(
-        players, theta, ts.SGD(N=10, B=1, E=1), rates, 1000, 7, observables=[observed]
-    )
+    run = ts.simulate(players, theta, ts.SGD(N=10, B=1, E=1), rates, 1000, 7, observables=[observed])
     assert ts.compare(found, run).p_value > 1e-3
     other = ts.predict(ts.derive(observed, ts.SGD(N=40, B=1, E=1), 2), players, theta, eta=rates, method=EXACTLY)
     assert ts.compare(other, run, strict=False).p_value < 1e-3

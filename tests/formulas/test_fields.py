@@ -110,10 +110,7 @@ def test_fixed_data(fields: Any, data: st.DataObject) -> None:
     """The fields are the training set, and only the order is random."""
     field, start = data.draw(fields(2, 2))
     whole = ts.FiniteField(field.fields, [HALF, HALF], field.variables)
-    for spacetime in (
-        ts.SGD(N=2, B=1, E=2, shuffle=True, data="fixed"),
-        ts.Replacement(N=2, B=1, T=3, data="fixed"),
-    ):
+    for spacetime in (ts.SGD(N=2, B=1, E=2, shuffle=True, data="fixed"), ts.Replacement(N=2, B=1, T=3, data="fixed")):
         for observable in observables(2)[:3]:
             truth = ts.perturb(observable, spacetime, whole, start, 3)
             assert derived(observable, spacetime, 3).evaluate(whole, start) == truth

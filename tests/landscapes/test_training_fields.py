@@ -1,9 +1,9 @@
 r"""Fields of losses: each rule, exact and in JAX, beside what it says.
 
-    (1) the JAX field is the exact one, on single points and on batches
-    (2) a batch is one point: its field is that of the mean loss, not the mean of fields
-    (3) sharpness-aware steps go down the slope of l + ρ/2 |∇l|² to first order in ρ
-    (4) natural gradients are as coordinates change them: descent on l(φ(ψ)) with (∂φ)⁻¹, and Λ = (∂φ ∂φᵀ)
+(1) the JAX field is the exact one, on single points and on batches
+(2) a batch is one point: its field is that of the mean loss, not the mean of fields
+(3) sharpness-aware steps go down the slope of l + ρ/2 |∇l|² to first order in ρ
+(4) natural gradients are as coordinates change them: descent on l(φ(ψ)) with (∂φ)⁻¹, and Λ = (∂φ ∂φᵀ)
 """
 
 from __future__ import annotations
