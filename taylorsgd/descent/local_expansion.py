@@ -1,4 +1,4 @@
-"""A finite landscape, or vector field, near a point: Taylor polynomials in the displacement δ, and truncated series in η.
+"""A finite landscape or vector field near a point: Taylor polynomials in the displacement δ, and truncated series in η.
 
 With δ = θ − θ_0 = O(η) a function of θ is needed through total degree `order` in δ only. The coefficients
 ∂^α f(θ_0)/α! are elements of one exact domain: the rationals where they can be, else an algebraic number

@@ -2,7 +2,8 @@ r"""Steps of update rules in JAX: vectors that are pytrees of floats, and the lo
 
 The rules' numbers are traced, so that runs that differ only in β, λ, the decay or the rates share compiled code.
 The equation s = f(s) of an implicit step is solved by Newton's method, (1 − f′(s)) δ = f(s) − s, with conjugate
-gradients inside (where its matrix is not symmetric, as of a vector field, by BiCGSTAB); a linear one takes one iteration from s = 0. No Hessian is formed, nor for GDC (see `noise`).
+gradients inside (where its matrix is not symmetric, as of a vector field, by BiCGSTAB); a linear one takes one
+iteration from s = 0. No Hessian is formed, nor for GDC (see `noise`).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from sympy import Expr, ImmutableMatrix, nan, oo, zoo
+from sympy import Expr, nan, oo, zoo
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value

@@ -17,7 +17,7 @@ any data.
 
 A vector field u_x, for training that goes down no loss, stands in the place of a landscape, −u in that of ∇l:
 `FiniteField` exactly, `Field` in JAX. `sharpness_aware`, `clipped`, `normalized`, `natural_gradient` and `game` make
-fields of losses.
+fields of losses, `geodesic_descent` of steps on curved weight spaces.
 
 What is measured on landscapes (`measuring`), added to losses (`regularizing`) and kept at hand to try both
 (`datasets`) has rooms of its own; their names may be taken from here as well.
@@ -35,6 +35,7 @@ from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimatio
 
 if TYPE_CHECKING:
     from taylorsgd.datasets import convolutional_net, digits, fashion_mnist, logistic_regression
+    from taylorsgd.landscapes.curved import at_rate, geodesic_descent, sectional_curvature
     from taylorsgd.landscapes.fields import Field
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.landscapes.moment_curves import MomentCurve
@@ -61,15 +62,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "DenseMeasurement", "Field", "FiniteField", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement", "MomentCurve",
-    "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement", "TangentKernel",
-    "ToyLandscape", "clipped", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "game", "gauss",
+    "DenseMeasurement", "Field", "FiniteField", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement",
+    "MomentCurve", "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement",
+    "TangentKernel", "ToyLandscape", "at_rate", "clipped", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "game",
+    "gauss", "geodesic_descent",
     "gradient_regularizer", "helix", "implicitly_regularized", "linear_regression", "logistic_regression",
-    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "natural_gradient", "norm_growth_bound", "normalized", "plan", "predict",
-    "regularization_rate", "sharpness_aware", "tensors",
+    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "natural_gradient", "norm_growth_bound",
+    "normalized", "plan", "predict",
+    "regularization_rate", "sectional_curvature", "sharpness_aware", "tensors",
 ]  # fmt: skip
 
 ELSEWHERE = {
+    "taylorsgd.landscapes.curved": "at_rate geodesic_descent sectional_curvature",
     "taylorsgd.datasets": "convolutional_net digits fashion_mnist logistic_regression",
     "taylorsgd.landscapes.fields": "Field",
     "taylorsgd.landscapes.training_fields": "clipped game natural_gradient normalized sharpness_aware",

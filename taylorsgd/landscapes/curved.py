@@ -3,7 +3,7 @@ r"""Descent on curved weight spaces: steps along geodesics of a metric that move
 With η^{μν}(θ) the inverse metric, v = −η∇l the step of a batch, and Γ the Levi-Civita connection, a step along the
 geodesic from θ with velocity v, for a time h, ends at
 
-    exp_θ(hv)^μ = θ^μ + h v^μ + Σ_{k ≥ 2} h^k/k! a_k^μ(v),    a_{k+1} = (v·∂_θ + a_2·∂_v) a_k,  a_2^μ = −Γ^μ_{αβ} v^α v^β.
+    exp_θ(hv)^μ = θ^μ + h v^μ + Σ_{k ≥ 2} h^k/k! a_k^μ(v),    a_{k+1} = (v·∂_θ + a_2·∂_v) a_k, a_2 = −Γ(v, v).
 
 So it is a step θ ← θ + h u with u = v + h a_2/2 + h² a_3/6 + …, a field that holds the learning rate itself: h is a
 symbol of its own, to be put to η once a formula is evaluated (`at_rate`). Descent in coordinates, θ ← θ + hv, is

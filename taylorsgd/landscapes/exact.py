@@ -64,7 +64,7 @@ class ExactTensors(ABC):
     @property
     @abstractmethod
     def components(self) -> tuple[Expr, ...]:
-        """The coefficients c_a(θ), SymPy expressions in the variables; of vectors the components of one after another."""
+        """The coefficients c_a(θ), SymPy expressions in the variables; of vectors all components in turn."""
 
     @abstractmethod
     def _describe(self, component: int) -> str:

@@ -96,9 +96,9 @@ class Field:
         θ ← θ + η u_x(θ),        averaged over the batch.
 
     A field goes wherever a `Landscape` does: into `measure`, `predict`, `simulate`, `check`. What is observed is the
-    `Displacement`, an `Observable(s)` or moments of these: a field has no loss. In a value G_μ stands for −u^μ, H_μν for
-    −∂_ν u^μ and so on, read from the leaves to the root; `FiniteField` says why. Where the rule is not a mean over
-    points, let a whole batch be one point x (`batched`).
+    `Displacement`, an `Observable(s)` or moments of these: a field has no loss. In a value G_μ stands for −u^μ, H_μν
+    for −∂_ν u^μ and so on, read from the leaves to the root; `FiniteField` says why. Where the rule is not a mean over
+    points, let a whole batch be one point x, as `landscapes.sharpness_aware` and its like do.
 
     Args:
         u: a function `u(theta, x)` that returns a pytree like theta, differentiable by JAX in theta as often as the

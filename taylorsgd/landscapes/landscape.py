@@ -225,7 +225,8 @@ class Landscape:
         """The loss and the extent of the data."""
         loss = self.point_loss.function
         name = getattr(loss, "__name__", repr(loss))
-        return f"<{'Field' if self.is_field else 'Landscape'} {name} on {'a sampler' if self.size is None else f'{self.size} points'}>"
+        extent = "a sampler" if self.size is None else f"{self.size} points"
+        return f"<{'Field' if self.is_field else 'Landscape'} {name} on {extent}>"
 
 
 class StandsForLandscape(Protocol):

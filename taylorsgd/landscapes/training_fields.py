@@ -1,4 +1,4 @@
-r"""Training rules that are no descent of a mean loss, as vector fields of a loss: sharpness-aware, clipped, normalized, ….
+r"""Training rules that are no descent of a mean loss, as vector fields: sharpness-aware, clipped, normalized, ….
 
 With g = ∇l at θ, of one point or of the mean loss of a whole batch,
 
@@ -219,7 +219,7 @@ def game(losses: Any, data: Any, rates: Any = None) -> Field:
     for name, loss in named.items():
         if not callable(loss):
             raise TypeError(f"losses[{name!r}]={loss!r} is not a function; it is called as loss(theta, x)")
-    given = {name: 1.0 for name in named} if rates is None else rates
+    given = dict.fromkeys(named, 1.0) if rates is None else rates
     given = dict(given) if isinstance(given, dict) else dict(enumerate(given)) if hasattr(given, "__iter__") else None
     if given is None:
         raise TypeError(f"rates={rates!r} must be numbers, one for each player")

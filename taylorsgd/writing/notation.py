@@ -8,8 +8,8 @@ The paper's named tensors (section 1.2), all at θ_0:
 with κ the joint cumulant. A tied pair of a gradient and a Hessian that share an index is a derivative of
 the trace of the covariance, κ(∇_μ l, ∇_ν∇^μ l) = ½ ∇_ν C^μ_μ, and is written so. Every other cumulant is
 written κ(…), a moment E[…]. Of a vector field u the tensors are u^μ, ∂_ν u^μ, … and κ(u^μ, ∂_λ u^ν), …, each index
-once up, at the u whose arrow it is, and once down. An edge is an index that occurs twice, raised once by η^{μν}: a value of
-order d holds d powers of η, one for each raised index. In an eigenbasis of ηH all indices are lower, sums are
+once up, at the u whose arrow it is, and once down. An edge is an index that occurs twice, raised once by η^{μν}: a
+value of order d holds d powers of η, one for each raised index. In an eigenbasis of ηH all indices are lower, sums are
 written out, and what the edges carry is a function of eigenvalues λ_μ.
 """
 

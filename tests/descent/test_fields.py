@@ -3,7 +3,7 @@ r"""Vector fields in JAX: what measuring and simulating make of them, beside wha
 The rule: θ ← θ + η u_x(θ), averaged over the batch.
 
 Claims:
-    (1) measured exactly, predictions of a `Field` are those of its `FiniteField`; drawn, by either estimator, within errors
+    (1) measured exactly, predictions of a `Field` are those of its `FiniteField`; drawn, within errors
     (2) resummed ones as well, under every rule, of one or several epochs, reshuffled, and in the limit
     (3) predicted and simulated agree (χ²): a bilinear game of two players, a Dirac GAN, sharpness-aware steps, and
         every spacetime and rule

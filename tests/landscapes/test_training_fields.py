@@ -68,7 +68,7 @@ def test_natural_gradients(x64: None) -> None:
 
 
 def test_a_batch_is_one_point() -> None:
-    """Clipping the mean of two opposite slopes leaves nothing; the mean of two clipped slopes would, too, but not here."""
+    """The mean slope is clipped, and not the mean of clipped slopes taken."""
     steep = ts.FiniteLandscape([3 * x, -x], [HALF, HALF], [x])
     pair = L.clipped(steep, 1, batch=2)
     assert [one[0] for one in pair.fields] == [-3 / sympy.sqrt(10), -1 / sympy.sqrt(2), 1 / sympy.sqrt(2)]

@@ -1,9 +1,10 @@
 r"""Conjecture 1 of *SGD at Small Learning Rates*: does sectional curvature regularize learning?
 
-Weight space gets an inverse metric η^{μν}(θ); Λ = η raises indices, and c is the learning rate. In normal coordinates at
-θ_0 = 0, where metric and connection are those of flat space whatever the curvature,
+Weight space gets an inverse metric η^{μν}(θ); Λ = η raises indices, and c is the learning rate. In normal coordinates
+at θ_0 = 0, where metric and connection are those of flat space whatever the curvature,
 
-    η^{μν} = δ^{μν} + ⅓ R^μ_α^ν_β θ^α θ^β + …;    of constant curvature k    (k/3 + k² |θ|²/15 + …) (|θ|² δ^{μν} − θ^μ θ^ν).
+    η^{μν} = δ^{μν} + ⅓ R^μ_α^ν_β θ^α θ^β + …
+           = δ^{μν} + (k/3 + k² |θ|²/15 + …) (|θ|² δ^{μν} − θ^μ θ^ν)    of constant curvature k.
 
 The losses are the same functions of these coordinates for every k. One epoch of SGD with B = 1 then has the gap
 
@@ -186,8 +187,8 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
     findings += [
         Finding(
             "Conjecture 1: the generalization gap falls as all sectional curvatures grow, at fixed T and small c",
-            f"steps in coordinates: it rises, by {first} c³ per unit of curvature at N = T = {size.points[0]}, with metric "
-            f"and connection at θ_0 fixed; spheres of radius ρ, curvature 1/ρ²: it rises at order c, as "
+            f"steps in coordinates: it rises, by {first} c³ per unit of curvature at N = T = {size.points[0]}, with "
+            f"metric and connection at θ_0 fixed; spheres of radius ρ, curvature 1/ρ²: it rises at order c, as "
             f"{scaled} times the curvature",
             bool(first < 0),
             {"slope": float(first)},
@@ -249,8 +250,8 @@ def _picture(size: CurvatureSize) -> Any:
 EXPERIMENT = Experiment(
     title="does sectional curvature regularize?",
     shows="SGD at Small Learning Rates, Conjecture 1 (section B.7)",
-    claim="If all sectional curvatures at θ_0 grow, the generalization gap of SGD at a fixed T falls, at any small enough "
-    "learning rate.",
+    claim="If all sectional curvatures at θ_0 grow, the generalization gap of SGD at a fixed T falls, at any small "
+    "enough learning rate.",
     judged="the sign of the first order in the learning rate at which the exact gap depends on the curvature.",
     sizes={"quick": CurvatureSize((2,)), "full": CurvatureSize()},
     lasts={"quick": "a minute", "full": "two minutes"},
