@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "GD", "GDC", "ODE", "SDE", "SGD", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement",
-    "Field", "FiniteField", "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep",
-    "Landscape", "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement",
-    "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
-    "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "landscapes", "measure",
-    "modified_flow", "modified_loss", "perturb", "plan", "predict", "simulate", "symbols", "tensors",
+    "GD", "GDC", "ODE", "SDE", "SGD", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement", "Field",
+    "FiniteField", "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall", "ImplicitStep", "Landscape",
+    "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement", "RungeKutta",
+    "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value", "Variance", "check",
+    "compare", "count_diagrams", "derive", "diagrams_of_order", "landscapes", "measure", "modified_flow",
+    "modified_loss", "perturb", "plan", "predict", "simulate", "symbols", "tensors",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)

@@ -7,8 +7,8 @@ spacetime for its `histories` and a rule for its `step`, and for nothing that fo
     descent   for each of the K^N training sets and each history, T steps of δ as a series in η; the mean of s(δ)
     flows     E[s(δ)] = Σ_k T^k/k! L^k s at δ = 0,    L = −η G·∇ + η²/(2B) C:∇∇
 
-where G(δ) and C(δ) are the mean and the covariance of the gradients (of a field u: of −u) as functions of δ; the generator L
-has its second term for the SDE only (Itô), not for the ODE. All numbers are elements of one exact domain.
+where G(δ) and C(δ) are the mean and the covariance of the gradients (of a field u: of −u) as functions of δ; the
+generator L has its second term for the SDE only (Itô), not for the ODE. All numbers are elements of one exact domain.
 """
 
 from __future__ import annotations

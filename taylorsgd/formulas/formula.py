@@ -42,7 +42,7 @@ class Formula(Faces, Questions):
         spacetimes: the spacetimes whose sizes the coefficients are written in.
         observables: by name, the `Observable`s that marked nodes carry.
         indices: the number of open indices: 0 for a scalar, 1 for a displacement, 2 for its covariance.
-        metric: Λ of a matrix learning rate ηΛ, which raises indices; a matrix, or a function of pytrees; None for the identity.
+        metric: Λ of a matrix learning rate ηΛ, which raises indices: a matrix, a function, or None for the identity.
         rate: what a value of order d holds to the power of d: η, or 1 after `subs(eta=...)`.
         expectations: what the formula equals, up to terms of higher order; None if that is not known.
         through: the order in η through which it was derived; None if that is not known, as for a part `f[d]`.

@@ -64,11 +64,10 @@ if TYPE_CHECKING:
 __all__ = [
     "DenseMeasurement", "Field", "FiniteField", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement",
     "MomentCurve", "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement",
-    "TangentKernel", "ToyLandscape", "at_rate", "clipped", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "game",
-    "gauss", "geodesic_descent",
-    "gradient_regularizer", "helix", "implicitly_regularized", "linear_regression", "logistic_regression",
-    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "natural_gradient", "norm_growth_bound",
-    "normalized", "plan", "predict",
+    "TangentKernel", "ToyLandscape", "at_rate", "clipped", "convolutional_net", "digits", "explicitly_regularized",
+    "fashion_mnist", "game", "gauss", "geodesic_descent", "gradient_regularizer", "helix", "implicitly_regularized",
+    "linear_regression", "logistic_regression", "loss_surface_slope", "mean_estimation", "measure",
+    "metric_determinant", "natural_gradient", "norm_growth_bound", "normalized", "plan", "predict",
     "regularization_rate", "sectional_curvature", "sharpness_aware", "tensors",
 ]  # fmt: skip
 
