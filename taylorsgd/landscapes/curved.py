@@ -25,7 +25,7 @@ from taylorsgd import symbols
 from taylorsgd.arguments import whole_number
 from taylorsgd.landscapes.finite import FiniteLandscape
 from taylorsgd.landscapes.finite_field import FiniteField
-from taylorsgd.landscapes.training_fields import finite_field, matrix_of
+from taylorsgd.landscapes.training_fields import field_of_batches, matrix_of
 
 __all__ = ["at_rate", "christoffel", "geodesic_descent", "sectional_curvature"]
 
@@ -78,7 +78,8 @@ def geodesic_descent(
         connection = [[[near.of(entry).as_expr() for entry in row] for row in square] for square in connection]
     axes = range(len(variables))
     bend = [-Add(*(connection[m][a][b] * velocity[a] * velocity[b] for a, b in product(axes, repeat=2))) for m in axes]
-    terms, higher = [list(velocity)], bend
+    terms: list[list[Any]] = [list(velocity)]
+    higher: list[Any] = bend
     for _ in range(count - 1):
         terms.append(higher)
         higher = [
@@ -92,10 +93,10 @@ def geodesic_descent(
         if near is not None:
             values = [near.of(entry) for entry in downward]
             return [near.composed(entry, velocity, values) for entry in whole]
-        moved = dict(zip(velocity, downward, strict=True))
+        moved: Any = dict(zip(velocity, downward, strict=True))
         return [entry.subs(moved, simultaneous=True) for entry in whole]
 
-    return finite_field(landscape, batch, exactly)
+    return field_of_batches(landscape, batch, exactly)
 
 
 def at_rate(found: Any, order: int, step: Symbol = symbols.h) -> Any:
@@ -175,7 +176,7 @@ def sectional_curvature(metric: Any, variables: Any, at: Any, plane: tuple[Any, 
     def dot(one: int, other: int) -> Expr:
         return Add(*(down[one][m] * plane[other][m] for m in axes))
 
-    point = dict(zip(variables, at, strict=True))
+    point: Any = dict(zip(variables, at, strict=True))
     return together((bent / (dot(0, 0) * dot(1, 1) - dot(0, 1) ** 2)).subs(point, simultaneous=True)).simplify()
 
 
@@ -184,8 +185,8 @@ class _Near:
 
     def __init__(self, variables: Sequence[Symbol], point: Sequence[Expr], degree: int) -> None:
         self.variables, self.degree = variables, degree
-        self.moved = {v: v + value for v, value in zip(variables, point, strict=True)}
-        self.back = {v: v - value for v, value in zip(variables, point, strict=True)}
+        self.moved: Any = {v: v + value for v, value in zip(variables, point, strict=True)}
+        self.back: Any = {v: v - value for v, value in zip(variables, point, strict=True)}
 
     def of(self, entry: Expr) -> Poly:
         """That of an expression, in the shifted variables."""
@@ -203,7 +204,7 @@ class _Near:
             return self.cut(self.cut(above * (1 / first)) * inverse)
         derivatives = {(0,) * len(self.variables): entry}
         found: dict[tuple[int, ...], Expr] = {}
-        at = {v: value.subs(v, 0) for v, value in self.moved.items()}
+        at: Any = {v: value.subs(v, 0) for v, value in self.moved.items()}
         for size in range(self.degree + 1):
             for chosen in combinations_with_replacement(range(len(self.variables)), size):
                 powers = tuple(map(chosen.count, range(len(self.variables))))

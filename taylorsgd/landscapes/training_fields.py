@@ -82,7 +82,7 @@ def sharpness_aware(landscape: Any, rho: Any, epsilon: Any = None, *, batch: int
             up = {v: v + scale * g for v, g in zip(variables, slope, strict=True)}
             return [-g.subs(up, simultaneous=True) for g in slope]
 
-        return finite_field(landscape, batch, exactly)
+        return field_of_batches(landscape, batch, exactly)
     length = finite_number(rho, "rho")
     room = None if epsilon is None else _positive(epsilon, "epsilon", False)
 
@@ -177,7 +177,7 @@ def natural_gradient(landscape: Any, metric: Any) -> Any:
     """
     if isinstance(landscape, FiniteLandscape):
         matrix = matrix_of(metric, landscape.dimension)
-        return finite_field(landscape, 1, lambda loss, slope, variables: [-g for g in matrix * ImmutableMatrix(slope)])
+        return field_of_batches(landscape, 1, lambda loss, slope, variables: [-g for g in matrix * ImmutableMatrix(slope)])
     if not callable(metric):
         raise TypeError(f"metric={metric!r} is not a function; it is called as metric(theta, vector)")
 
@@ -234,7 +234,7 @@ def game(losses: Any, data: Any, rates: Any = None) -> Field:
 
         def moved(name: Any) -> Any:
             def own(part: Any) -> Any:
-                everyone = {**theta, name: part} if keyed else [*theta[:name], part, *theta[name + 1 :]]
+                everyone: Any = {**dict(theta), name: part} if keyed else [*theta[:name], part, *theta[name + 1 :]]
                 return named[name](everyone if keyed else type(theta)(everyone), x)
 
             return jax.tree.map(lambda g: -jnp.asarray(factors[name], g.dtype) * g, jax.grad(own)(theta[name]))
@@ -262,7 +262,7 @@ def _scaled(landscape: Any, batch: int, number: Any, under_root: Callable[[Any, 
         def exactly(loss: Expr, slope: list[Expr], variables: tuple[Any, ...]) -> list[Expr]:
             return [-g / sqrt(under_root(number, _square(slope))) for g in slope]
 
-        return finite_field(landscape, batch, exactly)
+        return field_of_batches(landscape, batch, exactly)
 
     def traced(loss: Callable[[Any], Any], theta: Any) -> Any:
         slope = jax.grad(loss)(theta)
@@ -272,7 +272,7 @@ def _scaled(landscape: Any, batch: int, number: Any, under_root: Callable[[Any, 
     return _field(landscape, batch, traced)
 
 
-def finite_field(landscape: FiniteLandscape, batch: int, exactly: Exactly) -> FiniteField:
+def field_of_batches(landscape: FiniteLandscape, batch: int, exactly: Exactly) -> FiniteField:
     """The field of every batch of a finite population, however it is ordered, with its probability."""
     batch = whole_number(batch, "batch", 1)
     fields, weights = [], []
@@ -281,7 +281,7 @@ def finite_field(landscape: FiniteLandscape, batch: int, exactly: Exactly) -> Fi
         orders = Rational(factorial(batch), prod(map(factorial, counts)))
         weights.append(Mul(orders, *(landscape.weights[atom] for atom in chosen)))
         loss = Add(*(landscape.losses[atom] for atom in chosen)) / batch
-        slope = [loss.diff(variable) for variable in landscape.variables]
+        slope: list[Any] = [loss.diff(variable) for variable in landscape.variables]
         fields.append(exactly(loss, slope, landscape.variables))
     return FiniteField(fields, weights, landscape.variables)
 

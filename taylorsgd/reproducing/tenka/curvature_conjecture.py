@@ -137,13 +137,13 @@ def steps_along_geodesics(curvature: Any) -> Any:
     return geodesic_descent(landscape, curved_metric(curvature), ORDER, at=[0, 0])
 
 
-def predicted(points: int) -> Rational:
+def predicted(points: int) -> Any:
     """T(T−1)/(6N) R^{μανβ} C_{μν} C_{αβ} per curvature, which is 2 det C for a surface."""
     covariance = ts.FiniteLandscape(LOSSES, SHARES, [x, y]).cumulant((1, 1), [0, 0])
     return Rational(points - 1, 6) * 2 * Matrix(covariance.tolist()).det()
 
 
-def _slopes(make: Callable[[Any], Any], spacetime: Any, method: Callable[..., Any]) -> list[Expr]:
+def _slopes(make: Callable[[Any], Any], spacetime: Any, method: Callable[..., Any]) -> list[Any]:
     """By how much every order of the gap grows from curvature −1 to 0 and from 0 to 1; one number if both agree."""
     gaps = [gap_of_field(make(Integer(k)), LOSSES, spacetime, ORDER, method) for k in CURVATURES]
     steps = [
@@ -257,3 +257,4 @@ EXPERIMENT = Experiment(
     lasts={"quick": "a minute", "full": "two minutes"},
     run=run,
 )
+"""Conjecture 1."""
