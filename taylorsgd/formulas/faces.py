@@ -122,7 +122,8 @@ class Faces:
         Example:
             >>> import taylorsgd as ts
             >>> print(ts.derive(ts.Displacement(), ts.GD(), order=2).text(field=True))
-            E[(θ_T - θ_0)^μ] = T*eta u^μ + T*eta**2*(T - 1)/2 u^ν ∂_ν u^μ + T*eta**2/(2*N) κ(u^ν, ∂_ν u^μ) + O(η^3)
+            E[(θ_T - θ_0)^μ] = T*eta u^μ + T*eta**2*(T - 1)/2 u^ν ∂_ν u^μ + T*eta**2*(T - 1)/(2*N) κ(∂_ν u^μ, u^ν)
+                + O(η^3)
             >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1).text(eta=True, lhs=False))
             l - T*eta G_μ G^μ
         """

@@ -35,7 +35,7 @@ from taylorsgd.landscapes.toys import ToyLandscape, gauss, helix, mean_estimatio
 
 if TYPE_CHECKING:
     from taylorsgd.datasets import convolutional_net, digits, fashion_mnist, logistic_regression
-    from taylorsgd.landscapes.curved import at_rate, geodesic_descent, sectional_curvature
+    from taylorsgd.landscapes.curved import at_rate, geodesic_descent
     from taylorsgd.landscapes.fields import Field
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.landscapes.moment_curves import MomentCurve
@@ -68,11 +68,11 @@ __all__ = [
     "fashion_mnist", "game", "gauss", "geodesic_descent", "gradient_regularizer", "helix", "implicitly_regularized",
     "linear_regression", "logistic_regression", "loss_surface_slope", "mean_estimation", "measure",
     "metric_determinant", "natural_gradient", "norm_growth_bound", "normalized", "plan", "predict",
-    "regularization_rate", "sectional_curvature", "sharpness_aware", "tensors",
+    "regularization_rate", "sharpness_aware", "tensors",
 ]  # fmt: skip
 
 ELSEWHERE = {
-    "taylorsgd.landscapes.curved": "at_rate geodesic_descent sectional_curvature",
+    "taylorsgd.landscapes.curved": "at_rate geodesic_descent",
     "taylorsgd.datasets": "convolutional_net digits fashion_mnist logistic_regression",
     "taylorsgd.landscapes.fields": "Field",
     "taylorsgd.landscapes.training_fields": "clipped game natural_gradient normalized sharpness_aware",

@@ -23,6 +23,7 @@ from sympy import Add, Dummy, Expr, ImmutableMatrix, MatrixBase, Poly, Symbol, e
 
 from taylorsgd import symbols
 from taylorsgd.arguments import whole_number
+from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.landscapes.finite import FiniteLandscape
 from taylorsgd.landscapes.finite_field import FiniteField
 from taylorsgd.landscapes.training_fields import field_of_batches, matrix_of
@@ -70,6 +71,8 @@ def geodesic_descent(
     count = whole_number(order, "order", 1)
     if count > MOST_STEPS:
         raise ValueError(f"order={order} must be at most {MOST_STEPS}, terms of the exponential map")
+    if not isinstance(step, Symbol):
+        raise TypeError(f"step={step!r} must be a symbol, which stands for the learning rate")
     variables = landscape.variables
     velocity = [Dummy(f"v{i}") for i in range(len(variables))]
     connection = christoffel(matrix, variables)
@@ -107,14 +110,22 @@ def at_rate(found: Any, order: int, step: Symbol = symbols.h) -> Any:
         order: where to cut; no more than the formula was derived to.
         step: the symbol h.
 
+    Raises:
+        TypeError: if `found` is no expression and no matrix, or `step` no symbol.
+        ValueError: if the order is no integer of at least 0.
+
     Example:
         >>> from taylorsgd.symbols import eta, h
         >>> at_rate(eta + eta * h + eta**2 * h, 2)
         eta**2 + eta
     """
+    order = whole_number(order, "order")
+    if not isinstance(step, Symbol):
+        raise TypeError(f"step={step!r} must be the symbol that stands for the learning rate, such as symbols.h")
     if isinstance(found, MatrixBase):
         return found.applyfunc(lambda entry: at_rate(entry, order, step))
-    expanded = expand(expand(found).subs(step, symbols.eta))
+    exact = exact_argument(found, "found")
+    expanded = expand(expand(exact).subs(step, symbols.eta))
     return Add(*(expanded.coeff(symbols.eta, k) * symbols.eta**k for k in range(order + 1)))
 
 

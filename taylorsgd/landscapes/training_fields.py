@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import combinations_with_replacement, product
-from math import factorial, prod
+from math import comb, factorial, prod
 from typing import Any
 
 import jax
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from sympy import Add, Expr, ImmutableMatrix, Mul, Rational, sqrt
 
-from taylorsgd.arguments import finite_number, whole_number
+from taylorsgd.arguments import finite_number, listed, whole_number
 from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.landscapes.fields import Field
 from taylorsgd.landscapes.finite import FiniteLandscape
@@ -37,6 +37,11 @@ __all__ = ["clipped", "game", "natural_gradient", "normalized", "sharpness_aware
 
 MOST_LISTED = 4096
 """The most batches that are listed, each of them a point of a population; more are drawn."""
+
+MOST_EXACT = 256
+"""The most batches whose fields are written as expressions."""
+MOST_DRAWN = 2**24
+"""The most points of a batch."""
 
 Exactly = Callable[[Expr, list[Expr], tuple[Any, ...]], list[Expr]]
 """From a loss, its gradient and the variables to a field."""
@@ -60,7 +65,8 @@ def sharpness_aware(landscape: Any, rho: Any, epsilon: Any = None, *, batch: int
 
     Raises:
         TypeError: if `landscape` is none, or a number is no number.
-        ValueError: if a number is not finite, ε is not positive, or the batch is not an integer of at least 1.
+        ValueError: if a number is not finite, ε is not positive, the batch is not an integer of at least 1, or there
+            would be too many of them.
 
     Example:
         On l = x²/2 the step is −(1 + ρ) x:
@@ -177,7 +183,9 @@ def natural_gradient(landscape: Any, metric: Any) -> Any:
     """
     if isinstance(landscape, FiniteLandscape):
         matrix = matrix_of(metric, landscape.dimension)
-        return field_of_batches(landscape, 1, lambda loss, slope, variables: [-g for g in matrix * ImmutableMatrix(slope)])
+        return field_of_batches(
+            landscape, 1, lambda loss, slope, variables: [-g for g in matrix * ImmutableMatrix(slope)]
+        )
     if not callable(metric):
         raise TypeError(f"metric={metric!r} is not a function; it is called as metric(theta, vector)")
 
@@ -275,6 +283,12 @@ def _scaled(landscape: Any, batch: int, number: Any, under_root: Callable[[Any, 
 def field_of_batches(landscape: FiniteLandscape, batch: int, exactly: Exactly) -> FiniteField:
     """The field of every batch of a finite population, however it is ordered, with its probability."""
     batch = whole_number(batch, "batch", 1)
+    atoms = len(landscape.losses)
+    if batch > MOST_EXACT or comb(atoms + batch - 1, batch) > MOST_EXACT:
+        raise ValueError(
+            f"batch={batch}: {atoms} losses make more than {MOST_EXACT} different batches, and each has a field; take "
+            "smaller ones"
+        )
     fields, weights = [], []
     for chosen in combinations_with_replacement(range(len(landscape.losses)), batch):
         counts = [chosen.count(atom) for atom in set(chosen)]
@@ -289,6 +303,8 @@ def field_of_batches(landscape: FiniteLandscape, batch: int, exactly: Exactly) -
 def _field(landscape: AnyLandscape, batch: int, traced: Traced) -> Field:
     """The field of batches of a landscape."""
     batch = whole_number(batch, "batch", 1)
+    if batch > MOST_DRAWN:
+        raise ValueError(f"batch={batch} is too large; a batch has at most {MOST_DRAWN} points")
     place = as_landscape(landscape)
     place.refuse_field("this field")
     loss = place.point_loss
@@ -325,10 +341,20 @@ def _positive(number: Any, name: str, exact: bool) -> Any:
 
 
 def matrix_of(metric: Any, dimension: int) -> ImmutableMatrix:
+    """A P × P matrix of expressions.
+
+    Raises:
+        TypeError: if it is no matrix of numbers and expressions.
+        ValueError: if it is not P × P.
+    """
     try:
-        matrix = ImmutableMatrix(metric)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"metric={metric!r} is no matrix of expressions; give a P x P one") from error
-    if matrix.shape != (dimension, dimension):
-        raise ValueError(f"metric has shape {matrix.shape}; it must be P x P, here {(dimension, dimension)}")
-    return matrix
+        rows = [
+            [exact_argument(entry, f"metric[{i}][{j}]", binary=True) for j, entry in enumerate(listed(row, "metric"))]
+            for i, row in enumerate(listed(metric.tolist() if hasattr(metric, "tolist") else metric, "metric"))
+        ]
+    except TypeError as error:
+        raise TypeError(f"metric={metric!r} is no matrix of expressions; give a P x P one: {error}") from error
+    if [len(row) for row in rows] != [dimension] * dimension:
+        shape = f"{len(rows)} rows of {', '.join(sorted({str(len(row)) for row in rows}))} entries"
+        raise ValueError(f"metric has {shape}; it must be P x P, here {(dimension, dimension)}")
+    return ImmutableMatrix(rows)
