@@ -25,7 +25,7 @@ from taylorsgd.symbols import eta
 SMALL = {"images": 12, "side": 28, "initializations": 2, "trials": 6}
 CURVE = {**SMALL, "samples": 16, "order": 2, "eigenpairs": (1, 1)}
 TINY: dict[str, dict[str, Any]] = {
-    "sgd-curvature": {"points": (2,)},
+    "sgd-curvature": {"points": (2,), "fourth": False},
     "sgd-diagrams": {"links": 1},
     "sgd-landscape": {"updates": 600, "trials": 40},
     "sgd-responses": {"rates": (0.04, 0.02), "complete": ((2, 1),), "hopping": (0.4, 0.3), "points": 60},
