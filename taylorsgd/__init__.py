@@ -44,7 +44,8 @@ if TYPE_CHECKING:
         derive,
         embeddings_of,
     )
-    from taylorsgd.landscapes import FiniteLandscape
+    from taylorsgd.landscapes import FiniteField, FiniteLandscape
+    from taylorsgd.landscapes.fields import Field
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.measuring import (
         Dense,
@@ -76,13 +77,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GD", "GDC", "ODE", "SDE", "SGD", "Adam", "Cosine", "Covariance", "Dense", "Descent", "Diagram", "Displacement",
-    "Elementwise", "Embedding", "FiniteLandscape", "Formula", "GeneralizationGap", "Grid", "HeavyBall",
-    "ImplicitStep", "Landscape", "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "ModifiedMap",
-    "Nesterov", "Observable", "Players", "RMSProp", "Replacement", "RungeKutta", "SecondMoment", "SecondOrder",
-    "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value", "Variance", "check", "compare", "count_diagrams",
-    "derive", "diagrams_of_order", "embeddings_of", "expand", "landscapes", "measure", "modified_flow",
-    "modified_loss", "modified_map", "perturb", "plan", "predict", "principal_components", "simulate", "symbols",
-    "tensors",
+    "Elementwise", "Embedding", "Field", "FiniteField", "FiniteLandscape", "Formula", "GeneralizationGap", "Grid",
+    "HeavyBall", "ImplicitStep", "Landscape", "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss",
+    "ModifiedMap", "Nesterov", "Observable", "Players", "RMSProp", "Replacement", "RungeKutta", "SecondMoment",
+    "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value", "Variance", "check", "compare",
+    "count_diagrams", "derive", "diagrams_of_order", "embeddings_of", "expand", "landscapes", "measure",
+    "modified_flow", "modified_loss", "modified_map", "perturb", "plan", "predict", "principal_components",
+    "simulate", "symbols", "tensors",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)
@@ -97,7 +98,9 @@ __getattr__ = loader(
         "Players RMSProp SecondOrder",
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict principal_components tensors",
         "taylorsgd.flows": "ModifiedFlow ModifiedLoss ModifiedMap RungeKutta modified_flow modified_loss modified_map",
+        "taylorsgd.landscapes.fields": "Field",
         "taylorsgd.landscapes.finite": "FiniteLandscape",
+        "taylorsgd.landscapes.finite_field": "FiniteField",
         "taylorsgd.landscapes.landscape": "Landscape",
         "taylorsgd.descent.perturbation": "perturb",
         "taylorsgd.descent.checking": "check",

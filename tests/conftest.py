@@ -68,6 +68,21 @@ def random_landscapes(
     return ts.FiniteLandscape(losses, weights, VARIABLES[:dimension]), start
 
 
+@st.composite
+def random_fields(draw: st.DrawFn, dimension: int, degree: int) -> tuple[ts.FiniteField, list[Any]]:
+    """A finite field of polynomials with rational weights, a gradient of nothing, and a rational starting point."""
+    fields = [[draw(polynomials(dimension, degree)) for _ in range(dimension)] for _ in range(2)]
+    share = draw(st.sampled_from([sympy.Rational(1, 2), sympy.Rational(1, 3)]))
+    start = [draw(st.sampled_from(COEFFICIENTS)) for _ in range(dimension)]
+    return ts.FiniteField(fields, [share, 1 - share], VARIABLES[:dimension]), start
+
+
+@pytest.fixture(scope="session")
+def fields() -> Callable[..., st.SearchStrategy[tuple[ts.FiniteField, list[Any]]]]:
+    """A function from (dimension, degree) to a Hypothesis strategy."""
+    return random_fields
+
+
 @pytest.fixture(scope="session")
 def landscapes() -> Landscapes:
     """A function from (dimension, degree, atoms) to a Hypothesis strategy."""

@@ -56,7 +56,7 @@ COMMON = ("symbols", "_lazy", "forks", "arguments", "exact_numbers", "whole_file
 REACHING_DOWN = {
     ("formulas/formula.py", "effective_flow", "flows"),
     ("formulas/formula.py", "lower", "lowering"),
-    ("flows/fields.py", "_lowered", "regularizing"),
+    ("flows/calculus.py", "_lowered", "regularizing"),
 } | {
     ("landscapes/__init__.py", how, room)
     for how in (None, "TYPE_CHECKING")

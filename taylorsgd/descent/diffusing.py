@@ -33,6 +33,7 @@ from taylorsgd.landscapes.landscape import (
     weighted_loss,
 )
 from taylorsgd.landscapes.point_functions import PointFunction
+from taylorsgd.landscapes.pytrees import squared_norm
 from taylorsgd.measuring.devices import spread
 from taylorsgd.spacetime import Spacetime
 
@@ -193,7 +194,10 @@ def _flow(
     )
     assert solution.ys is not None
     final = jax.tree.map(lambda leaf: leaf[-1], solution.ys)
-    loss_there = test_loss(final) if fresh is None else _mean_loss(loss, final, fresh, chunk)
+    if loss.is_field:  # which has no losses
+        loss_there = squared_norm(final)
+    else:
+        loss_there = test_loss(final) if fresh is None else _mean_loss(loss, final, fresh, chunk)
     scalars = jnp.stack([loss_there, *(s(final) for s in observables)])
     arrived = solution.result == diffrax.RESULTS.successful
     return scalars, jax.tree.map(jnp.subtract, final, theta), arrived
@@ -243,7 +247,9 @@ def _paths(
             return jax.tree.map(lambda p, g: p - eta.astype(p.dtype) * g, theta, gradient), None
 
         final, _ = lax.scan(update, theta, jax.random.split(ahead, steps))
-        if expected is not None:
+        if loss.is_field:
+            reached = squared_norm(final)
+        elif expected is not None:
             reached = expected(final)
         else:
             fresh = population if test_points is None else draw(last, test_points)

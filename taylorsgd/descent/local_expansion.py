@@ -1,4 +1,4 @@
-"""A finite landscape near a point: Taylor polynomials in the displacement δ, and truncated series in η.
+"""A finite landscape or vector field near a point: Taylor polynomials in the displacement δ, and truncated series in η.
 
 With δ = θ − θ_0 = O(η) a function of θ is needed through total degree `order` in δ only. The coefficients
 ∂^α f(θ_0)/α! are elements of one exact domain: the rationals where they can be, else an algebraic number
@@ -20,7 +20,7 @@ from sympy.polys.rings import PolyElement, PolyRing
 from taylorsgd.arguments import as_whole
 from taylorsgd.exact_numbers import as_exact
 from taylorsgd.formulas.observables import Displacement, Observable, SingleObservable, TestLoss, TrainLoss
-from taylorsgd.landscapes import FiniteLandscape
+from taylorsgd.landscapes import FiniteField, FiniteLandscape
 from taylorsgd.symbols import eta
 
 __all__ = ["LocalExpansion"]
@@ -37,7 +37,7 @@ class LocalExpansion:
     """The losses and the observables near θ_0 as polynomials in δ, and truncated series in η.
 
     Args:
-        landscape: the losses.
+        landscape: the losses; or a field, whose updates go along its u_x.
         at: the point θ_0.
         order: the degree at which everything is truncated.
         members: the observables to average, one or two.
@@ -49,7 +49,7 @@ class LocalExpansion:
 
     def __init__(
         self,
-        landscape: FiniteLandscape,
+        landscape: FiniteLandscape | FiniteField,
         at: Any,
         order: int,
         members: Sequence[SingleObservable],
@@ -63,7 +63,13 @@ class LocalExpansion:
         self.members = members
         variables, point = landscape.variables, landscape.point(at)
         observables = [member for member in members if isinstance(member, Observable)]
-        functions = [(loss, f"losses[{i}]") for i, loss in enumerate(landscape.losses)]
+        self.count = len(landscape.weights)
+        if isinstance(landscape, FiniteField):
+            _refuse_losses(members, landscape)
+            every = [(u, f"fields[{i}][{j}]") for i, one in enumerate(landscape.fields) for j, u in enumerate(one)]
+        else:
+            every = [(loss, f"losses[{i}]") for i, loss in enumerate(landscape.losses)]
+        functions = list(every)
         functions += [(_expression(observable, variables), "s") for observable in observables]
         if penalty is not None:
             functions.append((_expression(penalty, variables), "penalty"))
@@ -91,10 +97,15 @@ class LocalExpansion:
         axes = range(self.dimension)
         self.metric = [entries[i * self.dimension : (i + 1) * self.dimension] for i in axes] if entries else None
         polynomials = [self.ring.from_dict({powers: next(stream) for powers in each}) for each in expansions]
-        self.losses = polynomials[: len(landscape.losses)]
         self.penalty = polynomials.pop() if penalty is not None else self.ring.zero
-        self.observables = dict(zip(observables, polynomials[len(landscape.losses) :], strict=True))
-        self.test_loss = self.test_mean(self.losses)
+        self.observables = dict(zip(observables, polynomials[len(every) :], strict=True))
+        if isinstance(landscape, FiniteField):
+            width = self.dimension
+            self.slopes = [[-u for u in polynomials[width * i : width * (i + 1)]] for i in range(self.count)]
+        else:
+            self.losses = polynomials[: self.count]
+            self.test_loss = self.test_mean(self.losses)
+            self.slopes = [self.gradient(loss) for loss in self.losses]
         self._batch_gradients: dict[Rows, list[PolyElement]] = {}
 
     def rational(self, numerator: int, denominator: int) -> Any:
@@ -109,11 +120,17 @@ class LocalExpansion:
         """The mean loss over the rows of a batch or of a training set."""
         return reduce(add, (self.losses[row] for row in rows)).mul_ground(self.rational(1, len(rows)))
 
+    def mean_slope(self, rows: Rows) -> list[PolyElement]:
+        """What the rows of a batch step against, on average: their gradients, or of a field −u."""
+        share = self.rational(1, len(rows))
+        return [reduce(add, slopes).mul_ground(share) for slopes in zip(*(self.slopes[n] for n in rows), strict=True)]
+
     def batch_gradient(self, rows: Rows) -> list[PolyElement]:
-        """Where the mean loss over a batch and the penalty point, Λ∇, exact to degree order − 1."""
+        """Where a batch and the penalty point, Λ∇ of the mean loss with the penalty, exact to degree order − 1."""
         rows = tuple(sorted(rows))
         if rows not in self._batch_gradients:
-            self._batch_gradients[rows] = self.raised(self.gradient(self.mean_loss(rows) + self.penalty))
+            both = zip(self.mean_slope(rows), self.gradient(self.penalty), strict=True)
+            self._batch_gradients[rows] = self.raised([own + penalty for own, penalty in both])
         return self._batch_gradients[rows]
 
     def raised(self, covector: list[PolyElement]) -> list[PolyElement]:
@@ -183,6 +200,15 @@ class LocalExpansion:
         """A series as an expanded SymPy polynomial in η."""
         numbers = [self.domain.to_sympy(x).xreplace(self._meaning) for x in series]
         return Add(*(number * eta**k for k, number in enumerate(numbers))).expand()
+
+
+def _refuse_losses(members: Sequence[SingleObservable], landscape: FiniteField) -> None:
+    for member in members:
+        if not isinstance(member, (Displacement, Observable)):
+            raise ValueError(
+                f"observable {member!r} is of a loss, and the field {landscape!r} has none: ask for the "
+                "Displacement(), an Observable(s), or moments of these"
+            )
 
 
 MOST_POWER = 100

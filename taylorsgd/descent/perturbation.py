@@ -7,8 +7,8 @@ spacetime for its `histories` and a rule for its `step`, and for nothing that fo
     descent   for each of the K^N training sets and each history, T steps of δ as a series in η; the mean of s(δ)
     flows     E[s(δ)] = Σ_k T^k/k! L^k s at δ = 0,    L = −η G·∇ + η²/(2B) C:∇∇
 
-where G(δ) and C(δ) are the mean and the covariance of the gradients as functions of δ; the generator L has
-its second term for the SDE only (Itô), not for the ODE. All numbers are elements of one exact domain.
+where G(δ) and C(δ) are the mean and the covariance of the gradients (of a field u: of −u) as functions of δ; the
+generator L has its second term for the SDE only (Itô), not for the ODE. All numbers are elements of one exact domain.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from taylorsgd.formulas.observables import (
     TestLoss,
     TrainLoss,
 )
-from taylorsgd.landscapes import FiniteLandscape
+from taylorsgd.landscapes import FiniteField, FiniteLandscape
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates import Descent, RateSchedule, Update
 from taylorsgd.updates.metrics import exact_metric, one_metric
@@ -56,7 +56,7 @@ Run = tuple[Rows, tuple[Rows, ...]]
 def perturb(
     observable: TestLoss | TrainLoss | GeneralizationGap | Observable,
     spacetime: Any,
-    landscape: FiniteLandscape,
+    landscape: FiniteLandscape | FiniteField,
     at: Any,
     order: int,
     update: Update | None = None,
@@ -67,7 +67,7 @@ def perturb(
 def perturb(
     observable: Displacement,
     spacetime: Any,
-    landscape: FiniteLandscape,
+    landscape: FiniteLandscape | FiniteField,
     at: Any,
     order: int,
     update: Update | None = None,
@@ -78,7 +78,7 @@ def perturb(
 def perturb(
     observable: SecondMoment | Covariance,
     spacetime: Any,
-    landscape: FiniteLandscape,
+    landscape: FiniteLandscape | FiniteField,
     at: Any,
     order: int,
     update: Update | None = None,
@@ -88,7 +88,7 @@ def perturb(
 def perturb(
     observable: AnyObservable,
     spacetime: Any,
-    landscape: FiniteLandscape,
+    landscape: FiniteLandscape | FiniteField,
     at: Any,
     order: int,
     update: Update | None = None,
@@ -107,14 +107,15 @@ def perturb(
         spacetime: SGD, GD, Replacement or Grid, or whatever has `histories`, with concrete integer sizes: all orders
             of all epochs, or all draws of all batches, are gone through as well. Or ODE or SDE, whose T and B may
             be symbolic.
-        landscape: the finite population that the rows are drawn from.
+        landscape: the finite population that the rows are drawn from: of losses, or of vector fields u_x, along whose
+            means over batches updates go, θ ← θ + η u.
         at: the initial point θ_0, in any form that `landscape.point` takes.
         order: the highest power of η, an int of at least 0.
         update: the update rule, such as a `Descent`, `HeavyBall` or `Nesterov`; None for plain descent. The ODE
             and SDE have none.
         penalty: p(θ), what descent minimizes beside the losses: updates follow l_x + p, and l is observed without.
             Coupled weight decay w towards a is p = w|θ − a|²/2.
-        metric: Λ, a symmetric positive definite P × P matrix of exact numbers, for the learning rate ηΛ;
+        metric: Λ, a symmetric P × P matrix of exact numbers, for the learning rate ηΛ;
             by default that of the update rule, `Descent(metric=Λ)`, or else the identity.
 
     Returns:
@@ -142,11 +143,15 @@ def perturb(
         >>> ts.perturb(ts.Variance(ts.Displacement()), ts.SGD(N=2, B=1, E=1), coin, at=1, order=3)
         Matrix([[-2*eta**3 + 2*eta**2]])
     """
-    if not isinstance(landscape, FiniteLandscape):
-        raise TypeError(f"landscape={landscape!r} must be a FiniteLandscape: every training set is visited")
+    if not isinstance(landscape, (FiniteLandscape, FiniteField)):
+        raise TypeError(
+            f"landscape={landscape!r} must be a FiniteLandscape or FiniteField: every training set is visited"
+        )
     members = _members(observable)
     if penalty is not None and not isinstance(penalty, Observable):
         raise TypeError(f"penalty={penalty!r} must be an Observable, such as Observable(w * x**2 / 2)")
+    if penalty is not None and isinstance(landscape, FiniteField):
+        raise ValueError(f"penalty={penalty!r}: a vector field takes none; add its −∇p to the field")
     metric = one_metric(metric, getattr(update, "metric", None))
     if metric is not None:
         metric = exact_metric(metric, landscape.dimension)
@@ -215,7 +220,7 @@ def _mean_over_runs(
     return totals
 
 
-def _runs(spacetime: Spacetime, local: LocalExpansion, landscape: FiniteLandscape) -> dict[Run, Any]:
+def _runs(spacetime: Spacetime, local: LocalExpansion, landscape: FiniteLandscape | FiniteField) -> dict[Run, Any]:
     """The probabilities of all runs: of every training set with every history of batches."""
     histories = [
         (local.rational(chance.numerator, chance.denominator), batches) for chance, batches in spacetime.histories()
@@ -230,18 +235,18 @@ def _runs(spacetime: Spacetime, local: LocalExpansion, landscape: FiniteLandscap
 
 
 def _training_sets(
-    spacetime: Spacetime, local: LocalExpansion, landscape: FiniteLandscape
+    spacetime: Spacetime, local: LocalExpansion, landscape: FiniteLandscape | FiniteField
 ) -> Iterator[tuple[Rows, Any]]:
     """Every choice of losses for the rows; of fixed data the only one, each loss in a row of its own."""
     size = int(spacetime.sizes["N"])
     if spacetime.data == "fresh":
-        for rows in product(range(len(local.losses)), repeat=size):
+        for rows in product(range(local.count), repeat=size):
             yield rows, prod((local.weights[row] for row in rows), start=local.domain.one)
         return
-    if size != len(local.losses) or len(set(landscape.weights)) > 1:
+    if size != local.count or len(set(landscape.weights)) > 1:
         raise ValueError(
             f"with data='fixed' the landscape is the training set: it must have N={size} losses of equal weights, "
-            f"not {len(local.losses)} of weights {landscape.weights}"
+            f"not {local.count} of weights {landscape.weights}"
         )
     yield tuple(range(size)), local.domain.one
 
@@ -250,9 +255,9 @@ def _mean_under_flow(local: LocalExpansion) -> list[Series]:
     """The observables' means, by T^k/k! times the k-th power of the generator; two times one after the other."""
     _, _, *inverse_batch = local.sizes
     half_noise = [noise * local.rational(1, 2) for noise in inverse_batch]  # none for the ODE
-    slopes = [local.raised(local.gradient(loss)) for loss in local.losses]
-    mean = local.raised(local.gradient(local.test_loss))
-    drift = local.raised(local.gradient(local.test_loss + local.penalty))
+    slopes = [local.raised(slope) for slope in local.slopes]
+    mean = [local.test_mean(entries) for entries in zip(*slopes, strict=True)]
+    drift = [own + pull for own, pull in zip(mean, local.raised(local.gradient(local.penalty)), strict=True)]
     pairs = list(product(range(local.dimension), repeat=2))
     diffusion = {
         (i, j): local.test_mean([slope[i] * slope[j] for slope in slopes]) - mean[i] * mean[j] for i, j in pairs
@@ -319,18 +324,18 @@ def _refuse_symbols(spacetime: Spacetime) -> None:
             )
 
 
-def _refuse_many_runs(spacetime: Spacetime, landscape: FiniteLandscape) -> None:
+def _refuse_many_runs(spacetime: Spacetime, landscape: FiniteLandscape | FiniteField) -> None:
     """Raise where more runs, or longer ones, would be gone through than a machine can.
 
     Raises:
         ValueError: with about how many.
     """
     rows, updates = int(spacetime.sizes["N"]), int(spacetime.sizes["T"])
-    sets = rows * log10(len(landscape.losses)) if spacetime.data == "fresh" else 0.0
+    sets = rows * log10(len(landscape.weights)) if spacetime.data == "fresh" else 0.0
     runs = sets + spacetime.log_histories
     if updates > MOST_UPDATES or runs > LOG_MOST_RUNS:
         raise ValueError(
-            f"spacetime={spacetime!r} has about 10^{runs:.3g} runs of {updates} updates on {len(landscape.losses)} "
+            f"spacetime={spacetime!r} has about 10^{runs:.3g} runs of {updates} updates on {len(landscape.weights)} "
             f"losses, and each is made; take at most 10^{LOG_MOST_RUNS} and {MOST_UPDATES}, or derive a formula"
         )
 

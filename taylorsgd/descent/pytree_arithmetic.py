@@ -2,7 +2,8 @@ r"""Steps of update rules in JAX: vectors that are pytrees of floats, and the lo
 
 The rules' numbers are traced, so that runs that differ only in β, λ, the decay or the rates share compiled code.
 The equation s = f(s) of an implicit step is solved by Newton's method, (1 − f′(s)) δ = f(s) − s, with conjugate
-gradients inside; a linear one takes one iteration from s = 0. No Hessian is formed, nor for GDC (see `noise`).
+gradients inside (where its matrix is not symmetric, as of a vector field, by BiCGSTAB); a linear one takes one
+iteration from s = 0. No Hessian is formed, nor for GDC (see `noise`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import numpy as np
 import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jax.scipy.sparse.linalg import cg
+from jax.scipy.sparse.linalg import bicgstab, cg
 from sympy import Expr
 
 from taylorsgd.landscapes.landscape import weighted_loss
 from taylorsgd.landscapes.point_functions import PointFunction
+from taylorsgd.landscapes.raising import Raising
 from taylorsgd.regularizing.loss_surface import squared_norm
 from taylorsgd.regularizing.noise import noise_slope
 from taylorsgd.spacetime import Spacetime
@@ -102,7 +104,7 @@ def numbers_of(
             raise ValueError(f"{name}={number} of {argument}={update!r} is no real number, and a run needs one")
     floats = {name: np.array(float(number)) for name, number in numbers.items()}
     metric = getattr(update, "metric", None)
-    if metric is not None:
+    if metric is not None and not callable(metric):
         floats["metric"] = np.array(metric.tolist(), dtype=float)
     return floats | {"rates": np.array([float(rate) for rate in rates])}
 
@@ -113,7 +115,7 @@ def form_of(update: AnyUpdate) -> AnyUpdate:
         return update
     form = copy(update)
     for name, value in update.parameters().items():
-        if isinstance(value, Expr) or name in ("rates", "metric"):
+        if isinstance(value, Expr) or name == "rates" or (name == "metric" and not callable(value)):
             object.__setattr__(form, name, None)
     return form
 
@@ -135,7 +137,7 @@ def stepping(
     """
     origin = _Vector(theta)
     if isinstance(update, Update):
-        metric = numbers.get("metric")
+        metric = numbers.get("metric", getattr(update, "metric", None))
 
         def step(state: Any, points: Any, rate: Any) -> Any:
             return update.step(numbers, state, PointBatch(loss, points, eta, metric, origin), rate)
@@ -148,7 +150,8 @@ def stepping(
         here, inner = state
         batch = PointBatch(loss, points, eta, None, origin)
         slope = jax.grad(batch.mean)(here.value)
-        change, inner = extended.update(slope, inner, here.value, value_fn=batch.mean, batch=points)
+        value = _no_loss if loss.is_field else batch.mean
+        change, inner = extended.update(slope, inner, here.value, value_fn=value, batch=points)
         return _Vector(optax.apply_updates(here.value, change)), inner
 
     return (origin, extended.init(theta)), optimized
@@ -181,6 +184,10 @@ def made_with(
     return made
 
 
+def _no_loss(theta: Any) -> Any:
+    raise ValueError("the optax transformation asks for the loss of a batch, and a vector field has none")
+
+
 @dataclass(frozen=True)
 class PointBatch:
     """The mean loss of a batch of points.
@@ -189,14 +196,14 @@ class PointBatch:
         loss: the loss of one point.
         points: a pytree of arrays with a common leading axis.
         eta: the learning rate η.
-        metric: Λ, P × P in the order of the leaves of θ; None for the identity.
+        metric: Λ, P × P in the order of the leaves of θ, or a function of pytrees like θ; None for the identity.
         origin: θ_0.
     """
 
     loss: PointFunction
     points: Any
     eta: jax.Array
-    metric: jax.Array | None
+    metric: Any
     origin: _Vector
 
     def mean(self, theta: Any) -> jax.Array:
@@ -246,14 +253,17 @@ class PointBatch:
         return self._newton(function, 0 * self.origin)[0]
 
     def _newton(self, function: Callable[[_Vector], _Vector], step: _Vector) -> tuple[_Vector, _Vector]:
-        """One iteration of Newton's method, and its change δ; not a number where conjugate gradients fail."""
+        """One iteration of Newton's method, and its change δ; not a number where they fail."""
         reached, product = jax.linearize(function, step)
         residual = reached - step
 
         def matrix(direction: _Vector) -> _Vector:
             return direction - product(direction)
 
-        change, _ = cg(matrix, residual, tol=float(8 * self._precision), maxiter=4 * NEWTON)
+        symmetric = self.metric is None and not self.loss.is_field
+        change, _ = (cg if symmetric else bicgstab)(
+            matrix, residual, tol=float(8 * self._precision), maxiter=4 * NEWTON
+        )
         left = squared_norm(residual - matrix(change))
         change = _unless(left > self._precision * squared_norm(residual), change)
         return step + change, change
@@ -265,6 +275,8 @@ class PointBatch:
     def _raised(self, slope: Any) -> _Vector:
         if self.metric is None:
             return _Vector(slope)
+        if callable(self.metric):
+            return _Vector(Raising(self.metric)(slope))
         flat, back = ravel_pytree(slope)
         size = flat.size
         if self.metric.shape != (size, size):

@@ -25,7 +25,8 @@ class Record:
     """What the trials at one learning rate gave so far.
 
     Attributes:
-        scalars: chunks (trials, c): test loss, training loss where there is a training set, observables.
+        scalars: chunks (trials, c): test loss, training loss where there is a training set, observables; of a field,
+            which has no losses, |θ|² in their place.
         displacement: mean and covariance of θ_T − θ_0, leaf by leaf.
     """
 
@@ -112,7 +113,7 @@ def assembled(
     scalars = np.stack([np.concatenate(record.scalars) for record in records]).astype(np.float64)
     scalars = np.moveaxis(scalars, -1, 0).reshape(-1, *rates.shape, trials)
     test, *rest = scalars
-    train = rest.pop(0) if spacetime.has_training_set else None
+    train = rest.pop(0) if spacetime.has_training_set and not origin.landscape.is_field else None
     moments = [record.displacement for record in records]
     structure = jax.tree.structure(origin.theta)
 
@@ -129,7 +130,7 @@ def assembled(
         spacetime=spacetime,
         eta=rates,
         count=trials,
-        test_loss=over_trials(test),
+        test_loss=None if origin.landscape.is_field else over_trials(test),  # type: ignore[arg-type]
         train_loss=None if train is None else over_trials(train),
         gap=None if train is None else over_trials(test - train),
         displacement=displacement,

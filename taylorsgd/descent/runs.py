@@ -81,8 +81,9 @@ class Simulation:
         spacetime: the spacetime.
         eta: the learning rates, (k,) or a scalar.
         count: the number of trials at each.
-        test_loss: the test loss l(θ_T).
-        train_loss: the training loss (1/N) Σ_n l_n(θ_T); None for the ODE and SDE, which have no training set.
+        test_loss: the test loss l(θ_T); None for a vector field, which has no loss.
+        train_loss: the training loss (1/N) Σ_n l_n(θ_T); None for the ODE and SDE, which have no training set, and for
+            a field.
         gap: test loss minus training loss, trial by trial; likewise.
         displacement: θ_T − θ_0, a pytree like θ.
         observables: the recorded observables by name.
@@ -145,6 +146,8 @@ class Simulation:
             ValueError: if an `Observable` was not recorded, or there is no training set.
         """
         match observable:
+            case TestLoss() | TrainLoss() | GeneralizationGap() if self.test_loss is None:
+                raise ValueError(f"{observable!r} is of a loss, and what ran is a vector field, which has none")
             case TestLoss():
                 return self.test_loss
             case TrainLoss() | GeneralizationGap():
@@ -173,7 +176,7 @@ class Simulation:
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The header and the rows of a table, one row for each learning rate."""
-        statistics = {"test loss": self.test_loss}
+        statistics = {} if self.test_loss is None else {"test loss": self.test_loss}
         if self.train_loss is not None and self.gap is not None:
             statistics |= {"training loss": self.train_loss, "gap": self.gap}
         statistics |= self.observables
@@ -280,7 +283,9 @@ class Difference:
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The header and the rows of a table, one row for each learning rate."""
-        statistics = {"test loss": self.test_loss, "training loss": self.train_loss, "gap": self.gap}
+        statistics = {}
+        if self.first.test_loss is not None:
+            statistics = {"test loss": self.test_loss, "training loss": self.train_loss, "gap": self.gap}
         for name, statistic in self.first.observables.items():
             if name in self.second.observables:
                 statistics[name] = over_trials(statistic.trials - self.second.observables[name].trials)

@@ -141,17 +141,18 @@ class SeriesBatch:
 
     @cached_property
     def _noise(self) -> list[Any]:
-        """The polynomials Λ∇ tr Ĉ, with Ĉ from its definition."""
+        """The polynomials Λ∇ tr Ĉ = 2 Λ mean (∇g_n − ∇ḡ)(g_n − ḡ)·Λ, unbiased, with g_n the slopes of the rows."""
         local, rows = self.local, self.rows
-        spread = local.ring.zero
-        middle = local.gradient(local.mean_loss(rows))
+        middle = local.mean_slope(rows)
+        spread = [local.ring.zero] * local.dimension
         for row in rows:
-            own = local.gradient(local.losses[row])
-            apart: list[Any] = list(map(sub, own, middle))
-            for a, b in zip(apart, local.raised(apart), strict=True):
-                spread = local.truncated(spread + a * b, local.order)
-        unbiased = spread.mul_ground(local.rational(1, max(len(rows) - 1, 1)))
-        return local.raised(local.gradient(unbiased))
+            apart = list(map(sub, local.slopes[row], middle))
+            turned = local.raised(apart)
+            for i, entry in enumerate(apart):
+                for j, other in enumerate(turned):
+                    spread[i] = local.truncated(spread[i] + entry.diff(j) * other, local.order)
+        unbiased = local.rational(2, max(len(rows) - 1, 1))
+        return local.raised([entry.mul_ground(unbiased) for entry in spread])
 
 
 def descents(

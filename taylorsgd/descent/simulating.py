@@ -32,6 +32,7 @@ from taylorsgd.landscapes.landscape import (
     weighted_loss,
 )
 from taylorsgd.landscapes.point_functions import PointFunction
+from taylorsgd.landscapes.pytrees import squared_norm
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.updates import Descent
 
@@ -67,7 +68,8 @@ def simulate(
     training sets, whatever spacetime and update rule, and their difference `run - other` has a small error.
 
     Args:
-        landscape: the loss and its data, or a toy landscape. With data="fixed" a population of N points.
+        landscape: the loss and its data, or a toy landscape, or a `Field`, whose updates are θ ← θ + η u. With
+            data="fixed" a population of N points.
         theta: the parameters θ_0, a pytree of float arrays.
         spacetime: `SGD(N=…, B=…, E=…)`, `GD(N=…, T=…)`, `Replacement(N=…, B=…, T=…)`, `Grid(cells)`, `ODE(T=…)` or
             `SDE(T=…, B=…)`, with numbers for its sizes.
@@ -118,6 +120,8 @@ def simulate(
     """
     place = as_landscape(landscape)
     theta = checked_parameters(theta)
+    if test_points is not None:
+        place.refuse_field("test_points")
     rates = learning_rates(eta)
     check_counts(
         trials=(trials, 2),
@@ -137,7 +141,7 @@ def simulate(
     refuse_many_test_points(test_points, trials)
     key = random_key(key)
     simulated = partial(_simulated, progress=progress)
-    if place.size is None and place.expected is None and test_points is None:
+    if place.size is None and place.expected is None and test_points is None and not place.is_field:
         test_points = 256
     if not isinstance(spacetime, Spacetime):
         raise TypeError(f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...) or Grid(cells)")
@@ -207,7 +211,7 @@ def _trials(
     chunk: int,
     fixed: bool,
 ) -> tuple[jax.Array, Any]:
-    """Run some trials side by side: their scalars (trials, 2 + observables) and displacements.
+    """Run some trials side by side: their scalars (trials, test and training loss, observables) and displacements.
 
     Batches are (T, B), or (trials, T, B) where each trial has its own; training points come with an axis for
     the trials unless they are fixed.
@@ -223,11 +227,11 @@ def _trials(
         state, _ = lax.scan(update, state, (batches, numbers["rates"]))
         final = state[0].value
         mean = partial(population_mean, lambda batch, weights: weighted_loss(loss, final, batch, weights), chunk=chunk)
-        scalars = [
-            mean(population if fresh is None else fresh) if expected is None else expected(final),
-            mean(points),
-            *(s(final) for s in observables),
-        ]
-        return jnp.stack(scalars), jax.tree.map(jnp.subtract, final, theta)
+        if loss.is_field:  # which has no losses; that a run is finite is seen in θ
+            ends = [squared_norm(final)]
+        else:
+            test = mean(population if fresh is None else fresh) if expected is None else expected(final)
+            ends = [test, mean(points)]
+        return jnp.stack([*ends, *(s(final) for s in observables)]), jax.tree.map(jnp.subtract, final, theta)
 
     return jax.vmap(one, (None if batches.ndim == 2 else 0, None if fixed else 0, 0))(batches, train, test)

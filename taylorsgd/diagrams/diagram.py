@@ -258,12 +258,25 @@ class Diagram(Drawn):
 
     def shapes(self) -> list[Shape]:
         """The picture: root rightmost, thin black edges, gray ties."""
+        return self._drawn(arrows=False)
+
+    def with_arrows(self) -> DirectedDrawing:
+        """The picture with arrows towards the root, as a vector field is read: each node has one, its u^μ.
+
+        Example:
+            >>> Diagram.parse("(a a)").with_arrows().svg().count("<path")
+            3
+        """
+        return DirectedDrawing(self)
+
+    def _drawn(self, arrows: bool) -> list[Shape]:
         ties = tuple(block for block in self.blocks if len(block) > 1)
         drawing = TreeDrawing(
             positions=layout_tree(self.parents, ties),
             edges=tuple((node, self.parents[node]) for node in self.inner_nodes),
             ties=ties,
             roots=self.roots,
+            arrows=arrows,
         )
         return drawing_shapes(drawing)
 
@@ -271,3 +284,27 @@ class Diagram(Drawn):
     def description(self) -> str:
         """What the picture shows, in words."""
         return f"diagram {self}"
+
+
+@dataclass(frozen=True)
+class DirectedDrawing(Drawn):
+    """The picture of a diagram with arrows.
+
+    Attributes:
+        diagram: the diagram.
+    """
+
+    diagram: Diagram
+
+    def shapes(self) -> list[Shape]:
+        """The picture."""
+        return self.diagram._drawn(arrows=True)
+
+    @property
+    def description(self) -> str:
+        """What the picture shows, in words."""
+        return f"{self.diagram.description}, with arrows to its root"
+
+    def __str__(self) -> str:
+        """The diagram in nested brackets."""
+        return str(self.diagram)

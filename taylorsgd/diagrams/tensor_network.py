@@ -56,6 +56,45 @@ class TensorNetwork(ABC):
     def contraction(self) -> Contraction:
         """The value as plain data for the page."""
 
+    def directed_contraction(self) -> Contraction:
+        """The same for a vector field, from the leaves to the root, without the sign (−1)^d of its d nodes −u.
+
+        Raises:
+            ValueError: if it is of a loss, or resummed.
+
+        Example:
+            >>> from taylorsgd.diagrams import Value
+            >>> from taylorsgd.writing.notation import TEXT
+            >>> print(TEXT.alone(Value((-1, 0, 1), marks=("@0", "", "")).directed_contraction()))
+            u^ν ∂_ν u^μ
+        """
+        from taylorsgd.writing.notation import directed_contraction
+
+        arrows = self.arrows
+        if self.is_resummed:
+            raise ValueError(
+                "a resummed formula is written in an eigenbasis of a symmetric H, and a vector field has none; leave "
+                "out resum, or field=True"
+            )
+        order: dict[tuple[int, ...], None] = {}
+        stack = [node for node, arrow in enumerate(arrows) if arrow < 0]
+        while stack:
+            node = stack.pop()
+            if not is_open(self.marks[node]):
+                order[self.blocks[self.parts[node]]] = None
+            behind = (
+                other for other in self.neighbours[node] if node in self.edges[arrows[other]] and arrows[other] >= 0
+            )
+            stack += [other for other in behind if arrows[other] != arrows[node]]
+        ends = [[e for e, edge in enumerate(self.edges) if node in edge] for node in range(len(self.parents))]
+
+        def split(node: int) -> tuple[int | None, list[int]]:
+            leaving = None if arrows[node] < 0 else arrows[node]
+            return leaving, [e for e in ends[node] if e != leaving]
+
+        parts = [(self.marks[block[0]], [split(node) for node in block]) for block in reversed(order)]
+        return directed_contraction(parts, [ends[node][0] for node in self.open_indices], self.moments)
+
     @abstractmethod
     def to_data(self) -> dict[str, Any]:
         """What JSON keeps of the value; the class's `from_data` reads it."""
@@ -94,6 +133,36 @@ class TensorNetwork(ABC):
         """The nodes with an open index, in the order of the observables that left them open."""
         opened = (node for node, mark in enumerate(self.marks) if is_open(mark))
         return tuple(sorted(opened, key=lambda node: self.marks[node]))
+
+    @cached_property
+    def arrows(self) -> tuple[int, ...]:
+        """For every node the edge, by its number, that leads it to the marked node of its tree; −1 for that one itself.
+
+        Of a vector field a node carries derivatives of u^μ, and μ is the index on this edge.
+
+        Raises:
+            ValueError: if a tree has no marked node, so that its root carries the loss; or several, as with a penalty.
+        """
+        found = [-1] * len(self.parents)
+        seen = [node for node, mark in enumerate(self.marks) if mark != LOSS]
+        number = {frozenset(edge): e for e, edge in enumerate(self.edges)}
+        reached = set(seen)
+        for node in seen:  # grows on the way
+            for other in self.neighbours[node]:
+                edge = number[frozenset((node, other))]
+                if edge == found[node]:
+                    continue
+                if other in reached:
+                    raise ValueError(f"{self} is of a penalty, and a vector field takes none: add its −∇p to the field")
+                found[other] = edge
+                reached.add(other)
+                seen.append(other)
+        if len(seen) < len(self.parents):
+            raise ValueError(
+                f"{self} is of a loss, and a vector field has none: derive the Displacement(), an Observable(s), or "
+                "moments of these"
+            )
+        return tuple(found)
 
     @property
     def free_symbols(self) -> set[Any]:

@@ -41,6 +41,7 @@ class TreeDrawing:
         roots: indices of the nodes drawn as rings.
         marks: node index → "open" for a loose end: no dot is drawn, the edge just ends.
         labels: one string per node, empty for none.
+        arrows: whether edges are arrows, from their first node to their second.
 
     Raises:
         ValueError: if a position is not finite or taken, an index names no node, an edge joins a node to
@@ -49,7 +50,7 @@ class TreeDrawing:
     Example:
         >>> TreeDrawing(((0, 0), (-1, -0.5), (-1, 0.5)), edges=((1, 0), (2, 0)), ties=((1, 2),), roots=(0,))
         TreeDrawing(positions=((0.0, 0.0), (-1.0, -0.5), (-1.0, 0.5)), edges=((1, 0), (2, 0)), ties=((1, 2),),
-                    roots=(0,), marks={}, labels=None)
+                    roots=(0,), marks={}, labels=None, arrows=False)
     """
 
     positions: tuple[Point, ...]
@@ -58,6 +59,7 @@ class TreeDrawing:
     roots: tuple[int, ...] = ()
     marks: Mapping[int, str] = field(default_factory=dict, hash=False)
     labels: tuple[str, ...] | None = None
+    arrows: bool = False
 
     def __post_init__(self) -> None:
         """Check the fields and make them tuples."""
@@ -144,7 +146,7 @@ def drawing_shapes(drawing: TreeDrawing) -> list[Shape]:
     positions = drawing.positions
     edges = [(positions[a], positions[b]) for a, b in drawing.edges]
     routed = route_ties(positions, edges, drawing.ties)
-    shapes = tree_shapes(positions, edges, routed, drawing.roots, tuple(drawing.marks))
+    shapes = tree_shapes(positions, edges, routed, drawing.roots, tuple(drawing.marks), arrows=drawing.arrows)
     for v, text in enumerate(drawing.labels or ()):
         if text:
             shapes.append(_label(drawing, v, text))
@@ -158,6 +160,7 @@ def tree_shapes(
     roots: Sequence[int],
     hidden: Sequence[int] = (),
     style: int = 0,
+    arrows: bool = False,
 ) -> list[Shape]:
     """Return the shapes of a tree whose strokes are already routed, back to front.
 
@@ -168,6 +171,7 @@ def tree_shapes(
         roots: nodes drawn as rings.
         hidden: nodes drawn without a dot.
         style: how many tie styles are taken already.
+        arrows: whether straight edges are arrows, which end before a node's dot.
 
     Returns:
         Halos and ties, then edges, then nodes.
@@ -183,7 +187,7 @@ def tree_shapes(
         shapes += [Stroke(curve, _TIE, ink, dash, kind=f"tie {i} {a} {b}") for a, b, curve in strokes]
         members = sorted({v for a, b, _ in strokes for v in (a, b)})
         shapes += [Dot(positions[v], _HALO, ink, kind=f"halo {i} {v}") for v in members]
-    shapes += [Stroke(curve, _EDGE, kind="edge") for curve in edges]
+    shapes += [Stroke(_shortened(curve) if arrows else curve, _EDGE, kind="edge", arrow=arrows) for curve in edges]
     for v, position in enumerate(positions):
         if v in hidden:
             continue
@@ -192,6 +196,13 @@ def tree_shapes(
         else:
             shapes.append(Dot(position, _DOT, kind="node"))
     return shapes
+
+
+def _shortened(line: Curve) -> Curve:
+    """A line that ends at the rim of the dot at its end."""
+    *before, (x0, y0), (x1, y1) = line
+    share = (_DOT + _EDGE / 2) / math.hypot(x1 - x0, y1 - y0)
+    return (*before, (x0, y0), (x1 + share * (x0 - x1), y1 + share * (y0 - y1)))
 
 
 def _checked_positions(positions: Sequence[Sequence[float]]) -> tuple[Point, ...]:

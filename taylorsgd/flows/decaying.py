@@ -16,8 +16,8 @@ from sympy import Expr, Symbol, expand, latex, sstr
 from taylorsgd import symbols
 from taylorsgd.arguments import as_whole, listed
 from taylorsgd.exact_numbers import exact_argument
+from taylorsgd.flows.calculus import Calculus, VectorField
 from taylorsgd.flows.coloured import Coloured, automorphisms, coloured_trees, written
-from taylorsgd.flows.fields import Calculus, VectorField
 from taylorsgd.flows.iterates import Growth, displacements, velocities
 from taylorsgd.writing.page import joined, signed
 

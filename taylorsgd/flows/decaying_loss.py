@@ -22,9 +22,9 @@ from sympy import Expr, Integer, Symbol, diff, expand, factor, latex, sstr
 from taylorsgd import symbols
 from taylorsgd.arguments import listed
 from taylorsgd.exact_numbers import distinct_symbols, exact_argument
+from taylorsgd.flows.calculus import PointCalculus
 from taylorsgd.flows.coloured import Coloured
 from taylorsgd.flows.decaying import DecayingFlow
-from taylorsgd.flows.fields import PointCalculus
 from taylorsgd.writing.page import joined, signed
 
 __all__ = ["DecayingLoss"]

@@ -9,8 +9,8 @@ from sympy import Expr, Integer, Symbol, limit, oo
 from taylorsgd import symbols
 from taylorsgd.arguments import as_whole
 from taylorsgd.exact_numbers import as_exact
+from taylorsgd.flows.calculus import Calculus, VectorField
 from taylorsgd.flows.elementwise_text import LATEX, TEXT, Writer
-from taylorsgd.flows.fields import Calculus, VectorField
 from taylorsgd.flows.slow_manifold import Branch, Factors, Solved, Vector, solved
 from taylorsgd.updates import Elementwise, ElementwiseRule
 

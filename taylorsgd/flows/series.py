@@ -12,7 +12,7 @@ from taylorsgd import symbols
 from taylorsgd.arguments import MOST_ORDER, as_whole, listed, pairs_of, switched, whole_number
 from taylorsgd.diagrams import Diagram
 from taylorsgd.exact_numbers import distinct_symbols, exact_argument
-from taylorsgd.flows.fields import Calculus, VectorField
+from taylorsgd.flows.calculus import Calculus, VectorField
 from taylorsgd.flows.rooted import DIFFERENTIALS, GRADIENTS, ElementaryDifferentials, Shape, shape_of
 from taylorsgd.flows.splitting import total
 from taylorsgd.formulas.sizes import exact_number

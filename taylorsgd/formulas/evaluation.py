@@ -18,7 +18,7 @@ from taylorsgd.formulas.resummed_value import ResummedValue, penalty_of
 from taylorsgd.formulas.term import Combination
 from taylorsgd.updates.metrics import exact_metric
 
-__all__ = ["ExactLandscape", "evaluate", "evaluate_value"]
+__all__ = ["ExactLandscape", "evaluate", "evaluate_value", "refuse_losses"]
 
 
 class ExactLandscape(Protocol):
@@ -32,14 +32,19 @@ class ExactLandscape(Protocol):
 def evaluate(formula: Combination, landscape: ExactLandscape, at: Any, eta: Any = None, metric: Any = None) -> Any:
     """Evaluate a formula whose sizes are all numbers; see `Formula.evaluate`."""
     if not callable(getattr(landscape, "cumulant", None)):
-        raise TypeError(f"landscape={landscape!r} has no cumulant(degrees, at); give a FiniteLandscape")
+        raise TypeError(
+            f"landscape={landscape!r} has no cumulant(degrees, at); give a FiniteLandscape, or a FiniteField"
+        )
     for spacetime in formula.spacetimes:
         if spacetime.data == "fixed":
             _check_training_set(landscape, spacetime.sizes["N"])
     rate = symbols.eta if eta is None else exact_argument(eta, "eta")
     import numpy as np
 
-    tensors = partial(landscape.cumulant, at=at)
+    directed = getattr(landscape, "VECTOR", False)
+    if directed:
+        refuse_losses(formula)
+    tensors = partial(_slopes, landscape, at=at) if directed else partial(landscape.cumulant, at=at)
     observables = {name: _derivatives(o, landscape, at) for name, o in formula.observables.items()}
     if penalty := penalty_of(formula.values):
         tensors = partial(_penalized, tensors, observables[penalty])
@@ -48,7 +53,7 @@ def evaluate(formula: Combination, landscape: ExactLandscape, at: Any, eta: Any 
     shape = (size, size ** (formula.indices - 1)) if formula.indices else (1, 1)
     rational: dict[int, Any] = {}  # by powers of the rate: fractions add up faster than expressions
     other: Any = np.zeros(shape, dtype=object)
-    resummed = Resummation(tensors, observables, rate, raising)
+    resummed = Resummation(tensors, observables, rate, raising, directed)
     for term in formula.terms:
         if isinstance(term.value, ResummedValue):
             try:
@@ -56,7 +61,7 @@ def evaluate(formula: Combination, landscape: ExactLandscape, at: Any, eta: Any 
             except ValueError as error:
                 raise ValueError(f"the term {term}: {error}") from error
         else:
-            value, power = evaluate_value(term.value, tensors, observables, raising), term.order
+            value, power = evaluate_value(term.value, tensors, observables, raising, directed), term.order
         entries = np.reshape(np.asarray(value, dtype=object), shape)
         if isinstance(term.coefficient, Rational) and all(isinstance(x, (int, Fraction)) for x in entries.flat):
             number = Fraction(int(term.coefficient.p), int(term.coefficient.q))
@@ -84,7 +89,27 @@ def _check_training_set(landscape: Any, size: Expr) -> None:
         )
 
 
-def evaluate_value(value: Value, tensors: Any, observables: Mapping[str, Any], metric: Any = None) -> Any:
+def refuse_losses(formula: Combination) -> None:
+    """Raise if a formula is of a loss, and so not for a vector field.
+
+    Raises:
+        ValueError: naming a value that is.
+    """
+    for value in formula.values:
+        _ = value.arrows
+
+
+def _slopes(landscape: Any, degrees: tuple[int, ...], at: Any) -> Any:
+    """Of a vector field, what stands for the cumulant of ∇^{k_1} l_x, …: that of −∂^{k_1 − 1} u_x, ….
+
+    The index of u comes first at each node, then those of its derivatives.
+    """
+    return landscape.cumulant(tuple(degree - 1 for degree in degrees), at=at) * (-1) ** len(degrees)
+
+
+def evaluate_value(
+    value: Value, tensors: Any, observables: Mapping[str, Any], metric: Any = None, directed: bool = False
+) -> Any:
     """Contract the network of a value.
 
     Args:
@@ -92,10 +117,12 @@ def evaluate_value(value: Value, tensors: Any, observables: Mapping[str, Any], m
         tensors: a function from the degrees of a part to its cumulant, an array.
         observables: for every marked observable a function from a degree to its derivative, an array.
         metric: Λ, which the edges carry beside η; None for the identity.
+        directed: whether the first axis of every node is that of its edge towards the root, as of a vector field.
 
     Returns:
         A number, or an array with one axis for every open index.
     """
+    arrows = value.arrows if directed else (-1,) * len(value.parents)
     edge_of: list[list[int]] = [[] for _ in value.parents]
     operands: list[Any] = []
     for label, (child, parent) in enumerate(value.edges):
@@ -104,6 +131,8 @@ def evaluate_value(value: Value, tensors: Any, observables: Mapping[str, Any], m
         edge_of[parent].append(ends[1])
         if metric is not None:
             operands += [metric, list(ends)]
+    for node, arrow in enumerate(arrows):
+        edge_of[node].sort(key=lambda label, arrow=arrow: arrow < 0 or label % len(value.edges) != arrow)
     for block in value.blocks:
         mark = value.marks[block[0]]
         if mark.startswith("@"):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from sympy import Expr, ImmutableMatrix, Integer
+from sympy import Expr, Integer
 
 from taylorsgd import symbols
 from taylorsgd.arguments import switched
@@ -21,12 +21,28 @@ LINE = 110
 """The columns of a line of plain text."""
 
 
+class _Directed(NamedTuple):
+    """A term of a vector field, whose diagrams have arrows."""
+
+    term: Term
+
+    @property
+    def order(self) -> int:
+        """The power of η."""
+        return self.term.order
+
+    @property
+    def diagrams(self) -> tuple[Any, ...]:
+        """The diagrams of the term."""
+        return tuple(diagram.with_arrows() for diagram in self.term.diagrams)
+
+
 class Faces:
     """The faces of a `Formula`; it is the only class that has them."""
 
     terms: tuple[Term, ...]
     spacetimes: tuple[Spacetime, ...]
-    metric: ImmutableMatrix | None
+    metric: Any
     rate: Expr
 
     def to_sympy(self) -> Expr:
@@ -48,6 +64,7 @@ class Faces:
         lhs: bool | str = True,
         eta: bool = False,
         sums: bool = False,
+        field: bool = False,
     ) -> str:
         r"""The formula in LaTeX, in index notation; η raises indices, so a value of order d holds η^d.
 
@@ -61,11 +78,14 @@ class Faces:
                 write instead.
             eta: whether to write the powers of η, which otherwise are in the raised indices.
             sums: whether to write sums over indices, which then are all lower, and the powers of η.
+            field: whether to write it for a vector field u (a `FiniteField` or `Field`) instead of a loss: in u^μ,
+                ∂_ν u^μ, … and their cumulants, with the powers of η. A metric of the formula is part of u then.
 
         Raises:
             TypeError: if an argument is of another kind.
             ValueError: if the environment is unknown, the width is below 20 em, or sums are asked of a formula with
-                a metric, where indices are raised by it.
+                a metric, where indices are raised by it; for a field, if the formula is of a loss, or resummed, or with
+                sums.
 
         Example:
             >>> import taylorsgd as ts
@@ -75,9 +95,17 @@ class Faces:
             >>> print(f.latex(lhs=r"L", sums=True))
             L = l - T \eta \sum_{\mu} G_{\mu} G_{\mu} + O(\eta^{2})
         """
-        return self._page(lhs, eta, sums).latex(width, environment)
+        return self._page(lhs, eta, sums, field).latex(width, environment)
 
-    def text(self, width: int | None = LINE, *, lhs: bool | str = True, eta: bool = False, sums: bool = False) -> str:
+    def text(
+        self,
+        width: int | None = LINE,
+        *,
+        lhs: bool | str = True,
+        eta: bool = False,
+        sums: bool = False,
+        field: bool = False,
+    ) -> str:
         """The formula in plain text.
 
         Args:
@@ -85,6 +113,7 @@ class Faces:
             lhs: as in `latex`.
             eta: as in `latex`.
             sums: as in `latex`.
+            field: as in `latex`.
 
         Raises:
             TypeError: if an argument is of another kind.
@@ -92,10 +121,13 @@ class Faces:
 
         Example:
             >>> import taylorsgd as ts
+            >>> print(ts.derive(ts.Displacement(), ts.GD(), order=2).text(field=True))
+            E[(θ_T - θ_0)^μ] = T*eta u^μ + T*eta**2*(T - 1)/2 u^ν ∂_ν u^μ + T*eta**2*(T - 1)/(2*N) κ(∂_ν u^μ, u^ν)
+                + O(η^3)
             >>> print(ts.derive(ts.TestLoss(), ts.GD(), order=1).text(eta=True, lhs=False))
             l - T*eta G_μ G^μ
         """
-        return self._page(lhs, eta, sums).text(width)
+        return self._page(lhs, eta, sums, field).text(width)
 
     def _repr_latex_(self) -> str:
         return self._page().display()
@@ -108,8 +140,12 @@ class Faces:
         """The formula in plain text, so that it reads well at a prompt."""
         return f"<Formula {self}>"
 
-    def table(self) -> Any:
+    def table(self, *, field: bool = False) -> Any:
         """A table of the terms, each with its diagrams; shows itself as HTML in a notebook, else as text.
+
+        Args:
+            field: whether it is of a vector field, as in `latex`: diagrams have arrows then, from every u^μ to where μ
+                is differentiated in.
 
         Example:
             >>> import taylorsgd as ts
@@ -120,13 +156,21 @@ class Faces:
                 1  -T           G_μ G^μ  (.)
             with T = N
         """
-        page = self._page()
-        return TermTable(page.shown, page.where)  # type: ignore[arg-type]
+        page = self._page(field=field)
+        shown: Any = page.shown
+        if field:
+            shown = [
+                (_Directed(t), c * (-1) ** t.order * self.rate**t.order, v.directed_contraction())  # type: ignore[attr-defined]
+                for t, c, v in shown
+            ]
+        return TermTable(shown, page.where)
 
-    def _page(self, lhs: bool | str = True, eta: bool = False, sums: bool = False) -> Page:
-        eta, sums = switched(eta, "eta"), switched(sums, "sums")
+    def _page(self, lhs: bool | str = True, eta: bool = False, sums: bool = False, field: bool = False) -> Page:
+        eta, sums, field = switched(eta, "eta"), switched(sums, "sums"), switched(field, "field")
+        if sums and field:
+            raise ValueError("sums=True: a field's indices stand once up and once down; leave out sums, or field")
         if sums and self.metric is not None:
             raise ValueError("sums=True: this formula has a matrix learning rate, which raises indices; leave out sums")
         ends = {spacetime.sizes["T"] for spacetime in self.spacetimes}
         derived = ends.pop() if len(ends) == 1 else None
-        return Page(self.terms, derived, stated(self, lhs), eta=eta, sums=sums, rate=self.rate)  # type: ignore[arg-type]
+        return Page(self.terms, derived, stated(self, lhs), eta=eta, sums=sums, rate=self.rate, field=field)  # type: ignore[arg-type]

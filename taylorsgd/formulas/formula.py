@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from attrs import evolve
-from sympy import Add, Expr, ImmutableMatrix, Integer, simplify
+from sympy import Add, Expr, Integer, simplify
 
 from taylorsgd import symbols
 from taylorsgd.arguments import as_whole, pairs_of, whole_number
@@ -42,7 +42,7 @@ class Formula(Faces, Questions):
         spacetimes: the spacetimes whose sizes the coefficients are written in.
         observables: by name, the `Observable`s that marked nodes carry.
         indices: the number of open indices: 0 for a scalar, 1 for a displacement, 2 for its covariance.
-        metric: Λ of a matrix learning rate ηΛ, which raises indices; None for the identity, or one yet to be given.
+        metric: Λ of a matrix learning rate ηΛ, which raises indices: a matrix, a function, or None for the identity.
         rate: what a value of order d holds to the power of d: η, or 1 after `subs(eta=...)`.
         expectations: what the formula equals, up to terms of higher order; None if that is not known.
         through: the order in η through which it was derived; None if that is not known, as for a part `f[d]`.
@@ -65,7 +65,7 @@ class Formula(Faces, Questions):
         spacetimes: Iterable[Spacetime],
         observables: Mapping[str, Observable],
         indices: int = 0,
-        metric: ImmutableMatrix | None = None,
+        metric: Any = None,
         rate: Expr = symbols.eta,
         expectations: Expectations | None = None,
         through: int | None = None,
@@ -373,7 +373,7 @@ class Formula(Faces, Questions):
             landscape: anything with `cumulant(degrees, at)`.
             at: the initial θ_0, as the landscape takes it.
             eta: the learning rate, a SymPy number or expression; None keeps the symbol η.
-            metric: a symmetric positive definite P × P matrix Λ of exact numbers, for the learning rate ηΛ: what
+            metric: a symmetric P × P matrix Λ of exact numbers, for the learning rate ηΛ: what
                 raises indices. By default that of the update rule, `Descent(metric=Λ)`, or else the identity.
             **sizes: any sizes that determine the free ones; all are checked against each other.
 
@@ -449,7 +449,7 @@ class Formula(Faces, Questions):
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def under(self, metric: ImmutableMatrix | None) -> Formula:
+    def under(self, metric: Any) -> Formula:
         """The same formula for a matrix learning rate ηΛ."""
         return self._with(self.terms, metric=metric)
 

@@ -48,7 +48,9 @@ def refuse_other_ingredients(
             raise TypeError(f"observables holds {name!r}: {observable!r}, which is not an Observable by its name")
     if as_whole(indices) not in (0, 1, 2):
         raise ValueError(f"indices={indices!r} is none of 0, 1, 2")
-    kinds = {"metric": (metric, ImmutableMatrix), "expectations": (expectations, Expectations)}
+    if not callable(metric) and not isinstance(metric, (ImmutableMatrix, type(None))):
+        raise TypeError(f"metric={metric!r} is neither None, nor a matrix, nor a function of pytrees")
+    kinds = {"expectations": (expectations, Expectations)}
     for name, (given, kind) in kinds.items():
         if given is not None and not isinstance(given, kind):
             raise TypeError(f"{name}={given!r} is neither None nor of the class {kind.__name__}")

@@ -43,6 +43,7 @@ class Resummation:
         eta: the learning rate: a rational number, or an expression.
         metric: Λ of the learning rate ηΛ, an array; None for the identity. K becomes I − ηHΛ, and where an edge
             starts it raises the index.
+        directed: whether the first axis of every node is that of the edge that starts there, as of a vector field.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Resummation:
         observables: Mapping[str, Callable[[int], Any]],
         eta: Expr,
         metric: Any = None,
+        directed: bool = False,
     ) -> None:
         """Keep the inputs; H is looked up at the first value."""
         self.metric = metric
+        self.directed = directed
         self.tensors = tensors
         self.observables = observables
         self.eta = eta
@@ -62,6 +65,8 @@ class Resummation:
     def hessian(self) -> Any:
         """H at θ_0, or HΛ, a P × P array."""
         hessian = self.tensors((2,))
+        if self.directed:  # an influence, a row, enters at a derivative's index and leaves at that of u
+            hessian = hessian.T
         return hessian if self.metric is None else hessian @ self.metric
 
     def evaluate(self, value: ResummedValue) -> Any:
@@ -93,14 +98,14 @@ class Resummation:
         convert = np.vectorize(arithmetic.convert, otypes=[object])
         operands = _sums(value, convert(self.hessian), arithmetic)
         for tensor, block in parts:
-            operands += [convert(tensor), [label for node in block for label in _ends(value, node)]]
-        result = contract(operands, [_ends(value, node)[0] for node in value.open_indices])
+            operands += [convert(tensor), [label for node in block for label in self._ends(value, node)]]
+        result = contract(operands, [self._ends(value, node)[0] for node in value.open_indices])
         express = np.vectorize(lambda entry: arithmetic.expression(entry) * self.eta**value.order, otypes=[object])
         return express(result)[()] if value.open_indices else express(result).item()
 
     def _raised(self, value: ResummedValue, tensor: Any, block: tuple[int, ...]) -> Any:
         """A tensor with Λ on the indices in which edges start."""
-        labels = [label for node in block for label in _ends(value, node)]
+        labels = [label for node in block for label in self._ends(value, node)]
         fresh = max(labels, default=0) + 1
         operands: list[Any] = [tensor, labels]
         for axis, label in enumerate(labels):
@@ -113,30 +118,32 @@ class Resummation:
         return _matrix(self.hessian).det() == 0
 
     @cached_property
-    def _spectrum(self) -> list[float]:
-        """Eigenvalues of H in floating point, for warnings only; none where H has symbols."""
+    def _spectrum(self) -> list[complex]:
+        """Eigenvalues of H in floating point, for warnings only; none where H has symbols. Of losses they are real."""
         import numpy as np
 
         matrix = _matrix(self.hessian)
         if matrix.free_symbols:
             return []
-        return [float(x) for x in np.linalg.eigvals(np.array(matrix.evalf().tolist(), dtype=float)).real]
+        found = np.linalg.eigvals(np.array(matrix.evalf().tolist(), dtype=float))
+        return [complex(x) if self.directed else complex(x.real) for x in found]
 
     def _check_stable(self, value: ResummedValue) -> None:
         if self.eta.is_number and not self.eta > 0:
             raise ValueError(f"eta={self.eta}: the limit T -> oo exists for positive learning rates only")
         tolerance = 1e-12 * max(map(abs, self._spectrum), default=0.0)
         for eigenvalue in self._spectrum:
-            if eigenvalue < -tolerance:
-                raise ValueError(f"theta_0 is no minimum: H has the eigenvalue {eigenvalue:.6g}, so T -> oo diverges")
-            if value.continuous or not self.eta.is_number or eigenvalue <= tolerance:
+            shown = f"{eigenvalue if eigenvalue.imag else eigenvalue.real:.6g}"
+            if eigenvalue.real < -tolerance:
+                raise ValueError(f"theta_0 is no minimum: H has the eigenvalue {shown}, so T -> oo diverges")
+            if value.continuous or not self.eta.is_number or abs(eigenvalue) <= tolerance:
                 continue
             radius = _spectral_radius(value.update, float(self.eta) * eigenvalue)
             if radius is not None and radius >= 1:
                 edge = f"at or beyond 2/eta = {2 / float(self.eta):.6g}"
-                if not value.update.is_plain:
+                if not value.update.is_plain or eigenvalue.imag:
                     edge = f"where under {value.update!r} an influence grows by {radius:.6g} in an update"
-                raise ValueError(f"T -> oo diverges: H has the eigenvalue {eigenvalue:.6g}, {edge}")
+                raise ValueError(f"T -> oo diverges: H has the eigenvalue {shown}, {edge}")
 
     def _in_eigenbasis(self, value: ResummedValue, parts: Sequence[tuple[Any, tuple[int, ...]]]) -> Any:
         """Σ over eigendirections of the closed form: exponentials have no polynomial in K."""
@@ -145,7 +152,7 @@ class Resummation:
         eigenvalues, vectors = self._eigenbasis
         size = len(eigenvalues)
         inverse = np.array(Matrix(vectors).inv().tolist(), dtype=object)
-        flat_ends = [_ends(value, node)[0] // 2 for node in value.open_indices]
+        flat_ends = [self._ends(value, node)[0] // 2 for node in value.open_indices]
         sums = np.empty((size,) * value.order, dtype=object)
         for index in np.ndindex(sums.shape):
             rates = [self.eta * eigenvalues[i] for i in index]
@@ -159,8 +166,8 @@ class Resummation:
         for e in range(count):
             operands += [vectors, [count + 2 * e, e], inverse, [e, count + 2 * e + 1]]
         for tensor, block in parts:
-            operands += [tensor, [count + label for node in block for label in _ends(value, node)]]
-        result = contract(operands, [count + _ends(value, node)[0] for node in value.open_indices])
+            operands += [tensor, [count + label for node in block for label in self._ends(value, node)]]
+        result = contract(operands, [count + self._ends(value, node)[0] for node in value.open_indices])
         return np.vectorize(lambda entry: exact_argument(entry, "an entry") * self.eta**value.order, otypes=[object])(
             result
         )[()]
@@ -183,8 +190,8 @@ class Resummation:
             for e, direction in enumerate(index):
                 operands += [vectors[:, direction], [2 * e], inverse[direction, :], [2 * e + 1]]
             for tensor, block in parts:
-                operands += [tensor, [label for node in block for label in _ends(value, node)]]
-            component = contract(operands, [_ends(value, node)[0] for node in value.open_indices])
+                operands += [tensor, [label for node in block for label in self._ends(value, node)]]
+            component = contract(operands, [self._ends(value, node)[0] for node in value.open_indices])
             if all(simplify(entry) == 0 for entry in [*getattr(component, "flat", [component])]):
                 return Integer(0)
             raise
@@ -212,16 +219,15 @@ class Resummation:
                 columns.append(vector)
         return values, np.array(Matrix.hstack(*columns).tolist(), dtype=object)
 
-
-def _ends(value: ResummedValue, node: int) -> list[int]:
-    """The labels of the edge ends at a node: 2e where edge e starts, 2e + 1 where it ends."""
-    ends = []
-    for e, (child, parent) in enumerate(value.edges):
-        if child == node:
-            ends.append(2 * e)
-        if parent == node:
-            ends.append(2 * e + 1)
-    return ends
+    def _ends(self, value: ResummedValue, node: int) -> list[int]:
+        """The labels of the edge ends at a node, as its axes come: 2e where edge e starts, 2e + 1 where it ends."""
+        ends = []
+        for e, (child, parent) in enumerate(value.edges):
+            if child == node:
+                ends.append(2 * e)
+            if parent == node:
+                ends.append(2 * e + 1)
+        return sorted(ends, key=lambda end: end % 2) if self.directed else ends
 
 
 def contract(operands: list[Any], free: list[int]) -> Any:
@@ -305,7 +311,7 @@ class Arithmetic:
         return written[0] / written[1]
 
 
-def _spectral_radius(update: Update, rate: float) -> float | None:
+def _spectral_radius(update: Update, rate: complex) -> float | None:
     """The largest |eigenvalue| of A − ηλ b c in floating point; None where the rule has symbols."""
     import numpy as np
 

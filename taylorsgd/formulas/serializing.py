@@ -40,6 +40,8 @@ Made = TypeVar("Made")
 
 def written_text(formula: Combination) -> str:
     """Write a formula as JSON text; see `Formula.to_json`."""
+    if callable(formula.metric):
+        raise TypeError(f"metric={formula.metric!r} is a Python function, which JSON can't hold; give a matrix")
     content = {
         "taylorsgd": VERSION,
         "terms": [

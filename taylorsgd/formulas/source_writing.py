@@ -189,6 +189,8 @@ class _Source:
     ) -> tuple[list[tuple[str, str]], str]:
         """A metric on every edge: the second end of each gets a letter of its own."""
         metric = self.formula.metric
+        if callable(metric):
+            raise NotImplementedError("to_python: a metric that is a function has no source here; use lower()")
         rows = ", ".join("[" + ", ".join(map(self._written, row)) + "]" for row in metric.tolist())  # type: ignore[union-attr]
         seen = set(free)
         found = []

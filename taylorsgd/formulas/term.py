@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from sympy import Expr, ImmutableMatrix, nan, oo, zoo
+from sympy import Expr, nan, oo, zoo
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram, Value
@@ -119,7 +119,7 @@ class Combination(Protocol):
     spacetimes: tuple[Spacetime, ...]
     observables: dict[str, Observable]
     indices: int
-    metric: ImmutableMatrix | None
+    metric: Any
     rate: Expr
     expectations: Expectations | None
     through: int | None
@@ -130,7 +130,7 @@ class Combination(Protocol):
         spacetimes: Iterable[Spacetime],
         observables: Mapping[str, Observable],
         indices: int = 0,
-        metric: ImmutableMatrix | None = None,
+        metric: Any = None,
         rate: Expr = symbols.eta,
         expectations: Expectations | None = None,
         through: int | None = None,

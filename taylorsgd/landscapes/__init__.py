@@ -15,6 +15,10 @@ normal noise; the paper's `gauss()`, `helix()` and `mean_estimation()`; and `lin
 whose first two moments SGD moves by a recursion that is exact at every learning rate. In JAX: `Landscape`, any loss on
 any data.
 
+A vector field u_x, for training that goes down no loss, stands in the place of a landscape, −u in that of ∇l:
+`FiniteField` exactly, `Field` in JAX. `sharpness_aware`, `clipped`, `normalized`, `natural_gradient` and `game` make
+fields of losses, `geodesic_descent` of steps on curved weight spaces.
+
 What is measured on landscapes (`measuring`), added to losses (`regularizing`) and kept at hand to try both
 (`datasets`) has rooms of its own; their names may be taken from here as well.
 """
@@ -23,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from taylorsgd._lazy import listing, loader
 from taylorsgd.landscapes.finite import FiniteLandscape
+from taylorsgd.landscapes.finite_field import FiniteField
 from taylorsgd.landscapes.normal import NormalLandscape
 from taylorsgd.landscapes.regression import LinearRegression, linear_regression
 from taylorsgd.landscapes.second_moments import MomentRecursion, RegressionMoments
@@ -37,8 +42,11 @@ if TYPE_CHECKING:
         logistic_regression,
         with_dropout,
     )
+    from taylorsgd.landscapes.curved import at_rate, geodesic_descent
+    from taylorsgd.landscapes.fields import Field
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.landscapes.moment_curves import MomentCurve
+    from taylorsgd.landscapes.training_fields import clipped, game, natural_gradient, normalized, sharpness_aware
     from taylorsgd.measuring import (
         DenseMeasurement,
         Measurement,
@@ -61,16 +69,20 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "DenseMeasurement", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement", "MomentCurve",
-    "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement", "TangentKernel",
-    "ToyLandscape", "attention_head", "convolutional_net", "digits", "explicitly_regularized", "fashion_mnist", "gauss",
-    "gradient_regularizer", "helix", "implicitly_regularized", "linear_regression", "logistic_regression",
-    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "norm_growth_bound", "plan", "predict",
-    "regularization_rate", "tensors", "with_dropout",
+    "DenseMeasurement", "Field", "FiniteField", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement",
+    "MomentCurve", "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement",
+    "TangentKernel", "ToyLandscape", "at_rate", "attention_head", "clipped", "convolutional_net", "digits",
+    "explicitly_regularized", "fashion_mnist", "game", "gauss", "geodesic_descent", "gradient_regularizer", "helix",
+    "implicitly_regularized", "linear_regression", "logistic_regression", "loss_surface_slope", "mean_estimation",
+    "measure", "metric_determinant", "natural_gradient", "norm_growth_bound", "normalized", "plan", "predict",
+    "regularization_rate", "sharpness_aware", "tensors", "with_dropout",
 ]  # fmt: skip
 
 ELSEWHERE = {
     "taylorsgd.datasets": "attention_head convolutional_net digits fashion_mnist logistic_regression with_dropout",
+    "taylorsgd.landscapes.curved": "at_rate geodesic_descent",
+    "taylorsgd.landscapes.fields": "Field",
+    "taylorsgd.landscapes.training_fields": "clipped game natural_gradient normalized sharpness_aware",
     "taylorsgd.landscapes.landscape": "Landscape",
     "taylorsgd.landscapes.moment_curves": "MomentCurve",
     "taylorsgd.measuring": "DenseMeasurement Measurement Prediction SpectralMeasurement measure plan predict tensors",

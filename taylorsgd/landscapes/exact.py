@@ -20,7 +20,7 @@ from fractions import Fraction
 from functools import cached_property, reduce
 from itertools import combinations_with_replacement, product
 from numbers import Number
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sympy import QQ, ZZ, Add, Expr, Pow, Rational, Symbol, construct_domain, nan, oo, zoo
 from sympy.polys.rings import PolyElement, PolyRing
@@ -33,7 +33,7 @@ from taylorsgd.landscapes.bending import BENDING, smooth_near
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Degrees", "ExactPopulation", "Point", "exact_expression"]
+__all__ = ["Degrees", "ExactPopulation", "ExactTensors", "Point", "exact_expression"]
 
 MOST_AXES = 40
 """The most axes of a tensor: of two diagrams' worth of edges, and fewer than NumPy can hold."""
@@ -47,22 +47,24 @@ Degrees = tuple[int, ...]
 """How often the loss is differentiated at each node of a part."""
 
 
-class ExactPopulation(ABC):
-    """A random loss l_x(θ) = Σ_a φ_a(x) c_a(θ) whose moments and cumulants are exact.
+class ExactTensors(ABC):
+    """A random function Σ_a φ_a(x) c_a(θ) whose derivatives have exact moments and cumulants.
 
     A subclass names its variables and the c_a, and knows how the φ_a multiply and what their means are. The φ's have
-    labels, the numbers 0, 1, … of the c_a unless it says otherwise.
+    labels, the numbers 0, 1, … of the c_a unless it says otherwise. The c_a are scalars, or (`VECTOR`) have P
+    components each, which give every node one axis more, in front of those of its derivatives.
 
     Attributes:
         variables: tuple of P SymPy symbols.
     """
 
     variables: tuple[Symbol, ...]
+    VECTOR: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def components(self) -> tuple[Expr, ...]:
-        """The coefficients c_a(θ), SymPy expressions in the variables."""
+        """The coefficients c_a(θ), SymPy expressions in the variables; of vectors all components in turn."""
 
     @abstractmethod
     def _describe(self, component: int) -> str:
@@ -85,12 +87,6 @@ class ExactPopulation(ABC):
     def dimension(self) -> int:
         """The number P of variables."""
         return len(self.variables)
-
-    @property
-    def loss(self) -> Expr:
-        """The test loss l = E_x[l_x] as an expression in the variables."""
-        means = self._means(1)
-        return Add(*(means[label] * part for label, part in zip(self._labels, self.components, strict=True)))
 
     def point(self, at: Any) -> Point:
         """Return `at` as a tuple of P exact SymPy expressions.
@@ -241,21 +237,27 @@ class ExactPopulation(ABC):
         entries = _fractions_if_rational(
             [element.cancel().expand() if domain.is_EX else domain.to_sympy(element) for element in compact.flat]
         )
-        unfolding = np.ix_(*(_unfolding(self.dimension, degree) for degree in degrees))
+        unfolding = np.ix_(*(_unfolding(self.dimension, degree, self._width) for degree in degrees))
         tensor = _object_vector(entries).reshape(compact.shape)[unfolding]
-        tensor = tensor.reshape((self.dimension,) * sum(degrees))
+        tensor = tensor.reshape((self.dimension,) * (sum(degrees) + self.VECTOR * len(degrees)))
         tensor.flags.writeable = False  # it is cached, and so shared by all who ask
         return tensor
 
     def _derivative_values(self, degree: int, point: Point) -> list[list[Expr]]:
-        """The distinct entries of ∇^degree c_a at the point, one list for each a."""
+        """The distinct entries of ∇^degree c_a at the point, one list for each a, component after component."""
         key = (degree, point)
         if key not in self._values:
+            multisets, width = list(_multisets(self.dimension, degree)), self._width
             self._values[key] = [
-                [self._evaluate(component, multiset, point) for multiset in _multisets(self.dimension, degree)]
-                for component in range(len(self.components))
+                [self._evaluate(a * width + i, multiset, point) for i in range(width) for multiset in multisets]
+                for a in range(len(self.components) // width)
             ]
         return self._values[key]
+
+    @property
+    def _width(self) -> int:
+        """How many components a coefficient c_a has."""
+        return self.dimension if self.VECTOR else 1
 
     def _evaluate(self, component: int, multiset: tuple[int, ...], point: Point) -> Expr:
         polynomial = self._polynomial(component, multiset)
@@ -271,7 +273,7 @@ class ExactPopulation(ABC):
             except ValueError as kink:
                 raise ValueError(
                     f"at={point}: {self._describe(component)}={self.components[component]} has a kink there, for "
-                    f"{kink}; expand around a point where the losses are smooth"
+                    f"{kink}; expand around a point where it is smooth"
                 ) from kink
             for variable in multiset:
                 derivative = derivative.diff(self.variables[variable])
@@ -279,8 +281,8 @@ class ExactPopulation(ABC):
         if not _is_finite(value):
             raise ValueError(
                 f"at={point}: {self._describe(component)}={self.components[component]} or one of its "
-                f"derivatives of degree {len(multiset)} is not finite there; expand around a point where the "
-                f"losses are smooth"
+                f"derivatives of degree {len(multiset)} is not finite there; expand around a point where it is "
+                "smooth"
             )
         return value
 
@@ -303,6 +305,16 @@ class ExactPopulation(ABC):
             lower = self._derivative(component, multiset[:-1])
             self._derivatives[key] = lower.diff(self.variables[multiset[-1]])
         return self._derivatives[key]
+
+
+class ExactPopulation(ExactTensors):
+    """A random loss l_x(θ) = Σ_a φ_a(x) c_a(θ)."""
+
+    @property
+    def loss(self) -> Expr:
+        """The test loss l = E_x[l_x] as an expression in the variables."""
+        means = self._means(1)
+        return Add(*(means[label] * part for label, part in zip(self._labels, self.components, strict=True)))
 
 
 # -- moments and cumulants of nodes that are written in the φ's, each a vector for every label a ----------
@@ -374,10 +386,11 @@ def _multisets(dimension: int, degree: int) -> Iterator[tuple[int, ...]]:
     return combinations_with_replacement(range(dimension), degree)
 
 
-def _unfolding(dimension: int, degree: int) -> list[int]:
-    """For each entry of a full tensor of `degree` axes, in C order, the number of its multiset."""
+def _unfolding(dimension: int, degree: int, width: int) -> list[int]:
+    """For each entry of a full tensor of `degree` axes, component after component, the number of its multiset."""
     number_of = {multiset: number for number, multiset in enumerate(_multisets(dimension, degree))}
-    return [number_of[tuple(sorted(axes))] for axes in product(range(dimension), repeat=degree)]
+    once = [number_of[tuple(sorted(axes))] for axes in product(range(dimension), repeat=degree)]
+    return [len(number_of) * i + number for i in range(width) for number in once]
 
 
 def _rational_polynomial(expression: Expr, variables: tuple[Symbol, ...]) -> PolyElement | None:

@@ -7,7 +7,7 @@ derivatives are not those of the values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -89,6 +89,7 @@ class Origin:
         landscape: the loss and its data, traced.
         theta: the parameters, checked.
         observables: by name, the functions of θ that are observed.
+        raised: what a metric makes of vectors, where numbers depend on it.
 
     Example:
         >>> import jax.numpy as jnp
@@ -101,6 +102,7 @@ class Origin:
     landscape: Landscape
     theta: Any
     observables: Mapping[str, PointFunction] = field(factory=dict)
+    raised: Callable[[Any], Any] | None = None
     _wide: bool = field(factory=lambda: bool(jax.config.read("jax_enable_x64")), init=False)
     """Whether there were 64 bits, which the loss may take for granted."""
 
@@ -118,6 +120,8 @@ class Origin:
             "data": tuple(row for leaf in jax.tree.leaves(place.data if place.size else points) for row in _rows(leaf)),
             "loss": (_moments(self.losses), *_probed(place.point_loss, self.theta, points)),
         }
+        if self.raised is not None:
+            parts["metric"] = _probed_metric(self.raised, self.theta)
         for name, function in self.observables.items():
             parts[f"the observable {name}"] = _probed(function, self.theta, None)
         epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(self.theta))
@@ -132,7 +136,12 @@ class Origin:
         """In what two differ, of their parameters, data, losses and common observables."""
         same_loss = self.landscape.point_loss == other.landscape.point_loss
         data = [jax.tree.leaves(one.landscape.data) for one in (self, other)]
-        if same_loss and len(data[0]) == len(data[1]) and all(a is b for a, b in zip(*data, strict=True)):
+        if (
+            same_loss
+            and self.raised == other.raised
+            and len(data[0]) == len(data[1])
+            and all(a is b for a, b in zip(*data, strict=True))
+        ):
             leaves = [jax.tree.leaves(one.theta) for one in (self, other)]
             if len(leaves[0]) == len(leaves[1]) and all(map(np.array_equal, *leaves)):
                 return []
@@ -229,6 +238,20 @@ def _scrambled(counts: Any, salt: int) -> Any:
     mixed = (counts + np.uint32(salt + 1)) * np.uint32(2654435761)
     mixed = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(2246822519)
     return (mixed >> np.uint32(8)).astype(np.float32) / np.float32(2**24) - np.float32(0.5)
+
+
+def _probed_metric(raised: Callable[[Any], Any], theta: Any) -> Rows:
+    """What a metric makes of one direction, along that and another."""
+    leaves, structure = jax.tree.flatten(theta)
+    one, other = (
+        jax.tree.unflatten(
+            structure,
+            [jnp.asarray(_direction(x.size, salt + i), x.dtype).reshape(x.shape) for i, x in enumerate(leaves)],
+        )
+        for salt in (2, 7)
+    )
+    image = raised(one)
+    return ((float(inner(one, image)), float(inner(other, image))),)
 
 
 def _probed(function: PointFunction, theta: Any, points: Any) -> Rows:

@@ -16,7 +16,7 @@ from taylorsgd.arguments import listed
 from taylorsgd.exact_numbers import as_exact, distinct_symbols
 from taylorsgd.landscapes.exact import ExactPopulation, exact_expression
 
-__all__ = ["FiniteLandscape"]
+__all__ = ["FiniteLandscape", "checked_weights"]
 
 
 def _checked_losses(losses: Iterable[Any]) -> tuple[Expr, ...]:
@@ -24,7 +24,13 @@ def _checked_losses(losses: Iterable[Any]) -> tuple[Expr, ...]:
     return tuple(exact_expression(loss, f"losses[{i}]") for i, loss in enumerate(checked))
 
 
-def _checked_weights(weights: Iterable[Any]) -> tuple[Rational, ...]:
+def checked_weights(weights: Iterable[Any]) -> tuple[Rational, ...]:
+    """Probabilities as exact rationals.
+
+    Raises:
+        TypeError: if one is no exact rational.
+        ValueError: if one is not positive, or they do not sum to 1.
+    """
     checked = []
     for i, weight in enumerate(listed(weights, "weights", "[Rational(1, 2), Rational(1, 2)]")):
         name = f"weights[{i}]={weight!r}"
@@ -32,7 +38,7 @@ def _checked_weights(weights: Iterable[Any]) -> tuple[Rational, ...]:
         if not isinstance(share, Rational):
             raise TypeError(f"{name} must be exact: an int, a Fraction or a SymPy Rational such as 1/3")
         if share <= 0:
-            raise ValueError(f"{name} must be positive; leave out a loss that has no weight")
+            raise ValueError(f"{name} must be positive; leave out what has no weight")
         checked.append(share)
     if sum(checked) != 1:
         raise ValueError(f"weights={weights!r} sum to {sum(checked)}; probabilities must sum to 1")
@@ -75,7 +81,7 @@ class FiniteLandscape(ExactPopulation):
     """
 
     losses: tuple[Expr, ...] = field(converter=_checked_losses)
-    weights: tuple[Rational, ...] = field(converter=_checked_weights)
+    weights: tuple[Rational, ...] = field(converter=checked_weights)
     variables: tuple[Symbol, ...] = field(converter=distinct_symbols)
 
     def __attrs_post_init__(self) -> None:

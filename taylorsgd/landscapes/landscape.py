@@ -104,11 +104,7 @@ class Landscape:
         loss = self.point_loss
         point = jax.tree.map(lambda leaf: leaf[0], self.draw(jax.random.key(0), (1,)))
         known = expected_loss(self)
-        return evolve(
-            self,
-            loss=PointFunction(loss.function, loss.name).traced(theta, point),
-            expected=None if known is None else known.traced(theta),
-        )
+        return evolve(self, loss=loss.traced(theta, point), expected=None if known is None else known.traced(theta))
 
     def draw(self, key: jax.Array, shape: tuple[int, ...] = ()) -> Any:
         """Draw independent points, with replacement from a population.
@@ -184,11 +180,42 @@ class Landscape:
         Raises:
             ValueError: if the data are a sampler whose expected loss was not given.
         """
+        self.refuse_field("population_loss()")
         known, theta = expected_loss(self), checked_parameters(theta)
         if known is not None:
             return known(theta)
         self._require_population("population_loss()")
         return _population_loss(self.traced(theta).point_loss, theta, self.data)
+
+    def population_slope(self, theta: Any) -> Any:
+        """The gradient of the test loss, the mean over the population; of a field −u.
+
+        Args:
+            theta: the parameters.
+
+        Returns:
+            A pytree like θ.
+
+        Raises:
+            ValueError: if the data are a sampler.
+        """
+        self._require_population("population_slope()")
+        theta = checked_parameters(theta)
+        return _population_slope(self.traced(theta).point_loss, theta, self.data)
+
+    @property
+    def is_field(self) -> bool:
+        """Whether a vector field stands in the place of the loss (`fields`)."""
+        return self.point_loss.is_field
+
+    def refuse_field(self, what: str) -> None:
+        """Raise where a loss is needed, and there is a field.
+
+        Raises:
+            ValueError: naming what needs it.
+        """
+        if self.is_field:
+            raise ValueError(f"{what} needs a loss, and {self!r} is a vector field, which has none")
 
     def _require_population(self, what: str) -> None:
         if self.size is None:
@@ -198,7 +225,8 @@ class Landscape:
         """The loss and the extent of the data."""
         loss = self.point_loss.function
         name = getattr(loss, "__name__", repr(loss))
-        return f"<Landscape {name} on {'a sampler' if self.size is None else f'{self.size} points'}>"
+        extent = "a sampler" if self.size is None else f"{self.size} points"
+        return f"<{'Field' if self.is_field else 'Landscape'} {name} on {extent}>"
 
 
 class StandsForLandscape(Protocol):
@@ -395,3 +423,11 @@ def _rows(data: Any, indices: jax.Array) -> Any:
 @partial(jax.jit, static_argnames="loss")
 def _population_loss(loss: PointFunction, theta: Any, data: Any) -> jax.Array:
     return population_mean(lambda batch, weights: weighted_loss(loss, theta, batch, weights), data)
+
+
+@partial(jax.jit, static_argnames="loss")
+def _population_slope(loss: PointFunction, theta: Any, data: Any) -> Any:
+    def share(batch: Any, weights: jax.Array) -> Any:
+        return jax.grad(lambda parameters: weighted_loss(loss, parameters, batch, weights))(theta)
+
+    return population_mean(share, data)

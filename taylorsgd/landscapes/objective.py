@@ -42,6 +42,7 @@ def total_loss(loss: AnyLoss, given: tuple[Any, ...] = ()) -> tuple[PointFunctio
     """
     if isinstance(loss, Landscape) or hasattr(loss, "as_landscape"):
         landscape = as_landscape(loss)  # type: ignore[arg-type]
+        landscape.refuse_field("this function of θ")
         if landscape.size is None:
             raise ValueError(
                 f"loss={landscape!r} draws its data from a sampler, which has no mean to differentiate; "

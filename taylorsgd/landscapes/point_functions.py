@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,9 @@ class PointFunction:
         name: what it is called in errors.
     """
 
+    is_field: ClassVar[bool] = False
+    """Whether it is a vector field in the place of a loss (`fields`)."""
+
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         """Wrap a function."""
         self.function = function
@@ -40,13 +43,7 @@ class PointFunction:
 
     def __call__(self, *arguments: Any) -> jax.Array:
         """Call the function; raises if what it returns is not one float."""
-        try:
-            result = self.function(*arguments)
-        except TypeError as error:
-            if type(error) is not TypeError:  # JAX's own kinds say more
-                raise
-            given = " and ".join(map(_described, arguments))
-            raise TypeError(f"{self.name} can't be computed from {given}: {error}") from error
+        result = self.called(*arguments)
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(result)]
         if jax.tree.structure(result) != jax.tree.structure(0) or shapes != [()]:
             described = f"an array of shape {shapes[0]}" if len(shapes) == 1 else f"{len(shapes)} arrays"
@@ -58,6 +55,20 @@ class PointFunction:
         if not jnp.issubdtype(value.dtype, jnp.floating):
             raise TypeError(f"{self.name} returned a scalar of dtype {value.dtype}; it must be a float")
         return value
+
+    def called(self, *arguments: Any) -> Any:
+        """What the function returns, whatever that is; raises if it can't be called."""
+        try:
+            return self.function(*arguments)
+        except TypeError as error:
+            if type(error) is not TypeError:  # JAX's own kinds say more
+                raise
+            given = " and ".join(map(_described, arguments))
+            raise TypeError(f"{self.name} can't be computed from {given}: {error}") from error
+
+    def programmed(self) -> Callable[..., Any]:
+        """What `program` is of."""
+        return lambda *given: self(*given)
 
     def traced(self, *arguments: Any) -> PointFunction:
         """The same function with what it reads now, which `program` holds, as JAX's closed jaxpr.
@@ -76,8 +87,8 @@ class PointFunction:
             >>> before == PointFunction(loss, "loss").traced(1.0)
             False
         """
-        same = PointFunction(self.function, self.name)
-        same.program = jax.make_jaxpr(lambda *given: same(*given))(*arguments)  # a new function: nothing is remembered
+        same = type(self)(self.function, self.name)
+        same.program = jax.make_jaxpr(same.programmed())(*arguments)  # a new function: nothing is remembered
         found = hashlib.blake2b(re.sub(r"0x[0-9a-f]+", "", str(same.program)).encode())
         for constant in same.program.consts:
             found.update(fingerprint_bytes(constant))

@@ -11,7 +11,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any
 
 import jax
@@ -107,10 +108,12 @@ def warn_of_roughness(function: PointFunction, theta: Any, points: Any, stacklev
         RuntimeWarning: naming the operations.
     """
     program = function.program
-    name = "the loss" if function.name == "loss" else function.name
+    name = {"loss": "the loss", "u": "the field"}.get(function.name, function.name)
     parameters = len(jax.tree.leaves(theta))
     given = [_Note(theta=i < parameters, point=i >= parameters) for i in range(len(program.in_avals))]
-    (found,) = _read(program.jaxpr, given)
+    found = reduce(or_, _read(program.jaxpr, given))  # several leaves of a field
+    if function.is_field:  # goes along what it returns, whatever was stopped; and its values have no slope to compare
+        found = replace(found, stopped=False)
     if found.stopped and not _slopes_agree(function, theta, points):
         warnings.warn(
             f"{name} holds a stop_gradient, and its derivatives are not those of its values: formulas expand a loss "
@@ -198,6 +201,8 @@ def _results(operation: Any, arguments: list[_Note]) -> list[_Note]:
         elif name.startswith("custom_") and together.theta:
             together = together | _Note(kinks=frozenset({names}))
         return [together] * count
+    if name in ("eq", "ne", "is_finite"):  # at single points, not from one side of a kink to the other
+        return [replace(together, theta=False)] * count
     if name.startswith("random_bits") or name == "threefry2x32":
         return [together | _Note(frozen=not together.point and not together.theta)] * count
     if name == "exp" or (name in POSITIVE and all(note.positive for note in arguments)):

@@ -35,16 +35,10 @@ def lower(formula: Combination) -> Lowered | LoweredResummed:
 
     Raises:
         TypeError: if `formula` is no formula.
-        NotImplementedError: for a drift, or a matrix learning rate unless the formula is resummed.
+        NotImplementedError: for a drift.
     """
     if not isinstance(formula, Combination):
         raise TypeError(f"formula={formula!r} is not a Formula; derive() makes one")
     if any(map(is_resummed, formula.values)):
         return LoweredResummed(formula)
-    if formula.metric is not None:
-        raise NotImplementedError(
-            f"metric={formula.metric.tolist()}: the values of an un-resummed formula are measured in the parameters' "
-            "own metric; evaluate() is exact for any, resummed formulas are lowered for any, and descent on "
-            "l(L phi), with metric = L L^T, has the identity"
-        )
     return Lowered(formula)

@@ -126,7 +126,7 @@ class Network:
     def links(self, position: int) -> Iterator[tuple[float, Network]]:
         """Yield the networks with one more link, which carries the tensor at `position`, and what multiplies each."""
         for edge in range(self.edges):
-            moving = self._moves(edge)
+            moving = self.moves(edge)
             if moving:
                 yield 1.0, self._linked(edge, position, _linked)
             for first in range(1, self.powers[edge] + 1) if self.bend else ():
@@ -135,7 +135,7 @@ class Network:
                 powers[edge], powers[-1] = first, self.powers[edge] + 1 - first
                 yield self.bend, replace(cut, powers=tuple(powers))
 
-    def _moves(self, edge: int) -> bool:
+    def moves(self, edge: int) -> bool:
         """Whether an edge takes time."""
         if isinstance(self.times, TwoClocks):
             return True
@@ -193,15 +193,22 @@ def _linked(times: TimeSum, edge: int) -> TimeSum:
 def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
     """The network of a value, whose tensors stand in the order of their keys."""
     parts = []
+    leaving = [child for child, _ in value.edges]  # the node that every edge leaves, whose first axis it is
+    if any(mark and not is_resummed(value) for mark in value.marks):  # a plain value's edges have no direction but this
+        for node, arrow in enumerate(value.arrows):
+            if arrow >= 0:
+                leaving[arrow] = node
     for block in value.blocks:
         if value.marks[block[0]].startswith("@"):
             continue
         nodes = sorted(block, key=lambda node: value.degrees[node])
         axes = tuple(
-            (e, parent == node)
+            axis
             for node in nodes
-            for e, (child, parent) in enumerate(value.edges)
-            if node in (child, parent)
+            for axis in sorted(
+                ((e, leaving[e] != node) for e, edge in enumerate(value.edges) if node in edge),
+                key=lambda axis: axis[1],
+            )
         )
         parts.append((keys.index(_key(value, block)), axes))
     ends = tuple(e for node in value.open_indices for e, pair in enumerate(value.edges) if node in pair)

@@ -25,6 +25,7 @@ from sympy import Expr, Integer, MatrixBase, oo
 from taylorsgd.forks import refuse_forks
 from taylorsgd.formulas.term import AnyValue, Combination
 from taylorsgd.lowering.edge_memory import PLAIN, spectral_radius
+from taylorsgd.lowering.matrix_sums import matrix_terms, radius
 from taylorsgd.lowering.networks import (
     HESSIAN,
     DiagramKey,
@@ -91,8 +92,9 @@ class LoweredResummed:
         Args:
             tensors: a mapping from part keys to arrays, a `DenseMeasurement`, or a `SpectralMeasurement`.
             eta: the learning rate η, of any shape.
-            metric: a symmetric positive definite P × P matrix Λ, for the learning rate ηΛ. By default that of the
-                update rule, `Descent(metric=Λ)`, or else the identity. Not with a `SpectralMeasurement`.
+            metric: a symmetric P × P matrix Λ, for the learning rate ηΛ. By default that of the update rule,
+                `Descent(metric=Λ)`, or else the identity. Not with a `SpectralMeasurement`. One that is not positive
+                definite, and a vector field, take time in proportion to T (`lowering.matrix_sums`).
             **sizes: sizes by name, each of any shape that broadcasts with `eta`.
 
         Returns:
@@ -179,15 +181,25 @@ class LoweredResummed:
         refuse_forks()
         refuse_no_numbers(sizes)
         arrays = _checked_tensors(self.parts, held)
+        if callable(metric):
+            metric = getattr(tensors, "metric", None)
+            if metric is None:
+                raise TypeError(
+                    "the formula's metric is a function of pytrees; give what measure() returns for this formula, "
+                    "which holds its matrix, or the matrix as metric="
+                )
+        directed = bool(getattr(tensors, "directed", False))
         dtype = jnp.result_type(*arrays, jnp.float32)
         program = self._program(frozenset(sizes))
         given = program.sizes.prepare(self.formula, sizes, dtype)
         rate = real_array(eta, "eta", dtype)
         refuse_other_shapes({"eta": rate} | given)
-        factor = None
-        if metric is not None:
-            factor = _cholesky(metric, arrays[program.hessian].shape[0], dtype)
+        matrix = None if metric is None else _symmetric(metric, arrays[program.hessian].shape[0], dtype)
+        factor = None if matrix is None or directed else _cholesky(matrix)
         ordered = tuple(array if array.dtype == dtype else array.astype(dtype) for array in arrays)
+        if directed or (matrix is not None and factor is None):
+            _check_growth(program, ordered[program.hessian], matrix, rate)
+            return _evaluate_matrices(program, ordered, rate, matrix, given, whole)
         result, extremes = _evaluate(program, ordered, rate, factor, given, whole)
         _check_stability(program, extremes, rate, ordered[program.hessian].shape[0])
         return result
@@ -269,6 +281,23 @@ def _evaluate(
     spectrum = jnp.linalg.eigh(lax.stop_gradient(hessian))[0]
     extremes = spectrum[jnp.array([0, -1])] if spectrum.size else jnp.zeros(2, spectrum.dtype)
     return _at_every_rate(program, terms, eta, given, whole), extremes
+
+
+@partial(jax.jit, static_argnames=("program", "whole"))
+def _evaluate_matrices(
+    program: _Resummed,
+    tensors: tuple[Float[Array, ...], ...],
+    eta: Float[Array, ...],
+    metric: Float[Array, "P P"] | None,
+    given: Mapping[str, Float[Array, ...]],
+    whole: bool,
+) -> Float[Array, ...]:
+    """The formula or its orders, where HΛ is not symmetric."""
+
+    def terms(rate: Float[Array, ""], updates: tuple[Float[Array, ""], ...]) -> list[Float[Array, ...]]:
+        return list(matrix_terms(program.networks, tensors[program.hessian], metric, tensors, rate, updates))
+
+    return _at_every_rate(program, terms, eta, given, whole)
 
 
 @partial(jax.jit, static_argnames=("program", "whole"))
@@ -386,16 +415,37 @@ def _checked_tensors(parts: Sequence[PartKey], tensors: Any) -> list[Any]:
     return arrays
 
 
-def _cholesky(metric: Any, size: int, dtype: Any) -> Float[Array, "P P"]:
+def _symmetric(metric: Any, size: int, dtype: Any) -> Float[Array, "P P"]:
     matrix = real_array(metric.tolist() if isinstance(metric, MatrixBase) else metric, "metric", dtype)
     if matrix.shape != (size, size):
         raise ValueError(f"metric has shape {matrix.shape}; it must be P x P, here {(size, size)}")
     if not isinstance(matrix, Tracer) and not np.allclose(matrix, matrix.T, rtol=1e-5, atol=0):
-        raise ValueError("metric is not symmetric; a matrix learning rate must be symmetric and positive definite")
+        raise ValueError("metric is not symmetric; a matrix learning rate must be")
+    return matrix
+
+
+def _cholesky(matrix: Float[Array, "P P"]) -> Float[Array, "P P"] | None:
+    """L with Λ = L Lᵀ; None where there is none."""
     factor = jnp.linalg.cholesky(matrix)
     if not isinstance(factor, Tracer) and not bool(jnp.all(jnp.isfinite(factor))):
-        raise ValueError("metric is not symmetric positive definite; a matrix learning rate must be")
+        return None
     return factor
+
+
+def _check_growth(
+    program: _Resummed, hessian: Float[Array, "P P"], metric: Float[Array, "P P"] | None, eta: Float[Array, ...]
+) -> None:
+    """Refuse limits that do not exist, where the numbers are concrete."""
+    if any(isinstance(x, Tracer) for x in (hessian, metric, eta)):
+        return
+    bent = np.asarray(hessian, float).T @ (np.eye(len(hessian)) if metric is None else np.asarray(metric, float))
+    if not any(network.limit for network in program.networks):
+        return  # nothing grows for ever, and games may spiral outwards at any learning rate
+    for memory, bend in program.memories:
+        steps = [rate * bent for rate in np.ravel(np.asarray(eta, float))]
+        grows = max(radius(memory, step @ np.linalg.inv(np.eye(len(step)) + bend * step)) for step in steps)
+        if grows > 1 - 1e-12:
+            raise ValueError(f"the limit T -> oo does not exist: an influence grows by {grows:.6g} in an update")
 
 
 def _check_stability(program: _Resummed, extremes: Float[Array, " 2"], eta: Float[Array, ...], size: int) -> None:

@@ -82,7 +82,9 @@ class Dense:
         key = task.started(draws=task.landscape.size is None)
         parts = tuple(dict.fromkeys(part for one in task.formulas for part in part_keys(one)))
         found = measure_dense(parts, task.landscape, task.theta, key, task.draws, observables)
-        return replace(found, fingerprint=task.origin.fingerprint)
+        matrix = task.raising.matrix(task.theta) if task.raising is not None and callable(task.metric) else None
+        directed = task.landscape.is_field
+        return replace(found, fingerprint=task.origin.fingerprint, metric=matrix, directed=directed)
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,12 +97,16 @@ class DenseMeasurement(Measured):
         points: the number of points that were averaged over.
         exact: whether these were the whole population.
         fingerprint: what it was measured on; None if that was not kept.
+        metric: Λ as a matrix, if the formula has it as a function of pytrees.
+        directed: whether they are of a vector field: of every node the axis of u comes first.
     """
 
     tensors: Mapping[tuple[Any, ...], Float[Array, ...]]
     points: int
     exact: bool
     fingerprint: Fingerprint | None = None
+    metric: Float[Array, "P P"] | None = None
+    directed: bool = False
 
     def __getitem__(self, key: tuple[Any, ...]) -> Float[Array, ...]:
         """The tensor of a part.
@@ -114,8 +120,10 @@ class DenseMeasurement(Measured):
 
     def save(self, path: str | Path) -> None:
         """Write the tensors to a file: NumPy's npz with a JSON header."""
-        header = {"parts": list(self.tensors), "points": self.points, "exact": self.exact}
+        header = {"parts": list(self.tensors), "points": self.points, "exact": self.exact, "directed": self.directed}
         arrays = {f"tensor {i}": tensor for i, tensor in enumerate(self.tensors.values())}
+        if self.metric is not None:
+            arrays["metric"] = self.metric
         write_arrays(path, "dense measurement", header, arrays, self.fingerprint)
 
     @classmethod
@@ -130,7 +138,8 @@ class DenseMeasurement(Measured):
         try:
             tensors = {tuple(part): jnp.asarray(arrays[f"tensor {i}"]) for i, part in enumerate(header["parts"])}
             known = Fingerprint.from_json(header.get("fingerprint"))
-            return cls(tensors, header["points"], header["exact"], known)
+            metric = jnp.asarray(arrays["metric"]) if "metric" in arrays else None
+            return cls(tensors, header["points"], header["exact"], known, metric, header.get("directed", False))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} can't be read as a dense measurement: {error}") from error
 

@@ -112,7 +112,10 @@ class MatrixFree:
                 f"method={self!r} is for plain formulas; this one is resummed, and takes Dense() or TopEigenpairs(k)"
             )
         batch = 4 if self.batch is None else self.batch
-        return make_plan(task.values, batch=batch, population=task.landscape.size, estimator=self.estimator)
+        place = task.landscape
+        return make_plan(
+            task.values, batch=batch, population=place.size, estimator=self.estimator, directed=place.is_field
+        )
 
     def measure(self, task: Task) -> Measurement:
         """Measure the values of a task's formulas; raises as `taylorsgd.measure` says."""
@@ -121,7 +124,7 @@ class MatrixFree:
         plan = self.plan(task)
         key = task.started(draws=bool(plan.sampled) and plan.combinations is None)
         samples = task.draws if plan.combinations is None else plan.combinations
-        runner = Runner(plan, place, theta, observables, self.memory)
+        runner = Runner(plan, place, theta, observables, self.memory, raising=task.raising)
         at_once = min(samples, self.chunk or runner.draws_at_once)
         settings = {
             "estimator": self.estimator,

@@ -32,7 +32,9 @@ TRIALS = 200
 
 
 @lru_cache(maxsize=256)
-def make_plan(values: tuple[Value, ...], *, batch: int, population: int | None, estimator: str = "centred") -> Plan:
+def make_plan(
+    values: tuple[Value, ...], *, batch: int, population: int | None, estimator: str = "centred", directed: bool = False
+) -> Plan:
     """Plan the unbiased estimates of some values.
 
     Args:
@@ -41,6 +43,7 @@ def make_plan(values: tuple[Value, ...], *, batch: int, population: int | None, 
             at most b points is used as a whole instead; with "exact" every population is.
         population: the number of points in the population; None for a sampler.
         estimator: "centred", "correlators" or "exact".
+        directed: whether trees may be read towards their marked nodes only, as those of a vector field.
 
     Returns:
         A plan.
@@ -77,7 +80,7 @@ def make_plan(values: tuple[Value, ...], *, batch: int, population: int | None, 
     else:
         rule = Centred(population, population)
     combinations = {value: rule.networks(value) for value in values}
-    chosen = _least_work(rule, dict.fromkeys(n for each in combinations.values() for n in each), population)
+    chosen = _least_work(rule, dict.fromkeys(n for each in combinations.values() for n in each), population, directed)
     shares = tuple(
         tuple(
             Product(float(weight) * item.coefficient, item.pieces)
@@ -102,11 +105,13 @@ def make_plan(values: tuple[Value, ...], *, batch: int, population: int | None, 
     return found
 
 
-def _least_work(rule: Estimator, networks: Iterable[Value], population: int | None) -> dict[Value, tuple[Product, ...]]:
+def _least_work(
+    rule: Estimator, networks: Iterable[Value], population: int | None, directed: bool = False
+) -> dict[Value, tuple[Product, ...]]:
     """For every network its products, rooted where all of them together cost little."""
     choices = {}
     for network in networks:
-        options = [rule.products(network, roots) for roots in product(*map(list, _roots(network)))]
+        options = [rule.products(network, roots) for roots in product(*map(list, _roots(network, directed)))]
         # What can be swept is then exact, which is worth more than any sharing.
         swept = [items for items in options if population and all(item.reads_one_point for item in items)]
         choices[network] = swept or options
@@ -193,7 +198,7 @@ class _Ledger:
         return self.numbers[share]
 
 
-def _roots(network: Value) -> Iterator[list[Root]]:
+def _roots(network: Value, directed: bool = False) -> Iterator[list[Root]]:
     """For every tree the nodes and edges at which it can be contracted, nodes of low degree first."""
     neighbours = neighbours_in(network)
     for tree in _trees(network):
@@ -201,6 +206,9 @@ def _roots(network: Value) -> Iterator[list[Root]]:
             if network.marks[node].startswith("@"):
                 (other,) = neighbours[node]
                 yield [(other, node)]  # what the neighbour sends is the answer
+                break
+            if directed and network.marks[node] != LOSS:
+                yield [(node,)]
                 break
         else:
             edges: list[Root] = [(a, b) for a in tree for b in neighbours[a] if a < b]

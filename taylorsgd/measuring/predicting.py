@@ -294,7 +294,9 @@ def _resummed_prediction(
 
     def grown(at: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
         steady = at * steepest <= 1  # the others are evaluated at 0, so that every call has one shape and one program
-        sizes_of_parts = norms(lowered.contributions(measurement, np.where(steady, at, 0.0), **sizes), 2)
+        with warnings.catch_warnings():  # the search tries rates that nobody asked for
+            warnings.simplefilter("ignore", RuntimeWarning)
+            sizes_of_parts = norms(lowered.contributions(measurement, np.where(steady, at, 0.0), **sizes), 2)
         padded = np.zeros((max(formula.order + 1, len(sizes_of_parts)), len(at)))
         padded[: len(sizes_of_parts)] = sizes_of_parts
         return np.where(steady, growth(padded, np.zeros_like(padded), known), np.inf)
@@ -321,6 +323,8 @@ def _largest_eigenvalue(measurement: DenseMeasurement | SpectralMeasurement) -> 
         return float(np.max(np.asarray(measurement.pairs.values), initial=0.0))
     hessian = measurement.tensors.get(HESSIAN)
     if hessian is not None:
+        if measurement.directed:
+            return float(np.abs(np.linalg.eigvals(wide(hessian))).max(initial=0.0))
         return float(np.linalg.eigvalsh(wide(hessian))[-1])
     return 0.0
 

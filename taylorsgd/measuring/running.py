@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray
 from taylorsgd.landscapes.landscape import BUDGET, POPULATION_CHUNK, Landscape, floats_per_point
 from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.pytrees import count_entries, inner
+from taylorsgd.landscapes.raising import Raising
 from taylorsgd.measuring.contraction import Message, Plan, Product, Source, Stage
 from taylorsgd.measuring.devices import gathered, spread
 from taylorsgd.measuring.kernels import AT_ONCE, Request, finite_at, labelled, parted, per_draw, stage_derivatives
@@ -43,6 +44,7 @@ class Runner:
         memory: about how many bytes may be taken beyond what is needed anyway, which `floats` models; None for
             64 MiB, or more where one draw takes more.
         vectors: what cut edges carry, v_1, …, v_k.
+        raising: the metric Λ that vectors pass on their way along an edge; None for the identity.
 
     Raises:
         MemoryError: if one draw, or one point of the population, takes more than `memory`.
@@ -56,6 +58,7 @@ class Runner:
         observables: Mapping[str, PointFunction],
         memory: int | None = None,
         vectors: Float[Array, "k P"] | None = None,
+        raising: Raising | None = None,
     ) -> None:
         """Evaluate the messages that are the same in every draw."""
         self.plan = plan
@@ -63,6 +66,7 @@ class Runner:
         self.theta = theta
         self.observables = observables
         self.vectors = vectors
+        self.raising = raising
         self.draws_at_once, self._chunk = self._sizes(memory)
         self.known: dict[Message, Any] = {}
         for stage, messages in plan.stages.items():
@@ -179,7 +183,7 @@ class Runner:
         """A value that needs no sampling, by its position in the plan."""
         if position in self._swept:
             return self._swept[position]
-        return _value(self.plan, position, self.known)
+        return _value(self.plan, position, self.known, self.raising)
 
     def _check_exact(self) -> None:
         """Raise if an exact derivative is not finite, and say for which points."""
@@ -193,7 +197,7 @@ class Runner:
                         self.landscape.point_loss,
                         self.theta,
                         self.landscape.data,
-                        tuple(self.known[vector] for vector in message.incoming),
+                        tuple(_raised(self.raising, False, self.known[vector]) for vector in message.incoming),
                         scalar=message.scalar,
                     )
                 )
@@ -235,7 +239,8 @@ class Runner:
 
     def _estimated(self, positions: tuple[int, ...], points: Points) -> Any:
         answers = self.answers(positions, points)
-        return _estimates(self.plan, positions, [answers[message] for message in self.plan.answers(positions)])
+        found = [answers[message] for message in self.plan.answers(positions)]
+        return _estimates(self.plan, positions, self.raising, found)
 
     def answers(self, positions: tuple[int, ...], points: Points) -> dict[Message, Any]:
         """The messages that some values multiply, for the points of some draws."""
@@ -283,7 +288,7 @@ class Runner:
         wanted: list[Request] = [(tuple(map(vectors.index, m.incoming)), m.scalar) for m in messages]
         requests = tuple(dict.fromkeys(wanted))
         found = derivatives(
-            tuple(results[vector] for vector in vectors),
+            tuple(_raised(self.raising, vector.sampled, results[vector]) for vector in vectors),
             sampled=tuple(vector.sampled for vector in vectors),
             requests=requests,
         )
@@ -361,19 +366,25 @@ def _schedule(plan: Plan, positions: tuple[int, ...]) -> list[tuple[Stage, list[
     ]
 
 
-@partial(jax.jit, static_argnames=("plan", "positions"))
-def _estimates(plan: Plan, positions: tuple[int, ...], answers: Sequence[Any]) -> Any:
+@partial(jax.jit, static_argnames=("raising", "sampled"))
+def _raised(raising: Raising | None, sampled: bool, vector: Any) -> Any:
+    """What arrives at the other end of an edge, for each draw if any."""
+    return vector if raising is None else per_draw(raising, [sampled])(vector)
+
+
+@partial(jax.jit, static_argnames=("plan", "positions", "raising"))
+def _estimates(plan: Plan, positions: tuple[int, ...], raising: Raising | None, answers: Sequence[Any]) -> Any:
     results = dict(zip(plan.answers(positions), answers, strict=True))
-    columns = [_value(plan, i, results) for i in positions]
+    columns = [_value(plan, i, results, raising) for i in positions]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *columns)
 
 
-def _value(plan: Plan, position: int, results: Mapping[Message, Any]) -> Any:
-    shares = [_product(item, results) for item in plan.products[position]]
+def _value(plan: Plan, position: int, results: Mapping[Message, Any], raising: Raising | None) -> Any:
+    shares = [_product(item, results, raising) for item in plan.products[position]]
     return jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]), *shares)
 
 
-def _product(item: Product, results: Mapping[Message, Any]) -> Any:
+def _product(item: Product, results: Mapping[Message, Any], raising: Raising | None) -> Any:
     """The product of all pieces' answers, a number or a vector, for each draw if any of them is sampled."""
 
     def multiplied(*factors: Any) -> Any:
@@ -383,9 +394,12 @@ def _product(item: Product, results: Mapping[Message, Any]) -> Any:
         for piece in item.pieces:
             answers = [known[message] for message in piece.messages]
             if piece.open:
-                (vector,) = answers
+                vector = answers[0] if raising is None else raising(answers[0])
+            elif len(answers) == 2:  # which meet in an edge
+                one, other = answers
+                scalar = scalar * inner(one, other if raising is None else raising(other))
             else:
-                scalar = scalar * (inner(*answers) if len(answers) == 2 else answers[0])
+                scalar = scalar * answers[0]
         if vector is None:
             return scalar
         return jax.tree.map(lambda leaf: jnp.asarray(scalar * leaf, leaf.dtype), vector)

@@ -87,6 +87,12 @@ class TopEigenpairs:
             raise ValueError(
                 f"method={self!r} is for resummed formulas; this one holds no power of H, and takes MatrixFree()"
             )
+        if task.landscape.is_field or task.metric is not None:
+            what = "a vector field" if task.landscape.is_field else "a metric"
+            raise NotImplementedError(
+                f"method={self!r} takes eigenpairs of a symmetric H, and with {what} K is not symmetric; supported is "
+                "Dense()"
+            )
         if task.landscape.size is None:
             raise NotImplementedError(
                 f"method={self!r} takes the Hessian of a population, and the data are a sampler; draw a population "

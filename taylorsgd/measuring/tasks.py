@@ -16,11 +16,13 @@ from taylorsgd.arguments import switched, whole_number
 from taylorsgd.diagrams import Value
 from taylorsgd.display.progress import tracked
 from taylorsgd.formulas import Formula, Observable
+from taylorsgd.formulas.evaluation import refuse_losses
 from taylorsgd.formulas.resummed_value import ResummedValue, penalty_of
 from taylorsgd.landscapes.fingerprints import Origin, probed_points
 from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import Landscape, as_landscape
 from taylorsgd.landscapes.point_functions import PointFunction
+from taylorsgd.landscapes.raising import Raising
 from taylorsgd.landscapes.smoothness import warn_of_roughness
 from taylorsgd.measuring.contraction import DiagramKey, Plan
 from taylorsgd.measuring.linear_functions import LinearFunction
@@ -68,10 +70,9 @@ def _formulas(formula: Formula | Sequence[Formula]) -> tuple[Formula, ...]:
     for one in several:
         if not isinstance(one, Formula):
             raise TypeError(f"formula={one!r} is not a Formula; derive() makes one")
-        if one.metric is not None and any(isinstance(value, Value) and value.order for value in one.values):
-            raise NotImplementedError(
-                f"metric={one.metric.tolist()}: values are measured in the parameters' own metric; measure descent on "
-                "l(L phi), with metric = L L^T, or resum the formula"
+        if one.metric != several[0].metric:
+            raise ValueError(
+                f"the formulas have the metrics {several[0].metric} and {one.metric}; measure them separately"
             )
     return several
 
@@ -98,7 +99,10 @@ class Task:
     observed: Landscape = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Read anew what the loss reads; of resummed formulas with a penalty measure the loss with it."""
+        """Refuse formulas of a loss where there is none; read anew what the loss reads, and the penalty with it."""
+        if self.landscape.is_field:
+            for one in self.formulas:
+                refuse_losses(one)
         penalty = penalty_of(value for one in self.formulas for value in one.values)
         driven = _penalized(self.landscape, self.observables[penalty]) if penalty else self.landscape
         for name, place in (("observed", self.landscape), ("landscape", driven)):
@@ -108,6 +112,16 @@ class Task:
     def resummed(self) -> bool:
         """Whether a formula is resummed."""
         return any(isinstance(value, ResummedValue) for one in self.formulas for value in one.values)
+
+    @property
+    def metric(self) -> Any:
+        """Λ of the formulas' learning rate ηΛ: a matrix, a function of pytrees, or None for the identity."""
+        return self.formulas[0].metric
+
+    @cached_property
+    def raising(self) -> Raising | None:
+        """What multiplies vectors by Λ, looked at; None for the identity."""
+        return None if self.metric is None else Raising(self.metric).checked(self.theta)
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -144,7 +158,8 @@ class Task:
     def origin(self) -> Origin:
         """Where the numbers will come from; directions, which are told apart by identity, are no part of it."""
         functions = {name: f for name, f in self.observables.items() if not isinstance(f.function, LinearFunction)}
-        return Origin(self.observed, self.theta, functions)
+        raised = None if self.resummed else (self.raising or _unraised)  # dense tensors serve any metric
+        return Origin(self.observed, self.theta, functions, raised)
 
     @property
     def draws(self) -> int:
@@ -165,8 +180,9 @@ class Task:
             raise ValueError("key=None: measuring draws points; give a JAX random key such as jax.random.key(0)")
         finite = np.isfinite(self.origin.losses)
         if not finite.all():
+            what = "the field u" if self.landscape.is_field else "the loss"
             raise ValueError(
-                f"the loss is not finite at theta for {np.sum(~finite)} of {len(finite)} points, "
+                f"{what} is not finite at theta for {np.sum(~finite)} of {len(finite)} points, "
                 f"first for point {np.argmin(finite)}"
             )
         points = probed_points(self.landscape)
@@ -179,6 +195,10 @@ class Task:
 def _penalized(landscape: Landscape, penalty: PointFunction) -> Landscape:
     """The loss l_x + p, of the same data."""
     return Landscape(lambda theta, x: landscape.loss(theta, x) + penalty(theta), landscape.data)
+
+
+def _unraised(vector: Any) -> Any:
+    return vector
 
 
 def measured(draws: Iterable[Any], chunks: int, progress: bool | None) -> Iterable[Any]:

@@ -9,7 +9,12 @@ from sympy import ImmutableMatrix
 from taylorsgd.arguments import listed
 from taylorsgd.exact_numbers import exact_argument
 
-__all__ = ["exact_metric", "one_metric"]
+__all__ = ["checked_metric", "exact_metric", "one_metric"]
+
+
+def checked_metric(metric: Any) -> Any:
+    """A metric as exact numbers, or the function of pytrees that it is given as."""
+    return metric if callable(metric) else exact_metric(metric)
 
 
 def exact_metric(metric: Any, dimension: int | None = None) -> ImmutableMatrix:
@@ -21,7 +26,7 @@ def exact_metric(metric: Any, dimension: int | None = None) -> ImmutableMatrix:
 
     Raises:
         TypeError: if it is no matrix of exact numbers.
-        ValueError: if it is not P × P, symmetric and positive definite.
+        ValueError: if it is not P × P and symmetric.
 
     Example:
         >>> exact_metric([[2, 1], [1, 3]], 2)
@@ -41,12 +46,15 @@ def exact_metric(metric: Any, dimension: int | None = None) -> ImmutableMatrix:
         shape = f"{len(rows)} rows of {', '.join(sorted({str(len(row)) for row in rows}))} entries"
         raise ValueError(f"metric has {shape}; it must be P x P, here {(wanted, wanted)}")
     matrix = ImmutableMatrix(rows)
-    if matrix.is_symmetric() is False or matrix.is_positive_definite is False:
-        raise ValueError(f"metric={matrix.tolist()} is not symmetric positive definite; a matrix learning rate must be")
+    if matrix.is_symmetric() is False:
+        raise ValueError(
+            f"metric={matrix.tolist()} is not symmetric, as a matrix learning rate must be; for any other matrix write "
+            "−Λ∇l as a field"
+        )
     return matrix
 
 
-def one_metric(given: Any, own: ImmutableMatrix | None) -> Any:
+def one_metric(given: Any, own: Any) -> Any:
     """The metric that is asked for: the one given, or else an update rule's own.
 
     Raises:
@@ -54,4 +62,5 @@ def one_metric(given: Any, own: ImmutableMatrix | None) -> Any:
     """
     if given is None or own is None:
         return own if given is None else given
-    raise ValueError(f"metric={given!r} is given, and the update rule has {own.tolist()}; leave one of them out")
+    held = own.tolist() if isinstance(own, ImmutableMatrix) else own
+    raise ValueError(f"metric={given!r} is given, and the update rule has {held}; leave one of them out")

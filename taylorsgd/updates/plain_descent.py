@@ -7,9 +7,9 @@ from typing import Any
 
 from attrs import field, frozen
 from attrs.converters import optional
-from sympy import Expr, ImmutableMatrix, Integer
+from sympy import Expr, Integer
 
-from taylorsgd.updates.metrics import exact_metric
+from taylorsgd.updates.metrics import checked_metric
 from taylorsgd.updates.rule import Batch, Memory, Rates, Update, checked_rates, exactly
 
 __all__ = ["Descent"]
@@ -24,13 +24,15 @@ class Descent(Update):
             `Cosine()`, which have closed forms in T where constant rates do; None for 1.
         decay: w, the decoupled weight decay towards θ_0 in one update. (A coupled one, ηw(θ − a), is
             the `penalty` w|θ − a|²/2 of `derive`.)
-        metric: Λ, a symmetric positive definite P × P matrix of exact numbers, for the learning rate ηΛ: what raises
-            indices; None for the identity. It changes no formula, only what its values are. Under any other rule
-            give it to `evaluate`, `perturb` or a resummed formula's lowered function.
+        metric: Λ, a symmetric P × P matrix of exact numbers, for the learning rate ηΛ: what raises indices; or, where
+            values are measured, a linear function of pytrees like θ; None for the identity. It changes no formula,
+            only what its values are, and need not be positive: where it is not, θ goes uphill, as the second player of
+            a zero-sum game does. Under any other rule give it to `evaluate`, `perturb` or a resummed formula's lowered
+            function.
 
     Raises:
         TypeError: if a parameter is neither an exact number nor a SymPy expression.
-        ValueError: if the metric is not symmetric and positive definite.
+        ValueError: if the metric is not symmetric.
 
     Example:
         >>> import taylorsgd as ts
@@ -42,7 +44,7 @@ class Descent(Update):
 
     rates: Rates = field(default=None, converter=checked_rates)
     decay: Expr = field(default=Integer(0), converter=exactly("decay"))
-    metric: ImmutableMatrix | None = field(default=None, converter=optional(exact_metric))
+    metric: Any = field(default=None, converter=optional(checked_metric))
 
     def step(self, numbers: Mapping[str, Any], state: tuple[Any, ...], batch: Batch, rate: Any) -> tuple[Any, ...]:
         """The rule."""

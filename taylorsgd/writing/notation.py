@@ -7,8 +7,9 @@ The paper's named tensors (section 1.2), all at θ_0:
 
 with κ the joint cumulant. A tied pair of a gradient and a Hessian that share an index is a derivative of
 the trace of the covariance, κ(∇_μ l, ∇_ν∇^μ l) = ½ ∇_ν C^μ_μ, and is written so. Every other cumulant is
-written κ(…), a moment E[…]. An edge is an index that occurs twice, raised once by η^{μν}: a value of
-order d holds d powers of η, one for each raised index. In an eigenbasis of ηH all indices are lower, sums are
+written κ(…), a moment E[…]. Of a vector field u the tensors are u^μ, ∂_ν u^μ, … and κ(u^μ, ∂_λ u^ν), …, each index
+once up, at the u whose arrow it is, and once down. An edge is an index that occurs twice, raised once by η^{μν}: a
+value of order d holds d powers of η, one for each raised index. In an eigenbasis of ηH all indices are lower, sums are
 written out, and what the edges carry is a function of eigenvalues λ_μ.
 """
 
@@ -25,7 +26,8 @@ from taylorsgd import symbols
 from taylorsgd.writing.printers import to_latex, to_text
 
 __all__ = [
-    "LATEX", "TEXT", "Contraction", "Eigenbasis", "Face", "Tensor", "Unwritten", "contracted", "in_latex", "letter",
+    "LATEX", "TEXT", "Contraction", "Eigenbasis", "Face", "Tensor", "Unwritten", "contracted", "directed_contraction",
+    "in_latex", "letter",
 ]  # fmt: skip
 
 GREEK = (
@@ -45,6 +47,8 @@ class Tensor(NamedTuple):
 
     mark: str
     nodes: tuple[tuple[Index, ...], ...]
+    directed: bool = False
+    """Whether a node of the loss carries −∂…∂u with its raised index, for a vector field u."""
 
     @property
     def degrees(self) -> tuple[int, ...]:
@@ -59,7 +63,7 @@ class Tensor(NamedTuple):
     @property
     def trace(self) -> tuple[Index, Index] | None:
         """The outer and the inner index of a cumulant that is ½ ∇C; None for any other."""
-        if self.mark or sorted(self.degrees) != [1, 2]:
+        if self.mark or self.directed or sorted(self.degrees) != [1, 2]:
             return None
         (inner,), hessian = sorted(self.nodes, key=len)
         outer = [index for index in hessian if index[0] != inner[0]]
@@ -114,6 +118,14 @@ class Contraction:
     unwritten: Unwritten | None = None
     """The sum over times in front, if there is one that has no closed form."""
 
+    def __str__(self) -> str:
+        """Index notation in plain text."""
+        return TEXT.alone(self)
+
+    def latex(self) -> str:
+        """Index notation in LaTeX."""
+        return LATEX.alone(self)
+
     @property
     def summed(self) -> tuple[int, ...]:
         """The indices that are summed over."""
@@ -155,6 +167,29 @@ def contracted(parts: Iterable[tuple[str, Sequence[Sequence[int]]]], free: Seque
     return Contraction(tuple(tensors), len(number), numbers, numbers[: len(free)], moments)
 
 
+def directed_contraction(
+    parts: Iterable[tuple[str, Sequence[tuple[int | None, Sequence[int]]]]], free: Sequence[int], moments: bool
+) -> Contraction:
+    """The same for a vector field, whose indices are raised at the node that they leave.
+
+    Args:
+        parts: for every part its mark, and for each of its nodes the label of the edge that leaves it, None at a root,
+            and those of the edges that come in.
+        free: the labels of the edges that end in open indices.
+        moments: whether parts stand for moments.
+    """
+    number = {edge: i for i, edge in enumerate(free)}
+    tensors = []
+    for mark, nodes in parts:
+        written = []
+        for leaving, entering in nodes:
+            own = [] if leaving is None else [(number.setdefault(leaving, len(number)), True)]
+            written.append((*own, *sorted((number.setdefault(edge, len(number)), False) for edge in entering)))
+        tensors.append(Tensor(mark, tuple(written), directed=True))
+    numbers = tuple(range(len(number)))
+    return Contraction(tuple(tensors), len(number), numbers, numbers[: len(free)], moments)
+
+
 def letter(number: int, face: int) -> str:
     """The letter of an index, in LaTeX (0) or in plain text (1)."""
     if number < len(GREEK):
@@ -184,6 +219,7 @@ class Face:
     cumulant: tuple[str, str]
     moment: tuple[str, str]
     braces: bool
+    partial: str
 
     def alone(self, value: Contraction) -> str:
         """A value by itself."""
@@ -229,7 +265,8 @@ class Face:
         """All tensors; a derivative in front of another factor is bracketed, for it ends there."""
         written = [self._tensor(tensor, value) for tensor in value.tensors]
         is_derivative = [
-            value.trace(tensor) is not None or (word.startswith(self.derivative) and len(tensor.nodes) == 1)
+            value.trace(tensor) is not None
+            or (word.startswith((self.derivative, self.partial)) and len(tensor.nodes) == 1)
             for tensor, word in zip(value.tensors, written, strict=True)
         ]
         for i in range(len(written) - 1):
@@ -239,6 +276,10 @@ class Face:
 
     def _tensor(self, tensor: Tensor, value: Contraction) -> str:
         degrees, trace = tuple(sorted(tensor.degrees)), value.trace(tensor)
+        if tensor.directed:
+            words = [self._partials(tensor.mark or "u", node) for node in tensor.nodes]
+            opening, closing = ("", "") if len(words) == 1 else self.moment if value.moments else self.cumulant
+            return opening + (" " if value.moments else ", ").join(words) + closing
         if not tensor.mark and degrees in NAMED and not (value.moments and len(degrees) > 1):
             return self._indexed(NAMED[degrees], tensor.indices)
         if len(tensor.nodes) == 1:
@@ -251,6 +292,12 @@ class Face:
         opening, closing = self.moment if value.moments else self.cumulant
         separator = " " if value.moments else ", "
         return opening + separator.join(self._derivatives("l", node) for node in tensor.nodes) + closing
+
+    def _partials(self, name: str, indices: Sequence[Index]) -> str:
+        """Derivatives by the lower indices, of a field if one is raised."""
+        by = "".join(self._indexed(self.partial, [index]) for index in indices if not index[1])
+        of = self._indexed(in_latex(name) if self.braces else name, [index for index in indices if index[1]])
+        return f"{by} {of}" if by and not self.braces else by + of
 
     def _script(self, mark: str, indices: Sequence[Index]) -> str:
         if not indices:
@@ -269,7 +316,9 @@ class Face:
         return f"{nablas} {name}" if indices and not self.braces else nablas + name
 
 
-LATEX = Face(to_latex, 0, r"\nabla", (r"\kappa\left(", r"\right)"), (r"\mathbb{E}\left[", r"\right]"), True)
+LATEX = Face(
+    to_latex, 0, r"\nabla", (r"\kappa\left(", r"\right)"), (r"\mathbb{E}\left[", r"\right]"), True, r"\partial"
+)
 """Index notation in LaTeX."""
-TEXT = Face(to_text, 1, "∇", ("κ(", ")"), ("E[", "]"), False)
+TEXT = Face(to_text, 1, "∇", ("κ(", ")"), ("E[", "]"), False, "∂")
 """Index notation in plain text."""

@@ -36,6 +36,7 @@ class _Value(Protocol):
     def T(self) -> Any: ...
     def with_T(self, T: Any) -> Any: ...
     def contraction(self) -> Contraction: ...
+    def directed_contraction(self) -> Contraction: ...
     def latex(self) -> str: ...
 
 
@@ -77,6 +78,7 @@ class Page:
         eta: whether η^d is written in front of a value of order d; else a raised index stands for each η.
         sums: whether sums over indices are written, with all indices lower; then η^d is written too.
         rate: what is written for η, 1 where it is part of the coefficients already.
+        field: whether it is written for a vector field u, with the powers of η.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class Page:
         eta: bool = False,
         sums: bool = False,
         rate: Expr = symbols.eta,
+        field: bool = False,
     ) -> None:
         """Find out what T stands for, if it is derived from other sizes and free to be used."""
         self.terms = terms
         self.statement = statement
-        self.eta = eta or sums
+        self.eta = eta or sums or field
+        self.field = field
         self.sums = sums
         self.rate = rate
         own = derived is not None and derived != symbols.T and derived.free_symbols
@@ -176,7 +180,9 @@ class Page:
         """What is written for every term: a number, tensors, and what depends on eigenvalues."""
         found = []
         for term, coefficient, value in self.shown:
-            contraction = value.contraction()
+            contraction = value.directed_contraction() if self.field else value.contraction()
+            if self.field:
+                coefficient = coefficient * (-1) ** term.order
             if contraction.eigenbasis is None and contraction.unwritten is None:
                 if self.sums:
                     contraction = contraction.with_sums()
@@ -197,7 +203,7 @@ class Page:
         )
         named = self.statement.left is not None and self.statement.names_T and self.derived is not None
         found = [f"T = {face.write(self.derived)}"] if short or named else []
-        sums = (term.value.contraction().unwritten for term in self.terms)
+        sums = (term.value.contraction().unwritten for term in self.terms if term.value.T is not None)
         found += dict.fromkeys(over.legend[face.greek] for over in sums if over is not None)
         return [*found, *(condition[face.greek] for condition in self.statement.conditions)]
 

@@ -29,7 +29,7 @@ from taylorsgd.reproducing.significance import trend
 
 def test_the_experiments_are_found() -> None:
     names = experiment_names()
-    assert len(names) == len(set(names)) == 18 and list(names) == sorted(names)
+    assert len(names) == len(set(names)) == 19 and list(names) == sorted(names)
     for name in names:
         experiment = load_experiment(name)
         assert isinstance(experiment, Experiment) and {"quick", "full"} == set(experiment.sizes) == set(

@@ -13,6 +13,7 @@ predicts with them what SGD does on images and on landscapes where all is known:
     sgd-mean-estimation   sharp and flat minima overfit less: Figure 2, right, and Corollary 5
     sgd-l2-tuning         an l₂ penalty tuned by descent on STIC: Figure 10, right, and Corollary 5
     sgd-diagrams          spacetimes, embeddings and diagrams: Figures 4 to 9 and Table 1
+    sgd-curvature         sectional curvature and the generalization gap: Conjecture 1
     sgd-responses         what the two author responses claim
     sgd-errata            corollaries, and a table of coefficients, that are not so
 """
@@ -23,6 +24,7 @@ TITLE = "SGD at Small Learning Rates"
 """The paper's."""
 
 EXPERIMENTS = {
+    "sgd-curvature": "curvature_conjecture",
     "sgd-diagrams": "diagram_figures",
     "sgd-epochs": "several_epochs",
     "sgd-errata": "corollary_errata",

@@ -25,6 +25,7 @@ from taylorsgd.symbols import eta
 SMALL = {"images": 12, "side": 28, "initializations": 2, "trials": 6}
 CURVE = {**SMALL, "samples": 16, "order": 2, "eigenpairs": (1, 1)}
 TINY: dict[str, dict[str, Any]] = {
+    "sgd-curvature": {"points": (2,), "fourth": False},
     "sgd-diagrams": {"links": 1},
     "sgd-landscape": {"updates": 600, "trials": 40},
     "sgd-responses": {"rates": (0.04, 0.02), "complete": ((2, 1),), "hopping": (0.4, 0.3), "points": 60},
@@ -38,6 +39,7 @@ TINY: dict[str, dict[str, Any]] = {
     "sgd-l2-tuning": {"hessians": (0.01, 2.0), "trials": 50, "rounds": 10},
 }
 REFUTED = {
+    "sgd-curvature": ["Conjecture 1"],
     "sgd-diagrams": ["every other two-edged diagram embeds M² times"],
     "sgd-landscape": [],
     "sgd-responses": ["positive definite Hessians", "with probability 1"],
