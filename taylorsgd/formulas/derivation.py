@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import combinations, product
 from math import prod
-from typing import cast
+from typing import Any, cast
 
 from attrs import evolve
 from sympy import QQ, Add, Expr, Integer

@@ -286,7 +286,7 @@ class Arithmetic:
         self.ring = ring("eta", _domain({entry for entry in entries if isinstance(entry, Expr)}))[0]
         self.entries = self.ring.to_field() if quotients else self.ring
         self.rate = self.convert(eta) if isinstance(eta, Rational) else self.entries(self.ring.gens[0])
-        self.one, self.zero = self.entries.one, self.entries.zero
+        self.one, self.zero = self.entries(self.ring.one), self.entries(self.ring.zero)
 
     def convert(self, entry: Any) -> Any:
         """Bring a landscape's number into the domain."""

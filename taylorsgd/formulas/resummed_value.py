@@ -24,6 +24,7 @@ from taylorsgd import spacetime, symbols, updates
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.diagrams.tensor_network import LOSS, TensorNetwork
 from taylorsgd.diagrams.values import marks_of
+from taylorsgd.formulas.memory_modes import modes_of
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.closed_forms import chains_of, closed_time_sum
 from taylorsgd.timesums.events import TimeSum
@@ -150,8 +151,9 @@ class ResummedValue(TensorNetwork):
                 f"rates that change with time, as those of {self.update!r}, leave no closed form in the eigenvalues; "
                 "evaluate() computes it exactly"
             )
+        assert not isinstance(self.times, CellSum)
         memory = None if self.update.is_memoryless else self.update.memory(Integer(1))
-        if memory is not None and len(memory.enter) == 1:  # decay: K = (1 − w) − ηH
+        if memory is not None and len(memory.enter) == 1 and not flat:  # decay: K = (1 − w) − ηH
             rates, memory = [rate + 1 - memory.carry[0][0] for rate in rates], None
         # K = 1 − ηHR with R = 1/(1 + ηλH)
         shrinking = [1 + self.update.instant * rate for rate in rates]
@@ -272,7 +274,7 @@ class ResummedValue(TensorNetwork):
         """The roots whose H is used as λ δ, which gives its two edges one index, and a name for every edge's index."""
         names = list(range(len(self.edges)))
         roots = []
-        for root in self.diagram.roots:
+        for root in () if self._in_modes else self.diagram.roots:  # of one direction each edge has its own mode
             alone = len(self.blocks[self.parts[root]]) == 1 and self.marks[root] == LOSS
             if alone and self.degrees[root] == 2:
                 first, second = self.edges_into(root)
@@ -305,7 +307,8 @@ class ResummedValue(TensorNetwork):
 
     def contraction(self) -> Contraction:
         """The value as plain data for the page: its tensors in an eigenbasis, leaves and noise first."""
-        if not self.has_closed_form:
+        modes = modes_of(self.update.memory(Integer(1))) if self._in_modes else None
+        if modes is None and not self.has_closed_form:
             plain = Value(self.parents, self.parts, self.marks).contraction().with_sums()
             return replace(plain, unwritten=Unwritten(str(self.diagram), self._legend))
         hidden = {*self.open_indices, *self._diagonal[0]}
@@ -322,8 +325,16 @@ class ResummedValue(TensorNetwork):
             self.order,
             tuple(sorted(set(self._numbers))),
             tuple(self._numbers[e] for e in self._open_edges),
-            eigenbasis=Eigenbasis(partial(_scalar, self)),
+            eigenbasis=Eigenbasis(partial(_scalar, self))
+            if modes is None
+            else Eigenbasis(partial(_modal, self), (("r", "r"), ("w", "w"), ("v", "v")), modes.legend),
         )
+
+    @cached_property
+    def _in_modes(self) -> bool:
+        """Whether it is written in the modes of a rule's memory: up to a finite T, at a constant rate."""
+        remembers = len(self.update.memory(Integer(1)).enter) > 1 and self.update.rates is None
+        return remembers and self.T is not oo and not self.drift and isinstance(self.times, (TimeSum, TwoClocks))
 
     @cached_property
     def has_closed_form(self) -> bool:
@@ -401,6 +412,21 @@ def penalty_of(values: Iterable[Any]) -> str:
 def is_resummed(value: Any) -> TypeGuard[ResummedValue]:
     """Whether a value holds a sum over times."""
     return value.is_resummed
+
+
+@lru_cache(maxsize=4096)
+def _modal(
+    value: ResummedValue, roots: tuple[Expr, ...], weights: tuple[Expr, ...], root_weights: tuple[Expr, ...]
+) -> Expr:
+    """η^d times the sum over times of the modes of all edges, each with its weight."""
+    place = {number: i for i, number in enumerate(sorted(set(value._numbers)))}
+    modes = modes_of(value.update.memory(Integer(1)))
+    scalar = symbols.eta**value.order
+    for (_, parent), number in zip(value.edges, value._numbers, strict=True):
+        into_root = value.parents[parent] < 0 and modes.weight != modes.root_weight
+        scalar = scalar * (root_weights if into_root else weights)[place[number]]
+    decays = [1 - roots[place[number]] for number in value._numbers]
+    return scalar * closed_time_sum(value.times, decays, value.T, continuous=False)  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=4096)

@@ -75,10 +75,15 @@ class Eigenbasis:
     """What a value has besides its tensors in an eigenbasis of ηH.
 
     Attributes:
-        scalar: given the eigenvalues of all indices, the sum over times with its powers of η.
+        scalar: given the eigenvalues of all indices, the sum over times with its powers of η; given what other letters
+            stand for instead, all of the first, all of the second, …
+        letters: in LaTeX and in plain text, λ for the eigenvalue.
+        legend: what other letters mean, in LaTeX and in plain text.
     """
 
-    scalar: Callable[[tuple[Expr, ...]], Expr]
+    scalar: Callable[..., Expr]
+    letters: tuple[tuple[str, str], ...] = (("lambda", "λ"),)
+    legend: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -244,10 +249,12 @@ class Face:
             return prefactor * symbols.eta**value.order, [over, *filter(None, [summed]), *self._tensors(value)], S.One
         if basis is None:
             return prefactor, [*filter(None, [summed if value.explicit else ""]), *self._tensors(value)], S.One
-        name = "lambda_{}" if self.braces else "λ_{}"
-        eigenvalues = [Symbol(name.format(letter(i, self.greek).lstrip("\\"))) for i in value.numbers]
-        scalar = coefficient * basis.scalar(tuple(eigenvalues))
-        prefactor, rest = scalar.as_independent(*eigenvalues, as_Add=False)
+        given = [
+            tuple(Symbol(f"{own[self.greek]}_{letter(i, self.greek)}".replace("\\", "")) for i in value.numbers)
+            for own in basis.letters
+        ]
+        scalar = coefficient * basis.scalar(*given)
+        prefactor, rest = scalar.as_independent(*(symbol for some in given for symbol in some), as_Add=False)
         return prefactor, [*filter(None, [summed]), *self._tensors(value)], rest
 
     def product(self, words: Sequence[str], rest: Expr) -> str:

@@ -203,8 +203,9 @@ class Page:
         )
         named = self.statement.left is not None and self.statement.names_T and self.derived is not None
         found = [f"T = {face.write(self.derived)}"] if short or named else []
-        sums = (term.value.contraction().unwritten for term in self.terms if term.value.T is not None)
-        found += dict.fromkeys(over.legend[face.greek] for over in sums if over is not None)
+        sums = [term.value.contraction() for term in self.terms if term.value.T is not None]
+        legends = [one.unwritten.legend if one.unwritten else one.eigenbasis and one.eigenbasis.legend for one in sums]
+        found += dict.fromkeys(legend[face.greek] for legend in legends if legend)
         return [*found, *(condition[face.greek] for condition in self.statement.conditions)]
 
 

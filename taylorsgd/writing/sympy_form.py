@@ -34,6 +34,11 @@ def to_sympy(value: Contraction) -> Expr:
             f"the sum over the placements of {value.unwritten.diagram} has no closed form in T and the eigenvalues; "
             "evaluate() and lower() compute it"
         )
+    if value.eigenbasis is not None and value.eigenbasis.legend is not None:
+        raise NotImplementedError(
+            "a sum over times with memory is written in the modes of the memory, not in T and the eigenvalues alone; "
+            "evaluate() and lower() compute it"
+        )
     factors = [_factor(tensor, value.moments) for tensor in value.tensors]
     outside: Any = symbols.eta**value.order
     if value.eigenbasis is not None:

@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from sympy import Matrix, Rational
 
 import taylorsgd as ts
+from taylorsgd.formulas.memory_modes import modes_of
+from taylorsgd.formulas.resummed_evaluation import Resummation
 from taylorsgd.symbols import eta
 
 x, y = sympy.symbols("x y")
@@ -143,7 +145,7 @@ def test_no_momentum_is_plain_descent() -> None:
     moved = ts.derive(ts.TestLoss(), ts.GD(), 2, resum="discrete", update=ts.HeavyBall(Rational(1, 2)))
     assert moved != formulas[0]
     again = ts.Formula.from_json(moved.to_json())
-    assert again == moved and "Σ_[(.)]" in str(moved)
+    assert again == moved and "sums over the roots of" in str(moved)
 
 
 def test_errors() -> None:
@@ -166,7 +168,7 @@ def test_errors() -> None:
         spread.assume("minimum").limit().evaluate(quadratic_in_x, [0, 0], eta=Rational(1, 2))
     assert limit(Rational(1, 2)).evaluate(flat, [0, 0], eta=1) == 0  # where nothing is bent, nothing is lost
     derived = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete", update=ts.HeavyBall(Rational(1, 2)))
-    with pytest.raises(NotImplementedError, match="no closed form"):
+    with pytest.raises(NotImplementedError, match="in the modes of the memory"):
         derived.to_sympy()
 
 
@@ -220,3 +222,38 @@ def test_drift_with_momentum() -> None:
             continue
         with pytest.raises(ValueError, match="grows under this rule"):  # decay pulls back to the start
             formula.drift()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ts.HeavyBall(Rational(1, 3)),
+        ts.Nesterov(Rational(1, 2)),
+        ts.Nesterov(Rational(1, 2), convention="sutskever"),
+        ts.HeavyBall(Rational(1, 3), decay=Rational(1, 5)),
+    ],
+    ids=repr,
+)
+def test_what_is_written_in_modes_is_the_sum(rule: Any) -> None:
+    """Over the two modes of every edge, in 30 digits, against matrices."""
+    import numpy as np
+
+    rate, slope = Rational(1, 10), Rational(3, 2)
+    modes = modes_of(rule.memory(sympy.Integer(1)))
+    known = {sympy.Symbol("lambda"): slope, eta: rate}
+    roots = sympy.Poly(modes.equation.subs(known), sympy.Symbol("r")).nroots(n=30)
+    carried = [
+        (root, *(w.subs({**known, sympy.Symbol("r"): root}) for w in (modes.weight, modes.root_weight)))
+        for root in roots
+    ]
+    for spacetime, sizes in ((ts.GD(N=2), {"T": 4}), (ts.SGD(B=1), {"N": 2, "E": 2})):
+        formula = ts.derive(ts.TestLoss(), spacetime, 2, resum="discrete", update=rule)
+        assert "sums over the roots of" in str(formula) and r"\text{sums over the roots of }" in formula.latex()
+        for value in formula.subs(sizes).values:
+            if not value.is_resummed:
+                continue
+            matrices = Resummation(lambda degrees: np.full((1,) * sum(degrees), sympy.Integer(1)), {}, rate)
+            vars(matrices)["hessian"] = np.array([[slope]])
+            written = value.contraction().eigenbasis.scalar
+            total = sum(written(*zip(*chosen, strict=True)) for chosen in product(carried, repeat=value.order))
+            assert abs(sympy.N(total.subs(eta, rate) - matrices.evaluate(value), 30)) < 1e-25, value

@@ -154,8 +154,11 @@ def test_sums_without_a_closed_form_say_what_they_are() -> None:
     cells = str(ts.derive(ts.TestLoss(), ts.SGD(N=4, B=2, E=2), 1, resum="discrete"))
     assert "Σ_[(.)] Σ_μ G_μ G_μ" in cells
     assert "Σ_[D] over the placements of D, N = 4, T = 4, edges carry (1 - eta H)^(Δt - 1)" in cells
-    memory = str(ts.derive(ts.TestLoss(), ts.GD(), 1, update=ts.HeavyBall(Rational(1, 2)), resum="discrete"))
-    assert "edges carry c (A - eta H b c)^(Δt - 1) b of HeavyBall(beta=1/2)" in " ".join(memory.split())
+    ball = ts.HeavyBall(Rational(1, 2))
+    modes = " ".join(str(ts.derive(ts.TestLoss(), ts.GD(), 1, update=ball, resum="discrete")).split())
+    assert "w_μ*(1 - r_μ**T)/(1 - r_μ)" in modes and "sums over the roots of r**2 + r*(eta*lambda - 3/2) + 1/2" in modes
+    memory = " ".join(str(ts.derive(ts.TestLoss(), ts.Grid([[1, 1]]), 1, update=ball, resum="discrete")).split())
+    assert "edges carry c (A - eta H b c)^(Δt - 1) b of HeavyBall(beta=1/2)" in memory
 
 
 def test_tables_and_formulas_show_one_form() -> None:
