@@ -20,10 +20,12 @@ from hypothesis.internal.conjecture import engine
 import taylorsgd as ts
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Programs of tests run for less time than XLA takes to optimize them. XLA_FLAGS="" optimizes them as users' are.
+# Programs of tests run for less time than XLA takes to optimize them, or to split them in parts that are compiled side
+# by side. XLA_FLAGS="" optimizes them as users' are.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1",
 )
 
 # "suite" is derandomized, so that a run on another machine tries the same; no deadline, because a first example
@@ -149,6 +151,12 @@ def held() -> int:
 
 class Forgetting:
     """A plugin, because a fixture of tests/ does not reach the examples in docstrings."""
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """What lives as long as the run is not looked through again and again for what can go."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:

@@ -336,7 +336,14 @@ def along(state: Any, axis: int, matrix: Any) -> Any:
     """The product of an array with a matrix along one of its axes."""
     import numpy as np
 
+    if _is_identity(matrix):  # what reads and enters plain descent
+        return state
     return np.moveaxis(np.tensordot(state, matrix, axes=(axis, 0)), -1, axis)
+
+
+def _is_identity(matrix: Any) -> bool:
+    rows, columns = matrix.shape
+    return rows == columns and all(matrix[i, j] == int(i == j) for i in range(rows) for j in range(columns))
 
 
 def _kronecker(factors: Sequence[DomainMatrix]) -> DomainMatrix:

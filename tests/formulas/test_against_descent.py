@@ -88,7 +88,7 @@ def test_one_epoch(landscapes, observable: Any) -> None:
 @pytest.mark.shows("GD", ("test loss", "training loss", "gap", "displacement"))
 @pytest.mark.shows("Grid", ("test loss", "training loss", "gap", "displacement", "variance"))
 @pytest.mark.parametrize(
-    ("dimension", "order", "examples"), [(1, 4, 5), (1, 3, 25), (2, 3, 4), (2, 2, 25), (3, 2, 4), (3, 3, 2)]
+    ("dimension", "order", "examples"), [(1, 4, 3), (1, 3, 25), (2, 3, 2), (2, 2, 25), (3, 2, 2), (3, 3, 1)]
 )
 def test_random_landscapes(landscapes, some_of, dimension: int, order: int, examples: int) -> None:
     """Each landscape meets SGD, GD and a grid; all single observables, and a few pairs."""

@@ -127,7 +127,7 @@ def evaluated(observable: Any, spacetime: Spacetime, order: int, landscape: Any,
 @pytest.mark.shows("ODE", ("test loss", "displacement"))
 @pytest.mark.shows("SDE", ("test loss", "displacement"))
 @pytest.mark.parametrize(("spacetime", "noise"), FLOWS)
-@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 25), (1, 4, 4), (2, 3, 2)])
+@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 25), (1, 4, 2), (2, 3, 1)])
 def test_generator(landscapes, some_of, dimension: int, order: int, examples: int, spacetime, noise) -> None:
     @given(data=st.data())
     @settings(max_examples=examples)
@@ -159,7 +159,7 @@ def test_moments_of_two(landscapes, some_of, dimension: int, order: int, example
 
 
 @pytest.mark.parametrize("spacetime", [ts.ODE(), ts.SDE(), ts.ODE(T=3), ts.SDE(T=2, B=4)])
-@pytest.mark.parametrize(("order", "examples"), [(2, 25), (3, 3)])
+@pytest.mark.parametrize(("order", "examples"), [(2, 25), (3, 2)])
 def test_the_direct_perturbation_agrees_as_well(
     landscapes, some_of, order: int, examples: int, spacetime: Spacetime
 ) -> None:

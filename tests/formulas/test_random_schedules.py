@@ -57,7 +57,7 @@ def check(observable: Any, numbers: Spacetime, landscape: Any, start: Any, order
 
 @pytest.mark.shows("shuffle", ("test loss", "training loss", "gap", "displacement", "variance"))
 @pytest.mark.shows("Replacement", ("test loss", "training loss", "gap", "displacement", "variance"))
-@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 4, 1), (2, 3, 2), (1, 3, 25), (2, 2, 25)])
+@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 4, 1), (2, 3, 1), (1, 3, 25), (2, 2, 4)])
 @pytest.mark.parametrize("kind", ["shuffled", "drawn"])
 def test_fresh_data(landscapes, some_of, kind: str, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
@@ -95,7 +95,7 @@ def training_sets(draw: st.DrawFn, size: int, dimension: int, degree: int) -> tu
 
 
 @pytest.mark.shows("fixed data", ("test loss", "training loss", "gap", "displacement", "variance"))
-@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 4, 1), (2, 3, 2), (2, 2, 25)])
+@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 4, 1), (2, 3, 1), (2, 2, 25)])
 @pytest.mark.parametrize("kind", ["shuffled", "drawn"])
 def test_fixed_data(some_of, kind: str, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())

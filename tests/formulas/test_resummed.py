@@ -64,7 +64,7 @@ def truncated(result, order):
 @pytest.mark.shows("SGD", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
 @pytest.mark.shows("GD", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
 @pytest.mark.shows("Grid", ("test loss", "training loss", "gap", "displacement", "variance"), resum="discrete")
-@pytest.mark.parametrize(("dearest", "examples"), [(2, 25), (3, 4)])
+@pytest.mark.parametrize(("dearest", "examples"), [(2, 25), (3, 3)])
 @pytest.mark.parametrize("observable", OBSERVABLES, ids=range(len(OBSERVABLES)))
 def test_discrete_sums_agree_with_descent(observable, dearest, examples):
     order = min(dearest, 2 if isinstance(observable, ts.Covariance) else 3)  # two roots: four times the diagrams
@@ -122,7 +122,7 @@ def test_exact_on_quadratics_with_additive_noise(observable, order, spacetime):
 
 @pytest.mark.shows("ODE", ("test loss", "displacement", "variance"), resum="continuous")
 @pytest.mark.shows("SDE", ("test loss", "displacement", "variance"), resum="continuous")
-@pytest.mark.parametrize(("order", "examples"), [(2, 25), (3, 5)])
+@pytest.mark.parametrize(("order", "examples"), [(2, 25), (3, 2)])
 @pytest.mark.parametrize("spacetime", [ts.ODE(T=2), ts.SDE(T=3, B=2)], ids=repr)
 @pytest.mark.parametrize("observable", [ts.TestLoss(), ts.Displacement(), ts.Variance(ts.TestLoss())], ids=str)
 def test_continuous_sums_agree_with_the_generators(observable, spacetime, order, examples):

@@ -49,7 +49,7 @@ def through(expression: Any, order: int) -> Any:
 
 
 @pytest.mark.shows("HeavyBall", ALL, resum="discrete")
-@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 2, 25), (1, 3, 4), (2, 2, 4)])
+@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 2, 25), (1, 3, 2), (2, 2, 2)])
 def test_agrees_with_perturbation(landscapes, some_of, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
     @settings(max_examples=examples)

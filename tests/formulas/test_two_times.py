@@ -35,7 +35,7 @@ def symbolic(moment: Any, a: Any, b: Any, spacetime: Any, order: int) -> ts.Form
 
 
 @pytest.mark.shows("two times", ALL)
-@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 25), (2, 2, 25), (2, 3, 1)])
+@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 25), (2, 2, 4), (2, 3, 1)])
 def test_random_landscapes(landscapes, some_of, dimension: int, order: int, examples: int) -> None:
     @given(data=st.data())
     @settings(max_examples=examples)
