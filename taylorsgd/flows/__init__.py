@@ -25,6 +25,9 @@ of one autonomous field φ = Σ_d φ_d, with φ_d of order η^d,
 where u ▷ v is the derivative of v along u: on values, u's tree grafted to every node of v's, ties kept
 (`grafting`). This is solved for φ order by order (`effective`); φ may depend on T.
 
+Generator.  Of means of functions, E φ(θ_T) = exp(T 𝓖) φ where updates are independent: 𝓖φ is the part linear in T,
+an operator of every order in ∂ whose first two are a drift and a diffusion (`generators`, `operators`).
+
 (Barrett and Dherin, *Implicit Gradient Regularization*, section 3 and appendix A; Hairer, Lubich and Wanner,
 *Geometric Numerical Integration*, chapter IX; Smith et al. 2021; Ghosh et al. 2023.) The recursion of Barrett and
 Dherin, Lemmas A.1-A.4, takes f'f for the gradient of |f|²/2, true of gradients only: it is right through f_2, and
@@ -32,11 +35,12 @@ first wrong at f_3.
 """
 
 from taylorsgd.flows.effective import EffectiveFlow, EffectiveLoss
+from taylorsgd.flows.generators import Generator, Obstruction, generator
 from taylorsgd.flows.losses import ModifiedLoss, modified_loss
 from taylorsgd.flows.modified import ModifiedFlow, modified_flow
 from taylorsgd.flows.tableau import RungeKutta
 
 __all__ = [
-    "EffectiveFlow", "EffectiveLoss", "ModifiedFlow", "ModifiedLoss", "RungeKutta", "modified_flow",
-    "modified_loss",
+    "EffectiveFlow", "EffectiveLoss", "Generator", "ModifiedFlow", "ModifiedLoss", "Obstruction", "RungeKutta",
+    "generator", "modified_flow", "modified_loss",
 ]  # fmt: skip
