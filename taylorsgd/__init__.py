@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from taylorsgd import landscapes, symbols
     from taylorsgd.descent import check, compare, expand, perturb, simulate
     from taylorsgd.diagrams import Diagram, Value, count_diagrams, diagrams_of_order
-    from taylorsgd.flows import ModifiedFlow, ModifiedLoss, RungeKutta, generator, modified_flow, modified_loss
+    from taylorsgd.flows import (
+        ModifiedFlow,
+        ModifiedLoss,
+        RungeKutta,
+        generator,
+        modified_flow,
+        modified_loss,
+        modified_sde,
+    )
     from taylorsgd.formulas import (
         Covariance,
         Displacement,
@@ -57,8 +65,8 @@ __all__ = [
     "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss", "Nesterov", "Observable", "Replacement",
     "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
     "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "expand", "generator",
-    "landscapes", "measure", "modified_flow", "modified_loss", "perturb", "plan", "predict", "principal_components",
-    "simulate", "symbols", "tensors",
+    "landscapes", "measure", "modified_flow", "modified_loss", "modified_sde", "perturb", "plan", "predict",
+    "principal_components", "simulate", "symbols", "tensors",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)
@@ -71,7 +79,7 @@ __getattr__ = loader(
         "taylorsgd.spacetime": "GD ODE SDE SGD Grid Replacement",
         "taylorsgd.updates": "GDC Cosine Descent HeavyBall ImplicitStep LinearWarmup Nesterov SecondOrder",
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict principal_components tensors",
-        "taylorsgd.flows": "ModifiedFlow ModifiedLoss RungeKutta generator modified_flow modified_loss",
+        "taylorsgd.flows": "ModifiedFlow ModifiedLoss RungeKutta generator modified_flow modified_loss modified_sde",
         "taylorsgd.landscapes.finite": "FiniteLandscape",
         "taylorsgd.landscapes.landscape": "Landscape",
         "taylorsgd.descent.perturbation": "perturb",

@@ -34,6 +34,7 @@ Dherin, Lemmas A.1-A.4, takes f'f for the gradient of |f|²/2, true of gradients
 first wrong at f_3.
 """
 
+from taylorsgd.flows.diffusions import ModifiedSDE, modified_sde
 from taylorsgd.flows.effective import EffectiveFlow, EffectiveLoss
 from taylorsgd.flows.generators import Generator, Obstruction, generator
 from taylorsgd.flows.losses import ModifiedLoss, modified_loss
@@ -41,6 +42,6 @@ from taylorsgd.flows.modified import ModifiedFlow, modified_flow
 from taylorsgd.flows.tableau import RungeKutta
 
 __all__ = [
-    "EffectiveFlow", "EffectiveLoss", "Generator", "ModifiedFlow", "ModifiedLoss", "Obstruction", "RungeKutta",
-    "generator", "modified_flow", "modified_loss",
+    "EffectiveFlow", "EffectiveLoss", "Generator", "ModifiedFlow", "ModifiedLoss", "ModifiedSDE", "Obstruction",
+    "RungeKutta", "generator", "modified_flow", "modified_loss", "modified_sde",
 ]  # fmt: skip
