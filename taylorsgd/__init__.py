@@ -66,7 +66,7 @@ __all__ = [
     "RungeKutta", "SecondMoment", "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value",
     "Variance", "check", "compare", "count_diagrams", "derive", "diagrams_of_order", "expand", "generator",
     "landscapes", "measure", "modified_flow", "modified_loss", "modified_sde", "perturb", "plan", "predict",
-    "principal_components", "simulate", "symbols", "tensors",
+    "principal_components", "scaling_rule", "simulate", "symbols", "tensors",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)
@@ -79,7 +79,8 @@ __getattr__ = loader(
         "taylorsgd.spacetime": "GD ODE SDE SGD Grid Replacement",
         "taylorsgd.updates": "GDC Cosine Descent HeavyBall ImplicitStep LinearWarmup Nesterov SecondOrder",
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict principal_components tensors",
-        "taylorsgd.flows": "ModifiedFlow ModifiedLoss RungeKutta generator modified_flow modified_loss modified_sde",
+        "taylorsgd.flows": "ModifiedFlow ModifiedLoss RungeKutta generator modified_flow modified_loss modified_sde "
+        "scaling_rule",
         "taylorsgd.landscapes.finite": "FiniteLandscape",
         "taylorsgd.landscapes.landscape": "Landscape",
         "taylorsgd.descent.perturbation": "perturb",
