@@ -204,6 +204,7 @@ call("Measurement.load", L.Measurement.load, path="measured.npz", like=None)
 call("landscapes.NormalLandscape", L.NormalLandscape, sample_loss=x * y, variables=[x], noise=y, variances=[2])
 call("landscapes.ToyLandscape", L.ToyLandscape, name="a", sample_loss=x * y, variables=[x], noise=y, start=[1],
      variances=[2])  # fmt: skip
+call("landscapes.helix", L.helix, tilt=HALF)
 call("landscapes.mean_estimation", L.mean_estimation, H=2, S=1)
 call("landscapes.linear_regression", L.linear_regression, spectrum=[2, 1], noise=1, start=[1, 1])
 call("landscapes.LinearRegression", L.LinearRegression, spectrum=[2, 1], noise=1, start=[1, 1])
@@ -231,7 +232,6 @@ call("landscapes.fashion_mnist", L.fashion_mnist, folder="nowhere", part="train"
 
 WITHOUT_ARGUMENTS = {
     "Cosine", "Dense", "Displacement", "GeneralizationGap", "TestLoss", "TrainLoss", "landscapes.gauss",
-    "landscapes.helix",
 }  # fmt: skip
 """Public names that take nothing."""
 MADE_BY_OTHERS = {

@@ -34,6 +34,7 @@ Dherin, Lemmas A.1-A.4, takes f'f for the gradient of |f|²/2, true of gradients
 first wrong at f_3.
 """
 
+from taylorsgd.flows.curls import curl
 from taylorsgd.flows.diffusions import ModifiedSDE, modified_sde
 from taylorsgd.flows.effective import EffectiveFlow, EffectiveLoss
 from taylorsgd.flows.generators import Generator, Obstruction, generator
@@ -44,6 +45,6 @@ from taylorsgd.flows.tableau import RungeKutta
 
 __all__ = [
     "EffectiveFlow", "EffectiveLoss", "Failure", "Generator", "ModifiedFlow", "ModifiedLoss", "ModifiedSDE",
-    "Obstruction", "RungeKutta", "ScalingRule", "generator", "modified_flow", "modified_loss", "modified_sde",
+    "Obstruction", "RungeKutta", "ScalingRule", "curl", "generator", "modified_flow", "modified_loss", "modified_sde",
     "scaling_rule",
 ]  # fmt: skip
