@@ -145,7 +145,8 @@ def simulate(
         raise TypeError(f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...) or Grid(cells)")
     if refinement is not None and not has_noise(spacetime):
         raise ValueError(f"refinement={refinement} is for the SDE; {spacetime!r} has steps of its own")
-    refuse_open_sizes(spacetime)
+    where: Any = spacetime  # a modified SDE stands for a spacetime from here on
+    refuse_open_sizes(where)
     place = place.traced(theta)
     functions = tuple(function.traced(theta) for function in functions)
     if spacetime.is_flow:
@@ -155,18 +156,16 @@ def simulate(
                 "Replacement and Grid"
             )
         seen = None
-        run = partial(diffuse, place, theta, spacetime)
-        if isinstance(spacetime, ModifiedSDE):
-            run = partial(diffuse_modified, place, theta, spacetime)
+        run = partial(diffuse_modified if isinstance(spacetime, ModifiedSDE) else diffuse, place, theta, where)
         records = run(
             rates, trials, key, functions=functions, refinement=refinement or 16, test_points=test_points, chunk=chunk,
             simulated=simulated,
         )  # fmt: skip
     else:
         rule = Descent() if update is None else update
-        at_once = min(trials, chunk or trials_at_once(place, theta, spacetime, rule))
-        draws = Draws(place, spacetime, key, trials, at_once, test_points)
-        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, spacetime, int(spacetime.sizes["T"])))
+        at_once = min(trials, chunk or trials_at_once(place, theta, where, rule))
+        draws = Draws(place, where, key, trials, at_once, test_points)
+        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, where, int(spacetime.sizes["T"])))
         seen = draws.training_sets
         run = partial(
             _trials,
@@ -186,7 +185,7 @@ def simulate(
             records[i].add(results, at_once, trials)
     warn_of_divergence(rates, records, trials)
     names = [observable.name for observable in observables]
-    return assembled(spacetime, rates, trials, records, names, seen, update, Origin(place, theta))
+    return assembled(where, rates, trials, records, names, seen, update, Origin(place, theta))
 
 
 def _simulated(chunks: Iterable[Any], count: int, progress: bool | None) -> Iterable[Any]:

@@ -40,11 +40,12 @@ from taylorsgd.flows.effective import EffectiveFlow, EffectiveLoss
 from taylorsgd.flows.generators import Generator, Obstruction, generator
 from taylorsgd.flows.losses import ModifiedLoss, modified_loss
 from taylorsgd.flows.modified import ModifiedFlow, modified_flow
+from taylorsgd.flows.quadratics import QuadraticGenerator
 from taylorsgd.flows.scaling import Failure, ScalingRule, scaling_rule
 from taylorsgd.flows.tableau import RungeKutta
 
 __all__ = [
     "EffectiveFlow", "EffectiveLoss", "Failure", "Generator", "ModifiedFlow", "ModifiedLoss", "ModifiedSDE",
-    "Obstruction", "RungeKutta", "ScalingRule", "curl", "generator", "modified_flow", "modified_loss", "modified_sde",
-    "scaling_rule",
+    "Obstruction", "QuadraticGenerator", "RungeKutta", "ScalingRule", "curl", "generator", "modified_flow",
+    "modified_loss", "modified_sde", "scaling_rule",
 ]  # fmt: skip

@@ -27,6 +27,7 @@ from taylorsgd import symbols
 from taylorsgd.arguments import as_whole, checked_order
 from taylorsgd.diagrams import Diagram, Value
 from taylorsgd.flows.operators import PHI, Operator, degree_of, operator_product, with_open_ends
+from taylorsgd.flows.quadratics import QuadraticGenerator
 from taylorsgd.formulas import Formula, Observable, Term, derive
 from taylorsgd.spacetime import GD, ODE, SDE, SGD, Replacement, Spacetime
 from taylorsgd.updates import Descent, Update
@@ -174,6 +175,25 @@ class Generator:
             for term in self.action.terms
         ]
         return Formula(terms, self.action.spacetimes, {observable.name: observable}, metric=self.action.metric)
+
+    def resummed(self) -> QuadraticGenerator:
+        """𝓖 to all orders in η on quadratics with additive noise, whatever `order` is.
+
+        Raises:
+            NotImplementedError: unless updates are independent batches under plain descent.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> print(ts.generator(2, ts.SGD(B=1, E=1)).resummed())
+            M_m = (-η)^m/B^(m-1) κ_m S/(e^S - 1), S = Σ log(1 - ηλ) over the m indices
+        """
+        epochs = isinstance(self.spacetime, SGD) and self.spacetime.data == "fixed"
+        if epochs or self.spacetime.is_flow or not self.update.is_plain:
+            raise NotImplementedError(
+                f"the generator of {self.spacetime!r}, update={self.update!r}, is not summed to all orders; supported "
+                "are SGD(E=1), Replacement(data='fixed') and GD() under plain descent"
+            )
+        return QuadraticGenerator(self.spacetime)
 
     def subs(self, sizes: Mapping[Any, Any] | None = None, /, **named: Any) -> Generator:
         """Replace sizes by numbers or expressions, as `Formula.subs`.

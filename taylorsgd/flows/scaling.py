@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sympy import Expr, ImmutableMatrix, Integer, Symbol, factor, latex, simplify, sqrt, sstr
+from sympy import Add, Expr, ImmutableMatrix, Integer, Symbol, factor, latex, simplify, sqrt, sstr
 
 from taylorsgd import symbols
 from taylorsgd.arguments import checked_order
@@ -125,7 +125,9 @@ class ScalingRule:
             if not (drift.is_zero_matrix and diffusion.is_zero_matrix):
                 kept = evaluated(self.before[1].drift), evaluated(self.before[2].diffusion)
                 ratios = [
-                    _norm(found) / _norm(of) for found, of in zip((drift, diffusion), kept, strict=True) if any(of)
+                    _norm(found) / _norm(of)
+                    for found, of in zip((drift, diffusion), kept, strict=True)
+                    if not of.is_zero_matrix
                 ]
                 return Failure(order, drift, diffusion, max(ratios, default=Integer(0)))
         return None
@@ -211,4 +213,4 @@ def _checked_factor(kappa: Any) -> Expr:
 
 
 def _norm(matrix: ImmutableMatrix) -> Expr:
-    return sqrt(sum((entry**2 for entry in matrix), Integer(0)))
+    return sqrt(Add(*(entry**2 for row in matrix.tolist() for entry in row)))
