@@ -93,7 +93,7 @@ def check(landscape: ts.FiniteLandscape, start: Any, phi: Expr, order: int, runs
             assert part(*start, time) == expected.coeff_monomial(eta**d)
 
 
-@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 6), (1, 4, 4), (2, 3, 1)])
+@pytest.mark.parametrize(("dimension", "order", "examples"), [(1, 3, 4), (1, 4, 2), (2, 3, 1)])
 def test_the_exponential_is_descent(dimension: int, order: int, examples: int) -> None:
     general = ts.generator(order, ts.SGD(E=1))
     phi = x**2 - 3 * x if dimension == 1 else x * y + x**2
@@ -189,7 +189,7 @@ def test_what_was_published() -> None:
 def test_drift_diffusion_and_rest_are_the_generator() -> None:
     """𝓖φ from the three parts, on a landscape: drift·∂φ + ½ diffusion:∂∂φ + rest."""
     landscape = ts.FiniteLandscape([x**3 - x * y + y, x * y**2 + x], [Rational(1, 3), Rational(2, 3)], [x, y])
-    found, phi, at = ts.generator(4, ts.SGD(B=2, E=1)), x**3 * y - y**2 * x, [x, y]
+    found, phi, at = ts.generator(3, ts.SGD(B=2, E=1)), x**3 * y - y**2 * x, [x, y]
     drift, diffusion = (part.evaluate(landscape, at) for part in (found.drift, found.diffusion))
     assert diffusion == diffusion.T
     gradient = sympy.Matrix([sympy.diff(phi, v) for v in at])
