@@ -25,9 +25,12 @@ if TYPE_CHECKING:
         ModifiedLoss,
         ModifiedMap,
         RungeKutta,
+        generator,
         modified_flow,
         modified_loss,
         modified_map,
+        modified_sde,
+        scaling_rule,
     )
     from taylorsgd.formulas import (
         Covariance,
@@ -81,9 +84,9 @@ __all__ = [
     "HeavyBall", "ImplicitStep", "Landscape", "LinearWarmup", "MatrixFree", "ModifiedFlow", "ModifiedLoss",
     "ModifiedMap", "Nesterov", "Observable", "Players", "RMSProp", "Replacement", "RungeKutta", "SecondMoment",
     "SecondOrder", "Term", "TestLoss", "TopEigenpairs", "TrainLoss", "Value", "Variance", "check", "compare",
-    "count_diagrams", "derive", "diagrams_of_order", "embeddings_of", "expand", "landscapes", "measure",
-    "modified_flow", "modified_loss", "modified_map", "perturb", "plan", "predict", "principal_components",
-    "simulate", "symbols", "tensors",
+    "count_diagrams", "derive", "diagrams_of_order", "embeddings_of", "expand", "generator", "landscapes", "measure",
+    "modified_flow", "modified_loss", "modified_map", "modified_sde", "perturb", "plan", "predict",
+    "principal_components", "scaling_rule", "simulate", "symbols", "tensors",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)
@@ -97,7 +100,8 @@ __getattr__ = loader(
         "taylorsgd.updates": "GDC Adam Cosine Descent Elementwise HeavyBall ImplicitStep LinearWarmup Nesterov "
         "Players RMSProp SecondOrder",
         "taylorsgd.measuring": "Dense MatrixFree TopEigenpairs measure plan predict principal_components tensors",
-        "taylorsgd.flows": "ModifiedFlow ModifiedLoss ModifiedMap RungeKutta modified_flow modified_loss modified_map",
+        "taylorsgd.flows": "ModifiedFlow ModifiedLoss ModifiedMap RungeKutta generator modified_flow modified_loss "
+        "modified_map modified_sde scaling_rule",
         "taylorsgd.landscapes.fields": "Field",
         "taylorsgd.landscapes.finite": "FiniteLandscape",
         "taylorsgd.landscapes.finite_field": "FiniteField",

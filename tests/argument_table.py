@@ -79,6 +79,7 @@ DECAYING, DECAYING_LOSS = ts.modified_flow(2, FADING), ts.modified_loss(1, FADIN
 GAME = ts.modified_flow(2, ts.Players([1, lam]))
 ELEMENTWISE = ts.modified_flow(2, ts.Adam(HALF, HALF, lam))
 ELEMENTWISE_LOSS = ts.modified_loss(1, ts.Adam(HALF, HALF, lam))
+GENERATOR = ts.generator(2, ts.SGD(B=1, E=1))
 LOWERED, LOWERED_GAP = FORMULA.lower(), GAP.lower()
 EXACTLY = ts.MatrixFree("exact")
 SIZES: dict[str, Any] = {"N": 2, "B": 1, "E": 1}
@@ -145,6 +146,13 @@ call("landscapes.at_rate", L.at_rate, found=x, order=1)
 call("RungeKutta", ts.RungeKutta, A=[[0]], b=[1])
 call("modified_flow", ts.modified_flow, order=2, update=None)
 call("modified_loss", ts.modified_loss, order=1, update=None)
+call("generator", ts.generator, order=2, spacetime=ts.SGD(B=1, E=1), update=None)
+call("Generator()", GENERATOR, observable=ts.Observable(x**2))
+call("Generator[]", item(GENERATOR), key=1)
+call("modified_sde", ts.modified_sde, order=2, spacetime=ts.SGD(B=1, E=1), update=None)
+call("scaling_rule", ts.scaling_rule, kappa=2, order=2, update=None, becomes=None)
+call("ScalingRule.failure", ts.scaling_rule().failure, landscape=COIN, at=[1], eta=HALF, B=2, kappa=2)
+call("QuadraticGenerator.coefficient", GENERATOR.resummed().coefficient, degree=1, landscape=COIN, at=[1], eta=HALF)
 call("ModifiedFlow", ts.ModifiedFlow, coefficients={CHAIN: HALF}, order=2)
 call("modified_map", ts.modified_map, order=2, update=None)
 call("ModifiedMap", ts.ModifiedMap, coefficients={CHAIN: HALF}, order=2)
@@ -241,6 +249,7 @@ call("Measurement.load", L.Measurement.load, path="measured.npz", like=None)
 call("landscapes.NormalLandscape", L.NormalLandscape, sample_loss=x * y, variables=[x], noise=y, variances=[2])
 call("landscapes.ToyLandscape", L.ToyLandscape, name="a", sample_loss=x * y, variables=[x], noise=y, start=[1],
      variances=[2])  # fmt: skip
+call("landscapes.helix", L.helix, tilt=HALF)
 call("landscapes.mean_estimation", L.mean_estimation, H=2, S=1)
 call("landscapes.linear_regression", L.linear_regression, spectrum=[2, 1], noise=1, start=[1, 1])
 call("landscapes.LinearRegression", L.LinearRegression, spectrum=[2, 1], noise=1, start=[1, 1])
@@ -268,7 +277,6 @@ call("landscapes.fashion_mnist", L.fashion_mnist, folder="nowhere", part="train"
 
 WITHOUT_ARGUMENTS = {
     "Cosine", "Dense", "Displacement", "GeneralizationGap", "TestLoss", "TrainLoss", "landscapes.gauss",
-    "landscapes.helix",
 }  # fmt: skip
 """Public names that take nothing."""
 MADE_BY_OTHERS = {

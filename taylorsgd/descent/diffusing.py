@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 
 from taylorsgd.descent.recording import Record
+from taylorsgd.flows import ModifiedSDE
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     Landscape,
@@ -47,9 +48,9 @@ POINTS = 16
 """The most points whose gradients make up one step of the SDE."""
 
 
-def has_noise(spacetime: Spacetime) -> bool:
-    """Whether a spacetime is a flow with noise, the SDE."""
-    return spacetime.is_flow and spacetime.largest_part != 1
+def has_noise(spacetime: Any) -> bool:
+    """Whether a spacetime is a flow with noise, the SDE or a modified one."""
+    return isinstance(spacetime, ModifiedSDE) or spacetime.is_flow and spacetime.largest_part != 1
 
 
 def diffuse(

@@ -13,10 +13,12 @@ from jax import lax
 from taylorsgd.arguments import listed, switched
 from taylorsgd.descent.diffusing import diffuse, has_noise
 from taylorsgd.descent.drawing import MOST_KEPT, Draws, refuse_many_test_points, trials_at_once
+from taylorsgd.descent.modified_diffusing import diffuse_modified
 from taylorsgd.descent.pytree_arithmetic import AnyUpdate, form_of, numbers_of, stepping
 from taylorsgd.descent.recording import Record, assembled, observable_functions, refuse_open_sizes, warn_of_divergence
 from taylorsgd.descent.runs import Simulation
 from taylorsgd.display.progress import tracked
+from taylorsgd.flows import ModifiedSDE
 from taylorsgd.formulas import Observable
 from taylorsgd.landscapes.fingerprints import Origin
 from taylorsgd.landscapes.keys import random_key
@@ -42,7 +44,7 @@ __all__ = ["simulate"]
 def simulate(
     landscape: AnyLandscape,
     theta: Any,
-    spacetime: Spacetime,
+    spacetime: Spacetime | ModifiedSDE,
     eta: Any,
     trials: int,
     key: jax.Array | int,
@@ -72,7 +74,7 @@ def simulate(
             data="fixed" a population of N points.
         theta: the parameters θ_0, a pytree of float arrays.
         spacetime: `SGD(N=…, B=…, E=…)`, `GD(N=…, T=…)`, `Replacement(N=…, B=…, T=…)`, `Grid(cells)`, `ODE(T=…)` or
-            `SDE(T=…, B=…)`, with numbers for its sizes.
+            `SDE(T=…, B=…)`, with numbers for its sizes; or the `modified_sde` of one, run for as many updates.
         eta: a learning rate, or a sequence of k of them.
         trials: the number of training sets for each learning rate, at least 2.
         key: a JAX random key, or an integer seed.
@@ -84,7 +86,7 @@ def simulate(
         observables: `Observable`s whose s is a function of the parameters, to be recorded as well.
         test_points: how many fresh points the test loss of a trial is averaged over. None means the whole
             population, or a sampler's expected loss, or else 256 points of the sampler.
-        refinement: for the SDE, the steps in one unit of time; 16 if None.
+        refinement: for the SDE, modified or not, the steps in one unit of time; 16 if None.
         chunk: the number of trials run side by side; by default what a few hundred megabytes hold. A sampler
             is asked for the training points of one chunk at a time.
         progress: whether to show a progress bar with the time left; None for one on a terminal and in a notebook, if
@@ -143,11 +145,12 @@ def simulate(
     simulated = partial(_simulated, progress=progress)
     if place.size is None and place.expected is None and test_points is None and not place.is_field:
         test_points = 256
-    if not isinstance(spacetime, Spacetime):
+    if not isinstance(spacetime, (Spacetime, ModifiedSDE)):
         raise TypeError(f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...) or Grid(cells)")
     if refinement is not None and not has_noise(spacetime):
         raise ValueError(f"refinement={refinement} is for the SDE; {spacetime!r} has steps of its own")
-    refuse_open_sizes(spacetime)
+    where: Any = spacetime  # a modified SDE stands for a spacetime from here on
+    refuse_open_sizes(where)
     place = place.traced(theta)
     functions = tuple(function.traced(theta) for function in functions)
     if spacetime.is_flow:
@@ -157,16 +160,16 @@ def simulate(
                 "Replacement and Grid"
             )
         seen = None
-        records = diffuse(
-            place, theta, spacetime, rates, trials, key,
-            functions=functions, refinement=refinement or 16, test_points=test_points, chunk=chunk,
+        run = partial(diffuse_modified if isinstance(spacetime, ModifiedSDE) else diffuse, place, theta, where)
+        records = run(
+            rates, trials, key, functions=functions, refinement=refinement or 16, test_points=test_points, chunk=chunk,
             simulated=simulated,
         )  # fmt: skip
     else:
         rule = Descent() if update is None else update
-        at_once = min(trials, chunk or trials_at_once(place, theta, spacetime, rule))
-        draws = Draws(place, spacetime, key, trials, at_once, test_points)
-        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, spacetime, int(spacetime.sizes["T"])))
+        at_once = min(trials, chunk or trials_at_once(place, theta, where, rule))
+        draws = Draws(place, where, key, trials, at_once, test_points)
+        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, where, int(spacetime.sizes["T"])))
         seen = draws.training_sets
         run = partial(
             _trials,
@@ -186,7 +189,7 @@ def simulate(
             records[i].add(results, at_once, trials)
     warn_of_divergence(rates, records, trials)
     names = [observable.name for observable in observables]
-    return assembled(spacetime, rates, trials, records, names, seen, update, Origin(place, theta))
+    return assembled(where, rates, trials, records, names, seen, update, Origin(place, theta))
 
 
 def _simulated(chunks: Iterable[Any], count: int, progress: bool | None) -> Iterable[Any]:

@@ -44,21 +44,31 @@ where u ▷ v is the derivative of v along u: on values, u's tree grafted to eve
 Of an elementwise optimizer the modified loss is Ẽ with θ̇ = φ(∇Ẽ), where it moves without steps by φ(∇E)
 (`elementwise_loss`): Adam has one through h where β₁ = β₂.
 
+Generator.  Of means of functions, E φ(θ_T) = exp(T 𝓖) φ where updates are independent: 𝓖φ is the part linear in T,
+an operator of every order in ∂ whose first two are a drift and a diffusion (`generators`, `operators`).
+
 (Barrett and Dherin, *Implicit Gradient Regularization*, section 3 and appendix A; Hairer, Lubich and Wanner,
 *Geometric Numerical Integration*, chapter IX; Smith et al. 2021; Ghosh et al. 2023.) The recursion of Barrett and
 Dherin, Lemmas A.1-A.4, takes f'f for the gradient of |f|²/2, true of gradients only: it is right through f_2, and
 first wrong at f_3.
 """
 
+from taylorsgd.flows.curls import curl
 from taylorsgd.flows.decaying import DecayingFlow, DecayingMap
+from taylorsgd.flows.diffusions import ModifiedSDE, modified_sde
 from taylorsgd.flows.effective import EffectiveFlow, EffectiveLoss
 from taylorsgd.flows.elementwise_flow import ElementwiseFlow
+from taylorsgd.flows.generators import Generator, Obstruction, generator
 from taylorsgd.flows.losses import ModifiedLoss, modified_loss
 from taylorsgd.flows.modified import ModifiedFlow, ModifiedMap, modified_flow, modified_map
 from taylorsgd.flows.player_flow import PlayersFlow
+from taylorsgd.flows.quadratics import QuadraticGenerator
+from taylorsgd.flows.scaling import Failure, ScalingRule, scaling_rule
 from taylorsgd.flows.tableau import RungeKutta
 
 __all__ = [
-    "DecayingFlow", "DecayingMap", "EffectiveFlow", "EffectiveLoss", "ElementwiseFlow", "ModifiedFlow", "ModifiedLoss",
-    "ModifiedMap", "PlayersFlow", "RungeKutta", "modified_flow", "modified_loss", "modified_map",
+    "DecayingFlow", "DecayingMap", "EffectiveFlow", "EffectiveLoss", "ElementwiseFlow", "Failure", "Generator",
+    "ModifiedFlow", "ModifiedLoss", "ModifiedMap", "ModifiedSDE", "Obstruction", "PlayersFlow", "QuadraticGenerator",
+    "RungeKutta", "ScalingRule", "curl", "generator", "modified_flow", "modified_loss", "modified_map",
+    "modified_sde", "scaling_rule",
 ]  # fmt: skip

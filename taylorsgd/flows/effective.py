@@ -10,6 +10,7 @@ from sympy import QQ, Expr, construct_domain, factor, latex, sstr
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Value
+from taylorsgd.flows.curls import curl
 from taylorsgd.flows.grafting import diagram_of, grafted, is_vector
 from taylorsgd.flows.splitting import split
 from taylorsgd.formulas.term import Combination, Term
@@ -118,11 +119,27 @@ class EffectiveFlow:
             >>> print(flow.modified_loss().remainder)
             1/18 J^μ_νλ G^ν G^λ - 1/18 H^μ_ν H^ν_λ G^λ
         """
+        for term in self.field.terms:
+            _checked_vector(term)
         scalar, rest = split({term.value: -term.coefficient for term in self.field.terms})  # type: ignore[misc]
         loss = type(self.field)(
             (Term(coefficient, value, ()) for value, coefficient in scalar.items()), self.field.spacetimes, {}
         )
         return EffectiveLoss(loss, self.field.part(_terms((v, -c) for v, c in rest.items())))
+
+    def curl(self) -> Combination:
+        """The curl ∂^μ φ^ν − ∂^ν φ^μ, which is 0 only where the field is a gradient; an edge more, with its η.
+
+        Raises:
+            ValueError: for the flow along a valley, whose field is resummed.
+
+        Example:
+            >>> import taylorsgd as ts
+            >>> flow = ts.derive(ts.Displacement(), ts.SGD(E=1), order=3).effective_flow()
+            >>> print(flow.curl().assume("minimum"))
+            (T - 1)/(2*B) J^μ_λρ κ(∇^ν∇^λ l, ∇^ρ l) - (T - 1)/(2*B) J^ν_λρ κ(∇^μ∇^λ l, ∇^ρ l)    with T = N/B
+        """
+        return curl(self.field)
 
     def latex(self) -> str:
         r"""The field in LaTeX.
@@ -158,6 +175,8 @@ def effective_flow(formula: Combination) -> EffectiveFlow:
             "effective_flow: the learning rate of this formula was tied by subs(eta=...); take it before that"
         )
     time = _checked_time(formula)
+    if formula.terms and all(getattr(term.value, "drift", False) for term in formula.terms):
+        return EffectiveFlow(formula, time)  # the steady growth per update along a valley is a field as it stands
     formula = formula.to_cumulants()
     values = [_checked_vector(term) for term in formula.terms]
     domain, numbers = construct_domain([t.coefficient for t in formula.terms], field=True)

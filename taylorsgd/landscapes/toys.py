@@ -111,7 +111,7 @@ def gauss() -> ToyLandscape:
     return ToyLandscape("GAUSS", (h + x**2 * exp(-h)) / 2, [h], x, start=[0])
 
 
-def helix() -> ToyLandscape:
+def helix(tilt: Any = 0) -> ToyLandscape:
     """HELIX (C.1.2): a valley of minima along which SGD drifts forever, though the landscape is periodic.
 
         l_x(u, v, z) = (u² + v² + (u cos z + v sin z)²) / 2  +  x (u cos(z − π/4) + v sin(z − π/4))
@@ -123,8 +123,18 @@ def helix() -> ToyLandscape:
 
     The test loss is l = (u² + v² + (u cos z + v sin z)²) / 2: the noise has mean 0.
 
+    With a tilt α z is added to every l_x. Then the valley rises along z by α, which pulls by −ηα per update against
+    the drift of η²/(6 − 4η): with 0 < α < η/(6 − 4η) SGD climbs for ever, and its test loss grows without bound.
+
+    Args:
+        tilt: α, a number or expression.
+
     Returns:
         A landscape with the variables u, v, z, which starts at u = v = z = 0.
+
+    Raises:
+        TypeError: if the tilt is no scalar.
+        ValueError: if it is not finite, or depends on the variables or the noise.
 
     Example:
         SGD moves towards +z at order η³, by (T choose 2)/2:
@@ -141,7 +151,11 @@ def helix() -> ToyLandscape:
     u, v, z, x = symbols("u v z x")
     valley = u**2 + v**2 + (cos(z) * u + sin(z) * v) ** 2
     noise = cos(z - pi / 4) * u + sin(z - pi / 4) * v
-    return ToyLandscape("HELIX", Rational(1, 2) * valley + x * noise, [u, v, z], x, start=[0, 0, 0])
+    slope = exact_expression(tilt, "tilt")
+    if slope.has(u, v, z, x):
+        raise ValueError(f"tilt={tilt} must not depend on the variables u, v, z or the noise x")
+    name = "HELIX" if slope == 0 else "TILTED HELIX"
+    return ToyLandscape(name, Rational(1, 2) * valley + slope * z + x * noise, [u, v, z], x, start=[0, 0, 0])
 
 
 def mean_estimation(H: Any = None, S: Any = None) -> ToyLandscape:

@@ -87,9 +87,9 @@ def test_errors() -> None:
         (lambda: ts.perturb(ts.TestLoss(), sgd, coin, 0, 1, update=ts.GDC(1)), ValueError, "give GD"),
         (lambda: ts.derive(ts.TestLoss(), ts.GD(N=2), 1, update=ts.GDC(4)), ValueError, "exceeds the N=2"),
         (
-            lambda: ts.derive(ts.TestLoss(), ts.GD(), 1, update=ts.GDC(), resum="discrete"),
-            NotImplementedError,
-            "supported are plain descent",
+            lambda: ts.derive(ts.TestLoss(), ts.GD(), 1, update=ts.GDC(), resum="continuous"),
+            ValueError,
+            "no volume in an integral",
         ),
     ]:
         with pytest.raises(error, match=message):

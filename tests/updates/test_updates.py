@@ -173,8 +173,8 @@ def test_errors() -> None:
         (lambda: ts.derive(test, ts.GD(), 1, update=ts.HeavyBall(1)), ValueError, "coincide"),
         (
             lambda: ts.derive(test, sgd, 1, update=ts.Nesterov(beta), resum="continuous"),
-            NotImplementedError,
-            "supported are plain descent",
+            ValueError,
+            "takes no time in a flow",
         ),
         (
             lambda: ts.perturb(test, sgd, ts.FiniteLandscape([x], [1], [x]), 0, 1, update=3),
