@@ -28,7 +28,7 @@ Games.  Each node of a tree is coloured by its player, and brings that player's 
 the joint field, alternating ones a composition of partial steps (`player_flow`). Time counts rounds: flows that are
 written player by player, each in its own time, are right for one step only.
 
-Every flow is evaluated exactly on a landscape, and lowered to JAX on any loss (`fields`).
+Every flow is evaluated exactly on a landscape, and lowered to JAX on any loss (`calculus`).
 
 Modified loss.  A field of derivatives of E is −∇Ẽ + R with R = 0 if and only if the rootings of every tree come
 in the proportions that ∇ of that tree has (`splitting`). Through h, Ẽ = E + (h/4)|∇E|² and R = 0; at h², R ≠ 0.
