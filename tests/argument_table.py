@@ -125,7 +125,7 @@ call("count_diagrams", ts.count_diagrams, order=2)
 call("diagrams_of_order", lambda order: list(ts.diagrams_of_order(order)), order=2)
 call("embeddings_of", ts.embeddings_of, diagram=ts.Diagram.parse("(a a)"), spacetime=ts.SGD(N=2, B=1, E=2))
 call(
-    "contribution", ts.embeddings_of(ts.Diagram.parse("(a a)"), ts.SGD(N=2, B=1, E=2))[0].contribution,
+    "Embedding.contribution", ts.embeddings_of(ts.Diagram.parse("(a a)"), ts.SGD(N=2, B=1, E=2))[0].contribution,
     observable=ts.TestLoss(), resum="discrete",
 )  # fmt: skip
 call("FiniteLandscape", ts.FiniteLandscape, losses=[x, x**2], weights=[HALF, HALF], variables=[x])

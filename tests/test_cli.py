@@ -124,7 +124,7 @@ def test_derive_understands_batches_by_chance(capsys, words, spacetime):
         "derive test-loss --gd --order two",
         "derive test-loss --gd --order 1 --assume frozen",
         "derive test-loss --gd --order 1 --format pdf",
-        "derive test-loss --sgd --shuffle --order 1 --resum discrete",
+        "derive test-loss --sgd --shuffle --order 1 --resum continuous",
         "derive test-loss --gd --order 1 --resum sideways",
         "derive test-loss --gd --order 1 --shuffle",
         "derive test-loss --gd --order 1 --data fixed",
