@@ -222,3 +222,18 @@ def test_faces() -> None:
 def test_errors(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_on_a_vector_field() -> None:
+    """Two players on a `FiniteField` by hand: f − (h/2) f′f; in turns the second sees the first one move."""
+    x, y = sympy.symbols("x y")
+    field = ts.FiniteField([[x * y, -x], [x * y - 2 * y, 3 * x]], [Rational(1, 2)] * 2, [x, y])
+    f = sympy.Matrix([x * y - y, x])
+    slope = f.jacobian([x, y])
+    at = {x: 2, y: 3}
+    together = f - h / 2 * slope * f
+    found = ts.modified_flow(2, ts.Players([1, 1])).evaluate(field, at=[2, 3])
+    assert sympy.expand(sympy.Matrix(found) - together.subs(at)).is_zero_matrix
+    seen = sympy.Matrix([0, slope[1, 0] * f[0]])
+    found = ts.modified_flow(2, ts.Players([1, 1], order="alternating")).evaluate(field, at=[2, 3])
+    assert sympy.expand(sympy.Matrix(found) - (together + h * seen).subs(at)).is_zero_matrix
