@@ -127,7 +127,7 @@ def _summed_up(
         if penalty is not None:
             raise NotImplementedError(f"penalty={penalty!r} with resum and two times is not derived; leave one out")
         summed = _resummed(spacetime, rule, resum, roots, _is_correlated(observable, spacetime), times=times)
-    formula = _added(observable, spacetime, order, rule, summed, penalty, resum)
+    formula = _added(observable, spacetime, order, rule, summed, penalty)
     return formula.to_cumulants() if moments else formula
 
 
@@ -138,7 +138,6 @@ def _added(
     rule: Update,
     summed: Summed,
     penalty: Observable | None,
-    resum: str | None,
 ) -> Formula:
     """All diagrams, merged by value."""
     roots = _roots(observable)
@@ -175,7 +174,7 @@ def _penalized(
     for sign, observed in _without(observable, penalty):
         roots = _roots(observed)
         summed = _resummed(spacetime, rule, resum, roots, _is_correlated(observed, spacetime), penalty.name)
-        part = sign * _added(observed, spacetime, order, rule, summed, penalty, resum)
+        part = sign * _added(observed, spacetime, order, rule, summed, penalty)
         total = part if total is None else total + part
     assert total is not None
     of = Expectations.of(observable, Run(spacetime, rule, penalty))

@@ -47,7 +47,7 @@ from taylorsgd.spacetime.base import BATCHES, EPOCHS, FIELD, INVERSE_BATCH, RING
 from taylorsgd.timesums.events import sum_of_events
 from taylorsgd.timesums.orders import compositions, surjections, weak_orderings
 
-__all__ = ["dealt", "fixed_count", "reshuffled_count", "shuffled_ways", "translated"]
+__all__ = ["fixed_count", "reshuffled_count", "shuffled_ways"]
 
 _OWN, _n, _e, _B = ring("n,e,B", QQ)
 
@@ -130,7 +130,7 @@ class _Quotients:
                 continue
             numerator = _binomial(_e, used) * weight * self._falling(falling)
             for names, below in present:
-                numerator = numerator * dealt(_renamed(names, below))
+                numerator = numerator * _dealt(_renamed(names, below))
             sizes = tuple(sorted(len(names) for names, _ in present))
             if self.rows is not None:
                 numerator = numerator * QQ(1, prod(perm(self.rows, k) for k in sizes))
@@ -140,13 +140,13 @@ class _Quotients:
     def element(self, order: int) -> PolyElement | FracElement:
         """The sum divided by B^order, in the generators of `RING`."""
         if self.rows is not None:
-            return translated(self.numerators.get((), _OWN.zero), order)
+            return _translated(self.numerators.get((), _OWN.zero), order)
         total: Any = FIELD(0)
         for sizes, numerator in self.numerators.items():
             denominator: Any = prod((self._falling(k) for k in sizes), start=_OWN.one)
             # Both are polynomials in B = 1/b: the same power of b makes them polynomials in b.
             power = max(_degree(numerator), _degree(denominator))
-            quotient = FIELD(translated(numerator, power)) / FIELD(translated(denominator, power))
+            quotient = FIELD(_translated(numerator, power)) / FIELD(_translated(denominator, power))
             total = total + quotient * FIELD(INVERSE_BATCH**order)
         return total
 
@@ -225,14 +225,14 @@ def _is_forest(parts: int, epochs: Sequence[tuple[int, ...]]) -> bool:
 
 
 @cache
-def dealt(below: tuple[int, ...]) -> PolyElement:
+def _dealt(below: tuple[int, ...]) -> PolyElement:
     """Σ_L C(n, |L|) Π_j (B)_{|L_j|}: the ways to deal distinct things into n times of B slots, in strict order.
 
     Args:
         below: for every thing, a bit mask of those that must come strictly earlier.
 
     Returns:
-        A polynomial in n, e and B; see `translated`. Zero if the relations have a cycle.
+        A polynomial in n, e and B; see `_translated`. Zero if the relations have a cycle.
     """
     patterns: Counter[tuple[int, ...]] = Counter()
     for levels, number in compositions(below, (1,) * len(below)).items():
@@ -249,7 +249,7 @@ def _binomial(x: PolyElement, k: int) -> PolyElement:
     return binomial
 
 
-def translated(polynomial: PolyElement, power: int) -> PolyElement:
+def _translated(polynomial: PolyElement, power: int) -> PolyElement:
     """b^power times a polynomial in n, e, B, as a polynomial in n, e, b = 1/B."""
     return RING.from_dict({(i, j, power - k, 0): c for (i, j, k), c in polynomial.terms()})
 
