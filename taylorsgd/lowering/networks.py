@@ -39,6 +39,7 @@ from taylorsgd.lowering.block_sums import remembering_limit, remembering_sum
 from taylorsgd.lowering.cell_scan import sum_of_ways
 from taylorsgd.lowering.edge_memory import PLAIN
 from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
+from taylorsgd.lowering.epoch_blocks import remembering_epochs
 from taylorsgd.lowering.epoch_powers import epoch_sums
 from taylorsgd.timesums.cells import CellSum, Way
 from taylorsgd.timesums.events import TimeSum
@@ -107,7 +108,7 @@ class Network:
         continuous: integrals of exponentials instead of sums of powers.
         limit: T → ∞.
         memories: the rule's linear system, one for all updates, or in the cells of a run one for each.
-        decay: w, by which rates are larger where they are those of exponentials.
+        decay: w, by which rates are larger where edges carry powers of one number, (1 − w) − s, or its exponentials.
         bend: γ in R = 1/(1 + γηλ), of a rule with instant edges.
         powers: the power of R on every edge.
     """
@@ -219,20 +220,13 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
     memories, times = memories_of(value), value.times
     if isinstance(times, (TwoMoments, SetTimes, CellSum)):
         return replace(network, times=tuple(times.ways(value.diagram, int(value.T))), memories=memories)
-    if isinstance(times, TwoClocks):
-        if memories != (PLAIN,):
-            raise NotImplementedError(
-                f"several epochs with update={value.update!r} are lowered with numbers for sizes only: derive with "
-                "N, B and E; evaluate() computes it exactly"
-            )
-        return replace(network, times=times, limit=value.T is oo, memories=memories)
     if value.update.rates is not None:  # whatever changes with time is summed update by update
         cells = ((1,) * int(value.T),) * times.events
         return replace(network, times=(Way(Fraction(1), times, cells),), memories=memories)
-    if value.continuous:  # no more than one number is remembered, 1 − w of it
-        decay = 1 - float(memories[0].carry[0][0])
-        return replace(network, times=times, continuous=True, limit=value.T is oo, decay=decay)
-    return replace(network, times=times, limit=value.T is oo, memories=memories)
+    if len(memories[0].enter) == 1:  # no more than 1 − w of a number is remembered
+        network = replace(network, decay=1 - float(memories[0].carry[0][0]))
+    kept = (PLAIN,) if value.continuous else memories
+    return replace(network, times=times, continuous=value.continuous, limit=value.T is oo, memories=kept)
 
 
 def memories_of(value: ResummedValue) -> tuple[Memory, ...]:
@@ -367,16 +361,18 @@ def _sums_along_edges(
     times, memories = network.times, network.memories
     if times is None:
         return []
-    rates = rates + network.decay
+    rates, T = rates + network.decay, jnp.asarray(T)
+    if isinstance(times, tuple):
+        return [(sum_of_ways(times, network.edges, rates, memories), range(network.edges))]
+    remembers = len(memories[0].enter) > 1
     if isinstance(times, TwoClocks):
         axes = [labels for labels, _ in times.branches]
-        epochs = None if network.limit else T[1]
-        return list(zip(epoch_sums(times, _spread(rates, network.edges, axes), T[0], epochs), axes, strict=True))
-    if not isinstance(times, TimeSum):
-        return [(sum_of_ways(times, network.edges, rates, memories), range(network.edges))]
+        spread, epochs = _spread(rates, network.edges, axes), None if network.limit else T[1]
+        summed = partial(remembering_epochs, times, memories[0]) if remembers else partial(epoch_sums, times)
+        return list(zip(summed(spread, T[0], epochs), axes, strict=True))
     axes = [labels for _, labels, _ in times.branches]
     spread = _spread(rates, network.edges, axes)
-    if memories != (PLAIN,):
+    if remembers:
         sums = [
             remembering_limit(own, memories[0], [spread[e] for e in labels])
             if network.limit
