@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from sympy import EX, QQ, Dummy, Expr, Integer, Matrix, Rational, construct_domain, oo, simplify
@@ -24,7 +24,7 @@ from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.epoch_walks import epoch_tensor
-from taylorsgd.timesums.events import ROOT, TimeSum
+from taylorsgd.timesums.events import ROOT
 from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.two_moments import TwoMoments
@@ -89,8 +89,7 @@ class Resummation:
         import numpy as np
 
         entries = [entry for tensor, _ in parts for entry in np.ravel(tensor)]
-        rates = [Integer(1)] if value.update.rates is None else value.update.rates_of(int(value.T))
-        memories = [value.update.memory(rate) for rate in rates]
+        memories = [value.update.memory(rate) for rate in value.rates]
         kept = [x for memory in memories for part in memory for x in np.ravel(np.array(part, dtype=object))]
         kept.append(value.update.instant)
         shrunk = value.update.instant != 0
@@ -371,22 +370,23 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
 
     if not (value.T is oo or value.T.is_Integer):
         raise ValueError(f"T={value.T} is not an integer number of updates")
-    updates = None if value.T is oo else int(value.T)
-    if isinstance(value.times, (CellSum, TwoMoments, SetTimes)):
+    times, updates = value.times, None if value.T is oo else int(value.T)
+    varied = value.update.rates is not None
+    if isinstance(times, (CellSum, TwoMoments, SetTimes)) or (isinstance(times, TwoClocks) and varied):
         assert updates is not None
-        ways = value.times.ways(value.diagram, updates)
+        system = _system(value, hessian, arithmetic, updates)
         moving = len(value.edges) - len(value.instant)
         total: Any = np.full((len(hessian),) * (2 * moving), arithmetic.zero, dtype=object)
-        for way in ways:
-            sums = _tensors(value, way.times, hessian, arithmetic, updates, moments=way.moments)
+        for way in times.ways(value.diagram, updates):
+            sums = Tensors(way.times, *system, moments=way.moments)
             total = total + walk(sums, updates, way.choices) * arithmetic.number(way.number)
         return total
-    if isinstance(value.times, TwoClocks):
-        return _over_epochs(value, value.times, hessian, arithmetic)
+    if isinstance(times, TwoClocks):
+        return _over_epochs(value, times, hessian, arithmetic)
     if updates is not None:
-        return walk(_tensors(value, value.times, hessian, arithmetic, updates), updates)
+        return walk(Tensors(times, *_system(value, hessian, arithmetic, updates)), updates)
     field = arithmetic.ring.to_field()
-    lifted = _tensors(value, value.times, hessian, arithmetic, 1, field)
+    lifted = Tensors(times, *_system(value, hessian, arithmetic, 1, field))
     if not value.continuous:
         return lifted.limit(field.to_domain())
     decay = arithmetic.convert(1 - value.update.memory(Integer(1)).carry[0][0])
@@ -399,51 +399,48 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
 def _over_epochs(value: ResummedValue, times: TwoClocks, hessian: Any, arithmetic: Arithmetic) -> Any:
     """The same in several epochs, of any number where T = ∞."""
     field = arithmetic.ring.to_field() if value.T is oo else None
-    edge = _tensors(value, TimeSum(0, ()), hessian, arithmetic, 1, field)
-    sums = epoch_tensor(times, edge.carry[0], edge.one, None if field is None else field.to_domain())
+    carry, enter, read, by_root, one = _system(value, hessian, arithmetic, 1, field)
+    sums = epoch_tensor(times, carry[0], one, None if field is None else field.to_domain())
     for e, (_, target) in enumerate(times.edges):
-        sums = along(sums, 2 * e, edge.enter[0].T)
-        sums = along(sums, 2 * e + 1, edge.read_by_root if target == ROOT else edge.read)
+        sums = along(sums, 2 * e, enter[0].T)
+        sums = along(sums, 2 * e + 1, by_root if target == ROOT else read)
     return sums
 
 
-def _tensors(
-    value: ResummedValue,
-    times: TimeSum,
-    hessian: Any,
-    arithmetic: Arithmetic,
-    updates: int,
-    field: Any = None,
-    moments: Sequence[int] = (),
-) -> Tensors:
-    """What edges carry: the rule's memory with a Hessian wherever a gradient is read and enters again."""
+def _system(
+    value: ResummedValue, hessian: Any, arithmetic: Arithmetic, updates: int, field: Any = None
+) -> tuple[list[Any], list[Any], Any, Any, Any]:
+    """What edges carry: the rule's memory with a Hessian wherever a gradient is read and enters again, and a 1."""
     import numpy as np
 
     lift = np.vectorize(lambda entry: entry if field is None else field(entry), otypes=[object])
+    number = np.vectorize(arithmetic.convert, otypes=[object])
     one = arithmetic.one
     identity = np.array([[one * int(i == j) for j in range(len(hessian))] for i in range(len(hessian))])
 
+    @cache
     def system(rate: Expr) -> tuple[Any, Any, Any, Any]:
-        memory = value.update.memory(rate)
-        number = np.vectorize(arithmetic.convert, otypes=[object])
-        carry, enter, read, by_root = (number(np.array(part, dtype=object)) for part in memory)
+        carry, enter, read, by_root = (number(np.array(part, dtype=object)) for part in value.update.memory(rate))
         bent = np.multiply.outer(read, enter) * arithmetic.rate
         # a state is a row: it is multiplied from the right
-        damped = np.kron(carry.T, identity) - np.kron(bent, hessian)
-        if value.continuous:
-            damped = identity
-        return (
-            damped,
+        damped = identity if value.continuous else np.kron(carry.T, identity) - np.kron(bent, hessian)
+        ends = (
             np.kron(enter[None, :], identity),
             np.kron(read[:, None], identity),
             np.kron(by_root[:, None], identity),
         )
+        return tuple(map(lift, (damped, *ends)))
 
-    systems = [system(rate) for rate in value.update.rates_of(updates)] or [system(Integer(1))]
-    carried, entered = [lift(each[0]) for each in systems], [lift(each[1]) for each in systems]
-    _, _, read, by_root = systems[-1]
-    unit = one if field is None else field(one)
-    return Tensors(times, carried, entered, lift(read), lift(by_root), unit, moments)
+    rates = (Integer(1),) * updates if value.update.rates is None else value.rates
+    systems = [system(rate) for rate in rates] or [system(Integer(1))]
+    *_, read, by_root = systems[-1]
+    return (
+        [each[0] for each in systems],
+        [each[1] for each in systems],
+        read,
+        by_root,
+        one if field is None else field(one),
+    )
 
 
 def _matrix(array: Any) -> Any:

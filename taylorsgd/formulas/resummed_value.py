@@ -216,7 +216,7 @@ class ResummedValue(TensorNetwork):
             events, edges = data["events"]
             times = TimeSum(events, tuple((source, target) for source, target in edges))
         diagram = Diagram.from_data(data["propagated"])
-        if data.get("moments") is not None and isinstance(times, (TimeSum, CellSum)):
+        if data.get("moments") is not None and isinstance(times, (TimeSum, CellSum, TwoClocks)):
             early, first = data["moments"]
             if not all(type(e) is int and 0 <= e < diagram.order for e in early):
                 raise ValueError(f"moments={early!r} are no edges of {diagram}")
@@ -248,6 +248,20 @@ class ResummedValue(TensorNetwork):
         """The sum over the cells of a run that it is; None if it is one over times."""
         times = self.times.times if isinstance(self.times, TwoMoments) else self.times
         return times if isinstance(times, CellSum) else None
+
+    @property
+    def rates(self) -> tuple[Expr, ...]:
+        """The rule's rates: those of the T updates, or one for all.
+
+        Raises:
+            ValueError: if there are not as many as updates.
+        """
+        known = self.update.rates
+        if known is None:
+            return (Integer(1),)
+        if isinstance(self.times, TwoMoments) and isinstance(known, tuple) and len(known) > self.T:
+            return known[: int(self.T)]  # the run goes on
+        return self.update.rates_of(int(self.T))
 
     @cached_property
     def instant(self) -> frozenset[int]:
@@ -332,14 +346,17 @@ class ResummedValue(TensorNetwork):
 
     @cached_property
     def _in_modes(self) -> bool:
-        """Whether it is written in the modes of a rule's memory: up to a finite T, at a constant rate."""
+        """Whether it is written in the modes of a rule's memory, at a constant rate: where no fraction is simpler."""
         remembers = len(self.update.memory(Integer(1)).enter) > 1 and self.update.rates is None
-        return remembers and self.T is not oo and not self.drift and isinstance(self.times, (TimeSum, TwoClocks))
+        written = isinstance(self.times, TimeSum) and self.T is not oo or isinstance(self.times, TwoClocks)
+        return remembers and written and not self.drift
 
     @cached_property
     def has_closed_form(self) -> bool:
         """Whether the sum over times is written in T and the eigenvalues."""
         if self.cells is not None or self.update.rates is not None:
+            return False
+        if isinstance(self.times, TwoMoments) and not isinstance(self.times.times, TimeSum):
             return False
         if len(self.update.memory(Integer(1)).enter) == 1:
             return True

@@ -41,9 +41,8 @@ from taylorsgd.lowering.edge_memory import PLAIN
 from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
 from taylorsgd.lowering.epoch_blocks import remembering_epochs
 from taylorsgd.lowering.epoch_powers import epoch_sums
-from taylorsgd.timesums.cells import CellSum, Way
+from taylorsgd.timesums.cells import Way
 from taylorsgd.timesums.events import TimeSum
-from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.two_moments import TwoMoments
 from taylorsgd.updates import Memory
@@ -218,11 +217,12 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
         return network
     network = replace(network, bend=float(value.update.instant), powers=value.powers)
     memories, times = memories_of(value), value.times
-    if isinstance(times, (TwoMoments, SetTimes, CellSum)):
-        return replace(network, times=tuple(times.ways(value.diagram, int(value.T))), memories=memories)
-    if value.update.rates is not None:  # whatever changes with time is summed update by update
+    if isinstance(times, TimeSum) and value.update.rates is not None:
         cells = ((1,) * int(value.T),) * times.events
         return replace(network, times=(Way(Fraction(1), times, cells),), memories=memories)
+    if not isinstance(times, (TimeSum, TwoClocks)) or value.update.rates is not None:
+        # whatever changes with time is summed update by update
+        return replace(network, times=tuple(times.ways(value.diagram, int(value.T))), memories=memories)
     if len(memories[0].enter) == 1:  # no more than 1 − w of a number is remembered
         network = replace(network, decay=1 - float(memories[0].carry[0][0]))
     kept = (PLAIN,) if value.continuous else memories
@@ -236,18 +236,17 @@ def memories_of(value: ResummedValue) -> tuple[Memory, ...]:
         NotImplementedError: for a drift, or symbols.
     """
     update, times = value.update, value.times
-    if isinstance(times, TwoMoments) and (value.continuous or not value.T.is_Integer or not times.first.is_Integer):
+    if isinstance(times, TwoMoments) and (value.continuous or times.free_symbols or not value.T.is_Integer):
         raise NotImplementedError(
             f"a formula at two times is lowered with resum='discrete' and numbers for both, here {times.first} and "
-            f"{value.T}; derive with numbers, or evaluate() it, exactly"
+            f"{value.T}, and over several epochs for N, B and E; subs() puts numbers in, or evaluate() it, exactly"
         )
     if value.drift:
         raise NotImplementedError(
             "a drift is not lowered: which directions are flat is no smooth function of H; "
             "evaluate() computes it exactly, and the lowered displacement at two late T gives it in numbers"
         )
-    rates = (Integer(1),) if update.rates is None else update.rates_of(int(value.T))
-    memories = tuple(map(update.memory, rates or (Integer(1),)))
+    memories = tuple(map(update.memory, value.rates or (Integer(1),)))
     if Tuple(*memories, update.instant).free_symbols:
         raise NotImplementedError(
             f"a resummed formula with update={update!r} is not lowered: only rules with numbers for their parameters "

@@ -20,15 +20,18 @@ the two nodes make one event, and X times that of e < e′.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 from typing import Any, NamedTuple, Self
 
 from sympy import Expr, Symbol
 
+from taylorsgd.diagrams import Diagram
 from taylorsgd.diagrams.partitions import components
+from taylorsgd.timesums.cells import Way
 from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.timesums.orders import weak_orderings
 
@@ -93,6 +96,30 @@ class TwoClocks(ABC):
     @abstractmethod
     def pieces(self) -> tuple[Piece, ...]:
         """The sum as a sum of products."""
+
+    @abstractmethod
+    def ways(self, diagram: Diagram, updates: int) -> Iterator[Way]:
+        """The ways to place a diagram where sizes are numbers: what shares a batch or an epoch chooses it.
+
+        Args:
+            diagram: the diagram, whose inner nodes are the nodes of the sum.
+            updates: not looked at: cells are those of all n E updates.
+
+        Raises:
+            ValueError: if a size is no integer.
+        """
+
+    @property
+    def whole_sizes(self) -> tuple[int, int]:
+        """The number of batches and that of epochs.
+
+        Raises:
+            ValueError: if one is no integer.
+        """
+        for name, size in (("N/B", self.batches), ("E", self.epochs)):
+            if not size.is_Integer:
+                raise ValueError(f"{name}={size} is not an integer")
+        return int(self.batches), int(self.epochs)
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -184,6 +211,16 @@ class EpochSum(TwoClocks):
     def pieces(self) -> tuple[Piece, ...]:
         """The sum as a sum of products; see the module."""
         return _pieces(self.targets, self.parts)
+
+    def ways(self, diagram: Diagram, updates: int) -> Iterator[Way]:
+        """Parts of several nodes choose their batches."""
+        n, epochs = self.whole_sizes
+        times = TimeSum(len(self.targets), self.edges)
+        tied = [part for part in dict.fromkeys(self.parts) if self.parts.count(part) > 1]
+        for chosen in product(range(n), repeat=len(tied)):
+            batch = dict(zip(tied, chosen, strict=True))
+            cells = (tuple(int(batch.get(part, t % n) == t % n) for t in range(n * epochs)) for part in self.parts)
+            yield Way(Fraction(1), times, tuple(cells))
 
 
 @lru_cache(maxsize=4096)

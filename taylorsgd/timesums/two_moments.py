@@ -23,6 +23,7 @@ from sympy import Expr, Symbol
 from taylorsgd.diagrams import Diagram
 from taylorsgd.timesums.cells import CellSum, Way
 from taylorsgd.timesums.events import ROOT, TimeSum
+from taylorsgd.timesums.two_clocks import TwoClocks
 
 __all__ = ["TwoMoments"]
 
@@ -37,7 +38,7 @@ class TwoMoments:
         first: T₁.
     """
 
-    times: TimeSum | CellSum
+    times: TimeSum | CellSum | TwoClocks
     early: tuple[int, ...]
     first: Expr
 
@@ -48,12 +49,14 @@ class TwoMoments:
 
     @property
     def free_symbols(self) -> set[Symbol]:
-        """The symbols in T₁."""
-        return self.first.free_symbols  # type: ignore[return-value]
+        """The symbols in T₁ and, in several epochs, in their number and length."""
+        known = self.times.free_symbols if isinstance(self.times, TwoClocks) else set()
+        return known | self.first.free_symbols  # type: ignore[return-value]
 
     def substitute(self, values: Mapping[Any, Any]) -> Self:
-        """The same sum with some symbols of T₁ replaced."""
-        return replace(self, first=self.first.subs(values, simultaneous=True))
+        """The same sum with some symbols replaced."""
+        times = self.times.substitute(values) if isinstance(self.times, TwoClocks) else self.times
+        return replace(self, times=times, first=self.first.subs(values, simultaneous=True))
 
     def ways(self, diagram: Diagram, updates: int) -> Iterator[Way]:
         """The ways to place a diagram below T₂ updates, with the earlier root as an event.
@@ -64,11 +67,13 @@ class TwoMoments:
         if not (self.first.is_Integer and 0 <= self.first <= updates):
             raise ValueError(f"times={self.first}: it must be an integer from 0 to {updates}")
         first = int(self.first)
-        if isinstance(self.times, CellSum):
+        if not isinstance(self.times, TimeSum):
             ways = self.times.ways(diagram, updates)
         else:
             ways = (Way(Fraction(1), self.times, ((1,) * updates,) * self.times.events),)
         for way in ways:
+            if any(len(own) < updates for own in way.cells):
+                raise ValueError(f"times={updates}: it must be an integer from 0 to {len(way.cells[0])}")
             cells = tuple(own[:updates] for own in way.cells)
             if first == updates:
                 yield way._replace(cells=cells)

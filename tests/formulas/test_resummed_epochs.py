@@ -19,10 +19,10 @@ import sympy
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orders_of_eta import through
 from sympy import Matrix, Rational, eye
 
 import taylorsgd as ts
-from taylorsgd.symbols import eta
 from taylorsgd.timesums.two_clocks import EpochSum
 
 x, y = sympy.symbols("x y")
@@ -46,15 +46,6 @@ DRAWN = [
     ts.Replacement(N=2, B=2, T=2),
 ]
 ALL = ("test loss", "training loss", "gap", "displacement", "variance")
-
-
-def through(result: Any, order: int) -> Any:
-    """The terms of degree at most `order` in η."""
-
-    def cut(entry: Any) -> Any:
-        return sum(c * eta**k for (k,), c in sympy.Poly(sympy.expand(entry), eta).terms() if k <= order)
-
-    return result.applyfunc(cut) if isinstance(result, sympy.MatrixBase) else cut(result)
 
 
 @pytest.mark.shows("SGD", ALL, resum="discrete")

@@ -15,12 +15,10 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orders_of_eta import through
 from sympy import Matrix, Rational, eye
-from sympy.polys.ring_series import rs_mul, rs_series_inversion
-from sympy.polys.rings import ring
 
 import taylorsgd as ts
-from taylorsgd.symbols import eta
 
 x, y = sympy.symbols("x y")
 SINGLE = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement()]
@@ -36,18 +34,6 @@ RUNS = [
     ts.Replacement(N=2, B=2, T=2),
     ts.Replacement(N=2, B=1, T=2, data="fixed"),
 ]
-
-
-def through(result: Any, order: int) -> Any:
-    """The Taylor polynomial of quotients in η."""
-    series, variable = ring("eta", sympy.QQ)
-
-    def cut(entry: Any) -> Any:
-        above, below = (series.from_expr(sympy.expand(part)) for part in sympy.fraction(sympy.cancel(entry)))
-        inverse = rs_series_inversion(below, variable, order + 1)
-        return rs_mul(above, inverse, variable, order + 1).as_expr(eta)
-
-    return result.applyfunc(cut) if isinstance(result, sympy.MatrixBase) else cut(result)
 
 
 @pytest.mark.shows("SecondOrder", ALL, resum="discrete")

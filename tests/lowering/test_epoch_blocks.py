@@ -47,9 +47,8 @@ def one_by_one(shape: Any, memory: Any, n: int, epochs: int, rates: list[float])
             times = [n * epoch + batches[names.index(part)] for epoch, part in zip(chosen, parts, strict=True)]
             gaps = [(n * epochs if t == ROOT else times[t]) - times[v] for v, t in enumerate(targets)]
             if min(gaps) > 0:
-                total += prod(
-                    (by_root if t == ROOT else read) @ powers[v][gaps[v] - 1] @ enter for v, t in enumerate(targets)
-                )
+                carried = [powers[v][gap - 1] @ enter for v, gap in enumerate(gaps)]
+                total += prod(float((by_root if t == ROOT else read) @ carried[v]) for v, t in enumerate(targets))
     return total
 
 
