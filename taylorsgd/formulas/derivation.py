@@ -11,6 +11,7 @@ from typing import Any, cast
 from attrs import evolve
 from sympy import QQ, Add, Expr, Integer
 
+from taylorsgd import symbols
 from taylorsgd.arguments import checked_order, is_one_of
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.tensor_network import LOSS
@@ -352,7 +353,7 @@ def _times(observable: AnyObservable, spacetime: Spacetime) -> tuple[Expr, Expr]
     if not isinstance(observable, (SecondMoment, Covariance)) or observable.times is None:
         return None
     end = spacetime.sizes["T"]
-    first, second = (end if time is None else time for time in observable.times)
+    first, second = (end if time is None else time.subs(symbols.T, end) for time in observable.times)
     if (second - end).is_positive or (first - end).is_positive:
         raise ValueError(f"times={observable.times} of {observable!r} are later than the last of {end} updates")
     return first, second

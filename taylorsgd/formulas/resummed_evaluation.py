@@ -24,7 +24,7 @@ from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.epoch_walks import epoch_tensor
-from taylorsgd.timesums.events import ROOT
+from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.two_moments import TwoMoments
@@ -82,9 +82,10 @@ class Resummation:
             parts = [(self._raised(value, tensor, block), block) for tensor, block in parts]
         if value.T is oo:
             self._check_stable(value)
-        # Exponentials at finite T have no polynomial in K; a resolvent needs H > 0, and in an eigenbasis flat
-        # directions without noise can be left out.
-        if value.drift or (self._flat if value.T is oo else value.continuous):
+        # Exponentials at finite T, or over a lag, have no polynomial in K; a resolvent needs H > 0, and in an
+        # eigenbasis flat directions without noise can be left out.
+        finite = value.T is not oo or isinstance(value.times, TwoMoments)
+        if value.drift or (value.continuous and finite) or (value.T is oo and self._flat):
             return self._in_eigenbasis(value, parts)
         import numpy as np
 
@@ -372,6 +373,8 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
         raise ValueError(f"T={value.T} is not an integer number of updates")
     times, updates = value.times, None if value.T is oo else int(value.T)
     varied = value.update.rates is not None
+    if isinstance(times, TwoMoments) and updates is None:
+        return _after_a_lag(value, times, hessian, arithmetic)
     if isinstance(times, (CellSum, TwoMoments, SetTimes)) or (isinstance(times, TwoClocks) and varied):
         assert updates is not None
         system = _system(value, hessian, arithmetic, updates)
@@ -394,6 +397,18 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
         [[decay * int(i == j) for j in range(len(hessian))] for i in range(len(hessian))]
     )
     return lifted.limit(field.to_domain(), np.vectorize(field, otypes=[object])(falling))
+
+
+def _after_a_lag(value: ResummedValue, times: TwoMoments, hessian: Any, arithmetic: Arithmetic) -> Any:
+    """The same at two late moments: what has happened by the first, and then update by update."""
+    if not (times.lag is not None and times.lag.is_Integer and times.lag >= 0):
+        raise ValueError(f"times: the lag {times.lag} between them is no integer of at least 0")
+    lag, field = int(times.lag), arithmetic.ring.to_field()
+    system = _system(value, hessian, arithmetic, max(lag, 1), field)
+    assert isinstance(times.times, TimeSum)
+    late = Tensors(times.times, *system).late(field.to_domain())
+    (way,) = times.ways(value.diagram, lag)
+    return walk(Tensors(way.times, *system, moments=way.moments), lag, way.choices, late)
 
 
 def _over_epochs(value: ResummedValue, times: TwoClocks, hessian: Any, arithmetic: Arithmetic) -> Any:

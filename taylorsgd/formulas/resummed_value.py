@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 
 from attrs import NOTHING
 from attrs import fields as attrs_fields
-from sympy import Add, Dummy, Expr, Integer, Mul, Symbol, factor_terms, oo
+from sympy import Add, Dummy, Expr, Integer, Mul, Symbol, cancel, factor_terms, oo
 
 from taylorsgd import spacetime, symbols, updates
 from taylorsgd.diagrams import Diagram, Value
@@ -127,7 +127,17 @@ class ResummedValue(TensorNetwork):
 
     def with_T(self, T: Expr, drift: bool = False) -> ResummedValue:
         """The same sum up to another T, or its drift."""
-        times = replace(self.times, epochs=oo) if T is oo and isinstance(self.times, TwoClocks) else self.times
+        times = self.times
+        if T is oo and isinstance(times, TwoClocks):
+            times = replace(times, epochs=oo)
+        elif T is oo and isinstance(times, TwoMoments) and isinstance(times.times, TimeSum):
+            late = times.late(self.T)
+            times = times.times if late.lag == 0 else late
+        elif (
+            isinstance(times, TwoMoments)
+            and not (lag := cancel(self.T - times.first)).free_symbols & self.T.free_symbols
+        ):
+            times = replace(times, first=T - lag)
         return replace(self, T=T, drift=drift, times=times)
 
     def closed_sum(self, rates: Sequence[Expr], flat: Sequence[int] = ()) -> Expr:
@@ -173,7 +183,8 @@ class ResummedValue(TensorNetwork):
         """What JSON keeps of the value; `from_data` reads it."""
         times, moments = self.times, None
         if isinstance(times, TwoMoments):
-            times, moments = times.times, [times.early, encoded(times.first)]
+            lag = None if times.lag is None else encoded(times.lag)
+            times, moments = times.times, [times.early, _encoded_end(times.first), lag]
         return {
             "moments": moments,
             "set": [times.targets, times.at] if isinstance(times, SetTimes) else None,
@@ -217,10 +228,10 @@ class ResummedValue(TensorNetwork):
             times = TimeSum(events, tuple((source, target) for source, target in edges))
         diagram = Diagram.from_data(data["propagated"])
         if data.get("moments") is not None and isinstance(times, (TimeSum, CellSum, TwoClocks)):
-            early, first = data["moments"]
+            early, first, lag = (*data["moments"], None)[:3]
             if not all(type(e) is int and 0 <= e < diagram.order for e in early):
                 raise ValueError(f"moments={early!r} are no edges of {diagram}")
-            times = TwoMoments(times, tuple(early), decoded(first))
+            times = TwoMoments(times, tuple(early), _decoded_end(first), None if lag is None else decoded(lag))
         inside = times.times if isinstance(times, TwoMoments) else times
         edges = len(diagram.inner_nodes) if isinstance(inside, CellSum) else len(inside.edges)
         if edges != len(diagram.inner_nodes):

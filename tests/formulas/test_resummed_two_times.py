@@ -26,6 +26,7 @@ from orders_of_eta import through
 from sympy import Rational
 
 import taylorsgd as ts
+from taylorsgd.symbols import eta
 from taylorsgd.timesums.events import ROOT
 from taylorsgd.timesums.two_moments import TwoMoments
 
@@ -172,6 +173,41 @@ def test_an_autocovariance_decays_with_every_update() -> None:
     assert found == Rational(1, 64) * sum(damped ** (2 * k) for k in range(3)) * damped**5
 
 
+LATE = ts.Covariance(ts.Displacement(), ts.TestLoss(), (ts.symbols.T - 3, None))
+SKEW = ts.FiniteLandscape([x**2 - x + x**3 / 5, x**2 + x - x**3 / 7], [Rational(1, 2)] * 2, [x])
+
+
+@pytest.mark.parametrize("rule", [*RULES, ts.Descent(decay=Rational(1, 9)), ts.SecondOrder(Rational(1, 3))], ids=str)
+@pytest.mark.parametrize(("pair", "order"), [(replace(LATE, b=ts.Displacement()), 2), (LATE, 3)], ids=str)
+def test_two_late_times(rule: Any, pair: Any, order: int) -> None:
+    """The limit at a lag is what is found in a long run."""
+    formula = ts.derive(pair, ts.SGD(E=1), order, resum="discrete", update=rule).assume("minimum")
+    limit = formula.limit()
+    assert "(∞ - 3)" in str(limit) and ts.Formula.from_json(limit.to_json()) == limit
+    found, late = (
+        each.evaluate(SKEW, [0], eta=Rational(1, 8), B=1, **sizes)
+        for each, sizes in ((limit, {}), (formula, {"N": 70}))
+    )
+    assert float(found[0]) == pytest.approx(float(late[0]), rel=1e-9, abs=1e-9)
+    assert order == 3 or found[0] > Rational(1, 1000)
+
+
+def test_a_lag_in_closed_form() -> None:
+    """Ornstein and Uhlenbeck: covariances fall by e^{−ηλ} per unit of time; in updates by 1 − ηλ."""
+    pair = replace(LATE, b=ts.Displacement(), times=(ts.symbols.T - s, None))
+    for spacetime, resum, falls in (
+        (ts.SDE(B=1), "continuous", sympy.exp(-eta * s * t)),
+        (ts.SGD(E=1), "discrete", None),
+    ):
+        limit = ts.derive(pair, spacetime, 2, resum=resum).assume("minimum").limit()
+        still = ts.derive(ts.Variance(ts.Displacement()), spacetime, 2, resum=resum).assume("minimum").limit()
+        for one, other in zip(limit.values, still.values, strict=True):
+            ratio = one.closed_sum([eta * t] * 2) / other.closed_sum([eta * t] * 2)
+            assert sympy.simplify(ratio - ((1 - eta * t) ** s if falls is None else falls)) == 0
+    with pytest.raises(ValueError, match="needs a lag between them that stays"):
+        SYMBOLIC["discrete"].assume("minimum").limit()
+
+
 def test_json_and_lowering() -> None:
     for formula in SYMBOLIC.values():
         assert ts.Formula.from_json(formula.to_json()) == formula
@@ -190,7 +226,8 @@ def test_json_and_lowering() -> None:
     ("make", "match"),
     [
         (lambda: SYMBOLIC["discrete"].lower(), "numbers for both"),
-        (lambda: SYMBOLIC["discrete"].assume("minimum").limit(), "at two times has no limit"),
+        (lambda: ts.derive(LATE, ts.SGD(), 3, resum="discrete").assume("minimum").limit(), "only in one epoch"),
+        (lambda: ts.derive(LATE, ts.GD(), 3, resum="discrete").assume("minimum").drift(), "at two times has no such"),
     ],
 )  # fmt: skip
 def test_what_is_not_derived_says_so(make: Any, match: str) -> None:
