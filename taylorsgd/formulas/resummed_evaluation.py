@@ -416,7 +416,7 @@ def _over_epochs(value: ResummedValue, times: TwoClocks, hessian: Any, arithmeti
     field = arithmetic.ring.to_field() if value.T is oo else None
     carry, enter, read, by_root, one = _system(value, hessian, arithmetic, 1, field)
     sums = epoch_tensor(times, carry[0], one, None if field is None else field.to_domain())
-    for e, (_, target) in enumerate(times.edges):
+    for e, (_, target) in enumerate(times.moving[1].edges):
         sums = along(sums, 2 * e, enter[0].T)
         sums = along(sums, 2 * e + 1, by_root if target == ROOT else read)
     return sums

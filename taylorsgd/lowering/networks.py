@@ -128,9 +128,9 @@ class Network:
         for edge in range(self.edges):
             moving = self.moves(edge)
             if moving:
-                yield 1.0, self._linked(edge, position, _linked)
+                yield 1.0, self._linked(edge, position, _linked, TwoClocks.linked)
             for first in range(1, self.powers[edge] + 1) if self.bend else ():
-                cut = self._linked(edge, position, _cut)
+                cut = self._linked(edge, position, _cut, TwoClocks.cut)
                 powers = list(cut.powers)
                 powers[edge], powers[-1] = first, self.powers[edge] + 1 - first
                 yield self.bend, replace(cut, powers=tuple(powers))
@@ -138,11 +138,17 @@ class Network:
     def moves(self, edge: int) -> bool:
         """Whether an edge takes time."""
         if isinstance(self.times, TwoClocks):
-            return True
+            return self.times.targets[edge] != edge
         all_times = [self.times] if isinstance(self.times, TimeSum) else [way.times for way in self.times or ()]
         return any(source != target for source, target in (times.edges[edge] for times in all_times))
 
-    def _linked(self, edge: int, position: int, cut: Callable[[TimeSum, int], TimeSum]) -> Network:
+    def _linked(
+        self,
+        edge: int,
+        position: int,
+        cut: Callable[[TimeSum, int], TimeSum],
+        cut_clocks: Callable[[TwoClocks, int], TwoClocks],
+    ) -> Network:
         """The network with one more link on an edge, which carries the tensor at `position`."""
         assert self.times is not None
         new = self.edges
@@ -153,7 +159,7 @@ class Network:
         parts = [(tensor, tuple(map(moved, axes))) for tensor, axes in self.parts]
         parts.append((position, ((edge, True), (new, False))))
         if isinstance(self.times, TwoClocks):
-            times: Any = self.times.linked(edge)
+            times: Any = cut_clocks(self.times, edge)
         elif isinstance(self.times, TimeSum):
             times = cut(self.times, edge)
         else:  # a single node: in any of B cells, each with weight 1/B, and in none of the slots of others

@@ -180,7 +180,10 @@ def _remembering(times: TimeSum, rates: Sequence[Expr], memory: LinearRule, flat
 
 def _over_epochs(times: TwoClocks, rates: Sequence[Expr], T: Expr, flat: set[int]) -> Expr:
     if flat:  # per update: there are n in an epoch
-        return _pieces(times, rates, lambda epochs, kept: _growth(epochs, kept, False, flat)) / times.batches
+        labels, own = times.moving
+        grown = {own_label for own_label, label in enumerate(labels) if label in flat}
+        known = [rates[label] for label in labels]
+        return _pieces(own, known, lambda epochs, kept: _growth(epochs, kept, False, grown)) / times.batches
 
     def in_all(epochs: TimeSum, kept: Sequence[Expr]) -> Expr:
         return closed_time_sum(epochs, kept, oo if T is oo else times.epochs, continuous=False)

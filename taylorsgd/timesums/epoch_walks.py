@@ -27,13 +27,14 @@ def epoch_tensor(times: TwoClocks, damped: Any, one: Any, domain: Any = None) ->
         domain: the field of the entries, for the limit.
 
     Returns:
-        An array with the axes (start_1, end_1, start_2, end_2, …), all of length P.
+        An array with the axes (start_1, end_1, start_2, end_2, …) of the edges that take time, all of length P.
 
     Raises:
         ValueError: if a size is no integer.
     """
     import numpy as np
 
+    _, times = times.moving
     n, count = (replace(times, epochs=Integer(0)) if times.epochs is oo else times).whole_sizes
     size = len(damped)
     identity = np.array([[one * int(i == j) for j in range(size)] for i in range(size)], dtype=object)

@@ -68,7 +68,7 @@ class OrderSum(TwoClocks):
         names = list(dict.fromkeys(self.events))
         place = [names.index(event) for event in self.events]
         edges = tuple((place[v], ROOT if t == ROOT else place[t]) for v, t in self.edges)
-        if any(source == target for source, target in edges):
+        if any(source == target for (source, target), (v, t) in zip(edges, self.edges, strict=True) if v != t):
             return
         group = [self.groups[self.events.index(event)] for event in names]
         held = [one for one in dict.fromkeys(group) if group.count(one) > 1]

@@ -220,15 +220,6 @@ def test_it_is_written_read_and_typeset() -> None:
     assert formula.subs(N=4, B=2, E=3).evaluate(QUADRATIC, [0, 0]) == formula.evaluate(QUADRATIC, [0, 0], N=4, B=2, E=3)
 
 
-@pytest.mark.parametrize(
-    ("spacetime", "observable", "options", "match"),
-    [(ts.SGD(), SINGLE[0], {"update": ts.SecondOrder(1)}, "no resummed sum in which nodes share their update")],
-)
-def test_what_is_not_derived_says_so(spacetime: Any, observable: Any, options: Any, match: str) -> None:
-    with pytest.raises(NotImplementedError, match=match):
-        ts.derive(observable, spacetime, 2, **({"resum": "discrete"} | options))
-
-
 def test_a_number_of_epochs_has_no_limit() -> None:
     formula = ts.derive(ts.TestLoss(), ts.SGD(E=2), 2, resum="discrete").assume("minimum")
     with pytest.raises(NotImplementedError, match="the number of epochs is the number 2"):
