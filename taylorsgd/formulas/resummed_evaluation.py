@@ -12,15 +12,13 @@ with S at the end. Entries are polynomials in η over the exact numbers at hand,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from functools import cache, cached_property
 from typing import Any
 
-from sympy import EX, QQ, Dummy, Expr, Integer, Matrix, Rational, construct_domain, oo, simplify
-from sympy.polys.matrices import DomainMatrix
-from sympy.polys.rings import ring
+from sympy import Dummy, Expr, Integer, Matrix, oo, simplify
 
 from taylorsgd.exact_numbers import exact_argument
+from taylorsgd.formulas.eta_polynomials import Arithmetic
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.epoch_walks import epoch_tensor
@@ -93,8 +91,7 @@ class Resummation:
         memories = [value.update.memory(rate) for rate in value.rates]
         kept = [x for memory in memories for part in memory for x in np.ravel(np.array(part, dtype=object))]
         kept.append(value.update.instant)
-        shrunk = value.update.instant != 0
-        arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian), *kept], quotients=shrunk)
+        arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian), *kept], field=value.T is oo)
         convert = np.vectorize(arithmetic.convert, otypes=[object])
         operands = _sums(value, convert(self.hessian), arithmetic)
         for tensor, block in parts:
@@ -257,60 +254,6 @@ def contract(operands: list[Any], free: list[int]) -> Any:
     return arrays[0] if free else arrays[0][()]
 
 
-MOST_IRRATIONALS = 4
-"""So many roots make a number field that is quickly found; beyond, expressions are simplified one by one."""
-
-
-def _domain(entries: set[Expr]) -> Any:
-    """The rationals, a field of algebraic numbers, or any expressions."""
-    irrational = [entry for entry in entries if not entry.is_Rational]
-    if not irrational:
-        return QQ
-    if len(irrational) > MOST_IRRATIONALS or any(entry.free_symbols or not entry.is_algebraic for entry in irrational):
-        return EX
-    return construct_domain(irrational, extension=True)[0]
-
-
-class Arithmetic:
-    """Exact entries: polynomials in η (or numbers, when η is one) over the numbers of a landscape."""
-
-    def __init__(self, eta: Expr, entries: Sequence[Any], *, quotients: bool = False) -> None:
-        """Choose the smallest domain that holds the learning rate and the entries.
-
-        Args:
-            eta: the learning rate; a rational number, or an expression that is put in at the end.
-            entries: numbers of the landscape: Fractions or SymPy expressions.
-            quotients: whether entries are quotients of polynomials in η.
-        """
-        self.eta = eta
-        self.ring = ring("eta", _domain({entry for entry in entries if isinstance(entry, Expr)}))[0]
-        self.entries = self.ring.to_field() if quotients else self.ring
-        self.rate = self.convert(eta) if isinstance(eta, Rational) else self.entries(self.ring.gens[0])
-        self.one, self.zero = self.entries(self.ring.one), self.entries(self.ring.zero)
-
-    def convert(self, entry: Any) -> Any:
-        """Bring a landscape's number into the domain."""
-        domain = self.ring.domain
-        if not isinstance(entry, Expr):
-            entry = Rational(int(entry.numerator), int(entry.denominator))
-        return self.entries(self.ring(domain.from_sympy(entry)))
-
-    def number(self, count: Fraction) -> Any:
-        """A rational number in the domain."""
-        return self.convert(Rational(count.numerator, count.denominator))
-
-    def expression(self, entry: Any) -> Expr:
-        """Write an entry as a SymPy expression, with the learning rate put in."""
-        numerator, denominator = (entry.numer, entry.denom) if hasattr(entry, "numer") else (entry, self.ring.one)
-        written = []
-        for polynomial in (numerator, denominator):
-            total: Expr = Rational(0)
-            for (power,), coefficient in polynomial.terms():
-                total = total + self.ring.domain.to_sympy(coefficient) * self.eta**power
-            written.append(total)
-        return written[0] / written[1]
-
-
 def _spectral_radius(update: Update, rate: complex) -> float | None:
     """The largest |eigenvalue| of A − ηλ b c in floating point; None where the rule has symbols."""
     import numpy as np
@@ -328,23 +271,17 @@ def _spectral_radius(update: Update, rate: complex) -> float | None:
 
 def _sums(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> list[Any]:
     """The tensor S as operands of `contract`, with the powers of R that edges are dressed with; K has HR for H."""
-    import numpy as np
-
     shrinking = arithmetic.convert(value.update.instant) * arithmetic.rate
     damping, dressing = hessian, None
     if shrinking:
-        size, field = len(hessian), arithmetic.ring.to_field().to_domain()
-        grown = DomainMatrix([[*row] for row in hessian * shrinking], (size, size), field) + DomainMatrix.eye(
-            size, field
-        )
-        dressing = np.array(grown.to_dense().inv().to_list(), dtype=object)
+        dressing = arithmetic.inverse(hessian * shrinking + arithmetic.identity(len(hessian)))
         damping = hessian @ dressing
     moving = [e for e, (node, _) in enumerate(value.edges) if node not in value.instant]
     shape = [label for e in moving for label in (2 * e, 2 * e + 1)]
     sums = _summed(value, damping, arithmetic)
     operands: list[Any] = []
     for e, power in enumerate(value.powers):
-        matrix = np.array([[arithmetic.one * int(i == j) for j in range(len(hessian))] for i in range(len(hessian))])
+        matrix = arithmetic.identity(len(hessian))
         for _ in range(power if dressing is not None else 0):
             matrix = matrix @ dressing
         if e in moving and power:
@@ -388,34 +325,29 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
         return _over_epochs(value, times, hessian, arithmetic)
     if updates is not None:
         return walk(Tensors(times, *_system(value, hessian, arithmetic, updates)), updates)
-    field = arithmetic.ring.to_field()
-    lifted = Tensors(times, *_system(value, hessian, arithmetic, 1, field))
+    late = Tensors(times, *_system(value, hessian, arithmetic, 1))
     if not value.continuous:
-        return lifted.limit(field.to_domain())
+        return late.limit(arithmetic.field.to_domain())
     decay = arithmetic.convert(1 - value.update.memory(Integer(1)).carry[0][0])
-    falling = hessian * arithmetic.rate + np.array(
-        [[decay * int(i == j) for j in range(len(hessian))] for i in range(len(hessian))]
-    )
-    return lifted.limit(field.to_domain(), np.vectorize(field, otypes=[object])(falling))
+    falling = hessian * arithmetic.rate + arithmetic.identity(len(hessian)) * decay
+    return late.limit(arithmetic.field.to_domain(), falling)
 
 
 def _after_a_lag(value: ResummedValue, times: TwoMoments, hessian: Any, arithmetic: Arithmetic) -> Any:
     """The same at two late moments: what has happened by the first, and then update by update."""
     if not (times.lag is not None and times.lag.is_Integer and times.lag >= 0):
         raise ValueError(f"times: the lag {times.lag} between them is no integer of at least 0")
-    lag, field = int(times.lag), arithmetic.ring.to_field()
-    system = _system(value, hessian, arithmetic, max(lag, 1), field)
+    lag, system = int(times.lag), _system(value, hessian, arithmetic, max(int(times.lag), 1))
     assert isinstance(times.times, TimeSum)
-    late = Tensors(times.times, *system).late(field.to_domain())
+    late = Tensors(times.times, *system).late(arithmetic.field.to_domain())
     (way,) = times.ways(value.diagram, lag)
     return walk(Tensors(way.times, *system, moments=way.moments), lag, way.choices, late)
 
 
 def _over_epochs(value: ResummedValue, times: TwoClocks, hessian: Any, arithmetic: Arithmetic) -> Any:
     """The same in several epochs, of any number where T = ∞."""
-    field = arithmetic.ring.to_field() if value.T is oo else None
-    carry, enter, read, by_root, one = _system(value, hessian, arithmetic, 1, field)
-    sums = epoch_tensor(times, carry[0], one, None if field is None else field.to_domain())
+    carry, enter, read, by_root, one = _system(value, hessian, arithmetic, 1)
+    sums = epoch_tensor(times, carry[0], one, None if arithmetic.field is None else arithmetic.field.to_domain())
     for e, (_, target) in enumerate(times.moving[1].edges):
         sums = along(sums, 2 * e, enter[0].T)
         sums = along(sums, 2 * e + 1, by_root if target == ROOT else read)
@@ -423,15 +355,13 @@ def _over_epochs(value: ResummedValue, times: TwoClocks, hessian: Any, arithmeti
 
 
 def _system(
-    value: ResummedValue, hessian: Any, arithmetic: Arithmetic, updates: int, field: Any = None
+    value: ResummedValue, hessian: Any, arithmetic: Arithmetic, updates: int
 ) -> tuple[list[Any], list[Any], Any, Any, Any]:
     """What edges carry: the rule's memory with a Hessian wherever a gradient is read and enters again, and a 1."""
     import numpy as np
 
-    lift = np.vectorize(lambda entry: entry if field is None else field(entry), otypes=[object])
     number = np.vectorize(arithmetic.convert, otypes=[object])
-    one = arithmetic.one
-    identity = np.array([[one * int(i == j) for j in range(len(hessian))] for i in range(len(hessian))])
+    identity = arithmetic.identity(len(hessian))
 
     @cache
     def system(rate: Expr) -> tuple[Any, Any, Any, Any]:
@@ -444,18 +374,12 @@ def _system(
             np.kron(read[:, None], identity),
             np.kron(by_root[:, None], identity),
         )
-        return tuple(map(lift, (damped, *ends)))
+        return (damped, *ends)
 
     rates = (Integer(1),) * updates if value.update.rates is None else value.rates
     systems = [system(rate) for rate in rates] or [system(Integer(1))]
     *_, read, by_root = systems[-1]
-    return (
-        [each[0] for each in systems],
-        [each[1] for each in systems],
-        read,
-        by_root,
-        one if field is None else field(one),
-    )
+    return ([each[0] for each in systems], [each[1] for each in systems], read, by_root, arithmetic.one)
 
 
 def _matrix(array: Any) -> Any:
