@@ -112,7 +112,7 @@ def _kronecker(a: Float[Array, "... i j"], b: Float[Array, "... k l"]) -> Float[
     return product.reshape(*product.shape[:-4], a.shape[-2] * b.shape[-2], a.shape[-1] * b.shape[-1])
 
 
-def spectral_radius(memory: Memory, rate: float) -> float:
+def spectral_radius(memory: Memory, rate: complex) -> float:
     """The largest |eigenvalue| of A − s b c: by how much an influence grows in an update."""
     carry, enter, read, _ = (np.array(part, float) for part in memory)
     return float(np.abs(np.linalg.eigvals(carry - rate * np.outer(enter, read))).max())

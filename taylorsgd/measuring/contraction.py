@@ -95,8 +95,8 @@ class Message:
     Attributes:
         source: the node's f.
         incoming: the messages v_1, v_2, … in canonical order; derivatives commute.
-        ends: "vector" for a gradient, "number" for f itself at a root; "labels" for a gradient's components along
-            v_1, …, v_k, for one more cut edge.
+        ends: "vector" for a gradient, "number" for f itself at a root; for one more cut edge a gradient's components,
+            "labels" as what leaves a node is read, "legs" along what enters it.
         cuts: how many cut edges hand eigenvectors to the node.
         centre: what is taken off, if anything: the same message with a mean for f.
     """
