@@ -151,7 +151,6 @@ call("generator", ts.generator, order=2, spacetime=ts.SGD(B=1, E=1), update=None
 call("Generator()", GENERATOR, observable=ts.Observable(x**2))
 call("Generator[]", item(GENERATOR), key=1)
 call("curl", curl, field=GENERATOR.drift)
-call("EffectiveFlow.curl", MOVED.assume("minimum").drift().effective_flow().curl)
 call("modified_sde", ts.modified_sde, order=2, spacetime=ts.SGD(B=1, E=1), update=None)
 call("scaling_rule", ts.scaling_rule, kappa=2, order=2, update=None, becomes=None)
 call("ScalingRule.failure", ts.scaling_rule().failure, landscape=COIN, at=[1], eta=HALF, B=2, kappa=2)
