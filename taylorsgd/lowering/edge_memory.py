@@ -134,7 +134,7 @@ def complement(kept: Sequence[Float[Array, "... m m"]], lost: Sequence[Float[Arr
     return total
 
 
-def spectral_radius(memory: Memory, rate: float) -> float:
+def spectral_radius(memory: Memory, rate: complex) -> float:
     """The largest |eigenvalue| of A − s b c: by how much an influence grows in an update."""
     carry, enter, read, _ = (np.array(part, float) for part in memory)
     return float(np.abs(np.linalg.eigvals(carry - rate * np.outer(enter, read))).max())

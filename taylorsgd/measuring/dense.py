@@ -84,7 +84,8 @@ class Dense:
         found = measure_dense(parts, task.landscape, task.theta, key, task.draws, observables)
         matrix = task.raising.matrix(task.theta) if task.raising is not None and callable(task.metric) else None
         directed = task.landscape.is_field
-        return replace(found, fingerprint=task.origin.fingerprint, metric=matrix, directed=directed)
+        fingerprint = task.origin.fingerprint.without("metric")  # the tensors serve any
+        return replace(found, fingerprint=fingerprint, metric=matrix, directed=directed)
 
 
 @dataclass(frozen=True, repr=False)
