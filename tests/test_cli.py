@@ -320,7 +320,7 @@ def test_platforms_that_are_not_there() -> None:
 
 
 def test_interrupting_leaves_nothing_half_written(tmp_path: Path) -> None:
-    """The quickest of the commands that write, stopped six times; the benchmark stops all of them, two hundred times."""
+    """The quickest of the commands that write, stopped six times; the benchmark stops all, two hundred times."""
     run = subprocess.run(
         [sys.executable, "benchmarks/interrupting.py", "--times", "6", "--only", "diagrams"],
         cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
