@@ -30,6 +30,7 @@ from taylorsgd.diagrams.partitions import moebius, set_partitions
 from taylorsgd.landscapes.fingerprints import Fingerprint
 from taylorsgd.landscapes.landscape import Landscape
 from taylorsgd.landscapes.point_functions import PointFunction
+from taylorsgd.landscapes.pytrees import all_finite
 from taylorsgd.lowering.networks import part_keys
 from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.estimators import unshifted_partitions
@@ -214,7 +215,7 @@ def measure_dense(
             tensors[part] = _cumulant(part, moments)
         else:
             tensors[part] = _unbiased(part, moments, points)
-        if not bool(jnp.all(jnp.isfinite(tensors[part]))):
+        if not all_finite(tensors[part]):
             raise ValueError(f"the tensor {part} is not finite at theta; the loss is not smooth there, or overflows")
     return DenseMeasurement(tensors, points, landscape.size is not None)
 

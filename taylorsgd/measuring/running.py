@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from taylorsgd.landscapes.landscape import BUDGET, POPULATION_CHUNK, Landscape, floats_per_point
 from taylorsgd.landscapes.point_functions import PointFunction
-from taylorsgd.landscapes.pytrees import count_entries, inner
+from taylorsgd.landscapes.pytrees import all_finite, count_entries, inner
 from taylorsgd.landscapes.raising import Raising
 from taylorsgd.measuring.contraction import Message, Plan, Product, Source, Stage
 from taylorsgd.measuring.devices import gathered, spread
@@ -189,7 +189,7 @@ class Runner:
     def _check_exact(self) -> None:
         """Raise if an exact derivative is not finite, and say for which points."""
         for message, result in self.known.items():
-            if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(result)):
+            if all_finite(result):
                 continue
             of, where = f"s = {message.source.name}", "at theta"
             if message.source.kind == "population":
@@ -370,10 +370,14 @@ def _schedule(plan: Plan, positions: tuple[int, ...]) -> list[tuple[Stage, list[
     ]
 
 
-@partial(jax.jit, static_argnames=("raising", "sampled"))
 def _raised(raising: Raising | None, sampled: bool, vector: Any) -> Any:
     """What arrives at the other end of an edge, for each draw if any."""
-    return vector if raising is None else per_draw(raising, [sampled])(vector)
+    return vector if raising is None else _mapped(raising, sampled, vector)
+
+
+@partial(jax.jit, static_argnames=("raising", "sampled"))
+def _mapped(raising: Raising, sampled: bool, vector: Any) -> Any:
+    return per_draw(raising, [sampled])(vector)
 
 
 @partial(jax.jit, static_argnames=("plan", "positions", "raising"))

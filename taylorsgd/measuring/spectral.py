@@ -21,7 +21,7 @@ from jaxtyping import Float, PRNGKeyArray
 from taylorsgd.arguments import as_whole
 from taylorsgd.landscapes.landscape import Landscape, check_counts
 from taylorsgd.landscapes.point_functions import PointFunction
-from taylorsgd.landscapes.pytrees import FlatFunction, count_entries
+from taylorsgd.landscapes.pytrees import FlatFunction, all_finite, count_entries
 from taylorsgd.lowering.projected import ProjectedTensors, Projection
 from taylorsgd.measuring.contraction import Message, Piece, Plan, Product
 from taylorsgd.measuring.dense import LIMIT
@@ -128,7 +128,7 @@ class TopEigenpairs:
             for diagram, several in zip(plan.values, totals, strict=True)
         }
         for diagram, projection in projections.items():
-            if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(projection)):
+            if not all_finite(projection):
                 raise ValueError(f"a derivative of the loss that the diagram {diagram} takes is not finite at theta")
         neglected = jnp.asarray(pairs.neglected, flat.dtype)
         tensors = ProjectedTensors(pairs.values, pairs.vectors, neglected, projections, rest)
