@@ -16,6 +16,7 @@ from taylorsgd.arguments import checked_order, is_one_of
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.tensor_network import LOSS
 from taylorsgd.diagrams.values import side_by_side
+from taylorsgd.formulas.alike import least_alike
 from taylorsgd.formulas.expectations import Expectations, Run
 from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.observables import AnyObservable, Covariance, Observable, Root, SecondMoment, SingleObservable
@@ -253,7 +254,8 @@ def _resummed(
                 if times is not None and not (times[0] == T and (isinstance(placed, TimeSum) or T == whole)):
                     taken = _earlier(placed, diagram, times[0])
                 for number, powers in rule.dressings(diagram, instant) if taken.possible else ():
-                    value = ResummedValue(diagram, marks, taken, T, continuous, False, plain, powers, penalty)
+                    sums, dressed = least_alike(diagram, taken, powers) if rule.has_instant_edges else (taken, powers)
+                    value = ResummedValue(diagram, marks, sums, T, continuous, False, plain, dressed, penalty)
                     yield count * number, weight, value
 
     return summed
