@@ -16,6 +16,7 @@ from taylorsgd.arguments import checked_order, is_one_of
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.tensor_network import LOSS
 from taylorsgd.diagrams.values import side_by_side
+from taylorsgd.formulas.alike import least_alike
 from taylorsgd.formulas.expectations import Expectations, Run
 from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.observables import AnyObservable, Covariance, Observable, Root, SecondMoment, SingleObservable
@@ -229,10 +230,11 @@ def _resummed(
     """The sums over time stay in the value, of linkless diagrams alone."""
     marks = [root.mark for root in roots]
     continuous = resum == "continuous"
-    T = spacetime.sizes["T"] if times is None else times[-1]
+    whole = spacetime.sizes["T"]
+    T = whole if times is None else times[-1]
     plain = Descent() if rule.is_plain else rule
     if times is not None and isinstance(plain.rates, RateSchedule):  # which may depend on when the run ends
-        plain = evolve(plain, rates=plain.rates_of(int(spacetime.sizes["T"])))
+        plain = evolve(plain, rates=plain.rates_of(int(whole)))
 
     def summed(diagram: Diagram) -> Iterator[tuple[Count, Expr, AnyValue]]:
         if not diagram.is_linkless:
@@ -248,10 +250,12 @@ def _resummed(
             weight = rule.weighed(spacetime, diagram, instant)
             place = spacetime.correlated_placements if apart else spacetime.resummed_placements
             for count, placed in place(diagram, instant) or () if weight != 0 else ():
-                ends = times is None or times[0] == T and (T == spacetime.sizes["T"] or isinstance(placed, TimeSum))
-                taken = placed if ends else _earlier(placed, diagram, times[0])
+                taken: AnySum = placed
+                if times is not None and not (times[0] == T and (isinstance(placed, TimeSum) or T == whole)):
+                    taken = _earlier(placed, diagram, times[0])
                 for number, powers in rule.dressings(diagram, instant) if taken.possible else ():
-                    value = ResummedValue(diagram, marks, taken, T, continuous, False, plain, powers, penalty)
+                    sums, dressed = least_alike(diagram, taken, powers) if rule.has_instant_edges else (taken, powers)
+                    value = ResummedValue(diagram, marks, sums, T, continuous, False, plain, dressed, penalty)
                     yield count * number, weight, value
 
     return summed

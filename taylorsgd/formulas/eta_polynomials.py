@@ -132,7 +132,7 @@ class Arithmetic:
         """
         self.eta = eta
         self.ring = ring("eta", _domain({entry for entry in entries if isinstance(entry, Expr)}))[0]
-        self.field = self.ring.to_field() if field else None
+        self.field: Any = self.ring.to_field() if field else None
         one = self.ring.domain.one
         self.one, self.zero = self._entry([one]), self._entry([])
         self.rate = self.convert(eta) if isinstance(eta, Rational) else self._entry([one - one, one])

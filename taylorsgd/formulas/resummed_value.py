@@ -228,7 +228,8 @@ class ResummedValue(TensorNetwork):
             times = TimeSum(events, tuple((source, target) for source, target in edges))
         diagram = Diagram.from_data(data["propagated"])
         if data.get("moments") is not None and isinstance(times, (TimeSum, CellSum, TwoClocks)):
-            early, first, lag = (*data["moments"], None)[:3]
+            moments: list[Any] = [*data["moments"], None]
+            early, first, lag = moments[:3]
             if not all(type(e) is int and 0 <= e < diagram.order for e in early):
                 raise ValueError(f"moments={early!r} are no edges of {diagram}")
             times = TwoMoments(times, tuple(early), _decoded_end(first), None if lag is None else decoded(lag))

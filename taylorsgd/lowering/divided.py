@@ -123,6 +123,8 @@ def _powers(
     T: OnGrid,
 ) -> tuple[OnGrid, ...]:
     """The entries (0, last; D) of M^T: from M^0 = 1 by n → 2n or 2n + 1 through the binary digits of T."""
+    if wanted == ((),) and triangle.size == 2 and len(values) == 1 and couplings == (None,):
+        return (_geometric(values[0], logs[0], T),)
     dtype = values[0].dtype
     last = triangle.size - 1
     goals = [(0, last, marks) for marks in wanted]
@@ -161,6 +163,20 @@ def _powers(
     start = tuple(jnp.zeros(shape, dtype) for shape in shapes)
     found = dict(zip(pairs, lax.fori_loop(0, digits, step, start), strict=True))
     return tuple(found[goal] for goal in goals)
+
+
+def _geometric(x: OnGrid, log: OnGrid, T: OnGrid) -> OnGrid:
+    """1 + x + … + x^{T−1} = (1 − x^T)/(1 − x), with an accurate log|x|: near x = 1 nothing cancels.
+
+    It is what one event needs, for all eigendirections of its edges at once, and its derivatives are divided
+    differences with x in them twice.
+    """
+    exponent = jnp.where(T == 0, 0, T.astype(log.dtype) * jnp.where(T == 0, 0, log))
+    lost = jnp.where(x < 0, 1 - x, -jnp.expm1(log))
+    odd_below = (x < 0) & ((T & 1) == 1)
+    above = jnp.where(x < 0, 1 - jnp.where(odd_below, -1, 1) * jnp.exp(exponent), -jnp.expm1(exponent))
+    flat = lost == 0
+    return jnp.where(flat, T.astype(log.dtype), above / jnp.where(flat, 1, lost))
 
 
 def _powers_jvp(

@@ -223,12 +223,13 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
         return network
     network = replace(network, bend=float(value.update.instant), powers=value.powers)
     memories, times = memories_of(value), value.times
-    if isinstance(times, TimeSum) and value.update.rates is not None:
-        cells = ((1,) * int(value.T),) * times.events
-        return replace(network, times=(Way(Fraction(1), times, cells),), memories=memories)
     if not isinstance(times, (TimeSum, TwoClocks)) or value.update.rates is not None:
         # whatever changes with time is summed update by update
-        return replace(network, times=tuple(times.ways(value.diagram, int(value.T))), memories=memories)
+        if isinstance(times, TimeSum):
+            ways = [Way(Fraction(1), times, ((1,) * int(value.T),) * times.events)]
+        else:
+            ways = times.ways(value.diagram, int(value.T))
+        return replace(network, times=tuple(ways), memories=memories)
     if len(memories[0].enter) == 1:  # no more than 1 − w of a number is remembered
         network = replace(network, decay=1 - float(memories[0].carry[0][0]))
     kept = (PLAIN,) if value.continuous else memories

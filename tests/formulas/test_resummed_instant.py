@@ -19,6 +19,8 @@ from orders_of_eta import through
 from sympy import Matrix, Rational, eye
 
 import taylorsgd as ts
+from taylorsgd.diagrams.symmetry import symmetries
+from taylorsgd.timesums.order_sums import OrderSum
 
 x, y = sympy.symbols("x y")
 SINGLE = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement()]
@@ -139,6 +141,24 @@ def test_many_epochs_in_one_order() -> None:
     passed = [settled * damped ** (n - 1 - b) * shrunk for b in range(n)]
     expected = rate**2 * sum((p * noise * p.T for p in passed), start=sympy.zeros(2))
     assert limit.evaluate(QUADRATIC, [0, 0], eta=rate, N=n, B=1) == expected
+
+
+def test_values_that_a_symmetry_exchanges_are_one() -> None:
+    """Two leaves tied to each other: which of the two edges is dressed once more makes no difference."""
+    for spacetime in (ts.GD(), ts.SGD(), ts.SGD(N=2, B=1, E=2), ts.SGD(shuffle=True, data="fixed")):
+        formula = ts.derive(ts.TestLoss(), spacetime, 3, resum="discrete", update=RULES[0])
+        values = [value for value in formula.values if value.is_resummed]
+        for value in values:
+            alike = set()
+            for image in symmetries(value.diagram.parents, value.diagram.parts):
+                place = [value.diagram.inner_nodes.index(image[node]) for node in value.diagram.inner_nodes]
+                alike.add((frozenset(image[v] for v in value.instant), tuple(value.powers[e] for e in place)))
+            found = [
+                other for other in values
+                if other.diagram == value.diagram and (other.instant, other.powers) in alike
+                and not isinstance(other.times, OrderSum)
+            ]  # fmt: skip
+            assert len(found) <= 1, found
 
 
 def test_without_curvature_it_is_descent() -> None:
