@@ -12,7 +12,7 @@ other terms are then given, and the first that differs says where the rule fails
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from sympy import Add, Expr, ImmutableMatrix, Integer, Symbol, factor, latex, simplify, sqrt, sstr
 
@@ -157,6 +157,12 @@ class ScalingRule:
         return f"<ScalingRule {self}>"
 
 
+@overload
+def scaling_rule(kappa: Any = None, order: int = 2, *, update: RMSProp | Adam) -> ElementwiseScaling: ...
+@overload
+def scaling_rule(
+    kappa: Any = None, order: int = 2, *, update: Update | None = None, becomes: Update | None = None
+) -> ScalingRule: ...
 def scaling_rule(
     kappa: Any = None, order: int = 2, *, update: Update | RMSProp | Adam | None = None, becomes: Update | None = None
 ) -> ScalingRule | ElementwiseScaling:

@@ -140,7 +140,7 @@ def _is_two_sided(task: Task) -> bool:
     """Whether the step is symmetric in no inner product; of a function for a metric nothing is known without a θ."""
     if task.landscape.is_field or task.metric is None:
         return task.landscape.is_field
-    if task.theta is not None:
+    if task.raising is not None and task.theta is not None:
         return not is_positive(task.raising, task.theta)
     return not callable(task.metric) and not task.metric.is_positive_semidefinite
 

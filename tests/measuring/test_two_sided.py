@@ -46,6 +46,7 @@ def test_known_spectra(x64, size):
     matrix = step_with([(1, 3), 2, 2, 2, -1, 0.5], size)
     pairs = two_sided_eigenpairs(linear(matrix), jnp.ones(size), 5, KEY)
     np.testing.assert_allclose(pairs.values, [1 + 3j, 1 - 3j, 2, 2, 2], atol=1e-9)
+    assert pairs.reads is not None
     np.testing.assert_allclose(pairs.reads @ pairs.vectors.T, np.eye(5), atol=1e-9)
     np.testing.assert_allclose(matrix @ pairs.vectors.T, pairs.vectors.T * pairs.values, atol=1e-9)
     np.testing.assert_allclose(matrix.T @ pairs.reads.T, pairs.reads.T * pairs.values, atol=1e-8)
