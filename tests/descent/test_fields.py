@@ -169,11 +169,7 @@ def test_resummed_by_eigenvectors(x64: None) -> None:
 
 def test_measured_metrics(x64: None) -> None:
     landscape, epoch = ts.Landscape(loss, data()), ts.SGD(N=4, B=1, E=1)
-    for observable, metric in (
-        (ts.TrainLoss(), METRIC),
-        (ts.Displacement(), turned),
-        (SEEN, turned),
-    ):
+    for observable, metric in ((ts.TrainLoss(), METRIC), (ts.Displacement(), turned), (SEEN, turned)):
         formula = ts.derive(observable, epoch, 2, update=ts.Descent(metric=metric))
         known = ts.derive(observable, epoch, 2, update=ts.Descent(metric=METRIC))
         found = ts.predict(formula, landscape, start(), eta=0.1, method=EXACTLY)

@@ -131,6 +131,12 @@ def test_all_but_flat_directions_are_the_dense_path(x64, tmp_path, place, metric
     exact = g.contributions(dense, 0.2, N=6)
     np.testing.assert_allclose(g.contributions(spectral, 0.2, N=6), exact, rtol=1e-11, atol=1e-13)
     assert np.max(np.abs(g.uncertainty(spectral, 0.2, N=6).neglected)) < 1e-11
+    if place is field() and metric is None and isinstance(observable, ts.Covariance):  # with all of them, for ever
+        limit = formula.assume("minimum").limit().lower()
+        whole = ts.measure(formula, place, jnp.zeros(3), key=KEY, method=ts.TopEigenpairs(3))
+        for held in (spectral, whole, dense):
+            with pytest.raises(ValueError, match="the limit T -> oo does not exist: an influence grows by 1 in"):
+                limit(held, eta=0.2)
     spectral.save(tmp_path / "it")
     np.testing.assert_array_equal(g(SpectralMeasurement.load(tmp_path / "it"), eta=0.2, N=6), g(spectral, eta=0.2, N=6))
     if place is field() and metric is None:
@@ -150,9 +156,9 @@ def test_draws_are_unbiased():
     formula = ts.derive(SEEN, ts.SGD(B=1, E=1), 2, resum="discrete")
     exact = ts.predict(formula, many, jnp.zeros(3), eta=0.2, N=6)
     drawn = ts.predict(
-        formula, many, jnp.zeros(3), eta=0.2, N=6, key=1, samples=256, method=ts.TopEigenpairs(2, batch=1)
+        formula, many, jnp.zeros(3), eta=0.2, N=6, key=1, samples=64, method=ts.TopEigenpairs(2, batch=1)
     )
-    assert 0 < drawn.standard_error < 0.02
+    assert 0 < drawn.standard_error < 0.05
     assert abs(drawn.mean - exact.mean) < 5 * drawn.standard_error
 
 
@@ -184,6 +190,12 @@ def test_errors_are_named(x64):
     rough = ts.Field(lambda t, x: x * jnp.sqrt(jnp.abs(t)), jnp.ones(1))
     with pytest.raises(ValueError, match="not finite at theta"), pytest.warns(RuntimeWarning, match="kinks"):
         ts.measure(formula, rough, jnp.zeros(3), key=KEY, method=ts.TopEigenpairs(2))
+    still = ts.Field(lambda t, x: -x * t.at[1:].set(0.0) + t[0] ** 2, jnp.ones(1))  # two of three move nothing
+    dense, spectral = (
+        ts.measure(formula, still, jnp.ones(3), key=KEY, method=m) for m in (ts.Dense(), ts.TopEigenpairs(3))
+    )
+    g = formula.lower()
+    np.testing.assert_allclose(g(spectral, eta=0.1, N=6), g(dense, eta=0.1, N=6), rtol=1e-12)
     plan = ts.plan(formula, field(), method=ts.TopEigenpairs(2))
     assert plan.eigenvectors == 2 and not any(
         len(p.messages) > 1 for one in plan.products for i in one for p in i.pieces
