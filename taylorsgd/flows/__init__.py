@@ -58,6 +58,7 @@ from taylorsgd.flows.decaying import DecayingFlow, DecayingMap
 from taylorsgd.flows.diffusions import ModifiedSDE, modified_sde
 from taylorsgd.flows.effective import EffectiveFlow, EffectiveLoss
 from taylorsgd.flows.elementwise_flow import ElementwiseFlow
+from taylorsgd.flows.elementwise_scaling import ElementwiseFailure, ElementwiseScaling
 from taylorsgd.flows.generators import Generator, Obstruction, generator
 from taylorsgd.flows.losses import ModifiedLoss, modified_loss
 from taylorsgd.flows.modified import ModifiedFlow, ModifiedMap, modified_flow, modified_map
@@ -67,8 +68,8 @@ from taylorsgd.flows.scaling import Failure, ScalingRule, scaling_rule
 from taylorsgd.flows.tableau import RungeKutta
 
 __all__ = [
-    "DecayingFlow", "DecayingMap", "EffectiveFlow", "EffectiveLoss", "ElementwiseFlow", "Failure", "Generator",
-    "ModifiedFlow", "ModifiedLoss", "ModifiedMap", "ModifiedSDE", "Obstruction", "PlayersFlow", "QuadraticGenerator",
-    "RungeKutta", "ScalingRule", "curl", "generator", "modified_flow", "modified_loss", "modified_map",
-    "modified_sde", "scaling_rule",
+    "DecayingFlow", "DecayingMap", "EffectiveFlow", "EffectiveLoss", "ElementwiseFailure", "ElementwiseFlow",
+    "ElementwiseScaling", "Failure", "Generator", "ModifiedFlow", "ModifiedLoss", "ModifiedMap", "ModifiedSDE",
+    "Obstruction", "PlayersFlow", "QuadraticGenerator", "RungeKutta", "ScalingRule", "curl", "generator",
+    "modified_flow", "modified_loss", "modified_map", "modified_sde", "scaling_rule",
 ]  # fmt: skip

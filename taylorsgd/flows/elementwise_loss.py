@@ -13,6 +13,13 @@ so that steps are as if there were none, and the loss were another one. Through 
 
 Where φ is linear (heavy ball) this is the loss of `losses`. Adam has one through h where β₁ = β₂, or with E's slopes
 far below ε.
+
+With decoupled decay, θ̇ = φ(∇E) − λθ at h = 0, there is none: Φ_1 = ψ ⊙ ∇∇E (φ − λθ) + ½λ φ − ½λ² θ, and where φ is no
+power of g neither ½λ φ nor ½λ² θ is φ′ ⊙ ∇M for all E. These are another rate and another decay,
+
+    θ̇ = (1 + ½λh) φ(∇Ẽ) − (λ + ½λ²h) θ + O(h²),        Ẽ = E − hk (N + λ (θ·∇E − E)),
+
+again if and only if ψ = k φ′.
 """
 
 from __future__ import annotations
@@ -69,8 +76,9 @@ class ElementwiseLoss:
             )
         if any(part.has(symbols.theta) for part in (flow.update.step, *(one.force for one in flow.update.filters))):
             raise NotImplementedError(
-                f"update={flow.update!r}: its step depends on θ itself, as decay does, so that the flow is no function "
-                "of a gradient; the modified loss is decided without"
+                f"update={flow.update!r}: its step depends on θ itself, as decay does. Then there is no modified loss: "
+                "a decay λ brings (λ/2) φ and (λ²/2) θ at h, another rate and another decay, which are no gradients; "
+                "take a rule without"
             )
         self.flow = flow
         known: Solved = flow._solved

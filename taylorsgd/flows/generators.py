@@ -258,6 +258,7 @@ def generator(order: int, spacetime: Spacetime, update: Update | None = None) ->
         spacetime: one of these; its T, and the N of fresh data, play no role.
         update: the update rule; None for plain descent. With `HeavyBall` or `Nesterov` 𝓖 is that of θ after
             the velocity has forgotten its start; see `Generator.start`.
+            What moves the pair of θ and a velocity that lasts is that of the field `landscapes.with_velocity`.
 
     Returns:
         A `Generator` with `drift`, `diffusion` and `rest`.

@@ -12,7 +12,7 @@ other terms are then given, and the first that differs says where the rule fails
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from sympy import Add, Expr, ImmutableMatrix, Integer, Symbol, factor, latex, simplify, sqrt, sstr
 
@@ -20,11 +20,12 @@ from taylorsgd import symbols
 from taylorsgd.arguments import checked_order
 from taylorsgd.diagrams import Value
 from taylorsgd.exact_numbers import exact_argument
+from taylorsgd.flows.elementwise_scaling import ElementwiseScaling
 from taylorsgd.flows.generators import Generator, generator
 from taylorsgd.flows.operators import PHI
 from taylorsgd.formulas import Formula, Term
 from taylorsgd.spacetime import SGD
-from taylorsgd.updates import Update
+from taylorsgd.updates import Adam, RMSProp, Update
 
 __all__ = ["Failure", "ScalingRule", "scaling_rule"]
 
@@ -156,9 +157,15 @@ class ScalingRule:
         return f"<ScalingRule {self}>"
 
 
+@overload
+def scaling_rule(kappa: Any = None, order: int = 2, *, update: RMSProp | Adam) -> ElementwiseScaling: ...
+@overload
 def scaling_rule(
     kappa: Any = None, order: int = 2, *, update: Update | None = None, becomes: Update | None = None
-) -> ScalingRule:
+) -> ScalingRule: ...
+def scaling_rule(
+    kappa: Any = None, order: int = 2, *, update: Update | RMSProp | Adam | None = None, becomes: Update | None = None
+) -> ScalingRule | ElementwiseScaling:
     """Derive how η and T follow the batch size so that drift and noise stay, and what then differs first.
 
     By generators of one-epoch SGD, τ 𝓖(ρη, κB) against 𝓖(η, B): equal generators through η^k are equal laws through
@@ -167,15 +174,17 @@ def scaling_rule(
     Args:
         kappa: by what B is multiplied, a positive number or expression; None for the symbol κ.
         order: the power of η through which generators are compared, at least 2.
-        update: the update rule; None for plain descent.
+        update: the update rule; None for plain descent. `RMSProp` and `Adam` have one rule only, the square root, for
+            where noise is most of a batch's gradient; their own numbers change with it (`elementwise_scaling`).
         becomes: the rule after the replacement; None for the same. A momentum that grows along with B, for example.
 
     Returns:
-        A `ScalingRule`.
+        A `ScalingRule`; of `RMSProp` and `Adam` an `ElementwiseScaling`.
 
     Raises:
         TypeError: if κ is no number or expression, or a rule no update rule.
-        ValueError: if κ is not positive, or the order less than 2.
+        ValueError: if κ is not positive, or the order less than 2; of `RMSProp` and `Adam` if the order is more than
+            2, what they become is given, or a memory would become negative.
         NotImplementedError: for rates that change, or decay.
 
     Example:
@@ -189,6 +198,14 @@ def scaling_rule(
     """
     order = checked_order(order, 2)
     by = KAPPA if kappa is None else _checked_factor(kappa)
+    if isinstance(update, (RMSProp, Adam)):
+        if becomes is not None or order != 2:
+            raise ValueError(
+                f"update={update!r} is matched by drift and noise at order 2, which say what it becomes; leave "
+                "becomes= and order= out"
+            )
+        plain = scaling_rule(by)
+        return ElementwiseScaling.of(update, by, plain.rate, plain.time)
     place = SGD(E=1)
     old = generator(order, place, update)
     new = old if becomes is None else generator(order, place, becomes)

@@ -17,7 +17,7 @@ any data.
 
 A vector field u_x, for training that goes down no loss, stands in the place of a landscape, −u in that of ∇l:
 `FiniteField` exactly, `Field` in JAX. `sharpness_aware`, `clipped`, `normalized`, `natural_gradient` and `game` make
-fields of losses, `geodesic_descent` of steps on curved weight spaces.
+fields of losses, `geodesic_descent` of steps on curved weight spaces, `with_velocity` of heavy ball on pairs (θ, v).
 
 What is measured on landscapes (`measuring`), added to losses (`regularizing`) and kept at hand to try both
 (`datasets`) has rooms of its own; their names may be taken from here as well.
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from taylorsgd.landscapes.fields import Field
     from taylorsgd.landscapes.landscape import Landscape
     from taylorsgd.landscapes.moment_curves import MomentCurve
+    from taylorsgd.landscapes.phase_space import with_velocity
     from taylorsgd.landscapes.training_fields import clipped, game, natural_gradient, normalized, sharpness_aware
     from taylorsgd.measuring import (
         DenseMeasurement,
@@ -75,7 +76,7 @@ __all__ = [
     "explicitly_regularized", "fashion_mnist", "game", "gauss", "geodesic_descent", "gradient_regularizer", "helix",
     "implicitly_regularized", "linear_regression", "logistic_regression", "loss_surface_slope", "mean_estimation",
     "measure", "metric_determinant", "natural_gradient", "norm_growth_bound", "normalized", "plan", "predict",
-    "regularization_rate", "sharpness_aware", "tensors", "with_dropout",
+    "regularization_rate", "sharpness_aware", "tensors", "with_dropout", "with_velocity",
 ]  # fmt: skip
 
 ELSEWHERE = {
@@ -85,6 +86,7 @@ ELSEWHERE = {
     "taylorsgd.landscapes.training_fields": "clipped game natural_gradient normalized sharpness_aware",
     "taylorsgd.landscapes.landscape": "Landscape",
     "taylorsgd.landscapes.moment_curves": "MomentCurve",
+    "taylorsgd.landscapes.phase_space": "with_velocity",
     "taylorsgd.measuring": "DenseMeasurement Measurement Prediction SpectralMeasurement measure plan predict tensors",
     "taylorsgd.regularizing": "TangentKernel explicitly_regularized gradient_regularizer implicitly_regularized "
     "loss_surface_slope metric_determinant norm_growth_bound regularization_rate",

@@ -46,8 +46,10 @@ def refuse_growth(networks: Sequence[Network], memories: Memories, eigenvalues: 
     if not any(network.limit for network in networks) or isinstance(eigenvalues, Tracer):
         return
     rates = np.multiply.outer(np.ravel(np.asarray(eta, float)), np.asarray(eigenvalues)).ravel()
-    if any(network.limit and network.continuous for network in networks) and not rates.real.min(initial=1.0) > 0:
-        raise ValueError(f"the limit T -> oo does not exist: an influence grows like exp({-rates.real.min():.6g} t)")
+    if any(network.limit and network.continuous for network in networks) and not np.real(rates).min(initial=1.0) > 0:
+        raise ValueError(
+            f"the limit T -> oo does not exist: an influence grows like exp({-np.real(rates).min():.6g} t)"
+        )
     for memory, bend in memories:
         grows = max(spectral_radius(memory, rate / (1 + bend * rate)) for rate in rates)
         if grows > 1 - 1e-12:

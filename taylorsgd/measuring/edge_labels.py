@@ -64,7 +64,7 @@ class EdgeLabels:
             return cls(vectors, reads, lifts, metric)
         values = np.asarray(pairs.values)
         turn, inverse = np.eye(len(values), dtype=complex), np.eye(len(values), dtype=complex)
-        for i in np.flatnonzero(values.imag > 0):
+        for i in np.flatnonzero(np.imag(values) > 0):
             turn[i : i + 2, i : i + 2] = [[1, 1], [1j, -1j]]
             inverse[i : i + 2, i : i + 2] = np.array([[1, -1j], [1, 1j]]) / 2
 

@@ -91,7 +91,8 @@ class TopEigenpairs:
         """
         return self._planned(task, _is_two_sided(task))
 
-    def _planned(self, task: Task, two_sided: bool) -> Plan:
+    def _planned(self, task: Task, two_sided: bool, still: bool = False) -> Plan:
+        """The same, where some of the labels may be known not to move."""
         if not task.resummed:
             raise ValueError(
                 f"method={self!r} is for resummed formulas; this one holds no power of H, and takes MatrixFree()"
@@ -105,7 +106,7 @@ class TopEigenpairs:
         if self.count > size:
             raise ValueError(f"count={self.count}, of eigenpairs, must be an integer from 1 to P = {size}")
         return make_eigenplan(
-            task.diagrams, eigenvectors=self.count, rest=two_sided or self.count < size, samples=task.draws,
+            task.diagrams, eigenvectors=self.count, rest=still or self.count < size, samples=task.draws,
             batch=self.batch, population=task.landscape.size, directed=two_sided,
         )  # fmt: skip
 
@@ -114,12 +115,15 @@ class TopEigenpairs:
         two_sided = _is_two_sided(task)
         plan = self._planned(task, two_sided)
         flat, _ = ravel_pytree(task.theta)
-        rest = two_sided or self.count < flat.size
-        _check_memory(plan, self.count + rest, flat)
+        _check_memory(plan, self.count + 1, flat)
         own, drawing = jax.random.split(task.started(draws=True))
         search = two_sided_eigenpairs if two_sided else top_eigenpairs
         pairs = search(task.landscape, task.theta, self.count, own, task.raising)
         labels = EdgeLabels.of(pairs, task.raising, task.theta)
+        still = not bool(jnp.all(jnp.any(pairs.vectors != 0, axis=1)))  # a label that moves nothing has no direction
+        rest = still or self.count < flat.size
+        if still:
+            plan = self._planned(task, two_sided, still)
         runner = _flat_runner(plan, task, flat, labels)
         samples = -(-task.draws // GROUPS) * GROUPS if plan.sampled else 0
         totals = _accumulated(runner, labels, rest, drawing, samples, task.progress)
@@ -140,7 +144,7 @@ def _is_two_sided(task: Task) -> bool:
     """Whether the step is symmetric in no inner product; of a function for a metric nothing is known without a θ."""
     if task.landscape.is_field or task.metric is None:
         return task.landscape.is_field
-    if task.theta is not None:
+    if task.raising is not None and task.theta is not None:
         return not is_positive(task.raising, task.theta)
     return not callable(task.metric) and not task.metric.is_positive_semidefinite
 

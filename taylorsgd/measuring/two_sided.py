@@ -57,7 +57,8 @@ def is_positive(raising: Raising, theta: Any) -> bool:
     product = _on_host(partial(_raised, raising, theta), flat)
     matrix = LinearOperator((flat.size, flat.size), matvec=product, dtype=np.float64)  # type: ignore[call-arg]
     try:
-        ends = eigsh(matrix, 2, which="BE", tol=1e-3, v0=np.cos(np.arange(flat.size)), return_eigenvectors=False)
+        start: Any = np.cos(np.arange(flat.size))
+        ends: Any = eigsh(matrix, 2, which="BE", tol=1e-3, v0=start, return_eigenvectors=False)  # type: ignore[arg-type]
     except ArpackNoConvergence:
         return False  # what follows from that holds for positive metrics too
     return bool(ends.min() >= -room * np.abs(ends).max())
@@ -202,7 +203,8 @@ def _arnoldi(
 
     matrix = LinearOperator((len(start),) * 2, matvec=product, dtype=np.float64)  # type: ignore[call-arg]
     try:
-        return eigs(matrix, wanted, which="LM", v0=start, ncv=kept, tol=tolerance)
+        values, vectors = eigs(matrix, wanted, which="LM", v0=start, ncv=kept, tol=tolerance)  # type: ignore[misc]
+        return values, vectors
     except ArpackNoConvergence as error:
         if len(error.eigenvalues) + 1 < wanted:  # one more is looked for than is needed
             raise RuntimeError(
@@ -234,7 +236,8 @@ def _settled(forward: Operator, right: Vectors, left: Vectors) -> tuple[np.ndarr
     left = left @ np.linalg.inv(meeting).T
     values, turn = np.linalg.eig(left.T @ _columns(forward, right))
     sizes = np.abs(values) / np.abs(values).max(initial=1e-300)
-    order = np.lexsort((-values.imag, np.abs(values.imag), values.real, -sizes.round(10)))  # pairs stay together
+    turns = np.imag(values)
+    order = np.lexsort((-turns, np.abs(turns), np.real(values), -sizes.round(10)))  # pairs stay together
     values, turn = values[order].astype(complex), turn[:, order].astype(complex)
     try:
         right, left = right @ turn, left @ np.linalg.inv(turn).T
@@ -261,7 +264,7 @@ def _refuse_parallel(values: np.ndarray, right: Vectors, left: Vectors, epsilon:
 
 def _real_basis(vectors: Vectors) -> Float[np.ndarray, "P n"]:
     """An orthonormal basis of what some vectors and their conjugates span."""
-    both = np.concatenate([vectors.real, vectors.imag], axis=1)
+    both = np.concatenate([np.real(vectors), np.imag(vectors)], axis=1)
     turned, sizes, _ = np.linalg.svd(both, full_matrices=False)
     return turned[:, sizes > 1e-8 * sizes.max(initial=0.0)]
 
@@ -269,7 +272,7 @@ def _real_basis(vectors: Vectors) -> Float[np.ndarray, "P n"]:
 def _whole_pairs(values: np.ndarray, count: int) -> int:
     """The most of the first eigenvalues, at most so many, that do not part a conjugate pair."""
     count = min(count, len(values))
-    unpaired = round(float(np.sign(values[:count].imag).sum()))
+    unpaired = round(float(np.sign(np.imag(values[:count])).sum()))
     return count - abs(unpaired)
 
 
@@ -277,10 +280,10 @@ def _projections(right: Vectors, left: Vectors) -> tuple[Operator, Operator]:
     """What takes off the spans of known pairs, on vectors and on covectors."""
 
     def vectors(vector: np.ndarray) -> np.ndarray:
-        return vector - (right @ (left.T @ vector)).real
+        return vector - np.real(right @ (left.T @ vector))
 
     def covectors(vector: np.ndarray) -> np.ndarray:
-        return vector - (left @ (right.T @ vector)).real
+        return vector - np.real(left @ (right.T @ vector))
 
     return vectors, covectors
 

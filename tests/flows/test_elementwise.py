@@ -261,6 +261,23 @@ def test_elsewhere_it_is_no_gradient(second: Any) -> None:
     assert statement.startswith("E; there is none at h^1: θ̇ - φ(∇Ẽ) = h*(")
 
 
+def test_with_decay_there_is_a_loss_at_another_rate_and_decay() -> None:
+    """Adam with equal memories, ε inside: φ = −g/w, N = Σ w, k = −(1 + β)/(2(1 − β)), and what is no gradient."""
+    memory, small = Rational(1, 4), Rational(2, 3)
+    found = ts.modified_flow(2, update=ts.Adam(memory, memory, small, decay=lam, epsilon_inside=True))
+    E = sum(PLACE.losses) / 2
+    slopes = sympy.Matrix([E.diff(z) for z in VARIABLES])
+    at, k = dict(zip(VARIABLES, POINT, strict=True)), -(1 + memory) / (2 * (1 - memory))
+    norm = sum(sqrt(s**2 + small) for s in slopes)
+    change = -k * (norm + lam * (sum(z * s for z, s in zip(VARIABLES, slopes, strict=True)) - E))
+    for entry, place, s, c in zip(
+        found.evaluate(PLACE, POINT), POINT, slopes.subs(at), [change.diff(z) for z in VARIABLES], strict=True
+    ):
+        phi, bent = -s / sqrt(s**2 + small), -small / (s**2 + small) ** Rational(3, 2)
+        expected = bent * c.subs(at) + lam / 2 * phi - lam**2 / 2 * place
+        assert sympy.simplify(sympy.expand(entry).coeff(h, 1) - expected) == 0
+
+
 def test_heavy_balls_loss_is_the_known_one() -> None:
     rule = averaged(m / (1 - beta))
     ours = ts.modified_loss(1, update=rule).expression(LOSS, VARIABLES)

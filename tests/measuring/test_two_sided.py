@@ -46,6 +46,7 @@ def test_known_spectra(x64, size):
     matrix = step_with([(1, 3), 2, 2, 2, -1, 0.5], size)
     pairs = two_sided_eigenpairs(linear(matrix), jnp.ones(size), 5, KEY)
     np.testing.assert_allclose(pairs.values, [1 + 3j, 1 - 3j, 2, 2, 2], atol=1e-9)
+    assert pairs.reads is not None
     np.testing.assert_allclose(pairs.reads @ pairs.vectors.T, np.eye(5), atol=1e-9)
     np.testing.assert_allclose(matrix @ pairs.vectors.T, pairs.vectors.T * pairs.values, atol=1e-9)
     np.testing.assert_allclose(matrix.T @ pairs.reads.T, pairs.reads.T * pairs.values, atol=1e-8)
@@ -130,6 +131,12 @@ def test_all_but_flat_directions_are_the_dense_path(x64, tmp_path, place, metric
     exact = g.contributions(dense, 0.2, N=6)
     np.testing.assert_allclose(g.contributions(spectral, 0.2, N=6), exact, rtol=1e-11, atol=1e-13)
     assert np.max(np.abs(g.uncertainty(spectral, 0.2, N=6).neglected)) < 1e-11
+    if place is field() and metric is None and isinstance(observable, ts.Covariance):  # with all of them, for ever
+        limit = formula.assume("minimum").limit().lower()
+        whole = ts.measure(formula, place, jnp.zeros(3), key=KEY, method=ts.TopEigenpairs(3))
+        for held in (spectral, whole, dense):
+            with pytest.raises(ValueError, match="the limit T -> oo does not exist: an influence grows by 1 in"):
+                limit(held, eta=0.2)
     spectral.save(tmp_path / "it")
     np.testing.assert_array_equal(g(SpectralMeasurement.load(tmp_path / "it"), eta=0.2, N=6), g(spectral, eta=0.2, N=6))
     if place is field() and metric is None:
@@ -149,9 +156,9 @@ def test_draws_are_unbiased():
     formula = ts.derive(SEEN, ts.SGD(B=1, E=1), 2, resum="discrete")
     exact = ts.predict(formula, many, jnp.zeros(3), eta=0.2, N=6)
     drawn = ts.predict(
-        formula, many, jnp.zeros(3), eta=0.2, N=6, key=1, samples=256, method=ts.TopEigenpairs(2, batch=1)
+        formula, many, jnp.zeros(3), eta=0.2, N=6, key=1, samples=64, method=ts.TopEigenpairs(2, batch=1)
     )
-    assert 0 < drawn.standard_error < 0.02
+    assert 0 < drawn.standard_error < 0.05
     assert abs(drawn.mean - exact.mean) < 5 * drawn.standard_error
 
 
@@ -183,6 +190,12 @@ def test_errors_are_named(x64):
     rough = ts.Field(lambda t, x: x * jnp.sqrt(jnp.abs(t)), jnp.ones(1))
     with pytest.raises(ValueError, match="not finite at theta"), pytest.warns(RuntimeWarning, match="kinks"):
         ts.measure(formula, rough, jnp.zeros(3), key=KEY, method=ts.TopEigenpairs(2))
+    still = ts.Field(lambda t, x: -x * t.at[1:].set(0.0) + t[0] ** 2, jnp.ones(1))  # two of three move nothing
+    dense, spectral = (
+        ts.measure(formula, still, jnp.ones(3), key=KEY, method=m) for m in (ts.Dense(), ts.TopEigenpairs(3))
+    )
+    g = formula.lower()
+    np.testing.assert_allclose(g(spectral, eta=0.1, N=6), g(dense, eta=0.1, N=6), rtol=1e-12)
     plan = ts.plan(formula, field(), method=ts.TopEigenpairs(2))
     assert plan.eigenvectors == 2 and not any(
         len(p.messages) > 1 for one in plan.products for i in one for p in i.pieces

@@ -22,7 +22,7 @@ The gap of a field is exact: with m_a counting how often the loss a was met, tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,7 +179,7 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
     sharp = all(of[n, "coordinates", ORDER]["gap per curvature"] == predicted(n) for n in size.points)
     geodesic = all(of[n, "geodesics", ORDER]["gap per curvature"] == 0 for n in size.points)
     first = of[size.points[0], "coordinates", ORDER]["gap per curvature"]
-    scaled = _shrinking_sphere()
+    scaled, fourth = _shrinking_sphere(), None
     findings += [
         Finding(
             "Conjecture 1: the generalization gap falls as all sectional curvatures grow, at fixed T and small c",
@@ -207,7 +207,7 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
     ]
     if size.fourth:
         work.say("order 4, steps along geodesics …")
-        bowl, hill = at_fourth_order(1), at_fourth_order(-1)
+        fourth = bowl, hill = at_fourth_order(1), at_fourth_order(-1)
         findings.append(
             Finding(
                 "along geodesics it enters at c⁴, with the conjectured sign at a minimum and the other at a maximum",
@@ -222,7 +222,8 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
         "In other coordinates with the same metric and connection at θ_0 steps in coordinates give other numbers: "
         "only steps along geodesics know no coordinates.",
     ]
-    return Outcome(_picture(size), rows, findings, notes)
+    slopes = {key: row["gap per curvature"] for key, row in of.items()}
+    return Outcome(_picture(size, slopes, fourth), rows, findings, notes)
 
 
 def _shrinking_sphere() -> Expr:
@@ -235,16 +236,29 @@ def _shrinking_sphere() -> Expr:
     return (gap.coeff(eta, 1) / k).simplify()
 
 
-def _picture(size: CurvatureSize) -> Any:
-    """The share of curvature in the gap over the learning rate."""
-    figure, axes = panels(6, 4)
-    rates = [i / 100 for i in range(21)]
-    for points in size.points:
-        slope = float(predicted(points))
-        axes.plot(rates, [slope * c**3 for c in rates], label=f"in coordinates, N = T = {points}")
-    axes.axhline(0, color="0.5", label="along geodesics")
-    axes.set(xlabel="learning rate $c$", ylabel="what curvature 1 adds to the gap, at $c^3$")
-    axes.legend()
+def _picture(size: CurvatureSize, slopes: Mapping[Any, Any], fourth: Any) -> Any:
+    """The share of curvature in the gap over the learning rate, as found and as predicted."""
+    figure, axes = panels(11 if fourth else 6, 4, columns=2 if fourth else 1)
+    first, *others = list(axes) if fourth else [axes]
+    rates, few = [i / 100 for i in range(21)], [i / 50 for i in range(11)]
+    for number, points in enumerate(size.points):
+        line, found = float(predicted(points)), float(slopes[points, "coordinates", ORDER])
+        colour = f"C{number}"
+        label = f"in coordinates, N = T = {points}"
+        first.plot(rates, [line * c**3 for c in rates], color=colour, label=f"{label}: predicted")
+        first.plot(few, [found * c**3 for c in few], "x", color=colour, label=f"{label}: found")
+        still = float(slopes[points, "geodesics", ORDER])
+        first.plot(
+            few, [still * c**3 for c in few], ".", color="0.5", label="along geodesics: found" if not number else None
+        )
+    first.set(xlabel="learning rate $c$", ylabel="what curvature 1 adds to the gap, at $c^3$")
+    first.legend()
+    for second in others:
+        for name, slope in zip(("at a minimum, H = 1", "at a maximum, H = −1"), fourth, strict=True):
+            second.plot(rates, [float(slope) * c**4 for c in rates], label=f"along geodesics, {name}")
+        second.axhline(0, color="0.5")
+        second.set(xlabel="learning rate $c$", ylabel="what curvature 1 adds to the gap, at $c^4$")
+        second.legend()
     return figure
 
 
