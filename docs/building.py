@@ -41,7 +41,7 @@ def page_of(notebook: Any, stem: str, pictures: dict[str, bytes]) -> Iterator[st
     yield f"*This page is a notebook with the outputs of its last run:* [{stem}.ipynb]({stem}.ipynb)"
     for number, cell in enumerate(cells, start=2):
         if cell.cell_type == "markdown":
-            yield cell.source
+            yield cell.source.replace(".ipynb)", ".md)")
             continue
         yield f"```python\n{cell.source}\n```"
         for position, output in enumerate(cell.outputs):

@@ -23,8 +23,8 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TINY: dict[str, dict[str, Any]] = {
-    "01-tour": {"trials": 400},
-    "02-my-own-network": {"width": 2, "samples": 256, "trials": 100},
+    "01-tour": {"highest": 2, "trials": 100},
+    "02-my-own-network": {"highest": 2, "width": 2, "samples": 256, "trials": 100},
     "03-writing-a-paper": {"trials": 200},
     "04-corollaries": {"updates": 100, "trials": 40},
     "05-momentum-and-shuffling": {"sizes": (2,)},
