@@ -106,8 +106,8 @@ def resummed_and_not() -> Figure:
             theta = theta - float(rate) * (theta + column)
             losses.append(np.mean(theta**2) / 2)
         axes.plot(times[3::4], losses[3::4], "o", ms=3.5, color="#222222", label="simulated SGD")
-        axes.set(xlabel="updates $T$", ylabel=r"$\mathbb{E}[l(θ_T)] - l(θ_0)$", ylim=(-0.01, 0.06), xlim=(0, 40))
-        axes.legend(loc="lower right", ncols=2)
+        axes.set(xlabel="updates $T$", ylabel=r"$\mathbb{E}[l(θ_T)] - l(θ_0)$", ylim=(-0.01, 0.06), xlim=(0, 41))
+        axes.legend(loc="upper right")
     return figure
 
 

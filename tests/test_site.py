@@ -1,8 +1,8 @@
 """The site: its reference has every public name, its code runs, and its pages are what the navigation says.
 
 (1) Every name in `__all__` of the package and of its rooms stands in the reference, once, and in its table of names
-(2) whatever looks like code on the site or in the README is run: sessions by the doctests, pages of examples and commands
-    by tests, and what is left is listed here with who runs it
+(2) whatever looks like code on the site or in the README is run: sessions by the doctests, pages of examples and
+    commands by tests, and what is left is listed here with who runs it
 (3) every page is in the navigation, and every file it names is there
 (4) the README's pictures are there, and the citation file names the version
 """
@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 ROOMS = (
-    "diagrams", "spacetime", "updates", "formulas", "landscapes", "descent", "flows", "measuring", "lowering", "regularizing",
-    "datasets", "reproducing", "display",
+    "diagrams", "spacetime", "updates", "formulas", "landscapes", "descent", "flows", "measuring", "lowering",
+    "regularizing", "datasets", "reproducing", "display",
 )  # fmt: skip
 CONFIGURATION = yaml.load((ROOT / "mkdocs.yml").read_text("utf-8"), Loader=yaml.BaseLoader)
 
@@ -114,7 +114,9 @@ def test_every_block_of_code_is_run(page: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_commands_in_the_text_of_the_readme(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    commands = re.findall(r"`taylorsgd ((?:derive|diagrams|reproduce --list)[^`]*)`", (ROOT / "README.md").read_text("utf-8"))
+    commands = re.findall(
+        r"`taylorsgd ((?:derive|diagrams|reproduce --list)[^`]*)`", (ROOT / "README.md").read_text("utf-8")
+    )
     assert len(commands) >= 4
     for command in commands:
         words = [str(tmp_path) if word == "figures" else word for word in shlex.split(command)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -11,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import taylorsgd as ts
+from taylorsgd.display.figures import COLORS
 from taylorsgd.landscapes import mean_estimation
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.pictures import bars, panels
@@ -70,7 +72,7 @@ def _run(size: MeanEstimationSize, work: Work) -> Outcome:
     ]
     # (2, Hessians)
     mean, error = (np.stack([one[name] for one in simulated], axis=1) for name in ("mean", "error"))
-    predicted = _predicted(size)
+    predicted = _predicted(size, size.hessians)
     table = [
         {"number": name, "H": hessian, "simulated": mean[k, i], "standard error": error[k, i]}
         | {method: values[k, i] for method, values in predicted.items()}
@@ -78,7 +80,7 @@ def _run(size: MeanEstimationSize, work: Work) -> Outcome:
         for i, hessian in enumerate(size.hessians)
     ]
     return Outcome(
-        _picture(size, mean, error, predicted),
+        _picture(size, mean, error),
         table,
         _findings(size, mean, error, predicted),
         [
@@ -89,10 +91,10 @@ def _run(size: MeanEstimationSize, work: Work) -> Outcome:
     )
 
 
-def _predicted(size: MeanEstimationSize) -> dict[str, np.ndarray]:
+def _predicted(size: MeanEstimationSize, hessians: Sequence[float]) -> dict[str, np.ndarray]:
     """Overfitting and gap by each method, (2, Hessians): those of GD are the formulas, on the landscapes themselves."""
     sizes = {"N": size.points, "T": size.updates}
-    places = [mean_estimation(hessian, size.noise) for hessian in size.hessians]
+    places = [mean_estimation(hessian, size.noise) for hessian in hessians]
     found = {}
     for method, resum in RESUMMED.items():
         formulas = [
@@ -101,7 +103,7 @@ def _predicted(size: MeanEstimationSize) -> dict[str, np.ndarray]:
         found[method] = np.array(
             [[float(f.evaluate(place, at=0, eta=size.rate, **sizes)) for place in places] for f in formulas]
         )
-    limit = size.noise**2 / (size.points * np.array(size.hessians))
+    limit = size.noise**2 / (size.points * np.array(hessians))
     return found | {"TIC": np.stack([limit / 2, limit])}
 
 
@@ -150,26 +152,31 @@ def _findings(
 
 
 STYLES = {
-    CONTINUOUS: ("Corollary 5", "tab:blue", "-", 2.5),
-    DISCRETE: ("resummed, exact sums", "tab:green", "--", 1.5),
-    "un-resummed, order 2": ("un-resummed, order 2", "tab:orange", ":", 1.8),
-    "TIC": ("TIC", "tab:red", "-.", 1.5),
+    CONTINUOUS: ("Corollary 5", COLORS[0], "-", 2.5),
+    DISCRETE: ("resummed, exact sums", COLORS[4], "--", 1.2),
+    "un-resummed, order 2": ("un-resummed, order 2", COLORS[2], ":", 1.6),
+    "TIC": ("TIC", COLORS[1], "-.", 1.4),
 }
 
 
-def _picture(size: MeanEstimationSize, mean: np.ndarray, error: np.ndarray, predicted: dict[str, np.ndarray]) -> Figure:
-    figure, both = panels(11, 4.5, columns=2)
-    hessians = np.array(size.hessians)
+DENSE = 72
+"""So many points make a curve smooth."""
+
+
+def _picture(size: MeanEstimationSize, mean: np.ndarray, error: np.ndarray) -> Figure:
+    figure, both = panels(9, 3.8, columns=2)
+    dense = np.geomspace(size.hessians[0], size.hessians[-1], DENSE).round(9)
+    predicted = _predicted(size, [float(hessian) for hessian in dense])
     for k, (axes, name) in enumerate(zip(both, OBSERVABLES, strict=True)):
         for method, (label, color, style, width) in STYLES.items():
-            axes.plot(hessians, predicted[method][k], style, color=color, lw=width, label=label)
-        bars(axes, hessians, mean[k], error[k], "simulated GD (95%)")
+            axes.plot(dense, predicted[method][k], style, color=color, lw=width, label=label)
+        bars(axes, size.hessians, mean[k], error[k], "simulated GD (95%)")
         top = float(mean[k].max())
         axes.set(xscale="log", xlabel="Hessian $H$", ylim=(-0.05 * top, 1.5 * top))
         axes.set_ylabel(f"{name} (units of loss)")
         axes.axvline(1 / (size.rate * size.updates), color="0.7", lw=0.8, zorder=0)
-        axes.text(1 / (size.rate * size.updates), 1.42 * top, " $H=1/(ηT)$", color="0.4", fontsize=8)
-        axes.set_title(f"MEAN ESTIMATION, GD with $T = {size.updates}$")
+        axes.text(0.93 / (size.rate * size.updates), -0.03 * top, "$H=1/(ηT)$", color="0.4", fontsize=8, ha="right")
+    figure.suptitle(f"MEAN ESTIMATION, GD with $T = {size.updates}$", fontsize=10)
     figure.axes[0].legend(fontsize=8, loc="upper left")
     return figure
 
