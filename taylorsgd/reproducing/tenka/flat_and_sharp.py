@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from sympy import Symbol, lambdify
 
 import taylorsgd as ts
 from taylorsgd.display.figures import COLORS
@@ -72,7 +72,7 @@ def _run(size: MeanEstimationSize, work: Work) -> Outcome:
     ]
     # (2, Hessians)
     mean, error = (np.stack([one[name] for one in simulated], axis=1) for name in ("mean", "error"))
-    predicted = _predicted(size, size.hessians)
+    predicted = _predicted(size)
     table = [
         {"number": name, "H": hessian, "simulated": mean[k, i], "standard error": error[k, i]}
         | {method: values[k, i] for method, values in predicted.items()}
@@ -80,7 +80,7 @@ def _run(size: MeanEstimationSize, work: Work) -> Outcome:
         for i, hessian in enumerate(size.hessians)
     ]
     return Outcome(
-        _picture(size, mean, error),
+        _picture(size, mean, error, predicted),
         table,
         _findings(size, mean, error, predicted),
         [
@@ -91,10 +91,10 @@ def _run(size: MeanEstimationSize, work: Work) -> Outcome:
     )
 
 
-def _predicted(size: MeanEstimationSize, hessians: Sequence[float]) -> dict[str, np.ndarray]:
+def _predicted(size: MeanEstimationSize) -> dict[str, np.ndarray]:
     """Overfitting and gap by each method, (2, Hessians): those of GD are the formulas, on the landscapes themselves."""
     sizes = {"N": size.points, "T": size.updates}
-    places = [mean_estimation(hessian, size.noise) for hessian in hessians]
+    places = [mean_estimation(hessian, size.noise) for hessian in size.hessians]
     found = {}
     for method, resum in RESUMMED.items():
         formulas = [
@@ -103,7 +103,7 @@ def _predicted(size: MeanEstimationSize, hessians: Sequence[float]) -> dict[str,
         found[method] = np.array(
             [[float(f.evaluate(place, at=0, eta=size.rate, **sizes)) for place in places] for f in formulas]
         )
-    limit = size.noise**2 / (size.points * np.array(hessians))
+    limit = size.noise**2 / (size.points * np.array(size.hessians))
     return found | {"TIC": np.stack([limit / 2, limit])}
 
 
@@ -152,24 +152,35 @@ def _findings(
 
 
 STYLES = {
-    CONTINUOUS: ("Corollary 5", COLORS[0], "-", 2.5),
-    DISCRETE: ("resummed, exact sums", COLORS[4], "--", 1.2),
+    CONTINUOUS: ("Corollary 5", COLORS[0], "-", 1.8),
+    DISCRETE: ("resummed, exact sums", COLORS[4], "o", 1.4),
     "un-resummed, order 2": ("un-resummed, order 2", COLORS[2], ":", 1.6),
     "TIC": ("TIC", COLORS[1], "-.", 1.4),
 }
 
 
-DENSE = 72
-"""So many points make a curve smooth."""
+def _curve(size: MeanEstimationSize, method: str, observable: Any, hessians: np.ndarray) -> np.ndarray:
+    """A prediction at many Hessians: its formula in a symbol for H, as a function of numbers."""
+    if method == "TIC":
+        return size.noise**2 / (size.points * hessians) / (2 if observable == ts.TestLoss() else 1)
+    curvature = Symbol("H", positive=True)
+    formula = ts.derive(observable, ts.GD(), 2, resum=RESUMMED[method]).assume("minimum")
+    place = mean_estimation(curvature, size.noise)
+    found = formula.evaluate(place, at=0, eta=size.rate, N=size.points, T=size.updates)
+    return lambdify(curvature, found)(hessians)
 
 
-def _picture(size: MeanEstimationSize, mean: np.ndarray, error: np.ndarray) -> Figure:
+def _picture(size: MeanEstimationSize, mean: np.ndarray, error: np.ndarray, predicted: dict[str, np.ndarray]) -> Figure:
     figure, both = panels(9, 3.8, columns=2)
-    dense = np.geomspace(size.hessians[0], size.hessians[-1], DENSE).round(9)
-    predicted = _predicted(size, [float(hessian) for hessian in dense])
-    for k, (axes, name) in enumerate(zip(both, OBSERVABLES, strict=True)):
+    dense = np.geomspace(size.hessians[0], size.hessians[-1], 200)
+    for k, (axes, (name, observable)) in enumerate(zip(both, OBSERVABLES.items(), strict=True)):
         for method, (label, color, style, width) in STYLES.items():
-            axes.plot(dense, predicted[method][k], style, color=color, lw=width, label=label)
+            if method == DISCRETE:  # exact sums at a symbolic H are polynomials of degree 2T
+                axes.plot(
+                    size.hessians, predicted[method][k], style, color=color, ms=9, mfc="none", mew=width, label=label
+                )
+            else:
+                axes.plot(dense, _curve(size, method, observable, dense), style, color=color, lw=width, label=label)
         bars(axes, size.hessians, mean[k], error[k], "simulated GD (95%)")
         top = float(mean[k].max())
         axes.set(xscale="log", xlabel="Hessian $H$", ylim=(-0.05 * top, 1.5 * top))
