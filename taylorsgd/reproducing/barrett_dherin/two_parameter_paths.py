@@ -305,11 +305,11 @@ def _draw_surface(axes: Axes, low: float, high: float) -> None:
     a, b = np.meshgrid(grid, grid)
     height = np.log10(1e-3 + (Y - a * b * X) ** 2 / 2)
     axes.imshow(height, extent=(low, high, low, high), origin="lower", cmap="Greys", alpha=0.45, vmax=4)
-    coarse = np.linspace(low, high, 18)[1:-1]  # which leaves out the saddle at the origin
+    coarse = np.linspace(low, high, 14)[1:-1]  # which leaves out the saddle at the origin
     a, b = np.meshgrid(coarse, coarse)
     da, db = slopes(a, b)  # type: ignore[arg-type]
     length = np.hypot(da, db)
-    axes.quiver(a, b, -da / length, -db / length, color="0.55", scale=32, width=0.002)
+    axes.quiver(a, b, -da / length, -db / length, color="0.55", scale=26, width=0.0025)
     far = max(abs(low), high)
     for sign in (1, -1) if low < 0 else (1,):
         branch = sign * np.geomspace(Y / X / far, far, 200)
