@@ -109,4 +109,5 @@ def test_it_runs(path: Path, kernel: KernelManager) -> None:
         said = "".join(output.get("text", "") for output in outputs(notebook))
         assert "exit status 0, 0 lines too long" in said
     if path.stem == "07-errata":
-        assert "'(True, False)'" in str([output.get("data", {}).get("text/plain") for output in outputs(notebook)])
+        # what is derived is what descent does, and no printed number is
+        assert "(True, False)" in [output.get("data", {}).get("text/plain") for output in outputs(notebook)]
