@@ -128,7 +128,7 @@ def _picture(paths: np.ndarray) -> Figure:
     upper, lower = figure.add_gridspec(2, 1, height_ratios=(1.7, 1))
     left, right = upper.subgridspec(1, 2, width_ratios=(1.1, 1))
     _draw_surface(figure.add_subplot(left, projection="3d"), paths[0])
-    panes = right.subgridspec(2, 2).subplots(sharex=True, sharey=True)
+    panes: Any = right.subgridspec(2, 2).subplots(sharex=True, sharey=True)
     for axes, depth in zip(panes.flat, PANES, strict=True):
         _draw_pane(axes, depth, paths[0])
     for axes in panes[1]:
