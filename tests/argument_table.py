@@ -16,6 +16,7 @@ import sympy
 from sympy import Integer, Rational, Symbol
 
 import taylorsgd as ts
+from taylorsgd.flows import curl
 
 L = ts.landscapes
 x, y, lam = sympy.symbols("x y lambda")
@@ -149,6 +150,7 @@ call("modified_loss", ts.modified_loss, order=1, update=None)
 call("generator", ts.generator, order=2, spacetime=ts.SGD(B=1, E=1), update=None)
 call("Generator()", GENERATOR, observable=ts.Observable(x**2))
 call("Generator[]", item(GENERATOR), key=1)
+call("curl", curl, field=GENERATOR.drift)
 call("modified_sde", ts.modified_sde, order=2, spacetime=ts.SGD(B=1, E=1), update=None)
 call("scaling_rule", ts.scaling_rule, kappa=2, order=2, update=None, becomes=None)
 call("ScalingRule.failure", ts.scaling_rule().failure, landscape=COIN, at=[1], eta=HALF, B=2, kappa=2)
@@ -218,6 +220,7 @@ call("Landscape.population_loss", POINTS.population_loss, theta=0.5)
 call("MatrixFree", ts.MatrixFree, estimator="centred", batch=2, chunk=None, memory=None, checkpoint=None)
 call("TopEigenpairs", ts.TopEigenpairs, count=1, batch=4)
 call("plan", ts.plan, formula=FORMULA, landscape=POINTS, method=None)
+call("plan, along", ts.plan, formula=SCATTERED, landscape=PAIRS, method=None, along=np.eye(2))
 call("measure", ts.measure, formula=FORMULA, landscape=POINTS, theta=0.5, method=EXACTLY, key=0, samples=None,
      progress=False)  # fmt: skip
 call("predict", ts.predict, formula=FORMULA, landscape=POINTS, theta=0.5, eta=RATES, key=0, samples=None, method=None,

@@ -36,8 +36,14 @@ def dynamics() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def shown(dynamics: ModuleType) -> Any:
-    """What the tests say they show. They are collected once, in a process of their own: it imports all of them."""
+def shown(dynamics: ModuleType, request: pytest.FixtureRequest) -> Any:
+    """What the tests say they show: those of this run if it is of all; else collected in a process of their own."""
+    files = {path.resolve() for path in (ROOT / "tests").rglob("test_*.py")}
+    chosen = request.config.option
+    if not (chosen.keyword or chosen.markexpr or chosen.deselect) and files <= {i.path for i in request.session.items}:
+        collector = dynamics.Collector()
+        collector.pytest_collection_modifyitems(request.session.items)
+        return collector.shown
     program = "import dynamics, json; print(json.dumps([[*k, sorted(v)] for k, v in dynamics.collected().items()]))"
     command = [sys.executable, "-c", program]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "docs"), *filter(None, sys.path)])}

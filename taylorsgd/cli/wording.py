@@ -21,7 +21,8 @@ OBSERVABLES = f"{', '.join(_SINGLE)}, variance(A), covariance(A,B) or second-mom
 
 RULES = (
     "descent, decay(W), heavy-ball(BETA), nesterov(BETA), second-order(LAMBDA), implicit(LAMBDA), gdc(B), warmup or "
-    "cosine, with exact numbers such as 9/10 or 0.9; the number left out: a symbol"
+    "cosine, with exact numbers such as 9/10 or 0.9; the number left out: a symbol; decay W after BETA, as in "
+    "nesterov(0.9,W)"
 )
 """The update rules, in words."""
 
@@ -90,21 +91,21 @@ def spacetime_given(options: argparse.Namespace) -> Any:
 
 
 def rule_named(text: str) -> Any:
-    """The update rule of a word such as cosine, or of a call such as heavy-ball(9/10).
+    """The update rule of a word such as cosine, or of a call such as heavy-ball(9/10) or nesterov(9/10,1/100).
 
     Raises:
-        ValueError: if there is none of that name, or its number is no exact number.
+        ValueError: if there is none of that name, it has no formula, or a number is no exact number.
 
     Example:
-        >>> rule_named("heavy-ball(0.9)").beta, rule_named("implicit").lam
-        (9/10, lambda)
+        >>> rule_named("heavy-ball(0.9)").beta, rule_named("implicit").lam, rule_named("nesterov(0.9, 0.01)").decay
+        (9/10, lambda, 1/100)
     """
     from sympy import Symbol
 
     from taylorsgd import updates
 
-    # A rule's name, what its number is called (none: it has no number), and how it is made of it.
-    rules: dict[str, tuple[str | None, Callable[[Any], Any]]] = {
+    # A rule's name, what its number is called (none: it has no number), and how it is made of it, and of its decay.
+    rules: dict[str, tuple[str | None, Callable[..., Any]]] = {
         "descent": (None, lambda _: updates.Descent()),
         "decay": ("w", lambda w: updates.Descent(decay=w)),
         "heavy-ball": ("beta", updates.HeavyBall),
@@ -116,6 +117,11 @@ def rule_named(text: str) -> Any:
         "cosine": (None, lambda _: updates.Descent(rates=updates.Cosine())),
     }
     call = _CALL.fullmatch(text)
+    if call is not None and call[1] in ("adam", "rmsprop"):
+        raise ValueError(
+            f"argument --update: {text!r} is not linear in the gradient, and has no formula; in Python "
+            "modified_flow(3, update=Adam(beta1, beta2, epsilon)) is the flow that it follows, and expand() its series"
+        )
     if call is None or call[1] not in rules:
         raise ValueError(f"argument --update: {text!r} is unknown; give {RULES}")
     symbol, make = rules[call[1]]
@@ -123,11 +129,12 @@ def rule_named(text: str) -> Any:
         return make(None if symbol in (None, "B") else Symbol(symbol))
     if symbol is None:
         raise ValueError(f"argument --update: {call[1]} takes no number, and {text!r} has one")
+    numbers = call[2].split(",", 1) if symbol == "beta" else [call[2]]
     try:
-        number = exact_number_named(call[2])
+        first, *decays = [exact_number_named(number.strip()) for number in numbers]
     except ValueError as error:
         raise ValueError(f"argument --update: in {text!r}, {error}") from None
-    return make(number)
+    return make(first, decay=decays[0]) if decays else make(first)
 
 
 def exact_number_named(text: str) -> Any:

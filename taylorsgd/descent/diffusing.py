@@ -20,32 +20,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from taylorsgd.descent.recording import Record
+from taylorsgd.descent.stochastic_paths import mean_loss, sample_paths
 from taylorsgd.flows import ModifiedSDE
-from taylorsgd.landscapes.landscape import (
-    BUDGET,
-    Landscape,
-    expected_loss,
-    floats_per_point,
-    population_chunk,
-    population_mean,
-    weighted_loss,
-)
+from taylorsgd.landscapes.landscape import Landscape, expected_loss, population_chunk
 from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.pytrees import squared_norm
-from taylorsgd.measuring.devices import spread
 from taylorsgd.spacetime import Spacetime
 
 __all__ = ["diffuse", "has_noise"]
 
-MOST_OF_PATH = 2**27
-"""The most steps of a path of the SDE."""
 MOST_STEPS = 10_000
 """The most steps of the ODE: a flow that needs more blows up, or is stiff."""
-POINTS = 16
-"""The most points whose gradients make up one step of the SDE."""
 
 
 def has_noise(spacetime: Any) -> bool:
@@ -117,45 +104,21 @@ def diffuse(
                 )
             records[i].add_copies(scalars, displacement, trials)
         return records
-    steps = int(np.ceil(time * refinement))
-    if steps > MOST_OF_PATH:
-        raise ValueError(
-            f"T={time:g} at refinement={refinement} takes {steps:.3g} steps, more than {MOST_OF_PATH}; take a smaller T"
-        )
-    points = min(POINTS, landscape.size or POINTS)
-    whole = landscape.size is not None and landscape.size <= POINTS
-    step = time / max(steps, 1)
-    batch = float(spacetime.sizes["B"])
-    strength = step / batch - (0 if whole else step**2 / points)
-    if strength < 0:
-        raise ValueError(
-            f"refinement={refinement} makes steps whose {points} points are noisier than the SDE with "
-            f"B={batch:g}; take at least {int(np.ceil(batch / points))}"
-        )
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(theta))
-    point, arising = floats_per_point(landscape, theta)
-    at_once = min(trials, chunk or max(1, min(1024, BUDGET // (8 * parameters + points * (point + 4 * arising)))))
-    run = partial(
-        _paths,
-        landscape.point_loss,
-        landscape if landscape.size is None else None,
-        expected_loss(landscape) if test_points is None else None,
-        functions,
-        theta,
-        None if landscape.size is None else landscape.data,
-        jnp.asarray([step, np.sqrt(strength / (points if whole else points - 1))]),
-        steps=steps,
-        points=points,
-        whole=whole,
-        test_points=test_points,
-        chunk=population_chunk(landscape, theta, copies=4 * at_once),
-    )
-    starts = [(i, start) for i in range(rates.size) for start in range(0, trials, at_once)]
-    for i, start in simulated(starts, len(starts)):
-        keys = jax.random.split(jax.random.fold_in(key, i), trials)
-        chosen = np.minimum(np.arange(start, start + at_once), trials - 1)  # fills the last chunk up
-        records[i].add(run(jnp.asarray(rates.flat[i]), spread(keys[chosen])), at_once, trials)
-    return records
+
+    def strengths(step: float, points: int, whole: bool) -> tuple[float, float, float]:
+        batch = float(spacetime.sizes["B"])
+        strength = step / batch - (0 if whole else step**2 / points)
+        if strength < 0:
+            raise ValueError(
+                f"refinement={refinement} makes steps whose {points} points are noisier than the SDE with "
+                f"B={batch:g}; take at least {int(np.ceil(batch / points))}"
+            )
+        return -step, 0.0, -float(np.sqrt(strength / (points if whole else points - 1)))
+
+    return sample_paths(
+        landscape, theta, time, rates, trials, key, strengths, averaged=False, functions=functions,
+        refinement=refinement, test_points=test_points, chunk=chunk, simulated=simulated,
+    )  # fmt: skip
 
 
 @partial(jax.jit, static_argnames=("loss", "expected", "observables", "chunk"))
@@ -174,7 +137,7 @@ def _flow(
     import diffrax
 
     def test_loss(theta: Any) -> jax.Array:
-        return expected(theta) if expected is not None else _mean_loss(loss, theta, population, chunk)
+        return expected(theta) if expected is not None else mean_loss(loss, theta, population, chunk)
 
     def velocity(_: Any, theta: Any, __: Any) -> Any:
         return jax.tree.map(jnp.negative, jax.grad(test_loss)(theta))
@@ -198,68 +161,7 @@ def _flow(
     if loss.is_field:  # which has no losses
         loss_there = squared_norm(final)
     else:
-        loss_there = test_loss(final) if fresh is None else _mean_loss(loss, final, fresh, chunk)
+        loss_there = test_loss(final) if fresh is None else mean_loss(loss, final, fresh, chunk)
     scalars = jnp.stack([loss_there, *(s(final) for s in observables)])
     arrived = solution.result == diffrax.RESULTS.successful
     return scalars, jax.tree.map(jnp.subtract, final, theta), arrived
-
-
-@partial(
-    jax.jit,
-    static_argnames=(
-        "loss", "sampler", "expected", "observables", "steps", "points", "whole", "test_points", "chunk",
-    ),
-)  # fmt: skip
-def _paths(
-    loss: PointFunction,
-    sampler: Landscape | None,
-    expected: PointFunction | None,
-    observables: tuple[PointFunction, ...],
-    theta: Any,
-    population: Any,
-    scales: jax.Array,
-    eta: jax.Array,
-    keys: jax.Array,
-    *,
-    steps: int,
-    points: int,
-    whole: bool,
-    test_points: int | None,
-    chunk: int,
-) -> tuple[jax.Array, Any]:
-    """Run some paths of the SDE side by side: their scalars (paths, 1 + observables) and displacements."""
-    drift, strength = scales
-
-    def draw(key: jax.Array, count: int) -> Any:
-        if sampler is not None:
-            return sampler.draw(key, (count,))
-        rows = jax.random.randint(key, (count,), 0, jax.tree.leaves(population)[0].shape[0])
-        return jax.tree.map(lambda leaf: leaf[rows], population)
-
-    def one(key: jax.Array) -> tuple[jax.Array, Any]:
-        ahead, last = jax.random.split(key)
-
-        def update(theta: Any, own: jax.Array) -> tuple[Any, None]:
-            where, noise = jax.random.split(own)
-            batch = population if whole else draw(where, points)
-            normal = jax.random.normal(noise, (points,))
-            weights = drift / points + strength * (normal - normal.mean())
-            gradient = jax.grad(lambda theta: weighted_loss(loss, theta, batch, weights))(theta)
-            return jax.tree.map(lambda p, g: p - eta.astype(p.dtype) * g, theta, gradient), None
-
-        final, _ = lax.scan(update, theta, jax.random.split(ahead, steps))
-        if loss.is_field:
-            reached = squared_norm(final)
-        elif expected is not None:
-            reached = expected(final)
-        else:
-            fresh = population if test_points is None else draw(last, test_points)
-            reached = _mean_loss(loss, final, fresh, chunk)
-        scalars = jnp.stack([reached, *(s(final) for s in observables)])
-        return scalars, jax.tree.map(jnp.subtract, final, theta)
-
-    return jax.vmap(one)(keys)
-
-
-def _mean_loss(loss: PointFunction, theta: Any, points: Any, chunk: int) -> jax.Array:
-    return population_mean(lambda batch, weights: weighted_loss(loss, theta, batch, weights), points, chunk=chunk)

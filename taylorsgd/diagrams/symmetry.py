@@ -18,7 +18,7 @@ from typing import Any
 
 __all__ = [
     "Code", "best_colouring", "blocks_of", "children_of", "exchanges", "neighbours_of", "parts_of",
-    "restricted_growth", "rooted_code", "unfolded",
+    "restricted_growth", "rooted_code", "symmetries", "unfolded",
 ]  # fmt: skip
 
 Code = tuple[Any, ...]
@@ -93,6 +93,33 @@ def exchanges(code: Code) -> int:
         number = len(list(copies))
         count *= factorial(number) * exchanges(child) ** number
     return count
+
+
+def symmetries(parents: Sequence[int], parts: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Yield the automorphisms one by one: where each takes every node; roots stay.
+
+    Args:
+        parents: the parent of every node, −1 for a root.
+        parts: the part of every node, numbered by first appearance.
+
+    Example:
+        >>> list(symmetries((-1, 0, 0), (0, 1, 2)))
+        [(0, 1, 2), (0, 2, 1)]
+    """
+    children = children_of(parents)
+
+    def images(node: int, image: int) -> Iterator[dict[int, int]]:
+        if len(children[node]) == len(children[image]):
+            for order in permutations(children[image]):
+                below = (list(images(child, other)) for child, other in zip(children[node], order, strict=True))
+                for chosen in product(*below):
+                    yield {node: image} | {v: to for some in chosen for v, to in some.items()}
+
+    roots = [node for node, parent in enumerate(parents) if parent < 0]
+    for chosen in product(*(list(images(root, root)) for root in roots)):
+        taken = {v: to for some in chosen for v, to in some.items()}
+        if restricted_growth([parts[taken[v]] for v in range(len(parents))]) == tuple(parts):
+            yield tuple(taken[v] for v in range(len(parents)))
 
 
 def best_colouring(

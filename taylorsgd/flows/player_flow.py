@@ -164,7 +164,7 @@ def _growth(update: Players, steps: int) -> Growth:
     if update.method == "extragradient":
         return RungeKuttaGrowth(EXTRAGRADIENT, steps)
     if update.method == "optimistic":
-        return _OptimisticGrowth(steps)
+        return _OptimisticGrowth(steps, update.order == "alternating")
     if update.order == "simultaneous" and set(update.counts) == {1}:
         return RungeKuttaGrowth(EULER, steps)
     return _RoundGrowth(update, steps)
@@ -200,19 +200,25 @@ class _RoundGrowth:
 
 
 class _OptimisticGrowth:
-    """Runs θ ← θ + h(2f(θ_t) − f(θ_{t−1})) on its slow manifold, where Δu = (2 − (1 + Δ)⁻¹) r."""
+    """Runs θ_i ← θ_i + h(2f_i(now) − f_i(a round ago)) on its slow manifold, where Δu = (2 − (1 + Δ)⁻¹) r.
 
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
+    A state is u at the rounds, the same a round on, and whose the root is: alternating players see those before them
+    as they are then.
+    """
+
+    def __init__(self, steps: int, alternating: bool) -> None:
+        self._steps, self._alternating = steps, alternating
 
     def grow(self, below: Sequence[State], field: int = 0) -> State:
         """Run the method on a tree, in Newton coordinates."""
-        forces = newton_coordinates([prod(state[0][t] for state in below) for t in range(self._steps + 1)])
-        position, before = [0] * (self._steps + 1), 0
+        seen = [later if self._alternating and owner < field else now for now, later, (owner,) in below]
+        forces = newton_coordinates([prod(rounds[t] for rounds in seen) for t in range(self._steps + 1)])
+        position, before = [0] * (self._steps + 2), 0
         for j in reversed(range(self._steps)):
             before = forces[j] - before  # w = (1 + Δ)⁻¹ r, from its last coordinate on
             position[j + 1] = 2 * forces[j] - before
-        return (newton_values(position),)
+        rounds = newton_values(position)
+        return rounds[:-1], rounds[1:], [field]
 
     def expression(self, number: Any, denominator: int) -> Expr:
         """A number over an integer."""

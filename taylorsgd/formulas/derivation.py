@@ -11,10 +11,12 @@ from typing import Any, cast
 from attrs import evolve
 from sympy import QQ, Add, Expr, Integer
 
+from taylorsgd import symbols
 from taylorsgd.arguments import checked_order, is_one_of
 from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
 from taylorsgd.diagrams.tensor_network import LOSS
 from taylorsgd.diagrams.values import side_by_side
+from taylorsgd.formulas.alike import least_alike
 from taylorsgd.formulas.expectations import Expectations, Run
 from taylorsgd.formulas.formula import Formula
 from taylorsgd.formulas.observables import AnyObservable, Covariance, Observable, Root, SecondMoment, SingleObservable
@@ -24,10 +26,10 @@ from taylorsgd.formulas.sizes import tidied
 from taylorsgd.formulas.term import AnyValue, Term
 from taylorsgd.formulas.weighing import weights_of
 from taylorsgd.spacetime.base import INVERSE_ROWS, RING, Count, Spacetime
-from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.events import TimeSum
+from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_moments import TwoMoments
-from taylorsgd.updates import Descent, ElementwiseRule, Update
+from taylorsgd.updates import Descent, ElementwiseRule, RateSchedule, Update
 
 __all__ = ["derive", "generalized_diagrams"]
 
@@ -50,7 +52,7 @@ def derive(
     Args:
         observable: `TestLoss()`, `TrainLoss()`, `GeneralizationGap()`, `Displacement()`, `Observable(s)`,
             or the `SecondMoment`, `Covariance` or `Variance` of these, the first two also at two times of one run:
-            in closed form for GD and one epoch, with numbers for sizes and times wherever batches are.
+            un-resummed in closed form for GD and one epoch, with numbers for sizes and times wherever batches are.
         spacetime: `SGD(...)`, `GD(...)`, `Replacement(...)`, `ODE(...)`, `SDE(...)` or `Grid(cells)`.
         order: the highest power d ≥ 0 of η.
         resum: None for a polynomial in η and T; "discrete" for exact sums over times with powers of K
@@ -61,7 +63,7 @@ def derive(
             a `Descent` with rates, decay or metric, or (of GD) `GDC(B)`; None for plain descent. In closed form for
             GD and one epoch at constant rates, or of descent with `LinearWarmup()` or `Cosine()`; elsewhere with
             numbers for sizes. Those with memory or decay can be resummed (discrete), at constant rates or with
-            numbers for sizes: evaluate(), limit() and lower() work, a closed form in the eigenvalues is not written.
+            numbers for sizes.
         penalty: p(θ), what descent minimizes beside the losses, as an `Observable`: every update follows l_x + p,
             and l is observed without it. Coupled weight decay w towards a is p = w|θ − a|²/2. A node that is
             alone carries l + p, and so has a term with each; resummed, all tensors are those of l + p.
@@ -228,8 +230,11 @@ def _resummed(
     """The sums over time stay in the value, of linkless diagrams alone."""
     marks = [root.mark for root in roots]
     continuous = resum == "continuous"
-    T = spacetime.sizes["T"] if times is None else times[-1]
+    whole = spacetime.sizes["T"]
+    T = whole if times is None else times[-1]
     plain = Descent() if rule.is_plain else rule
+    if times is not None and isinstance(plain.rates, RateSchedule):  # which may depend on when the run ends
+        plain = evolve(plain, rates=plain.rates_of(int(whole)))
 
     def summed(diagram: Diagram) -> Iterator[tuple[Count, Expr, AnyValue]]:
         if not diagram.is_linkless:
@@ -245,27 +250,22 @@ def _resummed(
             weight = rule.weighed(spacetime, diagram, instant)
             place = spacetime.correlated_placements if apart else spacetime.resummed_placements
             for count, placed in place(diagram, instant) or () if weight != 0 else ():
-                taken = placed if times is None or times[0] == T else _earlier(placed, diagram, times[0])
+                taken: AnySum = placed
+                if times is not None and not (times[0] == T and (isinstance(placed, TimeSum) or T == whole)):
+                    taken = _earlier(placed, diagram, times[0])
                 for number, powers in rule.dressings(diagram, instant) if taken.possible else ():
-                    value = ResummedValue(diagram, marks, taken, T, continuous, False, plain, powers, penalty)
+                    sums, dressed = least_alike(diagram, taken, powers) if rule.has_instant_edges else (taken, powers)
+                    value = ResummedValue(diagram, marks, sums, T, continuous, False, plain, dressed, penalty)
                     yield count * number, weight, value
 
     return summed
 
 
 def _earlier(times: AnySum, diagram: Diagram, first: Expr) -> AnySum:
-    """A sum over times where the first root is taken at an earlier moment.
-
-    Raises:
-        NotImplementedError: over several epochs with symbols for sizes.
-    """
+    """A sum over times where the first root is taken at an earlier moment."""
+    assert not isinstance(times, (TwoMoments, SetTimes))
     early = tuple(e for e, node in enumerate(diagram.inner_nodes) if diagram.parents[node] == diagram.roots[0])
-    if isinstance(times, (TimeSum, CellSum)):
-        return TwoMoments(times, early, first)
-    raise NotImplementedError(
-        "two times over several epochs are resummed with numbers for sizes, and not in the covariance of a drawn order "
-        "or of fixed data; leave out resum, or take SGD with E=1, GD or Replacement"
-    )
+    return TwoMoments(times, early, first)
 
 
 def _is_correlated(observable: AnyObservable, spacetime: Spacetime) -> bool:
@@ -357,7 +357,7 @@ def _times(observable: AnyObservable, spacetime: Spacetime) -> tuple[Expr, Expr]
     if not isinstance(observable, (SecondMoment, Covariance)) or observable.times is None:
         return None
     end = spacetime.sizes["T"]
-    first, second = (end if time is None else time for time in observable.times)
+    first, second = (end if time is None else time.subs(symbols.T, end) for time in observable.times)
     if (second - end).is_positive or (first - end).is_positive:
         raise ValueError(f"times={observable.times} of {observable!r} are later than the last of {end} updates")
     return first, second

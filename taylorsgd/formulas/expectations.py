@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import evolve, fields, frozen, has
-from sympy import Expr, Integer, Symbol, latex, sstr
+from sympy import Expr, Integer, Symbol, cancel, latex, sstr
 
 from taylorsgd import symbols
 from taylorsgd.formulas.observables import AnyObservable, Covariance, Displacement, Observable, SecondMoment
@@ -122,10 +122,21 @@ class Expectation:
         """
         return self._written(True, end, label), self._written(False, end, label)
 
+    def _before_end(self, time: Expr | None) -> Expr:
+        """How much earlier than the last observation a time is."""
+        end, times = self.run.spacetime.sizes["T"], getattr(self.observable, "times", None)
+        first, last = (
+            end if moment is None else moment.subs(symbols.T, end) for moment in (time, (times or (0, None))[1])
+        )
+        return Integer(0) if time is None else cancel(last - first)
+
     def _written(self, is_latex: bool, end: Expr, label: str) -> str:
         def theta(time: Expr | None) -> str:
             if self.ends == "limit":
-                return r"\theta_{\infty}" if is_latex else "θ_∞"
+                lag = self._before_end(time)
+                if lag == 0:
+                    return r"\theta_{\infty}" if is_latex else "θ_∞"
+                return rf"\theta_{{\infty - {latex(lag)}}}" if is_latex else f"θ_(∞ - {lag})"
             if is_latex:
                 return rf"\theta_{{{latex(end if time is None else time)}}}"
             written = sstr(end if time is None else time)

@@ -306,7 +306,7 @@ class Formula(Faces, Questions):
         """The limit T → ∞ of a resummed formula at a minimum (Theorem 2).
 
         Requires H > 0 where it is evaluated; a flat direction that carries noise is an error there. In one
-        epoch N grows with T; in several it is E that does, and N and B stay.
+        epoch N grows with T; in several it is E that does, and N and B stay. Of two times the lag between them stays.
 
         Returns:
             The formula with every sum over times replaced by its limit.

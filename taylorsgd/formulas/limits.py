@@ -16,6 +16,7 @@ from taylorsgd.formulas.assumptions import survives
 from taylorsgd.formulas.resummed_value import ResummedValue, is_resummed
 from taylorsgd.formulas.term import Combination, Term
 from taylorsgd.timesums.cells import CellSum
+from taylorsgd.timesums.events import TimeSum
 from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.two_moments import TwoMoments
@@ -63,9 +64,10 @@ def _at_minimum(term: Term, method: str) -> ResummedValue:
             f"{method}: the number of epochs is the number {value.times.epochs}, and several batches go to infinity "
             "along an epoch only; leave E free, or take E=1"
         )
-    if isinstance(value.times, TwoMoments):
+    if isinstance(value.times, TwoMoments) and (method == "drift()" or not isinstance(value.times.times, TimeSum)):
         raise NotImplementedError(
-            f"{method}: a formula at two times has no limit here; give both times as late numbers, or as symbols"
+            f"{method}: a formula at two times has no such growth, and its limit only in one epoch, for GD and flows; "
+            "give both times as late numbers"
         )
     if isinstance(value.times, (CellSum, SetTimes)):
         raise NotImplementedError(

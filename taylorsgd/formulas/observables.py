@@ -173,8 +173,8 @@ class SecondMoment:
     Args:
         a: an observable.
         b: another.
-        times: after how many updates a and b are taken, (t, t′) with t ≤ t′; integers, SymPy expressions, or None
-            for the end T. None for both at the end.
+        times: after how many updates a and b are taken, (t, t′) with t ≤ t′; integers, SymPy expressions, such as
+            T − 3 with T = `taylorsgd.symbols.T`, or None for the end T. None for both at the end.
 
     Raises:
         TypeError: if a or b is no single observable, or a time is neither an integer nor an expression.

@@ -12,15 +12,13 @@ with S at the end. Entries are polynomials in η over the exact numbers at hand,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
-from sympy import EX, QQ, Dummy, Expr, Integer, Matrix, Rational, construct_domain, oo, simplify
-from sympy.polys.matrices import DomainMatrix
-from sympy.polys.rings import ring
+from sympy import Dummy, Expr, Integer, Matrix, oo, simplify
 
 from taylorsgd.exact_numbers import exact_argument
+from taylorsgd.formulas.eta_polynomials import Arithmetic
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.epoch_walks import epoch_tensor
@@ -82,19 +80,18 @@ class Resummation:
             parts = [(self._raised(value, tensor, block), block) for tensor, block in parts]
         if value.T is oo:
             self._check_stable(value)
-        # Exponentials at finite T have no polynomial in K; a resolvent needs H > 0, and in an eigenbasis flat
-        # directions without noise can be left out.
-        if value.drift or (self._flat if value.T is oo else value.continuous):
+        # Exponentials at finite T, or over a lag, have no polynomial in K; a resolvent needs H > 0, and in an
+        # eigenbasis flat directions without noise can be left out.
+        finite = value.T is not oo or isinstance(value.times, TwoMoments)
+        if value.drift or (value.continuous and finite) or (value.T is oo and self._flat):
             return self._in_eigenbasis(value, parts)
         import numpy as np
 
         entries = [entry for tensor, _ in parts for entry in np.ravel(tensor)]
-        rates = [Integer(1)] if value.update.rates is None else value.update.rates_of(int(value.T))
-        memories = [value.update.memory(rate) for rate in rates]
+        memories = [value.update.memory(rate) for rate in value.rates]
         kept = [x for memory in memories for part in memory for x in np.ravel(np.array(part, dtype=object))]
         kept.append(value.update.instant)
-        shrunk = value.update.instant != 0
-        arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian), *kept], quotients=shrunk)
+        arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian), *kept], field=value.T is oo)
         convert = np.vectorize(arithmetic.convert, otypes=[object])
         operands = _sums(value, convert(self.hessian), arithmetic)
         for tensor, block in parts:
@@ -257,60 +254,6 @@ def contract(operands: list[Any], free: list[int]) -> Any:
     return arrays[0] if free else arrays[0][()]
 
 
-MOST_IRRATIONALS = 4
-"""So many roots make a number field that is quickly found; beyond, expressions are simplified one by one."""
-
-
-def _domain(entries: set[Expr]) -> Any:
-    """The rationals, a field of algebraic numbers, or any expressions."""
-    irrational = [entry for entry in entries if not entry.is_Rational]
-    if not irrational:
-        return QQ
-    if len(irrational) > MOST_IRRATIONALS or any(entry.free_symbols or not entry.is_algebraic for entry in irrational):
-        return EX
-    return construct_domain(irrational, extension=True)[0]
-
-
-class Arithmetic:
-    """Exact entries: polynomials in η (or numbers, when η is one) over the numbers of a landscape."""
-
-    def __init__(self, eta: Expr, entries: Sequence[Any], *, quotients: bool = False) -> None:
-        """Choose the smallest domain that holds the learning rate and the entries.
-
-        Args:
-            eta: the learning rate; a rational number, or an expression that is put in at the end.
-            entries: numbers of the landscape: Fractions or SymPy expressions.
-            quotients: whether entries are quotients of polynomials in η.
-        """
-        self.eta = eta
-        self.ring = ring("eta", _domain({entry for entry in entries if isinstance(entry, Expr)}))[0]
-        self.entries = self.ring.to_field() if quotients else self.ring
-        self.rate = self.convert(eta) if isinstance(eta, Rational) else self.entries(self.ring.gens[0])
-        self.one, self.zero = self.entries(self.ring.one), self.entries(self.ring.zero)
-
-    def convert(self, entry: Any) -> Any:
-        """Bring a landscape's number into the domain."""
-        domain = self.ring.domain
-        if not isinstance(entry, Expr):
-            entry = Rational(int(entry.numerator), int(entry.denominator))
-        return self.entries(self.ring(domain.from_sympy(entry)))
-
-    def number(self, count: Fraction) -> Any:
-        """A rational number in the domain."""
-        return self.convert(Rational(count.numerator, count.denominator))
-
-    def expression(self, entry: Any) -> Expr:
-        """Write an entry as a SymPy expression, with the learning rate put in."""
-        numerator, denominator = (entry.numer, entry.denom) if hasattr(entry, "numer") else (entry, self.ring.one)
-        written = []
-        for polynomial in (numerator, denominator):
-            total: Expr = Rational(0)
-            for (power,), coefficient in polynomial.terms():
-                total = total + self.ring.domain.to_sympy(coefficient) * self.eta**power
-            written.append(total)
-        return written[0] / written[1]
-
-
 def _spectral_radius(update: Update, rate: complex) -> float | None:
     """The largest |eigenvalue| of A − ηλ b c in floating point; None where the rule has symbols."""
     import numpy as np
@@ -328,23 +271,17 @@ def _spectral_radius(update: Update, rate: complex) -> float | None:
 
 def _sums(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> list[Any]:
     """The tensor S as operands of `contract`, with the powers of R that edges are dressed with; K has HR for H."""
-    import numpy as np
-
     shrinking = arithmetic.convert(value.update.instant) * arithmetic.rate
     damping, dressing = hessian, None
     if shrinking:
-        size, field = len(hessian), arithmetic.ring.to_field().to_domain()
-        grown = DomainMatrix([[*row] for row in hessian * shrinking], (size, size), field) + DomainMatrix.eye(
-            size, field
-        )
-        dressing = np.array(grown.to_dense().inv().to_list(), dtype=object)
+        dressing = arithmetic.inverse(hessian * shrinking + arithmetic.identity(len(hessian)))
         damping = hessian @ dressing
     moving = [e for e, (node, _) in enumerate(value.edges) if node not in value.instant]
     shape = [label for e in moving for label in (2 * e, 2 * e + 1)]
     sums = _summed(value, damping, arithmetic)
     operands: list[Any] = []
     for e, power in enumerate(value.powers):
-        matrix = np.array([[arithmetic.one * int(i == j) for j in range(len(hessian))] for i in range(len(hessian))])
+        matrix = arithmetic.identity(len(hessian))
         for _ in range(power if dressing is not None else 0):
             matrix = matrix @ dressing
         if e in moving and power:
@@ -371,79 +308,78 @@ def _summed(value: ResummedValue, hessian: Any, arithmetic: Arithmetic) -> Any:
 
     if not (value.T is oo or value.T.is_Integer):
         raise ValueError(f"T={value.T} is not an integer number of updates")
-    updates = None if value.T is oo else int(value.T)
-    if isinstance(value.times, (CellSum, TwoMoments, SetTimes)):
+    times, updates = value.times, None if value.T is oo else int(value.T)
+    varied = value.update.rates is not None
+    if isinstance(times, TwoMoments) and updates is None:
+        return _after_a_lag(value, times, hessian, arithmetic)
+    if isinstance(times, (CellSum, TwoMoments, SetTimes)) or (isinstance(times, TwoClocks) and varied):
         assert updates is not None
-        ways = value.times.ways(value.diagram, updates)
+        system = _system(value, hessian, arithmetic, updates)
         moving = len(value.edges) - len(value.instant)
         total: Any = np.full((len(hessian),) * (2 * moving), arithmetic.zero, dtype=object)
-        for way in ways:
-            sums = _tensors(value, way.times, hessian, arithmetic, updates, moments=way.moments)
+        for way in times.ways(value.diagram, updates):
+            sums = Tensors(way.times, *system, moments=way.moments)
             total = total + walk(sums, updates, way.choices) * arithmetic.number(way.number)
         return total
-    if isinstance(value.times, TwoClocks):
-        return _over_epochs(value, value.times, hessian, arithmetic)
+    if isinstance(times, TwoClocks):
+        return _over_epochs(value, times, hessian, arithmetic)
     if updates is not None:
-        return walk(_tensors(value, value.times, hessian, arithmetic, updates), updates)
-    field = arithmetic.ring.to_field()
-    lifted = _tensors(value, value.times, hessian, arithmetic, 1, field)
+        return walk(Tensors(times, *_system(value, hessian, arithmetic, updates)), updates)
+    late = Tensors(times, *_system(value, hessian, arithmetic, 1))
     if not value.continuous:
-        return lifted.limit(field.to_domain())
+        return late.limit(arithmetic.field.to_domain())
     decay = arithmetic.convert(1 - value.update.memory(Integer(1)).carry[0][0])
-    falling = hessian * arithmetic.rate + np.array(
-        [[decay * int(i == j) for j in range(len(hessian))] for i in range(len(hessian))]
-    )
-    return lifted.limit(field.to_domain(), np.vectorize(field, otypes=[object])(falling))
+    falling = hessian * arithmetic.rate + arithmetic.identity(len(hessian)) * decay
+    return late.limit(arithmetic.field.to_domain(), falling)
+
+
+def _after_a_lag(value: ResummedValue, times: TwoMoments, hessian: Any, arithmetic: Arithmetic) -> Any:
+    """The same at two late moments: what has happened by the first, and then update by update."""
+    if not (times.lag is not None and times.lag.is_Integer and times.lag >= 0):
+        raise ValueError(f"times: the lag {times.lag} between them is no integer of at least 0")
+    lag, system = int(times.lag), _system(value, hessian, arithmetic, max(int(times.lag), 1))
+    assert isinstance(times.times, TimeSum)
+    late = Tensors(times.times, *system).late(arithmetic.field.to_domain())
+    (way,) = times.ways(value.diagram, lag)
+    return walk(Tensors(way.times, *system, moments=way.moments), lag, way.choices, late)
 
 
 def _over_epochs(value: ResummedValue, times: TwoClocks, hessian: Any, arithmetic: Arithmetic) -> Any:
     """The same in several epochs, of any number where T = ∞."""
-    field = arithmetic.ring.to_field() if value.T is oo else None
-    edge = _tensors(value, TimeSum(0, ()), hessian, arithmetic, 1, field)
-    sums = epoch_tensor(times, edge.carry[0], edge.one, None if field is None else field.to_domain())
-    for e, (_, target) in enumerate(times.edges):
-        sums = along(sums, 2 * e, edge.enter[0].T)
-        sums = along(sums, 2 * e + 1, edge.read_by_root if target == ROOT else edge.read)
+    carry, enter, read, by_root, one = _system(value, hessian, arithmetic, 1)
+    sums = epoch_tensor(times, carry[0], one, None if arithmetic.field is None else arithmetic.field.to_domain())
+    for e, (_, target) in enumerate(times.moving[1].edges):
+        sums = along(sums, 2 * e, enter[0].T)
+        sums = along(sums, 2 * e + 1, by_root if target == ROOT else read)
     return sums
 
 
-def _tensors(
-    value: ResummedValue,
-    times: TimeSum,
-    hessian: Any,
-    arithmetic: Arithmetic,
-    updates: int,
-    field: Any = None,
-    moments: Sequence[int] = (),
-) -> Tensors:
-    """What edges carry: the rule's memory with a Hessian wherever a gradient is read and enters again."""
+def _system(
+    value: ResummedValue, hessian: Any, arithmetic: Arithmetic, updates: int
+) -> tuple[list[Any], list[Any], Any, Any, Any]:
+    """What edges carry: the rule's memory with a Hessian wherever a gradient is read and enters again, and a 1."""
     import numpy as np
 
-    lift = np.vectorize(lambda entry: entry if field is None else field(entry), otypes=[object])
-    one = arithmetic.one
-    identity = np.array([[one * int(i == j) for j in range(len(hessian))] for i in range(len(hessian))])
+    number = np.vectorize(arithmetic.convert, otypes=[object])
+    identity = arithmetic.identity(len(hessian))
 
+    @cache
     def system(rate: Expr) -> tuple[Any, Any, Any, Any]:
-        memory = value.update.memory(rate)
-        number = np.vectorize(arithmetic.convert, otypes=[object])
-        carry, enter, read, by_root = (number(np.array(part, dtype=object)) for part in memory)
+        carry, enter, read, by_root = (number(np.array(part, dtype=object)) for part in value.update.memory(rate))
         bent = np.multiply.outer(read, enter) * arithmetic.rate
         # a state is a row: it is multiplied from the right
-        damped = np.kron(carry.T, identity) - np.kron(bent, hessian)
-        if value.continuous:
-            damped = identity
-        return (
-            damped,
+        damped = identity if value.continuous else np.kron(carry.T, identity) - np.kron(bent, hessian)
+        ends = (
             np.kron(enter[None, :], identity),
             np.kron(read[:, None], identity),
             np.kron(by_root[:, None], identity),
         )
+        return (damped, *ends)
 
-    systems = [system(rate) for rate in value.update.rates_of(updates)] or [system(Integer(1))]
-    carried, entered = [lift(each[0]) for each in systems], [lift(each[1]) for each in systems]
-    _, _, read, by_root = systems[-1]
-    unit = one if field is None else field(one)
-    return Tensors(times, carried, entered, lift(read), lift(by_root), unit, moments)
+    rates = (Integer(1),) * updates if value.update.rates is None else value.rates
+    systems = [system(rate) for rate in rates] or [system(Integer(1))]
+    *_, read, by_root = systems[-1]
+    return ([each[0] for each in systems], [each[1] for each in systems], read, by_root, arithmetic.one)
 
 
 def _matrix(array: Any) -> Any:

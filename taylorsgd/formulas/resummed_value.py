@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 
 from attrs import NOTHING
 from attrs import fields as attrs_fields
-from sympy import Add, Dummy, Expr, Integer, Mul, Symbol, factor_terms, oo
+from sympy import Add, Dummy, Expr, Integer, Mul, Symbol, cancel, factor_terms, oo
 
 from taylorsgd import spacetime, symbols, updates
 from taylorsgd.diagrams import Diagram, Value
@@ -127,7 +127,17 @@ class ResummedValue(TensorNetwork):
 
     def with_T(self, T: Expr, drift: bool = False) -> ResummedValue:
         """The same sum up to another T, or its drift."""
-        times = replace(self.times, epochs=oo) if T is oo and isinstance(self.times, TwoClocks) else self.times
+        times = self.times
+        if T is oo and isinstance(times, TwoClocks):
+            times = replace(times, epochs=oo)
+        elif T is oo and isinstance(times, TwoMoments) and isinstance(times.times, TimeSum):
+            late = times.late(self.T)
+            times = times.times if late.lag == 0 else late
+        elif (
+            isinstance(times, TwoMoments)
+            and not (lag := cancel(self.T - times.first)).free_symbols & self.T.free_symbols
+        ):
+            times = replace(times, first=T - lag)
         return replace(self, T=T, drift=drift, times=times)
 
     def closed_sum(self, rates: Sequence[Expr], flat: Sequence[int] = ()) -> Expr:
@@ -173,7 +183,8 @@ class ResummedValue(TensorNetwork):
         """What JSON keeps of the value; `from_data` reads it."""
         times, moments = self.times, None
         if isinstance(times, TwoMoments):
-            times, moments = times.times, [times.early, encoded(times.first)]
+            lag = None if times.lag is None else encoded(times.lag)
+            times, moments = times.times, [times.early, _encoded_end(times.first), lag]
         return {
             "moments": moments,
             "set": [times.targets, times.at] if isinstance(times, SetTimes) else None,
@@ -216,11 +227,12 @@ class ResummedValue(TensorNetwork):
             events, edges = data["events"]
             times = TimeSum(events, tuple((source, target) for source, target in edges))
         diagram = Diagram.from_data(data["propagated"])
-        if data.get("moments") is not None and isinstance(times, (TimeSum, CellSum)):
-            early, first = data["moments"]
+        if data.get("moments") is not None and isinstance(times, (TimeSum, CellSum, TwoClocks)):
+            moments: list[Any] = [*data["moments"], None]
+            early, first, lag = moments[:3]
             if not all(type(e) is int and 0 <= e < diagram.order for e in early):
                 raise ValueError(f"moments={early!r} are no edges of {diagram}")
-            times = TwoMoments(times, tuple(early), decoded(first))
+            times = TwoMoments(times, tuple(early), _decoded_end(first), None if lag is None else decoded(lag))
         inside = times.times if isinstance(times, TwoMoments) else times
         edges = len(diagram.inner_nodes) if isinstance(inside, CellSum) else len(inside.edges)
         if edges != len(diagram.inner_nodes):
@@ -248,6 +260,20 @@ class ResummedValue(TensorNetwork):
         """The sum over the cells of a run that it is; None if it is one over times."""
         times = self.times.times if isinstance(self.times, TwoMoments) else self.times
         return times if isinstance(times, CellSum) else None
+
+    @property
+    def rates(self) -> tuple[Expr, ...]:
+        """The rule's rates: those of the T updates, or one for all.
+
+        Raises:
+            ValueError: if there are not as many as updates.
+        """
+        known = self.update.rates
+        if known is None:
+            return (Integer(1),)
+        if isinstance(self.times, TwoMoments) and isinstance(known, tuple) and len(known) > self.T:
+            return known[: int(self.T)]  # the run goes on
+        return self.update.rates_of(int(self.T))
 
     @cached_property
     def instant(self) -> frozenset[int]:
@@ -332,14 +358,17 @@ class ResummedValue(TensorNetwork):
 
     @cached_property
     def _in_modes(self) -> bool:
-        """Whether it is written in the modes of a rule's memory: up to a finite T, at a constant rate."""
+        """Whether it is written in the modes of a rule's memory, at a constant rate: where no fraction is simpler."""
         remembers = len(self.update.memory(Integer(1)).enter) > 1 and self.update.rates is None
-        return remembers and self.T is not oo and not self.drift and isinstance(self.times, (TimeSum, TwoClocks))
+        written = isinstance(self.times, TimeSum) and self.T is not oo or isinstance(self.times, TwoClocks)
+        return remembers and written and not self.drift
 
     @cached_property
     def has_closed_form(self) -> bool:
         """Whether the sum over times is written in T and the eigenvalues."""
         if self.cells is not None or self.update.rates is not None:
+            return False
+        if isinstance(self.times, TwoMoments) and not isinstance(self.times.times, TimeSum):
             return False
         if len(self.update.memory(Integer(1)).enter) == 1:
             return True

@@ -59,6 +59,10 @@ class Fingerprint:
 
         return [name for name in self.parts if name in other.parts and not alike(name)]
 
+    def without(self, name: str) -> Fingerprint:
+        """The same, for what does not depend on one of its parts."""
+        return Fingerprint({part: rows for part, rows in self.parts.items() if part != name}, self.epsilon)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON structure."""
         return {"epsilon": self.epsilon, "parts": {name: list(map(list, rows)) for name, rows in self.parts.items()}}

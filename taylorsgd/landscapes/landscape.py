@@ -102,7 +102,8 @@ class Landscape:
             theta: parameters of the shapes to come.
         """
         loss = self.point_loss
-        point = jax.tree.map(lambda leaf: leaf[0], self.draw(jax.random.key(0), (1,)))
+        points = self.draw(jax.random.key(0), (1,)) if self.size is None else self.data
+        point = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), points)
         known = expected_loss(self)
         return evolve(self, loss=loss.traced(theta, point), expected=None if known is None else known.traced(theta))
 

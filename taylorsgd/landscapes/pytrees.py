@@ -10,11 +10,23 @@ import jax
 import jax.numpy as jnp
 from attrs import frozen
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-__all__ = ["FlatFunction", "count_entries", "inner", "squared_norm"]
+__all__ = ["FlatFunction", "all_finite", "count_entries", "inner", "squared_norm"]
 
 
+@jax.jit
+def all_finite(tree: Any) -> Bool[Array, ""]:
+    """Whether all the entries of a pytree are finite.
+
+    Example:
+        >>> bool(all_finite({"a": jnp.array([1.0, jnp.inf]), "b": 2.0}))
+        False
+    """
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+@jax.jit
 def squared_norm(tree: Any) -> Float[Array, ""]:
     """The sum of the squares of all the entries of a pytree.
 
@@ -25,6 +37,7 @@ def squared_norm(tree: Any) -> Float[Array, ""]:
     return jax.tree.reduce(jnp.add, jax.tree.map(lambda leaf: jnp.sum(jnp.square(leaf)), tree))
 
 
+@jax.jit
 def inner(left: Any, right: Any) -> Float[Array, ""]:
     """The sum of the products of the entries of two pytrees of the same structure.
 

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 from sympy import MatrixBase
 
-from taylorsgd.landscapes.pytrees import inner, squared_norm
+from taylorsgd.landscapes.pytrees import all_finite, inner, squared_norm
 
 __all__ = ["Raising", "like"]
 
@@ -71,7 +71,7 @@ class Raising:
             for salt in (1.0, 2.5)
         )
         first, second = self(ones), self(twos)
-        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((first, second))):
+        if not all_finite((first, second)):
             raise ValueError("metric is not finite; it must map vectors like theta to finite ones")
         precision = max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves)
         both = self(jax.tree.map(lambda a, b: a - 3 * b, ones, twos))

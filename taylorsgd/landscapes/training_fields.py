@@ -32,6 +32,7 @@ from taylorsgd.landscapes.finite_field import FiniteField
 from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape
 from taylorsgd.landscapes.pytrees import squared_norm
 from taylorsgd.landscapes.raising import like
+from taylorsgd.updates import Players
 
 __all__ = ["clipped", "game", "natural_gradient", "normalized", "sharpness_aware"]
 
@@ -196,22 +197,26 @@ def natural_gradient(landscape: Any, metric: Any) -> Any:
     return _field(landscape, 1, traced)
 
 
-def game(losses: Any, data: Any, rates: Any = None) -> Field:
+def game(losses: Any, data: Any = None, rates: Any = None, *, split: Any = None) -> Any:
     r"""A game: every player goes down the slope of a loss of its own, by its own parameters, u_i = −r_i ∇_{θ_i} l_i.
 
     Args:
         losses: a list or a dictionary with a function `loss(theta, x)` for each player, of all players' parameters.
-            θ is a list, a tuple or a dictionary alike: an entry, any pytree, for each player.
-        data: as for `Landscape`.
+            θ is a list, a tuple or a dictionary alike: an entry, any pytree, for each player. Or, to be exact, a list
+            with a `FiniteLandscape` for each player, all of the same variables and weights.
+        data: as for `Landscape`; None where the losses are landscapes.
         rates: a number r_i for each player, in the same order or by the same names, each times η; None for 1.
+        split: for landscapes, how many of the variables each player owns, in their order, or which; None where each
+            owns one. As for `Players`.
 
     Returns:
-        A `Field`.
+        A `Field`, or a `FiniteField`.
 
     Raises:
         TypeError: if the losses are no functions, or the rates no numbers.
-        ValueError: if there are no losses, or other rates than losses. Whoever calls the field raises if θ has other
-            entries than there are players.
+        ValueError: if there are no losses, or other rates than losses, or landscapes of different points or variables
+            or with a split that does not divide these. Whoever calls a `Field` raises if θ has other entries than
+            there are players.
 
     Example:
         >>> import jax.numpy as jnp, taylorsgd as ts
@@ -220,7 +225,15 @@ def game(losses: Any, data: Any, rates: Any = None) -> Field:
         >>> duel = game([cost, lambda theta, x: -cost(theta, x)], jnp.array([1.0]), rates=[1, 2])
         >>> [float(entry) for entry in duel.mean((3.0, 5.0))]
         [-5.0, 6.0]
+        >>> import sympy
+        >>> a, b = sympy.symbols("a b")
+        >>> game([ts.FiniteLandscape([s * a * b], [1], [a, b]) for s in (1, -1)], rates=[1, 2]).fields
+        ((-b, 2*a),)
     """
+    if isinstance(losses, (list, tuple)) and any(isinstance(loss, FiniteLandscape) for loss in losses):
+        return _exact_game(losses, data, rates, split)
+    if split is not None:
+        raise ValueError(f"split={split!r} is for landscapes; of functions every player owns an entry of theta")
     named = dict(losses) if isinstance(losses, dict) else dict(enumerate(_listed_losses(losses)))
     if not named:
         raise ValueError(f"losses={losses!r} holds no losses; give one for each player")
@@ -255,6 +268,31 @@ def game(losses: Any, data: Any, rates: Any = None) -> Field:
 
 
 # -- inside ------------------------------------------------------------------------------------------
+
+
+def _exact_game(landscapes: Any, data: Any, rates: Any, split: Any) -> FiniteField:
+    if data is not None:
+        raise ValueError(f"data={data!r} comes with landscapes, which have their own points; leave it out")
+    first = next(one for one in landscapes if isinstance(one, FiniteLandscape))
+    for i, one in enumerate(landscapes):
+        if not isinstance(one, FiniteLandscape):
+            raise TypeError(f"losses[{i}]={one!r} is no FiniteLandscape, and others are; give one for each player")
+        if (one.variables, one.weights) != (first.variables, first.weights):
+            raise ValueError(
+                f"losses[{i}]={one!r} has other variables or weights than {first!r}; players meet the same"
+            )
+    players = Players([1] * len(landscapes) if rates is None else rates, split=split)
+    if len(players.rates) != len(landscapes):
+        raise ValueError(f"rates={rates!r} must have a number for each of the {len(landscapes)} players")
+    owners = players.owners(first.variables, first.dimension)
+    return FiniteField(
+        [
+            [-players.rates[i] * landscapes[i].losses[x].diff(v) for v, i in zip(first.variables, owners, strict=True)]
+            for x in range(len(first.weights))
+        ],
+        first.weights,
+        first.variables,
+    )
 
 
 def _listed_losses(losses: Any) -> list[Any]:

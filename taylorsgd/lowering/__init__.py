@@ -17,7 +17,8 @@ Shapes: η and the sizes broadcast to one shape …; there are n values.
 A resummed formula is no polynomial: its edges carry powers of K = I − ηH, summed over times. It takes the
 dense cumulants of the parts instead, and is evaluated in an eigenbasis of ηH (`lowering.networks`), where the
 sums over times are divided differences (`lowering.eigenbasis_sums`, `lowering.divided`), with memory powers of a
-block triangular matrix (`lowering.block_sums`), and over the cells of a run a scan (`lowering.cell_scan`): all of
+block triangular matrix (`lowering.block_sums`), over epochs powers of powers (`lowering.epoch_powers`,
+`lowering.epoch_blocks`), and over the cells of a run a scan (`lowering.cell_scan`): all of
 them over one lattice of down-sets. Where H is known in a few directions only, it takes contractions along these
 (`lowering.projected`).
 """

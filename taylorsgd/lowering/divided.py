@@ -37,6 +37,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from taylorsgd.lowering.nodes import Node, OnGrid
@@ -122,6 +123,8 @@ def _powers(
     T: OnGrid,
 ) -> tuple[OnGrid, ...]:
     """The entries (0, last; D) of M^T: from M^0 = 1 by n → 2n or 2n + 1 through the binary digits of T."""
+    if wanted == ((),) and triangle.size == 2 and len(values) == 1 and couplings == (None,):
+        return (_geometric(values[0], logs[0], T),)
     dtype = values[0].dtype
     last = triangle.size - 1
     goals = [(0, last, marks) for marks in wanted]
@@ -137,7 +140,7 @@ def _powers(
         for pair in pairs
     ]
     repeats = _repeats(triangle, pairs)
-    digits = 32 - jax.lax.clz(jnp.max(T)).astype(jnp.int32)
+    digits = 32 - lax.clz(jnp.max(T)).astype(jnp.int32)
 
     def step(k: OnGrid, state: tuple[OnGrid, ...]) -> tuple[OnGrid, ...]:
         following = T >> (digits - 1 - k).astype(T.dtype)
@@ -158,8 +161,22 @@ def _powers(
         )
 
     start = tuple(jnp.zeros(shape, dtype) for shape in shapes)
-    found = dict(zip(pairs, jax.lax.fori_loop(0, digits, step, start), strict=True))
+    found = dict(zip(pairs, lax.fori_loop(0, digits, step, start), strict=True))
     return tuple(found[goal] for goal in goals)
+
+
+def _geometric(x: OnGrid, log: OnGrid, T: OnGrid) -> OnGrid:
+    """1 + x + … + x^{T−1} = (1 − x^T)/(1 − x), with an accurate log|x|: near x = 1 nothing cancels.
+
+    It is what one event needs, for all eigendirections of its edges at once, and its derivatives are divided
+    differences with x in them twice.
+    """
+    exponent = jnp.where(T == 0, 0, T.astype(log.dtype) * jnp.where(T == 0, 0, log))
+    lost = jnp.where(x < 0, 1 - x, -jnp.expm1(log))
+    odd_below = (x < 0) & ((T & 1) == 1)
+    above = jnp.where(x < 0, 1 - jnp.where(odd_below, -1, 1) * jnp.exp(exponent), -jnp.expm1(exponent))
+    flat = lost == 0
+    return jnp.where(flat, T.astype(log.dtype), above / jnp.where(flat, 1, lost))
 
 
 def _powers_jvp(
@@ -220,8 +237,12 @@ def _signed_power_jvp(repeats: int, primals: tuple[Any, ...], tangents: tuple[An
 def _power(x: OnGrid, log: OnGrid, n: OnGrid, repeats: int) -> OnGrid:
     """The signed C(n, r) x^{n−r}, for n ≥ 0 not above the largest number, so that 0 · x^n stays 0."""
     left = jnp.where(n > repeats, n - repeats, 0)
-    size = _exponential(left.astype(log.dtype) * log)
-    size = jnp.where(left == 0, 1, jnp.where((x < 0) & ((left & 1) == 1), -size, size))
+    if jnp.iscomplexobj(x):
+        size = jnp.where(x == 0, 0, _exponential(left * jnp.where(x == 0, 0, log)))
+        size = jnp.where(left == 0, 1, size)
+    else:
+        size = _exponential(left.astype(log.dtype) * log)
+        size = jnp.where(left == 0, 1, jnp.where((x < 0) & ((left & 1) == 1), -size, size))
     for r in range(repeats):
         size = _bounded(size * (jnp.where(n > r, n - r, 0).astype(log.dtype) / (r + 1)))
     return size
@@ -250,7 +271,7 @@ def _exponentials(
     largest = jnp.stack([jnp.max(jnp.abs(exponent), initial=0) for exponent in exponents]).max()
     doublings = jnp.clip(jnp.frexp(largest)[1] + _HALVINGS, 1, -jnp.finfo(dtype).minexp)
     # 2^{−J} by halving: exact on every machine, unlike a power.
-    scale = jax.lax.fori_loop(0, doublings, lambda _, h: h / 2, jnp.ones((), dtype))
+    scale = lax.fori_loop(0, doublings, lambda _, h: h / 2, jnp.ones((), dtype))
 
     def with_diagonal(h: OnGrid, state: Sequence[OnGrid]) -> dict[Entry, OnGrid]:
         entries = {pair: _bounded(entry) for pair, entry in zip(pairs, state, strict=True)}
@@ -269,7 +290,7 @@ def _exponentials(
 
     series = _series(triangle, pairs, [exponent * scale for exponent in exponents], repeats)
     start = tuple(jnp.broadcast_to(series[pair], shape) for pair, shape in zip(pairs, shapes, strict=True))
-    h, state = jax.lax.fori_loop(0, doublings - 1, step, (scale, start))
+    h, state = lax.fori_loop(0, doublings - 1, step, (scale, start))
     entries = with_diagonal(h, state)
     for entry in entries:
         for _ in range(degree(triangle, entry)):
@@ -358,12 +379,17 @@ def _changes(tangent: Any) -> bool:
 
 def _exponential(exponent: OnGrid) -> OnGrid:
     """e^y, not above the largest number."""
-    return jnp.exp(jnp.minimum(exponent, _largest_exponent(exponent.dtype)))
+    largest = _largest_exponent(jnp.finfo(exponent.dtype).dtype)
+    if jnp.iscomplexobj(exponent):
+        return jnp.exp(lax.complex(jnp.minimum(exponent.real, largest), exponent.imag))
+    return jnp.exp(jnp.minimum(exponent, largest))
 
 
 def _bounded(entry: OnGrid) -> OnGrid:
     """No infinities: where another factor is 0 the product is 0, and elsewhere it overflows anyway."""
     largest = jnp.finfo(entry.dtype).max
+    if jnp.iscomplexobj(entry):
+        return lax.complex(jnp.clip(entry.real, -largest, largest), jnp.clip(entry.imag, -largest, largest))
     return jnp.clip(entry, -largest, largest)
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from taylorsgd.diagrams import Value
 from taylorsgd.forks import refuse_forks
@@ -138,7 +138,7 @@ class Lowered:
         elif isinstance(getattr(tensors, "values", None), tuple) and hasattr(tensors, "mean"):  # a Measurement
             self._refuse_missing(tensors.values)
             chosen = np.array([tensors.values.index(value) for value in self.values], dtype=int)
-            entries = jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], tensors.mean)
+            entries = _chosen(tensors.mean, chosen)
         elif isinstance(tensors, (list, tuple)) or isinstance(tensors, (np.ndarray, jax.Array)) and tensors.ndim:
             entries = _stacked(tensors) if isinstance(tensors, (list, tuple)) else tensors
             if len(tensors) != len(self.values):
@@ -191,6 +191,12 @@ class _Plain:
 
     sizes: Program
     orders: tuple[int, ...]
+
+
+@jax.jit
+def _chosen(stacks: Any, positions: Int[Array, " n"]) -> Any:
+    """Some entries of the leading axes."""
+    return jax.tree.map(lambda leaf: leaf[positions], stacks)
 
 
 def _stacked(tensors: Sequence[Any]) -> Any:

@@ -5,7 +5,9 @@ Such a K may have complex eigenvalues, or too few eigenvectors. So the sum over 
     S = Σ_times ⊗_e c A^{Δt_e − 1} b,        A − ηHΛ b c for A,
 
 a tensor with two axes for each edge, where it starts and where it ends (`timesums.walking.Tensors`, in JAX): the work
-of T updates on P^{2d} numbers, for small problems. At T → ∞ states are left by (1 − ⊗ K)^{−1}.
+of T updates on P^{2d} numbers, for small problems. At T → ∞ states are left by (1 − ⊗ K)^{−1}. Integrals over time, and
+sums over several epochs with symbols for sizes, have closed forms of eigenvalues only; there HΛ = V diag(λ) V^{−1} is
+taken apart, complex as that may be, and must have eigenvectors enough (`parallel`).
 
 An influence is a row. It starts in the first index of a node's tensor, that of u^μ; enters the next by an index of a
 derivative; so the step of plain descent is K = 1 − ηHᵀΛ with H_{μν} = −∂_ν u^μ.
@@ -24,11 +26,12 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from taylorsgd.lowering.edge_memory import Floats, in_floats
-from taylorsgd.lowering.networks import Network
+from taylorsgd.lowering.networks import Network, sums_along_edges
 from taylorsgd.timesums.cells import Way
 from taylorsgd.timesums.events import ROOT, TimeSum
+from taylorsgd.timesums.two_clocks import TwoClocks
 
-__all__ = ["matrix_terms", "radius"]
+__all__ = ["matrix_terms", "needs_eigenvectors", "parallel"]
 
 States = dict[int, Float[Array, "..."]]
 
@@ -50,9 +53,6 @@ def matrix_terms(
         tensors: the tensors of the parts; of every node the axis of the edge that leaves it comes first.
         eta: the learning rate η.
         updates: T for every term.
-
-    Raises:
-        NotImplementedError: for integrals over time, and sums over several epochs with symbols for sizes.
     """
     bent = eta * (hessian.T if metric is None else jnp.matmul(hessian.T, metric, precision="highest"))
     outputs = []
@@ -91,11 +91,8 @@ def _sums(
     times, eye = network.times, jnp.eye(len(bent), dtype=bent.dtype)
     if times is None:
         return [((e,), eye) for e in range(network.edges)]
-    if network.continuous:
-        raise NotImplementedError(
-            "integrals over time of a vector field, or with a metric that is not positive, are not lowered; use "
-            "resum='discrete', or evaluate()"
-        )
+    if needs_eigenvectors(network):
+        return _in_eigenvectors(network, bent, T)
     memories = [in_floats(memory, bent.dtype) for memory in network.memories]
     if isinstance(times, TimeSum):
         system = _System(memories[0], bent, eye)
@@ -103,17 +100,44 @@ def _sums(
             return [(edges, _limit(own, system)) for _, edges, own in times.branches]
         steps = T.astype(jnp.uint32)
         return [(edges, _walked(own, system, steps)) for _, edges, own in times.branches]
-    if not isinstance(times, tuple):
-        raise NotImplementedError(
-            "several epochs of a vector field, or with a metric that is not positive, are lowered with numbers for "
-            "sizes only, and no rates: derive with N, B and E; evaluate() computes it exactly"
-        )
+    assert isinstance(times, tuple)
     edges = range(network.edges)
     total: Any = 0
     for way in times:
         if way.times.possible:
             total = total + float(way.number) * _through_cells(way, memories, bent, eye)
     return [(edges, total)]
+
+
+def needs_eigenvectors(network: Network) -> bool:
+    """Whether a sum over time is known by the eigenvalues of the step only."""
+    return network.continuous or isinstance(network.times, TwoClocks)
+
+
+def parallel(matrix: Float[np.ndarray, "P P"]) -> float:
+    """The condition number of the eigenvectors of a matrix: how much rounding grows when it is put together again.
+
+    Example:
+        >>> parallel(np.eye(2)), parallel(np.array([[1.0, 1.0], [0.0, 1.0]])) > 1e12
+        (1.0, True)
+    """
+    return float(np.linalg.cond(np.linalg.eig(matrix)[1]))
+
+
+def _in_eigenvectors(
+    network: Network, bent: Float[Array, "P P"], T: Float[Array, "*clocks"]
+) -> list[tuple[Sequence[int], Float[Array, ...]]]:
+    """The same as V F(λ) V^{−1} along every edge."""
+    rates, vectors = jnp.linalg.eig(bent)
+    inverse = jnp.linalg.inv(vectors)
+    factors = []
+    for numbers, labels in sums_along_edges(network, rates, T):
+        operands: list[Any] = [numbers, [3 * e for e in labels]]
+        for e in labels:
+            operands += [vectors, [3 * e + 1, 3 * e], inverse, [3 * e, 3 * e + 2]]
+        axes = [3 * e + end for e in labels for end in (1, 2)]
+        factors.append((tuple(labels), jnp.einsum(*operands, axes, precision="highest").real))
+    return factors
 
 
 class _System:
@@ -219,10 +243,3 @@ def _limit(times: TimeSum, system: _System) -> Float[Array, ...]:
 
 def _along(state: Float[Array, ...], axis: int, matrix: Float[Array, "before after"]) -> Float[Array, ...]:
     return jnp.moveaxis(jnp.tensordot(state, matrix, (axis, 0), precision="highest"), -1, axis)
-
-
-def radius(memory: Any, bent: Float[np.ndarray, "P P"]) -> float:
-    """By how much an influence grows in an update at most: the largest |eigenvalue| of A − ηHΛ b c."""
-    carry, enter, read, _ = (np.array(part, float) for part in memory)
-    matrix = np.kron(carry.T, np.eye(len(bent))) - np.kron(np.outer(read, enter), bent)
-    return float(np.abs(np.linalg.eigvals(matrix)).max(initial=0.0))

@@ -39,10 +39,10 @@ from taylorsgd.lowering.block_sums import remembering_limit, remembering_sum
 from taylorsgd.lowering.cell_scan import sum_of_ways
 from taylorsgd.lowering.edge_memory import PLAIN
 from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
+from taylorsgd.lowering.epoch_blocks import remembering_epochs
 from taylorsgd.lowering.epoch_powers import epoch_sums
-from taylorsgd.timesums.cells import CellSum, Way
+from taylorsgd.timesums.cells import Way
 from taylorsgd.timesums.events import TimeSum
-from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.two_moments import TwoMoments
 from taylorsgd.updates import Memory
@@ -107,7 +107,7 @@ class Network:
         continuous: integrals of exponentials instead of sums of powers.
         limit: T → ∞.
         memories: the rule's linear system, one for all updates, or in the cells of a run one for each.
-        decay: w, by which rates are larger where they are those of exponentials.
+        decay: w, by which rates are larger where edges carry powers of one number, (1 − w) − s, or its exponentials.
         bend: γ in R = 1/(1 + γηλ), of a rule with instant edges.
         powers: the power of R on every edge.
     """
@@ -128,9 +128,9 @@ class Network:
         for edge in range(self.edges):
             moving = self.moves(edge)
             if moving:
-                yield 1.0, self._linked(edge, position, _linked)
+                yield 1.0, self._linked(edge, position, _linked, TwoClocks.linked)
             for first in range(1, self.powers[edge] + 1) if self.bend else ():
-                cut = self._linked(edge, position, _cut)
+                cut = self._linked(edge, position, _cut, TwoClocks.cut)
                 powers = list(cut.powers)
                 powers[edge], powers[-1] = first, self.powers[edge] + 1 - first
                 yield self.bend, replace(cut, powers=tuple(powers))
@@ -138,11 +138,17 @@ class Network:
     def moves(self, edge: int) -> bool:
         """Whether an edge takes time."""
         if isinstance(self.times, TwoClocks):
-            return True
+            return self.times.targets[edge] != edge
         all_times = [self.times] if isinstance(self.times, TimeSum) else [way.times for way in self.times or ()]
         return any(source != target for source, target in (times.edges[edge] for times in all_times))
 
-    def _linked(self, edge: int, position: int, cut: Callable[[TimeSum, int], TimeSum]) -> Network:
+    def _linked(
+        self,
+        edge: int,
+        position: int,
+        cut: Callable[[TimeSum, int], TimeSum],
+        cut_clocks: Callable[[TwoClocks, int], TwoClocks],
+    ) -> Network:
         """The network with one more link on an edge, which carries the tensor at `position`."""
         assert self.times is not None
         new = self.edges
@@ -153,7 +159,7 @@ class Network:
         parts = [(tensor, tuple(map(moved, axes))) for tensor, axes in self.parts]
         parts.append((position, ((edge, True), (new, False))))
         if isinstance(self.times, TwoClocks):
-            times: Any = self.times.linked(edge)
+            times: Any = cut_clocks(self.times, edge)
         elif isinstance(self.times, TimeSum):
             times = cut(self.times, edge)
         else:  # a single node: in any of B cells, each with weight 1/B, and in none of the slots of others
@@ -217,22 +223,17 @@ def make_network(value: AnyValue, keys: Sequence[PartKey]) -> Network:
         return network
     network = replace(network, bend=float(value.update.instant), powers=value.powers)
     memories, times = memories_of(value), value.times
-    if isinstance(times, (TwoMoments, SetTimes, CellSum)):
-        return replace(network, times=tuple(times.ways(value.diagram, int(value.T))), memories=memories)
-    if isinstance(times, TwoClocks):
-        if memories != (PLAIN,):
-            raise NotImplementedError(
-                f"several epochs with update={value.update!r} are lowered with numbers for sizes only: derive with "
-                "N, B and E; evaluate() computes it exactly"
-            )
-        return replace(network, times=times, limit=value.T is oo, memories=memories)
-    if value.update.rates is not None:  # whatever changes with time is summed update by update
-        cells = ((1,) * int(value.T),) * times.events
-        return replace(network, times=(Way(Fraction(1), times, cells),), memories=memories)
-    if value.continuous:  # no more than one number is remembered, 1 − w of it
-        decay = 1 - float(memories[0].carry[0][0])
-        return replace(network, times=times, continuous=True, limit=value.T is oo, decay=decay)
-    return replace(network, times=times, limit=value.T is oo, memories=memories)
+    if not isinstance(times, (TimeSum, TwoClocks)) or value.update.rates is not None:
+        # whatever changes with time is summed update by update
+        if isinstance(times, TimeSum):
+            ways = [Way(Fraction(1), times, ((1,) * int(value.T),) * times.events)]
+        else:
+            ways = times.ways(value.diagram, int(value.T))
+        return replace(network, times=tuple(ways), memories=memories)
+    if len(memories[0].enter) == 1:  # no more than 1 − w of a number is remembered
+        network = replace(network, decay=1 - float(memories[0].carry[0][0]))
+    kept = (PLAIN,) if value.continuous else memories
+    return replace(network, times=times, continuous=value.continuous, limit=value.T is oo, memories=kept)
 
 
 def memories_of(value: ResummedValue) -> tuple[Memory, ...]:
@@ -242,18 +243,17 @@ def memories_of(value: ResummedValue) -> tuple[Memory, ...]:
         NotImplementedError: for a drift, or symbols.
     """
     update, times = value.update, value.times
-    if isinstance(times, TwoMoments) and (value.continuous or not value.T.is_Integer or not times.first.is_Integer):
+    if isinstance(times, TwoMoments) and (value.continuous or times.free_symbols or not value.T.is_Integer):
         raise NotImplementedError(
             f"a formula at two times is lowered with resum='discrete' and numbers for both, here {times.first} and "
-            f"{value.T}; derive with numbers, or evaluate() it, exactly"
+            f"{value.T}, and over several epochs for N, B and E; subs() puts numbers in, or evaluate() it, exactly"
         )
     if value.drift:
         raise NotImplementedError(
             "a drift is not lowered: which directions are flat is no smooth function of H; "
             "evaluate() computes it exactly, and the lowered displacement at two late T gives it in numbers"
         )
-    rates = (Integer(1),) if update.rates is None else update.rates_of(int(value.T))
-    memories = tuple(map(update.memory, rates or (Integer(1),)))
+    memories = tuple(map(update.memory, value.rates or (Integer(1),)))
     if Tuple(*memories, update.instant).free_symbols:
         raise NotImplementedError(
             f"a resummed formula with update={update!r} is not lowered: only rules with numbers for their parameters "
@@ -367,16 +367,18 @@ def _sums_along_edges(
     times, memories = network.times, network.memories
     if times is None:
         return []
-    rates = rates + network.decay
+    rates, T = rates + network.decay, jnp.asarray(T)
+    if isinstance(times, tuple):
+        return [(sum_of_ways(times, network.edges, rates, memories), range(network.edges))]
+    remembers = len(memories[0].enter) > 1
     if isinstance(times, TwoClocks):
         axes = [labels for labels, _ in times.branches]
-        epochs = None if network.limit else T[1]
-        return list(zip(epoch_sums(times, _spread(rates, network.edges, axes), T[0], epochs), axes, strict=True))
-    if not isinstance(times, TimeSum):
-        return [(sum_of_ways(times, network.edges, rates, memories), range(network.edges))]
+        spread, epochs = _spread(rates, network.edges, axes), None if network.limit else T[1]
+        summed = partial(remembering_epochs, times, memories[0]) if remembers else partial(epoch_sums, times)
+        return list(zip(summed(spread, T[0], epochs), axes, strict=True))
     axes = [labels for _, labels, _ in times.branches]
     spread = _spread(rates, network.edges, axes)
-    if memories != (PLAIN,):
+    if remembers:
         sums = [
             remembering_limit(own, memories[0], [spread[e] for e in labels])
             if network.limit

@@ -104,7 +104,11 @@ def _total_rate_jvp(primals: tuple[tuple[OnGrid, ...]], tangents: tuple[tuple[On
 
 @jax.custom_jvp
 def _decay(rates: tuple[OnGrid, ...]) -> tuple[OnGrid, OnGrid, OnGrid]:
-    """x, log|x| and 1 − x for x = Π (1 − s)."""
+    """x, log|x| and 1 − x for x = Π (1 − s); of complex rates log x, from its digits in single."""
+    if any(jnp.iscomplexobj(rate) for rate in rates):
+        logs = [jnp.where(rate == 1, -jnp.inf, jnp.log1p(-jnp.where(rate == 1, 0, rate))) for rate in rates]
+        value, log = reduce(jnp.multiply, [1 - rate for rate in rates]), reduce(jnp.add, logs)
+        return value, log, jnp.where(value == 0, 1, -jnp.expm1(jnp.where(value == 0, 0, log)))
     high, low = _two_sum(jnp.ones_like(rates[0]), -rates[0])
     for rate in rates[1:]:
         factor, rest = _two_sum(jnp.ones_like(rate), -rate)

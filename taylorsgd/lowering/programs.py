@@ -38,12 +38,16 @@ class Program:
         used: the names of the sizes in a smallest determining set.
         implied: what the used sizes make of the other given ones.
         updates: what they make of the number of updates, where it is determined.
+        free: the symbols that need a value.
+        counted: whether a discrete sum counts updates.
     """
 
     expressions: tuple[Expr, ...]
     used: tuple[str, ...]
     implied: tuple[tuple[str, Expr], ...]
     updates: tuple[Expr, ...] = ()
+    free: frozenset[Any] = frozenset()
+    counted: bool = False
 
     def prepare(
         self, formula: Combination, sizes: Mapping[str, Any], dtype: Any
@@ -95,7 +99,8 @@ def make_program(formula: Combination, expressions: Sequence[Expr], names: Seque
     solved = tuple(without_poles(expression).subs(solution, simultaneous=True) for expression in expressions)
     ends = {table["T"].subs(solution, simultaneous=True) for table in tables if "T" in table}
     known_ends = sorted((end for end in ends if end.free_symbols <= {_stand_in(n) for n in used}), key=str)
-    return Program(solved, used, tuple(implied), tuple(known_ends))
+    counted = any(is_resummed(value) and not value.continuous for value in formula.values)
+    return Program(solved, used, tuple(implied), tuple(known_ends), needed, counted)
 
 
 def refuse_no_numbers(sizes: Mapping[str, Any]) -> None:
@@ -155,8 +160,8 @@ def _check_sizes(formula: Combination, program: Program, sizes: Mapping[str, Any
                     f"{name}={sizes[name]} contradicts the other sizes, which make {name} = {implied}"
                 ) from None
     else:
-        _check_integers(formula.spacetimes, free_symbols(formula), given)
-    if any(is_resummed(value) and not value.continuous for value in formula.values):
+        _check_integers(formula.spacetimes, program.free, given)
+    if program.counted:
         _check_updates(formula, program, sizes)
 
 

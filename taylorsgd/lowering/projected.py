@@ -1,5 +1,7 @@
 r"""Resummed terms where H is known in a few directions only, and taken to be flat in all others.
 
+Here H is ΛH where there is a metric Λ, and v_i v_iᵀ is v_i w_iᵀ with left eigenvectors w_i where it is not symmetric.
+
 With orthonormal eigenvectors v_1, …, v_k of H and the projection P_* = 1 − Σ_i v_i v_iᵀ on the rest,
 
     K^m ≈ Σ_{i ≤ k} (1 − ηλ_i)^m v_i v_iᵀ + P_*,
@@ -15,7 +17,8 @@ What this neglects are the eigenvalues of H − Σ λ_i v_i v_iᵀ, between δ�
 
     Σ_terms Σ_r |coefficient · η^d W[r]| · max_± |F at λ_* = δ_± − F at λ_* = 0|,
 
-which is a bound while the parts of W[r] that different flat directions contribute do not cancel.
+which is a bound while the parts of W[r] that different flat directions contribute do not cancel. Where eigenvalues are
+complex, δ_± = ∓δ, and λ_* = ±iδ is tried as well.
 """
 
 from __future__ import annotations
@@ -57,8 +60,8 @@ class ProjectedTensors:
     """What a lowered formula takes of a landscape that is known in k eigendirections of H.
 
     Attributes:
-        eigenvalues: λ_1, …, λ_k.
-        vectors: v_1, …, v_k, (k, P) and orthonormal.
+        eigenvalues: λ_1, …, λ_k; if complex, so are vectors and projections, and what they make is real.
+        vectors: v_1, …, v_k, (k, P), what a label leaves at an open index; orthonormal where there is no metric.
         neglected: δ₋ and δ₊, (2,): between what the eigenvalues of H − Σ λ_i v_i v_iᵀ lie.
         projections: for every diagram, by its key, its contractions.
         rest: whether there is a rest, k < P; then the last of the n = k + 1 labels is *, else n = k.
@@ -108,7 +111,7 @@ def projected_terms(networks: tuple[Network, ...], keys: tuple[Any, ...], tensor
         for network, key, T in zip(networks, keys, updates, strict=True):
             sums = sums_along_edges(network, rates, T)
             output = _contracted(network, tensors.projections[key], sums, tensors.vectors)
-            outputs.append(output * rate**network.edges)
+            outputs.append(output.real * rate**network.edges)
         return outputs
 
     return terms
@@ -140,9 +143,10 @@ def changed_terms(networks: tuple[Network, ...], keys: tuple[Any, ...], tensors:
                 product = jnp.einsum(*operands, list(range(network.edges))) if operands else jnp.ones(())
                 return jnp.broadcast_to(product, rates.shape * network.edges)
 
-            still = whole(0.0)
-            low, high = (jnp.abs(whole(end) - still) for end in tensors.neglected)
-            change = jnp.maximum(low, high)
+            still, ends = whole(0.0), tensors.neglected
+            if jnp.iscomplexobj(tensors.eigenvalues):
+                ends = jnp.concatenate([ends, 1j * ends])
+            change = jnp.max(jnp.stack([jnp.abs(whole(end) - still) for end in ends]), axis=0)
             sums = [(change, range(network.edges))]
             output = _contracted(network, sizes[key], sums, jnp.abs(tensors.vectors))
             outputs.append(output * jnp.abs(rate) ** network.edges)

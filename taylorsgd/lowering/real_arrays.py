@@ -37,8 +37,11 @@ def real_array(value: Any, name: str, dtype: Any = None) -> Num[jax.Array, "*sha
             raise TypeError(f"{name}={value!r} must be a real number, or an array of them")
         return array if dtype is None else array.astype(dtype)
     numbers = real_numbers(value, name)
+    if isinstance(value, jax.Array):
+        return value if dtype is None else value.astype(dtype)
     # Objects, such as SymPy's numbers and integers of many digits, are floats here.
-    return jnp.asarray(numbers if np.asarray(value).dtype.kind == "O" else value, dtype)
+    known = numbers if np.asarray(value).dtype.kind == "O" else value
+    return jnp.asarray(known) if dtype is None else jnp.asarray(np.asarray(known).astype(dtype))
 
 
 def real_numbers(value: Any, name: str, *, finite: bool = True) -> Num[np.ndarray, "*shape"]:

@@ -7,7 +7,6 @@ contractions themselves are measured, by the eigendirections on the edges (`lowe
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,8 +23,7 @@ from sympy import Expr, Integer, MatrixBase, oo
 
 from taylorsgd.forks import refuse_forks
 from taylorsgd.formulas.term import AnyValue, Combination
-from taylorsgd.lowering.edge_memory import PLAIN, spectral_radius
-from taylorsgd.lowering.matrix_sums import matrix_terms, radius
+from taylorsgd.lowering.matrix_sums import matrix_terms
 from taylorsgd.lowering.networks import (
     HESSIAN,
     DiagramKey,
@@ -42,8 +40,8 @@ from taylorsgd.lowering.networks import (
 from taylorsgd.lowering.programs import Program, make_program, refuse_no_numbers
 from taylorsgd.lowering.projected import ProjectedTensors, Terms, Uncertainty, changed_terms, projected_terms
 from taylorsgd.lowering.real_arrays import real_array, refuse_other_shapes
+from taylorsgd.lowering.stability import Memories, check_growth, check_neglected, check_stability, refuse_growth
 from taylorsgd.timesums.two_clocks import TwoClocks
-from taylorsgd.updates import Memory
 from taylorsgd.updates.metrics import one_metric
 
 __all__ = ["LoweredResummed"]
@@ -155,7 +153,7 @@ class LoweredResummed:
         for key in program.keys:
             if key not in tensors.projections:
                 raise ValueError(f"the diagram {key} was not measured; measure this formula")
-        dtype = jnp.result_type(tensors.eigenvalues, jnp.float32)
+        dtype = jnp.result_type(tensors.eigenvalues.real, jnp.float32)
         given = program.sizes.prepare(self.formula, sizes, dtype)
         wanted = {key: tensors.projections[key] for key in program.keys}
         rate = real_array(eta, "eta", dtype)
@@ -165,19 +163,26 @@ class LoweredResummed:
     def _evaluated(
         self, tensors: Any, eta: Any, metric: Any, sizes: Mapping[str, Any], *, whole: bool
     ) -> Float[Array, ...]:
-        metric = one_metric(metric, self.formula.metric)
         held = getattr(tensors, "tensors", tensors)
         if isinstance(held, ProjectedTensors):
             if metric is not None:
                 raise NotImplementedError(
-                    "a matrix learning rate turns all tensors, and a SpectralMeasurement has none; reparametrize the "
-                    "model by theta = L phi with metric = L L^T, or measure dense tensors"
+                    "a matrix learning rate turns all tensors, and a SpectralMeasurement has none; measure a formula "
+                    "of update=Descent(metric=...), or dense tensors"
                 )
+            self._refuse_other_metric(tensors)
             prepared = self._prepared(held, eta, sizes)
-            result, _, extremes, reach = _evaluate_projected(*prepared, whole)
-            _check_stability(prepared[0], extremes, prepared[2], held.eigenvalues.size)
-            _check_neglected(held, reach)
+            result, _, known, reach = _evaluate_projected(*prepared, whole)
+            if jnp.iscomplexobj(known):
+                refuse_growth(prepared[0].networks, prepared[0].memories, known, prepared[2])
+            else:
+                extremes = jnp.stack([jnp.min(known, initial=jnp.inf), jnp.max(known, initial=-jnp.inf)])
+                check_stability(
+                    prepared[0].networks, prepared[0].memories, extremes, prepared[2], held.eigenvalues.size
+                )
+            check_neglected(held, reach)
             return result
+        metric = one_metric(metric, self.formula.metric)
         refuse_forks()
         refuse_no_numbers(sizes)
         arrays = _checked_tensors(self.parts, held)
@@ -198,11 +203,21 @@ class LoweredResummed:
         factor = None if matrix is None or directed else _cholesky(matrix)
         ordered = tuple(array if array.dtype == dtype else array.astype(dtype) for array in arrays)
         if directed or (matrix is not None and factor is None):
-            _check_growth(program, ordered[program.hessian], matrix, rate)
+            check_growth(program.networks, program.memories, ordered[program.hessian], matrix, rate)
             return _evaluate_matrices(program, ordered, rate, matrix, given, whole)
         result, extremes = _evaluate(program, ordered, rate, factor, given, whole)
-        _check_stability(program, extremes, rate, ordered[program.hessian].shape[0])
+        check_stability(program.networks, program.memories, extremes, rate, ordered[program.hessian].shape[0])
         return result
+
+    def _refuse_other_metric(self, measurement: Any) -> None:
+        if not hasattr(measurement, "metric"):  # bare tensors
+            return
+        own = self.formula.metric
+        wanted = None if own is None else "a function" if callable(own) else str(own.tolist())
+        if measurement.metric != wanted:
+            raise ValueError(
+                f"the formula has the metric {wanted}, and measured was {measurement.metric}; measure this formula"
+            )
 
     def _program(self, names: frozenset[str]) -> _Resummed:
         if names not in self._programs:
@@ -220,7 +235,7 @@ class _Resummed:
     orders: tuple[int, ...]
     hessian: int
     clocks: tuple[int, ...]
-    memories: tuple[tuple[Memory, float], ...]
+    memories: Memories
 
 
 def _resummed(formula: Combination, names: Sequence[str]) -> _Resummed:
@@ -308,7 +323,7 @@ def _evaluate_projected(
     given: Mapping[str, Float[Array, ...]],
     whole: bool,
 ) -> tuple[Float[Array, ...], ...]:
-    """The same for projected tensors: mean and standard error over the groups of draws, extremes, and max ηT."""
+    """The same for projected tensors: mean and standard error over the groups of draws, eigenvalues, and max ηT."""
     terms = projected_terms(program.networks, program.keys, tensors)
     result = _at_every_rate(program, terms, eta, given, whole)
     shape, points = _points(eta, given)
@@ -322,12 +337,7 @@ def _evaluate_projected(
     known = tensors.labelled()
     updates = jax.vmap(lambda numbers: jnp.stack([jnp.abs(jnp.prod(T)) for T in _sizes_at(program, given, numbers)[1]]))
     reach = jnp.max(jnp.abs(points[0])[:, None] * updates(points), initial=0.0)
-    return (
-        jnp.mean(result, axis=axis),
-        error / groups**0.5,
-        jnp.stack([jnp.min(known, initial=jnp.inf), jnp.max(known, initial=-jnp.inf)]),
-        reach,
-    )
+    return (jnp.mean(result, axis=axis), error / groups**0.5, known, reach)
 
 
 @partial(jax.jit, static_argnames="program")
@@ -430,67 +440,3 @@ def _cholesky(matrix: Float[Array, "P P"]) -> Float[Array, "P P"] | None:
     if not isinstance(factor, Tracer) and not bool(jnp.all(jnp.isfinite(factor))):
         return None
     return factor
-
-
-def _check_growth(
-    program: _Resummed, hessian: Float[Array, "P P"], metric: Float[Array, "P P"] | None, eta: Float[Array, ...]
-) -> None:
-    """Refuse limits that do not exist, where the numbers are concrete."""
-    if any(isinstance(x, Tracer) for x in (hessian, metric, eta)):
-        return
-    bent = np.asarray(hessian, float).T @ (np.eye(len(hessian)) if metric is None else np.asarray(metric, float))
-    if not any(network.limit for network in program.networks):
-        return  # nothing grows for ever, and games may spiral outwards at any learning rate
-    for memory, bend in program.memories:
-        steps = [rate * bent for rate in np.ravel(np.asarray(eta, float))]
-        grows = max(radius(memory, step @ np.linalg.inv(np.eye(len(step)) + bend * step)) for step in steps)
-        if grows > 1 - 1e-12:
-            raise ValueError(f"the limit T -> oo does not exist: an influence grows by {grows:.6g} in an update")
-
-
-def _check_stability(program: _Resummed, extremes: Float[Array, " 2"], eta: Float[Array, ...], size: int) -> None:
-    """Warn of divergent descent, and refuse limits that do not exist, where the numbers are concrete."""
-    if isinstance(extremes, Tracer) or isinstance(eta, Tracer) or not size:
-        return
-    smallest, largest = map(float, np.asarray(extremes))
-    rate = float(np.max(np.asarray(eta), initial=0.0))
-    if any(network.limit for network in program.networks):
-        if not np.all(np.asarray(eta) > 0):
-            raise ValueError(
-                f"eta={np.asarray(eta).tolist()}: the limit T -> oo exists for positive learning rates only"
-            )
-        if smallest <= 8 * size * np.finfo(extremes.dtype).eps * max(abs(smallest), largest):
-            kind = "flat direction" if smallest > -1e-3 * abs(largest) else "saddle"
-            raise ValueError(
-                f"the limit T -> oo does not exist: H has the eigenvalue {smallest:.6g}, a {kind}; lower the formula "
-                "at finite T, or use drift()"
-            )
-    for memory, bend in program.memories:
-        plain = memory == PLAIN and not bend
-        grows = spectral_radius(memory, rate * largest / (1 + bend * rate * largest))
-        if plain and rate * largest >= 2:
-            message = f"H has the eigenvalue {largest:.6g}, at or beyond 2/eta = {2 / rate:.6g}"
-        elif not plain and rate * largest > 1e-6 and grows > 1 - 1e-12:
-            message = f"H has the eigenvalue {largest:.6g}, where an influence grows by {grows:.6g} in an update"
-        else:
-            continue
-        if any(network.limit and not network.continuous for network in program.networks):
-            raise ValueError(f"the limit T -> oo does not exist: {message}")
-        warnings.warn(
-            f"{message}: descent diverges along it, and so does the formula as T grows", RuntimeWarning, stacklevel=4
-        )
-
-
-def _check_neglected(tensors: ProjectedTensors, reach: Float[Array, ""]) -> None:
-    """Warn where directions that are taken to be flat are not, over the time at hand."""
-    if not tensors.rest or isinstance(reach, Tracer) or isinstance(tensors.neglected, Tracer):
-        return
-    low, high = map(float, np.asarray(tensors.neglected))
-    damping = max(-low, high) * float(reach)
-    if damping > 0.1:
-        warnings.warn(
-            f"eigenvalues of H from {low:.3g} to {high:.3g} are taken to vanish, and eta T |lambda| reaches "
-            f"{damping:.3g} for them; uncertainty() states the effect, more eigenpairs lessen it",
-            RuntimeWarning,
-            stacklevel=4,
-        )

@@ -95,8 +95,8 @@ class Message:
     Attributes:
         source: the node's f.
         incoming: the messages v_1, v_2, … in canonical order; derivatives commute.
-        ends: "vector" for a gradient, "number" for f itself at a root; "labels" for a gradient's components along
-            v_1, …, v_k, for one more cut edge.
+        ends: "vector" for a gradient, "number" for f itself at a root; for one more cut edge a gradient's components,
+            "labels" as what leaves a node is read, "legs" along what enters it.
         cuts: how many cut edges hand eigenvectors to the node.
         centre: what is taken off, if anything: the same message with a mean for f.
     """
@@ -239,6 +239,7 @@ class Plan:
         population: the number of points in the population; None for a sampler.
         sweeps: numbers of points, and the positions of the values that are averaged over all choices of so many.
         eigenvectors: k, how many of them a cut edge may carry; 0 where no edge is ever cut.
+        repeats: how often all of this is done: once for every component along given directions.
     """
 
     values: tuple[Any, ...]
@@ -249,6 +250,7 @@ class Plan:
     population: int | None
     sweeps: tuple[tuple[int, tuple[int, ...]], ...] = ()
     eigenvectors: int = 0
+    repeats: int = 1
 
     @cached_property
     def steps(self) -> tuple[Message, ...]:
@@ -398,6 +400,8 @@ class Plan:
             lines.append(f"{draw}.")
         if self.combinations is not None and self.sampled:
             lines.append(f"Draws: {self.combinations}, every choice of {len(self.groups)} points.")
+        if self.repeats > 1:
+            lines.append(f"All of this {self.repeats} times, once for every component along the directions.")
         return "\n".join(lines)
 
     def __str__(self) -> str:

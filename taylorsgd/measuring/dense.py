@@ -30,6 +30,7 @@ from taylorsgd.diagrams.partitions import moebius, set_partitions
 from taylorsgd.landscapes.fingerprints import Fingerprint
 from taylorsgd.landscapes.landscape import Landscape
 from taylorsgd.landscapes.point_functions import PointFunction
+from taylorsgd.landscapes.pytrees import all_finite
 from taylorsgd.lowering.networks import part_keys
 from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.estimators import unshifted_partitions
@@ -84,7 +85,8 @@ class Dense:
         found = measure_dense(parts, task.landscape, task.theta, key, task.draws, observables)
         matrix = task.raising.matrix(task.theta) if task.raising is not None and callable(task.metric) else None
         directed = task.landscape.is_field
-        return replace(found, fingerprint=task.origin.fingerprint, metric=matrix, directed=directed)
+        fingerprint = task.origin.fingerprint.without("metric")  # the tensors serve any
+        return replace(found, fingerprint=fingerprint, metric=matrix, directed=directed)
 
 
 @dataclass(frozen=True, repr=False)
@@ -213,7 +215,7 @@ def measure_dense(
             tensors[part] = _cumulant(part, moments)
         else:
             tensors[part] = _unbiased(part, moments, points)
-        if not bool(jnp.all(jnp.isfinite(tensors[part]))):
+        if not all_finite(tensors[part]):
             raise ValueError(f"the tensor {part} is not finite at theta; the loss is not smooth there, or overflows")
     return DenseMeasurement(tensors, points, landscape.size is not None)
 

@@ -12,7 +12,8 @@ vectors v_{i_1}, …, v_{i_f} from cut edges and u_1, …, u_m from its piece se
     grad_θ D_{v_{i_1}} … D_{v_{i_f}} D_{u_1} … D_{u_m} f (θ_0),
 
 and two such messages l, r that meet in an edge make l·r − Σ_i (l·v_i)(v_i·r). Nothing has more than P entries for
-one choice of labels.
+one choice of labels. Of a vector field, and wherever ΛH is symmetric in no inner product, messages go one way only, to
+the root of a diagram, and none meet.
 
 A node alone in its part carries the mean loss l over the population. A tied node carries l_x − l at its part's
 own point x: then joint cumulants are, for two and three nodes, means over x, and for more they are sums over
@@ -36,7 +37,14 @@ __all__ = ["make_eigenplan", "open_edge", "split"]
 
 
 def make_eigenplan(
-    diagrams: Sequence[DiagramKey], *, eigenvectors: int, rest: bool, samples: int, batch: int, population: int
+    diagrams: Sequence[DiagramKey],
+    *,
+    eigenvectors: int,
+    rest: bool,
+    samples: int,
+    batch: int,
+    population: int,
+    directed: bool = False,
 ) -> Plan:
     """Plan the contractions of some diagrams along eigenvectors.
 
@@ -50,6 +58,7 @@ def make_eigenplan(
         samples: the number of draws.
         batch: the number of fresh points that stand for the population inside a draw.
         population: the number of points.
+        directed: whether messages go to roots only.
 
     Raises:
         NotImplementedError: for two open indices.
@@ -57,10 +66,10 @@ def make_eigenplan(
     shares: list[tuple[Product, ...]] = []
     sweeps: dict[int, list[int]] = {}
     for position, diagram in enumerate(diagrams):
-        exact = split(diagram, fresh=False, rest=rest)
+        exact = split(diagram, fresh=False, rest=rest, directed=directed)
         slots = len({group for share in exact for group in share.groups})
         if slots and population ** (slots + 1) > samples * batch:
-            shares.append(split(diagram, fresh=True, rest=rest))
+            shares.append(split(diagram, fresh=True, rest=rest, directed=directed))
         else:
             shares.append(exact)
             if slots:
@@ -71,11 +80,11 @@ def make_eigenplan(
 
 def open_edge(diagram: DiagramKey) -> int | None:
     """The edge that ends at the open index, numbered in the order of the nodes with a parent; None without one."""
-    graph = _Diagram(diagram, fresh=False)
+    graph = _Diagram(diagram, fresh=False, directed=False)
     return next((e for e, pair in enumerate(graph.edges) if set(pair) & set(graph.open_nodes)), None)
 
 
-def split(diagram: DiagramKey, *, fresh: bool, rest: bool) -> tuple[Product, ...]:
+def split(diagram: DiagramKey, *, fresh: bool, rest: bool, directed: bool = False) -> tuple[Product, ...]:
     """Plan the contractions of one diagram: what adds up to W, for every choice of the edges that are cut.
 
     Args:
@@ -83,6 +92,7 @@ def split(diagram: DiagramKey, *, fresh: bool, rest: bool) -> tuple[Product, ...
         fresh: whether means over fresh points stand for the population where draws differ; if not, everything
             but the points of tied parts is exact.
         rest: whether the eigendirections leave a rest; without one every edge is cut.
+        directed: whether messages go to roots only: where an observable is, or else the first node.
 
     Raises:
         NotImplementedError: for two open indices.
@@ -94,7 +104,7 @@ def split(diagram: DiagramKey, *, fresh: bool, rest: bool) -> tuple[Product, ...
         >>> [(share.cut, len(share.pieces)) for share in shares]
         [((), 1), ((0,), 2), ((1,), 2), ((0, 1), 3)]
     """
-    graph = _Diagram(diagram, fresh)
+    graph = _Diagram(diagram, fresh, directed)
     if len(graph.open_nodes) > 1:
         raise NotImplementedError(
             "a value with two open indices is a P × P matrix, which is not measured without dense tensors; "
@@ -113,7 +123,7 @@ def split(diagram: DiagramKey, *, fresh: bool, rest: bool) -> tuple[Product, ...
 
 
 class _Diagram:
-    def __init__(self, diagram: DiagramKey, fresh: bool) -> None:
+    def __init__(self, diagram: DiagramKey, fresh: bool, directed: bool) -> None:
         parents, parts, self.marks = diagram
         self.fresh = fresh
         self.edges = [(node, parent) for node, parent in enumerate(parents) if parent >= 0]
@@ -121,6 +131,23 @@ class _Diagram:
         blocks = [[node for node in self.nodes if parts[node] == part] for part in dict.fromkeys(parts)]
         self.ties = [block for block in blocks if len(block) > 1]
         self.open_nodes = [node for node in self.nodes if self.marks[node].startswith("@")]
+        self.onward = self._edges_to_roots() if directed else None
+
+    def _edges_to_roots(self) -> dict[int, int]:
+        """For every node but the roots the edge that leads to one; the roots come first, without."""
+        tree = components(len(self.nodes), self.edges)
+        roots = [
+            min((n for n in self.nodes if tree[n] == label), key=lambda n: (not self.marks[n], n))
+            for label in dict.fromkeys(tree)
+        ]
+        onward, queue = {}, list(roots)
+        while queue:
+            node = queue.pop()
+            for e, other in self.at(node):
+                if other not in roots and other not in onward:
+                    onward[other] = e
+                    queue.append(other)
+        return onward
 
     def at(self, node: int) -> Iterator[tuple[int, int]]:
         """The edges at a node, and the nodes at their other ends."""
@@ -144,14 +171,13 @@ class _Diagram:
                 ((_, other),) = self.at(node)
                 message, edges = self._message(other, node, cut, slots, "vector")
                 return Piece((message,), edges)
+        if self.onward is not None:
+            return self._directed_piece(piece, cut, slots, self.onward)
         if len(piece) == 1:
             (node,) = piece
             border = [e for e, _ in self.at(node)]
-            if not border:
-                return Piece((self._message(node, None, cut, slots, "number")[0],), ())
             # The last cut edge takes components of the gradient: cheaper than one more derivative for each label.
-            message, edges = self._message(node, None, cut - {border[-1]}, slots, "labels", skip=border[-1])
-            return Piece((message,), (*edges, border[-1]))
+            return self._ended(node, cut, slots, "labels", border[-1] if border else None)
         inner = [pair for e, pair in enumerate(self.edges) if e not in cut and pair[0] in piece]
 
         def met(pair: tuple[int, int]) -> tuple[tuple[Message, tuple[int, ...]], ...]:
@@ -164,6 +190,24 @@ class _Diagram:
         # Where the larger of the two sides has fewest labels there is least to differentiate.
         sides = min(map(met, inner), key=lambda sides: sorted((m.labels for m, _ in sides), reverse=True))
         return Piece(tuple(m for m, _ in sides), tuple(e for _, edges in sides for e in edges))
+
+    def _directed_piece(
+        self, piece: Sequence[int], cut: set[int], slots: dict[int, int], onward: dict[int, int]
+    ) -> Piece:
+        """A piece that is read where its last node leaves it, or at a root."""
+        (last,) = (node for node in piece if node not in onward or onward[node] in cut)
+        if last in onward:
+            return self._ended(last, cut, slots, "labels", onward[last])
+        border = [e for e, _ in self.at(last)]
+        return self._ended(last, cut, slots, "legs", border[-1] if len(piece) == 1 and border else None)
+
+    def _ended(self, node: int, cut: set[int], slots: dict[int, int], ends: str, end: int | None) -> Piece:
+        """What a node makes of all that arrives, a number for every label of an edge at its end, if any."""
+        if end is None:
+            message, edges = self._message(node, None, cut, slots, "number")
+            return Piece((message,), edges)
+        message, edges = self._message(node, None, cut - {end}, slots, ends, skip=end)
+        return Piece((message,), (*edges, end))
 
     def _message(
         self, node: int, towards: int | None, cut: set[int], slots: dict[int, int], ends: str, skip: int | None = None

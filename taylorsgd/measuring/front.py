@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import PRNGKeyArray
 
 from taylorsgd.formulas import Formula
+from taylorsgd.formulas.closing import open_positions
 from taylorsgd.landscapes.landscape import AnyLandscape, checked_parameters
 from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.dense import Dense, DenseMeasurement
+from taylorsgd.measuring.linear_functions import checked_directions, one_direction
 from taylorsgd.measuring.matrix_free import MatrixFree
+from taylorsgd.measuring.projected_moments import count_components, one_way
 from taylorsgd.measuring.results import Measurement
 from taylorsgd.measuring.tasks import Method, Task
 
@@ -93,7 +97,12 @@ def measure(
 
 
 def plan(
-    formula: Formula | Sequence[Formula], landscape: AnyLandscape, *, method: Method[Any] | None = None, **former: Any
+    formula: Formula | Sequence[Formula],
+    landscape: AnyLandscape,
+    *,
+    method: Method[Any] | None = None,
+    along: Any = None,
+    **former: Any,
 ) -> Plan:
     """Plan what `measure` will do, to see its cost before anything runs.
 
@@ -102,6 +111,8 @@ def plan(
         landscape: as in `measure`.
         method: as in `measure`. `TopEigenpairs` plans what follows the search for eigenpairs, for 2048 draws; `Dense`
             has no plan.
+        along: as in `predict`: directions that close the open indices of one plain formula. Every pair of them is
+            measured by itself, and the plan is that of one.
         **former: as in `measure`.
 
     Returns:
@@ -131,7 +142,20 @@ def plan(
     """
     refuse_former("plan", former)
     task = Task(formula, landscape)
-    return chosen_method(method, task).plan(task)
+    if along is None:
+        return chosen_method(method, task).plan(task)
+    if len(task.formulas) > 1:
+        raise ValueError("along= closes the indices of one formula; plan the others by themselves")
+    (one,) = task.formulas
+    if not open_positions(one):
+        raise ValueError("along= is for formulas with open indices, such as a displacement's; leave it out")
+    if task.resummed:
+        raise ValueError("along= of a resummed formula is taken of its dense tensors, for which there is no plan")
+    like = one_direction(along)
+    directions = checked_directions(along, like)
+    closed = Task(one_way(one, directions[:1] * 2, like, open_positions(one)), landscape)
+    found = chosen_method(method, closed).plan(closed)
+    return replace(found, repeats=count_components(one, len(directions), like))
 
 
 def refuse_former(function: str, given: Mapping[str, Any]) -> None:

@@ -108,13 +108,13 @@ def labelled(stack: Float[Array, "*draws k P"], index: Any) -> Float[Array, "*dr
     return jnp.take(stack, index, axis=-2)
 
 
-@partial(jax.jit, static_argnames="along")
+@jax.jit
 def parted(
-    gradients: Float[Array, "*draws block P"], vectors: Float[Array, "k P"], along: bool
+    gradients: Float[Array, "*draws block P"], reads: Float[Array, "k P"], lifts: Float[Array, "k P"] | None
 ) -> Float[Array, "*draws block kP"]:
-    """Components of gradients along the eigenvectors, or what they leave in the rest."""
-    components = jnp.matmul(gradients, vectors.T, precision="highest")
-    return components if along else gradients - jnp.matmul(components, vectors, precision="highest")
+    """Components of gradients, or what is left when what they stand for is taken off."""
+    components = jnp.matmul(gradients, reads.T, precision="highest")
+    return components if lifts is None else gradients - jnp.matmul(components, lifts, precision="highest")
 
 
 def _derivative(function: Any, theta: Any, vectors: Sequence[Any], scalar: bool) -> Any:

@@ -12,7 +12,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from taylorsgd.landscapes.pytrees import inner
 
-__all__ = ["LinearFunction", "checked_directions"]
+__all__ = ["LinearFunction", "checked_directions", "one_direction"]
 
 
 @frozen(eq=False)
@@ -32,6 +32,31 @@ class LinearFunction:
     def __call__(self, theta: Any) -> jax.Array:
         """u·(θ − θ_0)."""
         return inner(self.direction, jax.tree.map(jnp.subtract, theta, self.origin))
+
+
+def one_direction(along: Any) -> Any:
+    """The first of some directions: what stands for θ where there is none.
+
+    Raises:
+        TypeError: if a leaf is no array of real numbers.
+        ValueError: if a leaf has no axis for the directions, there are no leaves, or no directions.
+    """
+    leaves, structure = tree_flatten_with_path(along)
+    found = []
+    for path, leaf in leaves:
+        name = f"along{keystr(path)}"
+        try:
+            array = np.asarray(leaf)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name}={leaf!r} is no array: {error}") from error
+        if array.dtype.kind not in "iuf":
+            raise TypeError(f"{name} has dtype {array.dtype}; directions are arrays of real numbers")
+        if array.ndim == 0 or len(array) == 0:
+            raise ValueError(f"{name} has shape {array.shape}; its leading axis must count the directions")
+        found.append(jnp.asarray(array[0], float))
+    if not found:
+        raise ValueError(f"along={along!r} holds no directions; give a pytree like theta, with an axis in front")
+    return jax.tree.unflatten(structure, found)
 
 
 def checked_directions(along: Any, theta: Any) -> list[Any]:

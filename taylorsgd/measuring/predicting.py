@@ -288,9 +288,9 @@ def _resummed_prediction(
         apart = groups - groups.mean(axis=0)
         flat = apart.reshape(len(apart), rates.size, -1)
         products = np.einsum("gi...,gj...->ij...", flat, flat) / (len(flat) * (len(flat) - 1))
-        covariance = products.reshape(*rates.shape, *mean.shape)
+        covariance = products.reshape((*rates.shape, *mean.shape))
     known = orders_of(formula)
-    steepest = 0.0 if formula.metric is not None else _largest_eigenvalue(measurement)
+    steepest = _largest_eigenvalue(measurement, formula.metric is not None)
 
     def grown(at: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
         steady = at * steepest <= 1  # the others are evaluated at 0, so that every call has one shape and one program
@@ -317,12 +317,13 @@ def _resummed_prediction(
     )
 
 
-def _largest_eigenvalue(measurement: DenseMeasurement | SpectralMeasurement) -> float:
-    """λ_max of the Hessian, where it was measured; else 0."""
+def _largest_eigenvalue(measurement: DenseMeasurement | SpectralMeasurement, metric: bool) -> float:
+    """λ_max of the step, where it was measured; else 0."""
     if isinstance(measurement, SpectralMeasurement):
-        return float(np.max(np.asarray(measurement.pairs.values), initial=0.0))
+        values = np.asarray(measurement.pairs.values)
+        return float(np.max(np.abs(values) if np.iscomplexobj(values) else values, initial=0.0))
     hessian = measurement.tensors.get(HESSIAN)
-    if hessian is not None:
+    if hessian is not None and not metric:
         if measurement.directed:
             return float(np.abs(np.linalg.eigvals(wide(hessian))).max(initial=0.0))
         return float(np.linalg.eigvalsh(wide(hessian))[-1])

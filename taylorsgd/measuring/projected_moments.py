@@ -25,7 +25,7 @@ from taylorsgd.measuring.linear_functions import LinearFunction
 from taylorsgd.measuring.predictions import Prediction
 from taylorsgd.measuring.validity import growth, largest_growth
 
-__all__ = ["NAMES", "along_all", "dense_along", "is_symmetric", "one_way"]
+__all__ = ["NAMES", "along_all", "count_components", "dense_along", "is_symmetric", "one_way"]
 
 NAMES = ("→0", "→1")
 """What the two directions are called in closed formulas, whichever they are."""
@@ -91,6 +91,20 @@ def along_all(
         eta_max=_edge(first, spread("contributions")),
         expectations=expectations,
     )
+
+
+def count_components(formula: Formula, count: int, theta: Any) -> int:
+    """How many components along so many directions are measured: of a symmetric matrix those on and above the diagonal.
+
+    Args:
+        formula: the formula, with one or two open indices.
+        count: m, of the directions.
+        theta: a pytree like θ.
+    """
+    positions = open_positions(formula)
+    if len(positions) == 2 and is_symmetric(formula, theta):
+        return count * (count + 1) // 2
+    return count ** len(positions)
 
 
 def _edge(prediction: Prediction, parts: np.ndarray) -> float:

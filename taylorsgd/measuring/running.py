@@ -18,10 +18,11 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from taylorsgd.landscapes.landscape import BUDGET, POPULATION_CHUNK, Landscape, floats_per_point
 from taylorsgd.landscapes.point_functions import PointFunction
-from taylorsgd.landscapes.pytrees import count_entries, inner
+from taylorsgd.landscapes.pytrees import all_finite, count_entries, inner
 from taylorsgd.landscapes.raising import Raising
 from taylorsgd.measuring.contraction import Message, Plan, Product, Source, Stage
 from taylorsgd.measuring.devices import gathered, spread
+from taylorsgd.measuring.edge_labels import EdgeLabels, raised_rows
 from taylorsgd.measuring.kernels import AT_ONCE, Request, finite_at, labelled, parted, per_draw, stage_derivatives
 from taylorsgd.measuring.linear_functions import LinearFunction
 
@@ -43,7 +44,7 @@ class Runner:
         observables: by name, the functions of θ that marked nodes carry.
         memory: about how many bytes may be taken beyond what is needed anyway, which `floats` models; None for
             64 MiB, or more where one draw takes more.
-        vectors: what cut edges carry, v_1, …, v_k.
+        labels: what cut edges carry.
         raising: the metric Λ that vectors pass on their way along an edge; None for the identity.
 
     Raises:
@@ -57,7 +58,7 @@ class Runner:
         theta: Any,
         observables: Mapping[str, PointFunction],
         memory: int | None = None,
-        vectors: Float[Array, "k P"] | None = None,
+        labels: EdgeLabels | None = None,
         raising: Raising | None = None,
     ) -> None:
         """Evaluate the messages that are the same in every draw."""
@@ -65,16 +66,16 @@ class Runner:
         self.landscape = landscape
         self.theta = theta
         self.observables = observables
-        self.vectors = vectors
+        self.labels = labels
         self.raising = raising
         self.draws_at_once, self._chunk = self._sizes(memory)
         self.known: dict[Message, Any] = {}
         for stage, messages in plan.stages.items():
             if not stage.sampled:
                 self._evaluate(stage, messages, self.known, {})
-        if vectors is None:  # else something may be infinite along a label only: that is seen in what is made of it
+        if labels is None:  # else something may be infinite along a label only: that is seen in what is made of it
             self._check_exact()
-        self._swept = self._sweep() if plan.swept and vectors is None else {}
+        self._swept = self._sweep() if plan.swept and labels is None else {}
 
     def draws(self, key: PRNGKeyArray, samples: int, at_once: int, groups: int = 1) -> Iterator[Points]:
         """Yield the points of all draws, one of the `spans` after another; the last is filled up to its full length.
@@ -188,7 +189,7 @@ class Runner:
     def _check_exact(self) -> None:
         """Raise if an exact derivative is not finite, and say for which points."""
         for message, result in self.known.items():
-            if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(result)):
+            if all_finite(result):
                 continue
             of, where = f"s = {message.source.name}", "at theta"
             if message.source.kind == "population":
@@ -298,9 +299,11 @@ class Runner:
         self, derivatives: Callable[..., list[Any]], messages: Sequence[Message], results: Mapping[Message, Any]
     ) -> Iterator[Any]:
         """Messages one by one, for all labels, with axes (draws, if sampled; labels as one; then what it ends in)."""
-        assert self.vectors is not None
+        assert self.labels is not None
+        known = self.labels
         for message in messages:
-            stacks = [self.vectors] * message.cuts + [results[incoming] for incoming in message.incoming]
+            arrived = [raised_rows(known.metric, results[incoming]) for incoming in message.incoming]
+            stacks = [known.legs] * message.cuts + arrived
             sampled = (False,) * message.cuts + tuple(incoming.sampled for incoming in message.incoming)
             total = self.plan.eigenvectors**message.labels
             chosen = np.unravel_index(np.arange(total), [stack.shape[-2] for stack in stacks]) if stacks else ()
@@ -312,7 +315,8 @@ class Runner:
                 legs = tuple(labelled(s, i[start : start + block]) for s, i in zip(stacks, chosen, strict=True))
                 (derivative,) = derivatives(legs, sampled=sampled, requests=(request,), labels=block)
                 if not message.scalar:
-                    derivative = parted(derivative, self.vectors, message.ends == "labels")
+                    along = known.legs if message.ends == "legs" else known.reads
+                    derivative = parted(derivative, along, known.lifts if message.ends == "vector" else None)
                 found.append(derivative)
             axis = -1 if message.scalar else -2
             yield found[0] if len(found) == 1 else jnp.concatenate(found, axis)
@@ -366,10 +370,14 @@ def _schedule(plan: Plan, positions: tuple[int, ...]) -> list[tuple[Stage, list[
     ]
 
 
-@partial(jax.jit, static_argnames=("raising", "sampled"))
 def _raised(raising: Raising | None, sampled: bool, vector: Any) -> Any:
     """What arrives at the other end of an edge, for each draw if any."""
-    return vector if raising is None else per_draw(raising, [sampled])(vector)
+    return vector if raising is None else _mapped(raising, sampled, vector)
+
+
+@partial(jax.jit, static_argnames=("raising", "sampled"))
+def _mapped(raising: Raising, sampled: bool, vector: Any) -> Any:
+    return per_draw(raising, [sampled])(vector)
 
 
 @partial(jax.jit, static_argnames=("plan", "positions", "raising"))

@@ -1,9 +1,8 @@
-r"""Measuring a resummed formula in the top eigendirections of H: for models too large for dense tensors.
+r"""Measuring a resummed formula in the top eigendirections of ΛH: for models too large for dense tensors.
 
-The eigenpairs come from `eigenpairs`, the contractions from what `directions` plans. What is exact (diagrams
-without ties, and all diagrams on small populations) is computed once; the rest are means over draws of
-random points, kept apart for sixteen groups of draws, whose scatter is the standard error of whatever number is
-made of them.
+The eigenpairs come from `eigenpairs` or `two_sided`, the contractions from what `directions` plans. What is exact
+(diagrams without ties, and all diagrams on small populations) is computed once; the rest are means over draws of random
+points, kept apart for sixteen groups of draws, whose scatter is the standard error of whatever number is made of them.
 """
 
 from __future__ import annotations
@@ -22,16 +21,18 @@ from jaxtyping import Float, PRNGKeyArray
 from taylorsgd.arguments import as_whole
 from taylorsgd.landscapes.landscape import Landscape, check_counts
 from taylorsgd.landscapes.point_functions import PointFunction
-from taylorsgd.landscapes.pytrees import FlatFunction, count_entries
+from taylorsgd.landscapes.pytrees import FlatFunction, all_finite, count_entries
 from taylorsgd.lowering.projected import ProjectedTensors, Projection
 from taylorsgd.measuring.contraction import Message, Piece, Plan, Product
 from taylorsgd.measuring.dense import LIMIT
 from taylorsgd.measuring.devices import gathered, spread
 from taylorsgd.measuring.directions import make_eigenplan, open_edge
+from taylorsgd.measuring.edge_labels import EdgeLabels, raised_rows
 from taylorsgd.measuring.eigenpairs import top_eigenpairs
 from taylorsgd.measuring.running import Runner, spans
-from taylorsgd.measuring.spectral_results import SpectralMeasurement
+from taylorsgd.measuring.spectral_results import SpectralMeasurement, named_metric
 from taylorsgd.measuring.tasks import Task, measured
+from taylorsgd.measuring.two_sided import is_positive, two_sided_eigenpairs
 
 __all__ = ["TopEigenpairs"]
 
@@ -48,8 +49,13 @@ class TopEigenpairs:
     so that every edge of a diagram carries one of k + 1 labels, and a diagram is (k + 1)^d numbers (`directions`).
     Nothing is larger than some vectors like θ: it is for large models, on a population.
 
+    With a matrix learning rate ηΛ, and on a vector field, the step is K = 1 − ηΛH, H_μν = −∂_ν u_μ. A positive Λ,
+    matrix or function, makes it symmetric in the inner product that Λ defines; else λ_i may be complex, and K^m takes
+    right and left eigenvectors, v_i l_iᵀ. K has too few of them where some are parallel, as those of a shear; that is
+    refused.
+
     Attributes:
-        count: k, from 1 to P: how many eigenpairs of H to find, largest in absolute value first.
+        count: k, from 1 to P: how many eigenpairs to find, largest in absolute value first. Complex ones come in pairs.
         batch: the number of fresh points that stand for the population inside a draw.
 
     Raises:
@@ -83,15 +89,12 @@ class TopEigenpairs:
             ValueError: if no formula is resummed, or k is larger than P.
             NotImplementedError: for a sampler, and for two open indices.
         """
+        return self._planned(task, _is_two_sided(task))
+
+    def _planned(self, task: Task, two_sided: bool) -> Plan:
         if not task.resummed:
             raise ValueError(
                 f"method={self!r} is for resummed formulas; this one holds no power of H, and takes MatrixFree()"
-            )
-        if task.landscape.is_field or task.metric is not None:
-            what = "a vector field" if task.landscape.is_field else "a metric"
-            raise NotImplementedError(
-                f"method={self!r} takes eigenpairs of a symmetric H, and with {what} K is not symmetric; supported is "
-                "Dense()"
             )
         if task.landscape.size is None:
             raise NotImplementedError(
@@ -102,30 +105,44 @@ class TopEigenpairs:
         if self.count > size:
             raise ValueError(f"count={self.count}, of eigenpairs, must be an integer from 1 to P = {size}")
         return make_eigenplan(
-            task.diagrams, eigenvectors=self.count, rest=self.count < size, samples=task.draws, batch=self.batch,
-            population=task.landscape.size,
+            task.diagrams, eigenvectors=self.count, rest=two_sided or self.count < size, samples=task.draws,
+            batch=self.batch, population=task.landscape.size, directed=two_sided,
         )  # fmt: skip
 
     def measure(self, task: Task) -> SpectralMeasurement:
         """Find eigenpairs, and contract diagrams along them; raises as `plan`, and as `taylorsgd.measure` says."""
-        plan = self.plan(task)
+        two_sided = _is_two_sided(task)
+        plan = self._planned(task, two_sided)
         flat, _ = ravel_pytree(task.theta)
-        rest = self.count < flat.size
+        rest = two_sided or self.count < flat.size
         _check_memory(plan, self.count + rest, flat)
         own, drawing = jax.random.split(task.started(draws=True))
-        pairs = top_eigenpairs(task.landscape, task.theta, self.count, own)
-        runner = _flat_runner(plan, task, flat, pairs.vectors)
+        search = two_sided_eigenpairs if two_sided else top_eigenpairs
+        pairs = search(task.landscape, task.theta, self.count, own, task.raising)
+        labels = EdgeLabels.of(pairs, task.raising, task.theta)
+        runner = _flat_runner(plan, task, flat, labels)
         samples = -(-task.draws // GROUPS) * GROUPS if plan.sampled else 0
-        totals = _accumulated(runner, drawing, samples, task.progress)
+        totals = _accumulated(runner, labels, rest, drawing, samples, task.progress)
         projections = {
-            diagram: _projection(several, flat.dtype) for diagram, several in zip(plan.values, totals, strict=True)
+            diagram: _projection(several, pairs.values.dtype)
+            for diagram, several in zip(plan.values, totals, strict=True)
         }
         for diagram, projection in projections.items():
-            if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(projection)):
+            if not all_finite(projection):
                 raise ValueError(f"a derivative of the loss that the diagram {diagram} takes is not finite at theta")
         neglected = jnp.asarray(pairs.neglected, flat.dtype)
         tensors = ProjectedTensors(pairs.values, pairs.vectors, neglected, projections, rest)
-        return SpectralMeasurement(tensors, pairs, task.landscape.size or 0, samples, task.origin.fingerprint)
+        points = task.landscape.size or 0
+        return SpectralMeasurement(tensors, pairs, points, samples, task.origin.fingerprint, named_metric(task.metric))
+
+
+def _is_two_sided(task: Task) -> bool:
+    """Whether the step is symmetric in no inner product; of a function for a metric nothing is known without a θ."""
+    if task.landscape.is_field or task.metric is None:
+        return task.landscape.is_field
+    if task.theta is not None:
+        return not is_positive(task.raising, task.theta)
+    return not callable(task.metric) and not task.metric.is_positive_semidefinite
 
 
 def _check_memory(plan: Plan, labels: int, flat: Float[Array, " P"]) -> None:
@@ -146,22 +163,23 @@ def _edges(diagram: Any) -> int:
     return sum(parent >= 0 for parent in diagram[0])
 
 
-def _flat_runner(plan: Plan, task: Task, flat: Float[Array, " P"], vectors: Float[Array, "k P"]) -> Runner:
+def _flat_runner(plan: Plan, task: Task, flat: Float[Array, " P"], labels: EdgeLabels) -> Runner:
     """A runner on the parameters in a row, over which eigenvectors are."""
     loss = FlatFunction.of(task.landscape.point_loss, task.theta)
     observables = {
         name: PointFunction(FlatFunction.of(function, task.theta), function.name)
         for name, function in task.observables.items()
     }
-    return Runner(plan, Landscape(loss, task.landscape.data), flat, observables, vectors=vectors)
+    return Runner(plan, Landscape(loss, task.landscape.data), flat, observables, labels=labels)
 
 
-def _accumulated(runner: Runner, key: PRNGKeyArray, samples: int, progress: bool | None) -> list[list[_Total]]:
+def _accumulated(
+    runner: Runner, labels: EdgeLabels, rest: bool, key: PRNGKeyArray, samples: int, progress: bool | None
+) -> list[list[_Total]]:
     """For every diagram what its draws add up to, in groups; one group where it is exact."""
-    plan, vectors = runner.plan, runner.vectors
-    assert vectors is not None
+    plan = runner.plan
     totals = [
-        [_Total(diagram, vectors) for _ in range(GROUPS if i in plan.sampled else 1)]
+        [_Total(diagram, labels, rest) for _ in range(GROUPS if i in plan.sampled else 1)]
         for i, diagram in enumerate(plan.values)
     ]
     for position in set(range(len(totals))) - set(plan.varying):
@@ -188,14 +206,15 @@ def _accumulated(runner: Runner, key: PRNGKeyArray, samples: int, progress: bool
 class _Total:
     """W of one diagram, as it is added up over draws; * is the last label."""
 
-    def __init__(self, diagram: Any, vectors: Float[Array, "k P"]) -> None:
-        self.edges, self.open = _edges(diagram), open_edge(diagram)
-        self.count, size = vectors.shape
-        labels = (self.count + (self.count < size),)
-        self.numbers = np.zeros(labels * self.edges)
+    def __init__(self, diagram: Any, labels: EdgeLabels, rest: bool) -> None:
+        self.edges, self.open, self.labels = _edges(diagram), open_edge(diagram), labels
+        self.count, size = labels.legs.shape
+        shape = (self.count + rest,)
+        self.numbers = np.zeros(shape * self.edges, float if labels.turn is None else complex)
         self.vectors = None
-        if self.open is not None and self.count < size:
-            self.vectors = np.zeros((*labels * (self.edges - 1), size), vectors.dtype)
+        if self.open is not None and rest:
+            kind = jnp.result_type(labels.legs, float if labels.turn is None else complex)
+            self.vectors = np.zeros((*shape * (self.edges - 1), size), kind)
 
     def add(self, shares: tuple[Product, ...], answers: Mapping[Message, Any], draws: int, weight: float) -> None:
         """Add what some draws contribute, each with a weight."""
@@ -203,7 +222,8 @@ class _Total:
         for share in shares:
             for piece in share.pieces:
                 if piece.messages not in met:
-                    met[piece.messages] = _met([answers[message] for message in piece.messages])
+                    found = [answers[message] for message in piece.messages]
+                    met[piece.messages] = _met(found, piece.open, self.labels.metric)
             self._add(share, met, draws, weight)
 
     def _add(self, share: Product, met: Mapping[tuple[Message, ...], Any], draws: int, weight: float) -> None:
@@ -233,12 +253,22 @@ class _Total:
         shape = found.shape[:1] if sampled else ()
         shape += (self.count,) * len(piece.edges) + (found.shape[-1:] if piece.open else ())
         found = found.reshape(shape)
-        return (found if piece.open else np.asarray(found, dtype=float)), sampled
+        entries = found if piece.open else np.asarray(found, dtype=float)
+        if self.labels.turn is not None:
+            for axis in range(len(piece.edges)):
+                read = axis == len(piece.edges) - 1 and piece.messages[0].ends == "labels"
+                entries = self.labels.turned(np.asarray(entries), axis + sampled, read)
+        return entries, sampled
 
 
-def _met(answers: list[Any]) -> Any:
-    """One message, or all products of two that meet in the rest, for each draw where either has an axis for it."""
-    return answers[0] if len(answers) == 1 else np.asarray(_dotted(*answers), dtype=float)
+def _met(answers: list[Any], is_open: bool, metric: Any) -> Any:
+    """One message, or all products of two that meet in the rest, for each draw where either has an axis for it.
+
+    What is left open is raised, and so is one of two that meet.
+    """
+    if len(answers) == 1:
+        return raised_rows(metric, answers[0]) if is_open else answers[0]
+    return np.asarray(_dotted(answers[0], raised_rows(metric, answers[1])), dtype=float)
 
 
 def _projection(totals: list[_Total], dtype: Any) -> Projection:

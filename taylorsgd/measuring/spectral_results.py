@@ -15,7 +15,7 @@ from taylorsgd.measuring.eigenpairs import Eigenpairs
 from taylorsgd.measuring.results import Measured
 from taylorsgd.measuring.storage import read_arrays, versions, write_arrays
 
-__all__ = ["SpectralMeasurement"]
+__all__ = ["SpectralMeasurement", "named_metric"]
 
 KIND = "spectral measurement"
 
@@ -24,7 +24,7 @@ KIND = "spectral measurement"
 class SpectralMeasurement(Measured):
     """What a resummed formula takes of a large model at θ_0: contractions in the top eigendirections of H.
 
-    A formula evaluated on it takes H to be Σ_{i ≤ k} λ_i v_i v_iᵀ; `LoweredResummed.uncertainty` states the effect.
+    A formula evaluated on it takes ΛH to be Σ_{i ≤ k} λ_i v_i v_iᵀ; `LoweredResummed.uncertainty` states the effect.
 
     Attributes:
         tensors: the eigenpairs and contractions, as `lowering.projected` describes them.
@@ -32,6 +32,7 @@ class SpectralMeasurement(Measured):
         points: the number of points in the population.
         samples: the number of independent draws behind estimated contractions; 0 if all are exact.
         fingerprint: what it was measured on; None if that was not kept.
+        metric: what Λ is called: a matrix by its rows, "a function", or None for the identity.
 
     Example:
         >>> import jax, jax.numpy as jnp, taylorsgd as ts
@@ -51,6 +52,7 @@ class SpectralMeasurement(Measured):
     points: int
     samples: int
     fingerprint: Fingerprint | None = None
+    metric: str | None = None
 
     @property
     def exact(self) -> bool:
@@ -65,11 +67,12 @@ class SpectralMeasurement(Measured):
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The header and the rows of a table: eigenvalues and residual norms, and a bound on what is neglected."""
         values, residuals = np.asarray(self.pairs.values), np.asarray(self.pairs.residuals)
-        rows = [(f"{value:.6g}", f"{miss:.1g}") for value, miss in zip(values, residuals, strict=True)]
+        rows = [(_written(value), f"{miss:.1g}") for value, miss in zip(values, residuals, strict=True)]
         if self.tensors.rest:
             count = self.tensors.vectors.shape[1] - len(values)
             low, high = self.neglected
-            rows.append((f"{low:.2g} … {high:.2g}", f"the other {count}, taken to be 0"))
+            ends = f"|λ| ≤ {high:.2g}" if np.iscomplexobj(values) else f"{low:.2g} … {high:.2g}"
+            rows.append((ends, f"the other {count}, taken to be 0"))
         return ("eigenvalue", "|Hv − λv|"), rows
 
     def __repr__(self) -> str:
@@ -99,6 +102,7 @@ class SpectralMeasurement(Measured):
             "rest": self.tensors.rest,
             "points": self.points,
             "samples": self.samples,
+            "metric": self.metric,
             "versions": versions(),
         }
         write_arrays(path, KIND, header, arrays, self.fingerprint)
@@ -126,6 +130,20 @@ class SpectralMeasurement(Measured):
                 pairs.values, pairs.vectors, arrays["neglected"], projections, rest=bool(header["rest"])
             )
             known = Fingerprint.from_json(header.get("fingerprint"))
-            return cls(tensors, pairs, int(header["points"]), int(header["samples"]), known)
+            points, samples = int(header["points"]), int(header["samples"])
+            return cls(tensors, pairs, points, samples, known, header.get("metric"))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} can't be read as a {KIND}: {error}") from error
+
+
+def named_metric(metric: Any) -> str | None:
+    """What a formula's metric is called."""
+    if metric is None:
+        return None
+    return "a function" if callable(metric) else str(metric.tolist())
+
+
+def _written(value: complex) -> str:
+    if abs(value.imag) < 5e-7 * abs(value):
+        return f"{value.real:.6g}"
+    return f"{value.real:.6g} {'+' if value.imag > 0 else '−'} {abs(value.imag):.6g}i"

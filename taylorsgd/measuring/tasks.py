@@ -158,8 +158,7 @@ class Task:
     def origin(self) -> Origin:
         """Where the numbers will come from; directions, which are told apart by identity, are no part of it."""
         functions = {name: f for name, f in self.observables.items() if not isinstance(f.function, LinearFunction)}
-        raised = None if self.resummed else (self.raising or _unraised)  # dense tensors serve any metric
-        return Origin(self.observed, self.theta, functions, raised)
+        return Origin(self.observed, self.theta, functions, self.raising or _unraised)
 
     @property
     def draws(self) -> int:

@@ -11,8 +11,9 @@ from math import factorial, prod
 from typing import Any, ClassVar, NamedTuple, Self, SupportsIndex
 
 from attrs import evolve, fields
-from sympy import QQ, Expr, Integer, Rational, Symbol, cancel, factor, nan, oo, zoo
-from sympy.polys.fields import FracElement
+from sympy import QQ, Expr, Integer, Mul, Rational, Symbol, cancel, factor, nan, oo, zoo
+from sympy.core.mul import _keep_coeff
+from sympy.polys.fields import FracElement, sfield
 from sympy.polys.rings import PolyElement, ring
 
 from taylorsgd.arguments import as_whole, is_one_of, pairs_of
@@ -245,17 +246,6 @@ class Spacetime(ABC):
         """Write a count in the sizes of this spacetime, factored."""
         return _written(self, count)
 
-    def _expanded(self, count: PolyElement) -> Expr:
-        numbers = _stand_for(self)
-        total: Expr = Integer(0)
-        for exponents, coefficient in count.terms():
-            term: Expr = Rational(coefficient.numerator, coefficient.denominator)
-            for number, exponent in zip(numbers, exponents, strict=True):
-                if exponent:
-                    term = term * number**exponent
-            total = total + term
-        return total
-
     def embeddings(self, diagram: Diagram) -> Expr:
         """The number Z(D) of embeddings of a diagram, exact and in the sizes' own symbols.
 
@@ -302,9 +292,22 @@ class Spacetime(ABC):
 
 
 @lru_cache(maxsize=64)
-def _stand_for(spacetime: Spacetime) -> tuple[Expr, Expr, Expr, Expr]:
-    """What the generators stand for: asked once for every coefficient of a formula."""
-    return spacetime._generators()
+def _stand_for(spacetime: Spacetime) -> list[FracElement]:
+    """What the generators stand for, in the field of the sizes: asked once for every coefficient of a formula."""
+    return sfield(spacetime._generators())[1]
+
+
+def _in_sizes(count: PolyElement, numbers: list[FracElement]) -> FracElement:
+    """A count with the sizes put in."""
+    field = numbers[0].field
+    total = field.zero
+    for exponents, coefficient in count.terms():
+        term = field(coefficient.numerator) / field(coefficient.denominator)
+        for number, exponent in zip(numbers, exponents, strict=True):
+            if exponent:
+                term = term * number**exponent
+        total = total + term
+    return total
 
 
 def _total(polynomials: Iterable[Any]) -> Any:
@@ -415,6 +418,15 @@ def fresh_or_fixed(_: Any, __: Any, data: Any) -> None:
 
 @lru_cache(maxsize=4096)
 def _written(spacetime: Spacetime, count: Count) -> Expr:
+    # Factored as quotients of polynomials: SymPy's own `factor` would find out first that they are.
+    numbers = _stand_for(spacetime)
     if isinstance(count, FracElement):
-        return factor(spacetime._expanded(count.numer) / spacetime._expanded(count.denom))
-    return factor(spacetime._expanded(count))
+        found = _in_sizes(count.numer, numbers) / _in_sizes(count.denom, numbers)
+    else:
+        found = _in_sizes(count, numbers)
+    if not found.field.gens:
+        return Rational(int(found.numer.LC), int(found.denom.LC))
+    above, factors = found.numer.factor_list()
+    below, divisors = found.denom.factor_list()
+    powers = [part.as_expr() ** k for part, k in factors] + [part.as_expr() ** -k for part, k in divisors]
+    return _keep_coeff(Rational(int(above), int(below)), Mul(*powers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import chain, permutations, product
 from math import factorial, lgamma, log, prod
@@ -14,6 +14,7 @@ from sympy import Expr, Integer, cancel
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
+from taylorsgd.diagrams.partitions import components
 from taylorsgd.spacetime.base import (
     BATCHES,
     EPOCHS,
@@ -150,39 +151,38 @@ class SGD(Spacetime):
         known = None if self.data == "fixed" else super().resummed_placements(diagram, instant)
         if known is not None:
             return known
-        _refuse_instant(self, instant)
         if self.data == "fixed":
-            return self._drawn_placements(diagram, diagram.inner_blocks)
+            return self._drawn_placements(diagram, instant, diagram.inner_blocks)
         if self.random:
-            return self._drawn_placements(diagram, diagram.tied_blocks)
-        place, targets = _numbered(diagram)
-        part = {place[node]: i for i, block in enumerate(diagram.inner_blocks) for node in block}
-        times = EpochSum(targets, self.batches, self.E, tuple(part[v] for v in range(len(targets))))
+            return self._drawn_placements(diagram, instant, diagram.tied_blocks)
+        part = {node: i for i, block in enumerate(diagram.inner_blocks) for node in block}
+        targets, (parts,) = _numbered(diagram, instant, part)
+        times = EpochSum(targets, self.batches, self.E, parts)
         return [ResummedPlacement(INVERSE_BATCH ** (diagram.order - len(diagram.inner_blocks)), times)]
 
     def correlated_placements(
         self, diagram: Diagram, instant: frozenset[int] = frozenset()
     ) -> Iterator[ResummedPlacement]:
         """Trees without a common part are correlated by the order: those of one run, less those of a run for each."""
-        _refuse_instant(self, instant)
         tied = diagram.tied_blocks
-        yield from self._drawn_placements(diagram, tied)
-        for number, times in self._drawn_placements(diagram, *by_tree(diagram, tied)):
+        yield from self._drawn_placements(diagram, instant, tied)
+        for number, times in self._drawn_placements(diagram, instant, *by_tree(diagram, tied)):
             yield ResummedPlacement(-number, times)
 
-    def _drawn_placements(self, diagram: Diagram, *runs: Blocks) -> Iterator[ResummedPlacement]:
+    def _drawn_placements(
+        self, diagram: Diagram, instant: frozenset[int], *runs: Blocks
+    ) -> Iterator[ResummedPlacement]:
         """Groups of nodes are in one epoch, and events in one of its batches; of the parts in each of some runs."""
-        place, targets = _numbered(diagram)
         laws = [law for parts in runs for law in self._laws(parts)]
         placed = {node for parts in runs for part in parts for node in part}
         alone = tuple((node,) for node in diagram.inner_nodes if node not in placed)
         for chosen in product(*laws):
             number = prod((weight for _, _, weight in chosen), start=FIELD(1))
-            epochs, batches = (
-                {place[node]: i for i, block in enumerate(chain(alone, *blocks)) for node in block}
+            by_epochs, by_batches = (
+                {node: i for i, block in enumerate(chain(alone, *blocks)) for node in block}
                 for blocks in ((epochs for epochs, _, _ in chosen), (batches for _, batches, _ in chosen))
             )
-            events, groups = (tuple(of[v] for v in range(len(targets))) for of in (batches, epochs))
+            targets, (events, groups) = _numbered(diagram, instant, by_batches, by_epochs)
             yield ResummedPlacement(number, OrderSum(targets, self.batches, self.E, events, groups))
 
     def _laws(self, parts: Blocks) -> list[Iterable[tuple[Blocks, Blocks, Any]]]:
@@ -276,15 +276,29 @@ class SGD(Spacetime):
         return Grid([[t % int(self.batches) == b for t in range(int(self.T))] for b in batch])
 
 
-def _refuse_instant(spacetime: SGD, instant: frozenset[int]) -> None:
-    if instant:
-        raise NotImplementedError(
-            f"{spacetime} has no resummed sum in which nodes share their update by an instant edge; supported are SGD "
-            "with E=1, GD, Replacement, and numbers for N, B and E with data='fresh' (no covariance of a drawn order)"
-        )
+def _numbered(
+    diagram: Diagram, instant: frozenset[int], *groupings: Mapping[int, int]
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """For every inner node the place of the node that its edge leads to, and the numbers of its groups.
 
+    Nodes that instant edges join share what they are in, and other edges lead to the last of them; see `TwoClocks`.
 
-def _numbered(diagram: Diagram) -> tuple[dict[int, int], tuple[int, ...]]:
-    """The inner nodes by their place among them, and for each the place of the node that its edge leads to."""
-    place = {node: v for v, node in enumerate(diagram.inner_nodes)}
-    return place, tuple(place.get(diagram.parents[node], ROOT) for node in diagram.inner_nodes)
+    Args:
+        diagram: the diagram.
+        instant: nodes whose outgoing edges carry no time.
+        *groupings: for every inner node the number of its group.
+    """
+    inner = diagram.inner_nodes
+    place = {node: v for v, node in enumerate(inner)}
+    last: dict[int, int] = {}
+    for node in inner:  # parents come before their children
+        last[node] = last[diagram.parents[node]] if node in instant else node
+    ends = (node if node in instant else last.get(diagram.parents[node], ROOT) for node in inner)
+    targets = tuple(place.get(end, ROOT) for end in ends)
+    found = []
+    for group in groupings:
+        first: dict[int, int] = {}
+        joined = [(v, place[last[node]]) for v, node in enumerate(inner)]
+        joined += [(v, first.setdefault(group[node], v)) for v, node in enumerate(inner)]
+        found.append(components(len(inner), joined))
+    return targets, tuple(tuple(labels) for labels in found)

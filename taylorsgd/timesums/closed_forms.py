@@ -119,6 +119,7 @@ def closed_time_sum(
 def _at_two_moments(times: TwoMoments, whole: TimeSum, rates: Sequence[Expr], T: Expr, continuous: bool) -> Expr:
     """The product over branches, of what happens by T₁ and after it."""
     first, factors = times.first, []
+    rest = T - first if times.lag is None else times.lag
     for _, labels, own in whole.branches:
         own_rates = [rates[label] for label in labels]
         early = tuple(e for e, label in enumerate(labels) if label in times.early)
@@ -132,7 +133,7 @@ def _at_two_moments(times: TwoMoments, whole: TimeSum, rates: Sequence[Expr], T:
             by_then = closed_time_sum(before, [own_rates[e] for e in held], first, continuous=continuous)
             crossing = tuple(e for e in own.alive(cut) if e not in early)
             chains = ([[e for e in alive if e not in early] for alive in c] for c in _chains_from(own, cut, continuous))
-            after = Add(*(_from(tuple(map(tuple, c)), crossing, own_rates, T - first, continuous) for c in chains))
+            after = Add(*(_from(tuple(map(tuple, c)), crossing, own_rates, rest, continuous) for c in chains))
             total = total + by_then * after
         factors.append(total)
     return Mul(*factors)
@@ -179,7 +180,10 @@ def _remembering(times: TimeSum, rates: Sequence[Expr], memory: LinearRule, flat
 
 def _over_epochs(times: TwoClocks, rates: Sequence[Expr], T: Expr, flat: set[int]) -> Expr:
     if flat:  # per update: there are n in an epoch
-        return _pieces(times, rates, lambda epochs, kept: _growth(epochs, kept, False, flat)) / times.batches
+        labels, own = times.moving
+        grown = {own_label for own_label, label in enumerate(labels) if label in flat}
+        known = [rates[label] for label in labels]
+        return _pieces(own, known, lambda epochs, kept: _growth(epochs, kept, False, grown)) / times.batches
 
     def in_all(epochs: TimeSum, kept: Sequence[Expr]) -> Expr:
         return closed_time_sum(epochs, kept, oo if T is oo else times.epochs, continuous=False)

@@ -6,9 +6,10 @@ matrix product for every edge: K^{passed} · (a stretch of the circle) · X^{lat
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from sympy import oo
+from sympy import Integer, oo
 
 from taylorsgd.timesums.two_clocks import Circle, TwoClocks
 from taylorsgd.timesums.walking import Tensors, along, walk
@@ -26,17 +27,16 @@ def epoch_tensor(times: TwoClocks, damped: Any, one: Any, domain: Any = None) ->
         domain: the field of the entries, for the limit.
 
     Returns:
-        An array with the axes (start_1, end_1, start_2, end_2, …), all of length P.
+        An array with the axes (start_1, end_1, start_2, end_2, …) of the edges that take time, all of length P.
 
     Raises:
         ValueError: if a size is no integer.
     """
     import numpy as np
 
-    for name, size in (("N/B", times.batches), ("E", times.epochs)):
-        if not (size.is_Integer or (name == "E" and size is oo)):
-            raise ValueError(f"{name}={size} is not an integer")
-    n, size = int(times.batches), len(damped)
+    _, times = times.moving
+    n, count = (replace(times, epochs=Integer(0)) if times.epochs is oo else times).whole_sizes
+    size = len(damped)
     identity = np.array([[one * int(i == j) for j in range(size)] for i in range(size)], dtype=object)
     epoch = identity
     for _ in range(n):
@@ -51,7 +51,6 @@ def epoch_tensor(times: TwoClocks, damped: Any, one: Any, domain: Any = None) ->
         if times.epochs is oo:
             sums = Tensors(piece.epochs, [epoch], [identity], identity, identity, one).limit(domain)
         else:
-            count = int(times.epochs)
             sums = walk(Tensors(piece.epochs, [epoch] * count, [identity] * count, identity, identity, one), count)
         moving = [e for e, (source, target) in enumerate(piece.epochs.edges) if source != target]
         if sums.ndim != 2 * len(moving):

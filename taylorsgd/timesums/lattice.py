@@ -78,6 +78,16 @@ class Lattice:
         Returns:
             The sum at the last state; None if there is no way to it.
         """
+        return self.everywhere(start, move, add, leave).get(self.full)
+
+    def everywhere(
+        self,
+        start: Number,
+        move: Callable[[Number, int, int], Number],
+        add: Callable[[Number, Number], Number],
+        leave: Callable[[Number, int], Number] | None = None,
+    ) -> dict[int, Number]:
+        """The sums at all states over all ways to them; arguments as for `through`."""
         found = {0: start}
         for state in self.states:
             here = found[state]
@@ -87,7 +97,7 @@ class Lattice:
                 moved = move(here, state, step)
                 after = state | step
                 found[after] = add(found[after], moved) if after in found else moved
-        return found.get(self.full)
+        return found
 
 
 @cache

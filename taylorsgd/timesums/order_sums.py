@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 
+from taylorsgd.diagrams import Diagram
 from taylorsgd.diagrams.partitions import components
+from taylorsgd.timesums.cells import Way
 from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.timesums.orders import weak_orderings
 from taylorsgd.timesums.two_clocks import Circle, Piece, TwoClocks
@@ -58,6 +61,21 @@ class OrderSum(TwoClocks):
     def pieces(self) -> tuple[Piece, ...]:
         """The sum as a sum of products; see the module."""
         return _pieces(self.targets, self.events, self.groups)
+
+    def ways(self, diagram: Diagram, updates: int) -> Iterator[Way]:
+        """Groups of several events choose their epochs."""
+        n, epochs = self.whole_sizes
+        names = list(dict.fromkeys(self.events))
+        place = [names.index(event) for event in self.events]
+        edges = tuple((place[v], ROOT if t == ROOT else place[t]) for v, t in self.edges)
+        if any(source == target for (source, target), (v, t) in zip(edges, self.edges, strict=True) if v != t):
+            return
+        group = [self.groups[self.events.index(event)] for event in names]
+        held = [one for one in dict.fromkeys(group) if group.count(one) > 1]
+        for chosen in product(range(epochs), repeat=len(held)):
+            epoch = dict(zip(held, chosen, strict=True))
+            cells = (tuple(int(epoch.get(one, t // n) == t // n) for t in range(n * epochs)) for one in group)
+            yield Way(Fraction(1), TimeSum(len(names), edges), tuple(cells))
 
 
 @lru_cache(maxsize=4096)

@@ -20,15 +20,18 @@ the two nodes make one event, and X times that of e < e′.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 from typing import Any, NamedTuple, Self
 
 from sympy import Expr, Symbol
 
+from taylorsgd.diagrams import Diagram
 from taylorsgd.diagrams.partitions import components
+from taylorsgd.timesums.cells import Way
 from taylorsgd.timesums.events import ROOT, TimeSum
 from taylorsgd.timesums.orders import weak_orderings
 
@@ -66,7 +69,8 @@ class TwoClocks(ABC):
     """A sum over times that are batches of epochs.
 
     Attributes:
-        targets: for every node the node that its edge leads to, or `ROOT`; edges are labelled by their nodes.
+        targets: for every node the node that its edge leads to, or `ROOT`; edges are labelled by their nodes. A node
+            whose edge is *instant* leads to itself, and what leads to it, to the node at the end of instant edges.
         batches: n, the number of batches in an epoch.
         epochs: E, their number.
     """
@@ -78,8 +82,10 @@ class TwoClocks(ABC):
     def __post_init__(self) -> None:
         """Check that edges lead to nodes, and that every node has its labels."""
         count = len(self.targets)
-        if not all(type(target) is int and ROOT <= target < count and target != v for v, target in self.edges):
-            raise ValueError(f"targets={self.targets!r}: each must be another of {count} nodes, or {ROOT}")
+        if not all(type(target) is int and ROOT <= target < count for target in self.targets):
+            raise ValueError(f"targets={self.targets!r}: each must be one of {count} nodes, or {ROOT}")
+        if any(target not in (v, ROOT) and self.targets[target] == target for v, target in self.edges):
+            raise ValueError(f"targets={self.targets!r}: no edge leads to a node whose own edge is instant")
         for name, labels in self.labels.items():
             if len(labels) != count or not all(type(label) is int for label in labels):
                 raise ValueError(f"{name}={labels!r} must be {count} integers, one for each node")
@@ -92,7 +98,31 @@ class TwoClocks(ABC):
     @property
     @abstractmethod
     def pieces(self) -> tuple[Piece, ...]:
-        """The sum as a sum of products."""
+        """The sum as a sum of products, where no edge is instant."""
+
+    @abstractmethod
+    def ways(self, diagram: Diagram, updates: int) -> Iterator[Way]:
+        """The ways to place a diagram where sizes are numbers: what shares a batch or an epoch chooses it.
+
+        Args:
+            diagram: the diagram, whose inner nodes are the nodes of the sum.
+            updates: not looked at: cells are those of all n E updates.
+
+        Raises:
+            ValueError: if a size is no integer.
+        """
+
+    @property
+    def whole_sizes(self) -> tuple[int, int]:
+        """The number of batches and that of epochs.
+
+        Raises:
+            ValueError: if one is no integer.
+        """
+        for name, size in (("N/B", self.batches), ("E", self.epochs)):
+            if not size.is_Integer:
+                raise ValueError(f"{name}={size} is not an integer")
+        return int(self.batches), int(self.epochs)
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -107,7 +137,19 @@ class TwoClocks(ABC):
     @property
     def possible(self) -> bool:
         """Whether there are times at all."""
-        return bool(self.pieces)
+        return bool(self.moving[1].pieces)
+
+    @property
+    def moving(self) -> tuple[tuple[int, ...], Self]:
+        """The labels of the edges that take time, and the sum over the times of their nodes."""
+        kept = tuple(v for v, target in self.edges if target != v)
+        return kept, self if len(kept) == len(self.targets) else self._of(kept)
+
+    def _of(self, nodes: Sequence[int]) -> Self:
+        """The sum over some nodes, whose edges lead to each other or to roots."""
+        place = {ROOT: ROOT, **{v: i for i, v in enumerate(nodes)}}
+        kept = {name: tuple(labels[v] for v in nodes) for name, labels in self.labels.items()}
+        return replace(self, targets=tuple(place[self.targets[v]] for v in nodes), **kept)
 
     @property
     def free_symbols(self) -> set[Symbol]:
@@ -131,25 +173,35 @@ class TwoClocks(ABC):
 
     @property
     def branches(self) -> tuple[tuple[tuple[int, ...], Self], ...]:
-        """The independent factors: for each the labels of its edges, and the sum itself."""
-        joined = [(v, target) for v, target in self.edges if target != ROOT]
-        for labels in self.labels.values():
+        """The independent factors: for each the labels of its edges that take time, and the sum itself."""
+        kept, moving = self.moving
+        joined = [(v, target) for v, target in moving.edges if target != ROOT]
+        for labels in moving.labels.values():
             joined += [(v, labels.index(label)) for v, label in enumerate(labels)]
-        component = components(len(self.targets), joined)
+        component = components(len(kept), joined)
         found = []
         for each in dict.fromkeys(component):
-            nodes = tuple(v for v in range(len(component)) if component[v] == each)
-            place = {ROOT: ROOT, **{v: i for i, v in enumerate(nodes)}}
-            kept = {name: tuple(labels[v] for v in nodes) for name, labels in self.labels.items()}
-            found.append((nodes, replace(self, targets=tuple(place[self.targets[v]] for v in nodes), **kept)))
+            nodes = [v for v in range(len(component)) if component[v] == each]
+            found.append((tuple(kept[v] for v in nodes), moving._of(nodes)))
         return tuple(found)
 
     def linked(self, edge: int) -> Self:
-        """With one more node, in the middle of an edge, which shares nothing."""
+        """With one more node, in the middle of an edge that takes time, which shares nothing."""
         link = len(self.targets)
         targets = (*self.targets[:edge], link, *self.targets[edge + 1 :], self.targets[edge])
         own = {name: (*labels, max(labels, default=-1) + 1) for name, labels in self.labels.items()}
         return replace(self, targets=targets, **own)
+
+    def cut(self, edge: int) -> Self:
+        """With an edge in two, of which the first is instant."""
+        last = len(self.targets)
+        targets = [last if target == edge else target for target in self.targets]
+        own = {name: (*labels, labels[edge]) for name, labels in self.labels.items()}
+        return replace(self, targets=(*targets[:edge], edge, *targets[edge + 1 :], self._end(edge, last)), **own)
+
+    def _end(self, edge: int, label: int) -> int:
+        """Where an edge leads that is labelled anew."""
+        return label if self.targets[edge] == edge else self.targets[edge]
 
 
 @dataclass(frozen=True)
@@ -160,7 +212,7 @@ class EpochSum(TwoClocks):
         targets: for every node the node that its edge leads to, or `ROOT`; edges are labelled by their nodes.
         batches: n, the number of batches in an epoch.
         epochs: E, their number.
-        parts: for every node the number of its part.
+        parts: for every node the number of its part; parts that instant edges join have one.
 
     Example:
         The tied fork of C·H: two nodes in one batch, each in any epoch.
@@ -184,6 +236,20 @@ class EpochSum(TwoClocks):
     def pieces(self) -> tuple[Piece, ...]:
         """The sum as a sum of products; see the module."""
         return _pieces(self.targets, self.parts)
+
+    def ways(self, diagram: Diagram, updates: int) -> Iterator[Way]:
+        """Parts of several nodes choose their batches."""
+        n, epochs = self.whole_sizes
+        kept, moving = self.moving
+        place = {ROOT: ROOT, **{v: i for i, v in enumerate(kept)}}
+        # an instant edge is where it does no harm: it carries nothing through time
+        edges = tuple((place.get(v, 0), 0 if v == target else place[target]) for v, target in self.edges)
+        times = TimeSum(len(kept), edges)
+        tied = [part for part in dict.fromkeys(moving.parts) if moving.parts.count(part) > 1]
+        for chosen in product(range(n), repeat=len(tied)):
+            batch = dict(zip(tied, chosen, strict=True))
+            cells = (tuple(int(batch.get(part, t % n) == t % n) for t in range(n * epochs)) for part in moving.parts)
+            yield Way(Fraction(1), times, tuple(cells))
 
 
 @lru_cache(maxsize=4096)

@@ -7,8 +7,8 @@ in the second the edges e that cross carry k_e^{t − T₁} from the start:
 
     Σ_S Σ_chains [Π k^{spanned − 1} h_{T₁−m}(1, x_1, …, x_m)] · [Π k^{spanned − 1} h_{T₂−T₁−n}(y_0, y_1, …, y_n)],
 
-with y_0 the product over the edges that cross. Where sizes are numbers, the earlier root is one more event, which has
-one time.
+with y_0 the product over the edges that cross. As both moments go to infinity at a lag that stays, h_{T₁−m} becomes
+Π 1/(1 − x_i). Where sizes are numbers, the earlier root is one more event, which has one time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Self
 
-from sympy import Expr, Symbol
+from sympy import Expr, Symbol, cancel, oo
 
 from taylorsgd.diagrams import Diagram
 from taylorsgd.timesums.cells import CellSum, Way
 from taylorsgd.timesums.events import ROOT, TimeSum
+from taylorsgd.timesums.two_clocks import TwoClocks
 
 __all__ = ["TwoMoments"]
 
@@ -34,12 +35,14 @@ class TwoMoments:
     Attributes:
         times: the sum, as if all roots were at the later moment.
         early: the labels of the edges into the earlier root.
-        first: T₁.
+        first: T₁; `sympy.oo` where both moments are late.
+        lag: T₂ − T₁ where both are late, else None.
     """
 
-    times: TimeSum | CellSum
+    times: TimeSum | CellSum | TwoClocks
     early: tuple[int, ...]
     first: Expr
+    lag: Expr | None = None
 
     @property
     def possible(self) -> bool:
@@ -48,12 +51,32 @@ class TwoMoments:
 
     @property
     def free_symbols(self) -> set[Symbol]:
-        """The symbols in T₁."""
-        return self.first.free_symbols  # type: ignore[return-value]
+        """The symbols in T₁ and, in several epochs, in their number and length."""
+        known = self.times.free_symbols if isinstance(self.times, TwoClocks) else set()
+        ends = self.first if self.lag is None else self.lag
+        return known | ends.free_symbols  # type: ignore[return-value]
 
     def substitute(self, values: Mapping[Any, Any]) -> Self:
-        """The same sum with some symbols of T₁ replaced."""
-        return replace(self, first=self.first.subs(values, simultaneous=True))
+        """The same sum with some symbols replaced."""
+        times = self.times.substitute(values) if isinstance(self.times, TwoClocks) else self.times
+        first, lag = (
+            end if end in (None, oo) else end.subs(values, simultaneous=True) for end in (self.first, self.lag)
+        )
+        return replace(self, times=times, first=first, lag=lag)
+
+    def late(self, T: Expr) -> TwoMoments:
+        """The sum where both moments are late, T₁ → ∞ with T₂ − T₁ as it is.
+
+        Raises:
+            ValueError: if T₁ does not grow with T₂.
+        """
+        lag = cancel(T - self.first)
+        if not self.first.free_symbols - lag.free_symbols or (T - self.first).is_negative:
+            raise ValueError(
+                f"times {self.first} and {T}: T -> oo needs a lag between them that stays; give for example "
+                "times=(T - 3, None) with T = taylorsgd.symbols.T"
+            )
+        return replace(self, first=oo, lag=lag)
 
     def ways(self, diagram: Diagram, updates: int) -> Iterator[Way]:
         """The ways to place a diagram below T₂ updates, with the earlier root as an event.
@@ -61,14 +84,17 @@ class TwoMoments:
         Raises:
             ValueError: if T₁ is no integer from 0 to T₂.
         """
-        if not (self.first.is_Integer and 0 <= self.first <= updates):
-            raise ValueError(f"times={self.first}: it must be an integer from 0 to {updates}")
-        first = int(self.first)
-        if isinstance(self.times, CellSum):
+        moment = self.first if self.lag is None else updates - self.lag
+        if not (moment.is_Integer and 0 <= moment <= updates):
+            raise ValueError(f"times={moment}: it must be an integer from 0 to {updates}")
+        first = int(moment)
+        if not isinstance(self.times, TimeSum):
             ways = self.times.ways(diagram, updates)
         else:
             ways = (Way(Fraction(1), self.times, ((1,) * updates,) * self.times.events),)
         for way in ways:
+            if any(len(own) < updates for own in way.cells):
+                raise ValueError(f"times={updates}: it must be an integer from 0 to {len(way.cells[0])}")
             cells = tuple(own[:updates] for own in way.cells)
             if first == updates:
                 yield way._replace(cells=cells)

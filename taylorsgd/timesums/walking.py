@@ -12,7 +12,7 @@ resolvent (1 − ⊗ K)^{−1} of the edges alive, or (Σ ηH)^{−1} in a flow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import mul
 from typing import Any, NamedTuple
 
@@ -24,16 +24,22 @@ from taylorsgd.timesums.events import ROOT, TimeSum
 __all__ = ["Numbers", "System", "Tensors", "along", "plain_system", "scan", "sum_over_cells", "walk"]
 
 
-def walk(arithmetic: Numbers | Tensors, updates: int, choices: Callable[[int, int], int] | None = None) -> Any:
+def walk(
+    arithmetic: Numbers | Tensors,
+    updates: int,
+    choices: Callable[[int, int], int] | None = None,
+    begun: Mapping[int, Any] | None = None,
+) -> Any:
     """Sum over all times of the events below `updates`.
 
     Args:
         arithmetic: what edges carry.
         updates: T.
         choices: in how many ways the events of a step can happen at an update; None for one.
+        begun: the states after what has happened before; None for nothing.
     """
     times = arithmetic.times
-    states = {0: arithmetic.start()}
+    states: dict[int, Any] = {0: arithmetic.start()} if begun is None else dict(begun)
     for update in range(updates):
         following: dict[int, Any] = {}
         for done, state in states.items():
@@ -300,6 +306,11 @@ class Tensors:
             domain: the field of the entries.
             flow: ηH, where sums are integrals: events of one instant have no volume then.
         """
+        late = self.late(domain, flow)
+        return self.finish(late.get(self.times.lattice.full))
+
+    def late(self, domain: Any, flow: Any = None) -> dict[int, Any]:
+        """The states late in a long run, by what has happened; arguments as for `limit`."""
 
         def leave(state: Any, done: int) -> Any:
             return self._resolved(state, done, domain, flow)
@@ -308,7 +319,7 @@ class Tensors:
             moved = self.advance(state, done, step, 0)
             return moved * 0 if flow is not None and step.bit_count() > 1 else moved
 
-        return self.finish(self.times.lattice.through(self.start(), move, self.added, leave))
+        return self.times.lattice.everywhere(self.start(), move, self.added, leave)
 
     def _resolved(self, state: Any, done: int, domain: Any, flow: Any) -> Any:
         """Apply (1 − ⊗ K)^{−1}, or (Σ ηH)^{−1}, to the edges alive after a down-set."""

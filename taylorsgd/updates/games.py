@@ -4,10 +4,12 @@ With f_i the component that player i owns and r_i its rate, a round of length h 
 
     simultaneous    θ_i ← θ_i + h r_i f_i(θ)                                      all at once
     alternating     the same, one player after the other, each seeing what those before have done
-    optimistic      θ ← θ + h r (2 f(θ_t) − f(θ_{t−1}))                           (Daskalakis et al. 2018)
-    extragradient   θ ← θ + h r f(θ + h r f(θ))                                   (Korpelevich 1976)
+    optimistic      θ_i ← θ_i + h r_i (2 f_i(now) − f_i(a round ago)), as it sees them  (Daskalakis et al. 2018)
+    extragradient   θ ← θ + h r f(θ + h r f(θ))                                         (Korpelevich 1976)
 
-A player may make several steps in a round. (Rosca, Wu, Dherin and Barrett 2021.)
+A player may make several steps in a round. (Rosca, Wu, Dherin and Barrett 2021.) Alternating extragradient steps are
+refused, because there is no one such method: whether others look ahead when it is a player's turn, and from where,
+is another choice in every source, and the flows differ in h already.
 """
 
 from __future__ import annotations
@@ -56,12 +58,13 @@ class Players:
         split: how many of the variables each player owns, in their order, or which; None where each owns one.
         steps: how many steps each player makes in a round; None for one. At one time all other players stay where they
             were ("simultaneous": at the round's beginning; "alternating": now).
-        method: "descent", or with `order="simultaneous"` and one step each "optimistic" or "extragradient".
+        method: "descent", or with one step each "optimistic", or simultaneously "extragradient". An optimistic player
+            doubles what it sees at its turn and takes off what it saw at its last one.
 
     Raises:
         TypeError: if a rate is no number or expression, or something is no sequence.
         ValueError: if the order or method is unknown, or there are not as many splits or steps as rates.
-        NotImplementedError: for alternating optimistic or extragradient steps, or several of these.
+        NotImplementedError: for alternating extragradient steps, or several optimistic or extragradient ones.
 
     Example:
         >>> import taylorsgd as ts
@@ -85,11 +88,14 @@ class Players:
                 raise ValueError(
                     f"{name}={given} has {len(given)} entries for {len(self.rates)} players; give one each"
                 )
-        plain = self.order == "simultaneous" and set(self.counts) == {1}
-        if self.method != "descent" and not plain:
+        if self.method != "descent" and set(self.counts) != {1}:
             raise NotImplementedError(
-                f"method={self.method!r} is derived for simultaneous players who make one step each; give "
-                "order='simultaneous' without steps"
+                f"method={self.method!r} is derived for players who make one step each; leave the steps out"
+            )
+        if self.method == "extragradient" and self.order == "alternating":
+            raise NotImplementedError(
+                "method='extragradient' with order='alternating' is no one method: sources differ in who looks ahead "
+                "at whose turn; give order='simultaneous', or 'optimistic'"
             )
 
     @property

@@ -13,6 +13,7 @@ Claims:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -140,11 +141,30 @@ def test_resummed_limits(x64: None, tmp_path: Any) -> None:
     assert float(formula.lower()(measured, eta=0.2, N=50)) == pytest.approx(truth, rel=1e-12)
     with pytest.raises(ValueError, match=r"an influence grows by 1\.41421 in an update"):
         formula.limit().lower()(measured, eta=1.0)
-    with pytest.raises(NotImplementedError, match="vector field"):
-        ts.measure(formula, traced, origin, method=ts.TopEigenpairs(1), key=0)
-    flow = ts.derive(seen, ts.ODE(T=2), 1, resum="continuous")
-    with pytest.raises(NotImplementedError, match="integrals over time of a vector field"):
-        flow.lower()(ts.measure(flow, traced, origin), eta=0.1)
+    flow = ts.derive(seen, ts.SDE(B=1), 2, resum="continuous").assume("minimum")
+    truth = complex(flow.limit().evaluate(linear, [0, 0], Rational(1, 5))).real
+    assert float(flow.limit().lower()(measured, eta=0.2)) == pytest.approx(truth, rel=1e-12)
+    with pytest.raises(ValueError, match=r"an influence grows like exp\(0\.2 t\)"):
+        flow.limit().lower()(measured, eta=-0.2)
+
+
+def test_resummed_by_eigenvectors(x64: None) -> None:
+    """Integrals over time, and epochs with symbols: the step is taken apart, and may turn."""
+
+    def u(theta: Any, s: Any) -> Any:
+        return -theta[0] - 2 * theta[1] + s + theta[0] * theta[1], theta[0] - s * theta[1]
+
+    seen = ts.Observable(lambda t: t[0] ** 2 + t[0] * t[1])
+    integral = ts.derive(seen, ts.SDE(T=2, B=1), 2, resum="continuous")
+    epochs = ts.derive(seen, ts.SGD(B=1), 2, resum="discrete")
+    exact = ts.FiniteField([u((X, Y), s) for s in (3, -1)], [Rational(1, 2)] * 2, [X, Y])
+    measured: Any = ts.measure([integral, epochs], ts.Field(u, jnp.array([3.0, -1.0])), start())
+    for formula, sizes in ((integral, {}), (epochs, {"N": 2, "E": 2})):
+        truth = complex(formula.evaluate(exact, START, RATE, **sizes)).real
+        assert float(formula.lower()(measured, eta=0.1, **sizes)) == pytest.approx(truth, rel=1e-12)
+    shear = replace(measured, tensors={**measured.tensors, (2,): jnp.array([[1.0, 1.0], [0.0, 1.0]])})
+    with pytest.raises(NotImplementedError, match="some are parallel, as a shear's"):
+        integral.lower()(shear, eta=0.1)
 
 
 def test_measured_metrics(x64: None) -> None:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import taylorsgd as ts
 from taylorsgd.diagrams import Diagram, forests_of_order
+from taylorsgd.diagrams.symmetry import symmetries
 
 
 def same_parts(left: Sequence[object], right: Sequence[object]) -> bool:
@@ -226,3 +227,10 @@ def test_a_node_tied_to_the_root_is_no_link() -> None:
     assert Diagram((-1, 0, 1), (0, 0, 1)).is_linkless
     assert Diagram((-1, 0, 1), (0, 1, 1)).is_linkless
     assert not Diagram((-1, 0, 1), (0, 1, 0)).is_linkless
+
+
+@pytest.mark.parametrize("order", range(4))
+def test_automorphisms_one_by_one(order: int) -> None:
+    for diagram in forests_of_order(order, [True, True]):
+        found = list(symmetries(diagram.parents, diagram.parts))
+        assert len(found) == diagram.automorphisms and sorted(found) == sorted(set(isomorphisms(diagram, diagram)))

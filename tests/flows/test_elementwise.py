@@ -4,8 +4,7 @@ References: Cattaneo, Klusowski and Shigida 2023 (Adam and RMSProp through h); G
 
 Identities:
     (1) with s = P and U = s/(1 − β) heavy ball, with U = g + βs/(1 − β) Nesterov, with + λθ their decay
-    (2) a plain series: s = P + a (s∘Φ_{−h} − s), a = A/(1 − A), and Σ_n (hL)^n Φ/(n + 1)! = −U(s), as power series
-        in the variables of a concrete loss, without trees: equal part by part through h², and of two through h³
+    (2) a plain series, without trees: `test_elementwise_series`
     (3) optax's own steps, run until they have forgotten how they began: θ_{t+1} − Φ_h(θ_t) = O(h^{k+2}) for the flow
         through h^k, in float64, with both places of ε
     (4) Adam, ε inside: −g/w − (h/2)[((1 + β₁)/(1 − β₁) − (1 + β₂)/(1 − β₂))/w + (1 + β₂)/(1 − β₂) ε/w³] ∇|∇E|_w
@@ -16,13 +15,10 @@ Identities:
 from __future__ import annotations
 
 from functools import cache
-from itertools import product
-from math import factorial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mpmath
 import numpy as np
 import optax
 import pytest
@@ -66,162 +62,6 @@ def test_linear_rules_are_special_cases(rule: ts.Elementwise, known: Any) -> Non
     ours = ts.modified_flow(3, update=rule).evaluate(PLACE, POINT)
     theirs = ts.modified_flow(3, update=known).evaluate(PLACE, POINT)
     assert (ours - theirs).applyfunc(sympy.cancel).is_zero_matrix
-
-
-# -- a plain series ------------------------------------------------------------------------------------------
-
-
-class Jet:
-    """A power series in x, y about POINT and in h, of 40 digits: exponents to numbers, to a total degree."""
-
-    degree = 3
-
-    def __init__(self, terms: dict[tuple[int, int, int], Any]) -> None:
-        self.terms = {e: c for e, c in terms.items() if sum(e) <= self.degree and c != 0}
-
-    def __add__(self, other: Any) -> Jet:
-        other = other if isinstance(other, Jet) else Jet({(0, 0, 0): other})
-        return Jet({e: self.terms.get(e, 0) + other.terms.get(e, 0) for e in {*self.terms, *other.terms}})
-
-    def __mul__(self, other: Any) -> Jet:
-        if not isinstance(other, Jet):
-            return Jet({e: other * c for e, c in self.terms.items()})
-        found: dict[Any, Any] = {}
-        for (a, c), (b, d) in product(self.terms.items(), other.terms.items()):
-            e = (a[0] + b[0], a[1] + b[1], a[2] + b[2])
-            if sum(e) <= self.degree:
-                found[e] = found.get(e, 0) + c * d
-        return Jet(found)
-
-    __radd__, __rmul__ = __add__, __mul__
-
-    def __neg__(self) -> Jet:
-        return self * -1
-
-    def __sub__(self, other: Any) -> Jet:
-        return self + -other
-
-    def of(self, function: Any) -> Jet:
-        """A function of one number."""
-        start = self.terms.get((0, 0, 0), mpmath.mpf(0))
-        change, power, total = self - start, Jet({(0, 0, 0): 1}), Jet({})
-        for c in mpmath.taylor(function, start, self.degree):
-            total, power = total + power * c, power * change
-        return total
-
-    def diff(self, axis: int) -> Jet:
-        found = {}
-        for e, c in self.terms.items():
-            if e[axis]:
-                found[tuple(n - (i == axis) for i, n in enumerate(e))] = c * e[axis]
-        return Jet(found)  # type: ignore[arg-type]
-
-
-def root(jet: Jet) -> Jet:
-    return jet.of(mpmath.sqrt)
-
-
-def inverse(jet: Jet) -> Jet:
-    return jet.of(lambda t: 1 / t)
-
-
-def plain_flow(filters: list[tuple[Any, Any]], step: Any) -> list[Jet]:
-    """Φ as a power series on LOSS about POINT, without trees; each round is right to one more power of h."""
-    local = sympy.Poly(LOSS.subs({z: z + p for z, p in zip(VARIABLES, POINT, strict=True)}), *VARIABLES)
-    Jet.degree += 1  # of which the gradient takes one
-    loss = Jet({(*e, 0): mpmath.mpf(c.p) / c.q for e, c in local.terms()})
-    slopes = [loss.diff(i) for i in range(2)]
-    Jet.degree -= 1
-    slopes = [Jet(s.terms) for s in slopes]
-    places = [Jet({(0, 0, 0): mpmath.mpf(p.p) / p.q, (int(i == 0), int(i == 1), 0): 1}) for i, p in enumerate(POINT)]
-    one_h = Jet({(0, 0, 1): 1})
-
-    def along(jet: Jet, field: list[Jet]) -> Jet:
-        """H L of a series."""
-        return one_h * (jet.diff(0) * field[0] + jet.diff(1) * field[1])
-
-    def states(i: int, field: list[Jet]) -> list[Jet]:
-        found = []
-        for memory, force in filters:
-            start = force(slopes[i], places[i])
-            s = start
-            for _ in range(Jet.degree):  # s = P + a(e^{−hL} s − s)
-                change, term = Jet({}), s
-                for n in range(1, Jet.degree + 1):
-                    term = along(term, field)
-                    change = change + term * (mpmath.mpf((-1) ** n) / factorial(n))
-                s = start + change * (mpmath.mpf(memory.p) / (memory.q - memory.p))
-            found.append(s)
-        return found
-
-    field = [-step(slopes[i], places[i], *(force(slopes[i], places[i]) for _, force in filters)) for i in range(2)]
-    for _ in range(Jet.degree - 1):
-        new = []
-        for i in range(2):
-            total, term = -step(slopes[i], places[i], *states(i, field)), field[i]
-            for n in range(1, Jet.degree + 1):
-                term = along(term, field)
-                total = total - term * (mpmath.mpf(1) / factorial(n + 1))
-            new.append(total)
-        field = new
-    return field
-
-
-def gradient(g: Jet, theta: Jet) -> Jet:
-    return g
-
-
-def squared(g: Jet, theta: Jet) -> Jet:
-    return g * g
-
-
-with mpmath.workdps(40):
-    third = mpmath.mpf(1) / 3
-RULES: dict[str, tuple[Any, list[Any], Any]] = {
-    "Adam": (
-        ts.Adam(HALF, Rational(3, 4), THIRD),
-        [(HALF, gradient), (Rational(3, 4), squared)],
-        lambda g, t, m, v: m * inverse(root(v) + third),
-    ),
-    "AdamW, inside": (
-        ts.Adam(HALF, Rational(3, 4), THIRD, decay=Rational(2, 5), epsilon_inside=True),
-        [(HALF, gradient), (Rational(3, 4), squared)],
-        lambda g, t, m, v: m * inverse(root(v + third)) + t * (mpmath.mpf(2) / 5),
-    ),
-    "RMSProp": (
-        ts.RMSProp(Rational(1, 4), THIRD),
-        [(Rational(1, 4), squared)],
-        lambda g, t, v: g * inverse(root(v) + third),
-    ),
-    "no epsilon": (
-        ts.Adam(HALF, THIRD, 0),
-        [(HALF, gradient), (THIRD, squared)],
-        lambda g, t, m, v: m * inverse(root(v)),
-    ),
-    "own": (
-        ts.Elementwise({m: (THIRD, g), v: (-HALF, g**2)}, m * (1 - v) + theta * m),
-        [(THIRD, gradient), (-HALF, squared)],
-        lambda g, t, m, v: m - m * v + t * m,
-    ),
-    "transcendental": (
-        ts.Elementwise({m: (THIRD, sympy.tanh(g))}, sympy.sin(m)),
-        [(THIRD, lambda g, t: g.of(mpmath.tanh))],
-        lambda g, t, m: m.of(mpmath.sin),
-    ),
-}
-
-
-@pytest.mark.parametrize(("name", "order"), [*((name, 2) for name in RULES), ("RMSProp", 3), ("no epsilon", 3)])
-def test_a_plain_series_without_trees(name: str, order: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    rule, filters, step = RULES[name]
-    monkeypatch.setattr(Jet, "degree", order + 1)
-    exact = ts.modified_flow(order + 1, update=rule).evaluate(PLACE, POINT)
-    with mpmath.workdps(40):
-        for entry, jet in zip(exact, plain_flow(filters, step), strict=True):
-            for k in range(order + 1):
-                theirs = jet.terms.get((0, 0, k), mpmath.mpf(0))
-                ours = mpmath.mpf(str(sympy.N(entry.coeff(h, k), 40)))
-                assert abs(ours - theirs) < 1e-25 * max(1, abs(theirs)), k
 
 
 # -- optax ---------------------------------------------------------------------------------------------------

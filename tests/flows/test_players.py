@@ -88,18 +88,22 @@ def test_rounds_lie_on_the_flow(name: str, order: int) -> None:
     run()
 
 
-@given(fields(2))
+@pytest.mark.parametrize("turns", ["simultaneous", "alternating"])
+@given(f=fields(2))
 @settings(max_examples=1)
-def test_optimistic_rounds(f: list[sympy.Expr]) -> None:
+def test_optimistic_rounds(turns: str, f: list[sympy.Expr]) -> None:
+    """In turns the second player sees where the first one has just gone, and remembers where it had gone before."""
     order = 2
-    flow = ts.modified_flow(order, update=ts.Players(RATES, method="optimistic"))
+    flow = ts.modified_flow(order, update=ts.Players(RATES, turns, method="optimistic"))
     series = Series(2, order + 1)
     field = [series.read(entry) for entry in flow.evaluate(Game(f), [x, y])]
     push = [series.read(entry) for entry in f]
-    one, two = series.flow(field, 1), series.flow(field, 2)
+    start, one, two = [series.read(v) for v in (x, y)], series.flow(field, 1), series.flow(field, 2)
     for player, rate in enumerate(RATES):
-        after = series.at(push, one)[player]
-        defect = two[player] - one[player] - series.cut(QQ(rate.p, rate.q) * series.h * (2 * after - push[player]))
+        moved = player if turns == "alternating" else 0  # so many players went before
+        now, before = [*two[:moved], *one[moved:]], [*one[:moved], *start[moved:]]
+        force = 2 * series.at(push, now)[player] - series.at(push, before)[player]
+        defect = two[player] - one[player] - series.cut(QQ(rate.p, rate.q) * series.h * force)
         assert all(m[-1] > order for m in defect)
 
 
@@ -207,7 +211,8 @@ def test_faces() -> None:
         (lambda: ts.Players([1, 2], split=[0, 2]), ValueError, r"split\[0\]=0"),
         (lambda: ts.Players([]), ValueError, "rates=.* is empty"),
         (lambda: ts.Players(["a"]), TypeError, r"rates\[0\]='a'"),
-        (lambda: ts.Players([1, 2], "alternating", method="optimistic"), NotImplementedError, "simultaneous players"),
+        (lambda: ts.Players([1, 2], "alternating", method="extragradient"), NotImplementedError, "is no one method"),
+        (lambda: ts.Players([1, 2], steps=[1, 2], method="optimistic"), NotImplementedError, "one step each"),
         (lambda: ts.modified_map(2, ts.Players([1])), NotImplementedError, "the flow is derived"),
         (lambda: ts.modified_loss(2, ts.Players([1])), NotImplementedError, "a game has no loss"),
         (lambda: ts.modified_flow(1, ts.Players([1])).player(2), KeyError, "player=2"),

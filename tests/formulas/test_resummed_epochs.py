@@ -19,10 +19,10 @@ import sympy
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orders_of_eta import through
 from sympy import Matrix, Rational, eye
 
 import taylorsgd as ts
-from taylorsgd.symbols import eta
 from taylorsgd.timesums.two_clocks import EpochSum
 
 x, y = sympy.symbols("x y")
@@ -46,15 +46,6 @@ DRAWN = [
     ts.Replacement(N=2, B=2, T=2),
 ]
 ALL = ("test loss", "training loss", "gap", "displacement", "variance")
-
-
-def through(result: Any, order: int) -> Any:
-    """The terms of degree at most `order` in η."""
-
-    def cut(entry: Any) -> Any:
-        return sum(c * eta**k for (k,), c in sympy.Poly(sympy.expand(entry), eta).terms() if k <= order)
-
-    return result.applyfunc(cut) if isinstance(result, sympy.MatrixBase) else cut(result)
 
 
 @pytest.mark.shows("SGD", ALL, resum="discrete")
@@ -227,15 +218,6 @@ def test_it_is_written_read_and_typeset() -> None:
         again = ts.Formula.from_json(each.to_json())
         assert again == each and again.latex() == each.latex()
     assert formula.subs(N=4, B=2, E=3).evaluate(QUADRATIC, [0, 0]) == formula.evaluate(QUADRATIC, [0, 0], N=4, B=2, E=3)
-
-
-@pytest.mark.parametrize(
-    ("spacetime", "observable", "options", "match"),
-    [(ts.SGD(), SINGLE[0], {"update": ts.SecondOrder(1)}, "no resummed sum in which nodes share their update")],
-)
-def test_what_is_not_derived_says_so(spacetime: Any, observable: Any, options: Any, match: str) -> None:
-    with pytest.raises(NotImplementedError, match=match):
-        ts.derive(observable, spacetime, 2, **({"resum": "discrete"} | options))
 
 
 def test_a_number_of_epochs_has_no_limit() -> None:

@@ -23,10 +23,10 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orders_of_eta import through
 from sympy import Matrix, Rational, eye
 
 import taylorsgd as ts
-from taylorsgd.symbols import eta
 
 x, y = sympy.symbols("x y")
 OBSERVABLES = [ts.TestLoss(), ts.TrainLoss(), ts.Displacement(), ts.GeneralizationGap()]
@@ -43,15 +43,6 @@ RUNS = [
 SYMBOLS = {ts.SGD: ts.SGD(shuffle=True, data="fixed"), ts.Replacement: ts.Replacement(data="fixed")}
 RESHUFFLED = SYMBOLS[ts.SGD]
 ALL = ("test loss", "training loss", "gap", "displacement", "variance")
-
-
-def through(result: Any, order: int) -> Any:
-    """The terms of degree at most `order` in η."""
-
-    def cut(entry: Any) -> Any:
-        return sum(c * eta**k for (k,), c in sympy.Poly(sympy.expand(entry), eta).terms() if k <= order)
-
-    return result.applyfunc(cut) if isinstance(result, sympy.MatrixBase) else cut(result)
 
 
 @pytest.mark.shows("fixed data", ALL, resum="discrete")

@@ -18,6 +18,7 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orders_of_eta import through
 from sympy import Matrix, Rational
 
 import taylorsgd as ts
@@ -36,16 +37,6 @@ UPDATES = [
 ALL = ("test loss", "training loss", "gap", "displacement", "variance")
 SINGLE = [ts.TestLoss(), ts.TrainLoss(), ts.GeneralizationGap(), ts.Displacement()]
 PAIRS = [ts.Variance(ts.TestLoss()), ts.Covariance(ts.TrainLoss(), ts.Displacement())]
-
-
-def through(expression: Any, order: int) -> Any:
-    """The terms of degree at most `order` in η."""
-
-    def cut(entry: Any) -> Any:
-        polynomial = sympy.Poly(sympy.expand(entry), eta)
-        return sum(c * eta**k for (k,), c in polynomial.terms() if k <= order)
-
-    return expression.applyfunc(cut) if hasattr(expression, "applyfunc") else cut(expression)
 
 
 @pytest.mark.shows("HeavyBall", ALL, resum="discrete")

@@ -112,6 +112,12 @@ def test_no_kinks_are_warned_of(recwarn: Any) -> None:
         (lambda: L.natural_gradient(TRACED, MATRIX), TypeError, "is not a function"),
         (lambda: L.natural_gradient(TRACED, lambda t, v: v[0]).mean(AT), ValueError, "like its argument"),
         (lambda: L.game([], jnp.ones(1)), ValueError, "holds no losses"),
+        (lambda: L.game([EXACT, loss]), TypeError, "is no FiniteLandscape, and others are"),
+        (lambda: L.game([EXACT, ts.FiniteLandscape([x], [1], [x])]), ValueError, "other variables or weights"),
+        (lambda: L.game([EXACT, EXACT], jnp.ones(1)), ValueError, "have their own points"),
+        (lambda: L.game([EXACT, EXACT], rates=[1]), ValueError, "a number for each of the 2 players"),
+        (lambda: L.game([EXACT, EXACT], split=[1, 7]), ValueError, "divides 8 variables"),
+        (lambda: L.game([loss, loss], jnp.ones(1), split=[1, 1]), ValueError, "is for landscapes"),
         (lambda: L.game(loss, jnp.ones(1)), TypeError, "one for each player"),
         (lambda: L.game([3], jnp.ones(1)), TypeError, "is not a function"),
         (lambda: L.game([loss, loss], jnp.ones(1), rates=[1]), ValueError, "a number for each of the players 0, 1"),
@@ -122,3 +128,18 @@ def test_no_kinks_are_warned_of(recwarn: Any) -> None:
 def test_errors(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_exact_games() -> None:
+    """Two players with unequal rates, the second with a loss of its own: as in JAX; and which variables are whose."""
+    other = ts.FiniteLandscape([3 * x * y, y**2 + x], [HALF, HALF], [x, y])
+    exact = L.game([EXACT, other], rates=[1, 2])
+
+    def second(theta: Any, point: Any) -> Any:
+        return point * 3 * theta[0] * theta[1] + (1 - point) * (theta[1] ** 2 + theta[0])
+
+    traced = L.game([loss, second], TRACED.data, rates=[1.0, 2.0]).mean(AT)
+    at = dict(zip((x, y), AT, strict=True))
+    assert [float(u.subs(at)) for u in exact.mean] == pytest.approx([float(u) for u in traced], rel=1e-6)
+    swapped = L.game([other, EXACT], rates=[2, 1], split=[[y], [x]])
+    assert swapped == exact

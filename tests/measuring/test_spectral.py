@@ -77,7 +77,7 @@ def measured_and_expected(landscape, samples, batch):
     """Contractions along two of three eigendirections, and the same from dense tensors, label by label."""
     task = SimpleNamespace(
         resummed=True, diagrams=DIAGRAMS, observables=FUNCTIONS, landscape=landscape, theta=jnp.zeros(3), draws=samples,
-        progress=False, started=lambda draws: KEY, origin=SimpleNamespace(fingerprint=None), metric=None,
+        progress=False, started=lambda draws: KEY, origin=SimpleNamespace(fingerprint=None), metric=None, raising=None,
     )  # fmt: skip
     measurement = ts.TopEigenpairs(2, batch=batch).measure(task)
     parts = ((0,), (1,), (2,), (3,), (1, 1), (1, 2), (2, 2), (1, 3), (1, 1, 1), (1, 1, 1, 3), ("bump", 1))

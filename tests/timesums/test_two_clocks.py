@@ -94,7 +94,7 @@ def test_branches_and_links() -> None:
 
 
 def test_what_is_no_sum_is_refused() -> None:
-    for targets, parts in [((0,), (0,)), ((1,), (0,)), ((-2,), (0,)), ((ROOT,), ()), ((ROOT,), ("a",))]:
+    for targets, parts in [((0, 0), (0, 0)), ((1,), (0,)), ((-2,), (0,)), ((ROOT,), ()), ((ROOT,), ("a",))]:
         with pytest.raises(ValueError, match="targets|parts"):
             EpochSum(targets, Integer(2), Integer(2), parts)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="N/B=1/2 is not an integer"):
