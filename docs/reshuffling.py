@@ -121,7 +121,7 @@ drawn with replacement:
 
 ![The drift along a valley](reshuffling.svg)
 
-```
+```text
 {table}
 ```
 

@@ -30,7 +30,7 @@ def run_demo(
     """Derive, measure, predict and simulate one-epoch SGD on a classifier of handwritten digits.
 
     Prints the formula with its diagrams, the measured statistics, and predicted against simulated test losses
-    for eight learning rates; writes `taylorsgd-demo.png`.
+    for eight learning rates; writes `taylorsgd-demo.png` and `taylorsgd-demo.svg`.
 
     Args:
         order: the highest power of η, at least 2.
@@ -125,8 +125,9 @@ def _plot(comparison: Comparison, path: Path) -> None:
     fine = np.geomspace(eta.min() / 1.3, eta.max() * 1.3, 200)
     powers = (fine / eta[-1]) ** np.arange(orders + 1)[:, None]
     sums = -np.cumsum((prediction.contributions[:, -1:] * powers)[1:], axis=0)
-    # Of a decrease that is not there a logarithmic axis shows nothing.
-    sums = np.where(np.minimum.accumulate(sums > 0, axis=1), sums, np.nan)
+    # Where a polynomial turns, far beyond its range, it says nothing of the loss any more: there its curve ends.
+    rising = np.diff(sums, axis=1, prepend=0.0) > 0
+    sums = np.where(np.minimum.accumulate(rising, axis=1), sums, np.nan)
     with house_style():
         figure = Figure(figsize=(6.5, 6), layout="constrained")
         FigureCanvasAgg(figure)
@@ -139,14 +140,21 @@ def _plot(comparison: Comparison, path: Path) -> None:
         upper.set(xscale="log", yscale="log", ylabel=r"decrease of the test loss  $l(θ_0) - \mathbb{E}[l(θ_T)]$")
         # Errors are those of the difference: what measuring and simulating leave uncertain together.
         spread = np.hypot(comparison.simulated_error, prediction.standard_error) / np.abs(decrease)
-        bars(lower, eta, (initial - prediction.mean) / decrease - 1, spread, "predicted / simulated − 1")
-        lower.axhline(0, color="0.7", lw=0.8, zorder=0)
+        difference = (initial - prediction.mean) / decrease - 1
         reach = 3 * np.max(spread[comparison.inside])
+        shown = np.abs(difference) < reach
+        bars(lower, eta[shown], difference[shown], spread[shown], "predicted / simulated − 1")
+        for rate, value in zip(eta[~shown], difference[~shown], strict=True):
+            edge = np.copysign(reach, value)
+            arrow = {"arrowstyle": "->", "color": "0.3"}
+            lower.annotate(f"{value:+.0%}", (rate, 0.97 * edge), (rate, 0.6 * edge), ha="center", arrowprops=arrow)
+        lower.axhline(0, color="0.7", lw=0.8, zorder=0)
         lower.set(xlabel="learning rate $η$", ylabel="relative difference", ylim=(-reach, reach))
         for axes in (upper, lower):
             shade_beyond(axes, prediction.eta_max, fine[-1])
             axes.legend()
         lower.set_xlim(fine[0], fine[-1])
         upper.set_title(f"One epoch of SGD on {POINTS} handwritten digits\n{comparison.verdict}")
-        with whole_file(path) as file:
-            figure.savefig(file, format="png", dpi=150)
+        for suffix in (".png", ".svg"):
+            with whole_file(path.with_suffix(suffix)) as file:
+                figure.savefig(file, format=suffix[1:], dpi=150)

@@ -27,10 +27,12 @@ STYLE: Any = {
     "axes.formatter.use_mathtext": True,
     "errorbar.capsize": 2,
     "font.size": 9,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.facecolor": "white",
+    "legend.framealpha": 0.85,
     "legend.fontsize": 9,
     "lines.linewidth": 1.6,
-    "mathtext.fontset": "cm",
+    "mathtext.fontset": "stix",  # whose letters are those of Unicode, so that text in an SVG reads without the font
     "svg.fonttype": "none",
 }
 
@@ -42,8 +44,8 @@ def house_style() -> Iterator[None]:
     Example:
         >>> import matplotlib
         >>> with house_style():
-        ...     matplotlib.rcParams["legend.frameon"]
-        False
+        ...     matplotlib.rcParams["svg.fonttype"]                # text is text
+        'none'
     """
     import matplotlib
 

@@ -210,8 +210,9 @@ class Predicted(ABC):
             axes = given_or_new(axes)
             eta, parts, error = self._curve()
             draw_orders(axes, eta, parts, error, known if orders else known[-1:])
-            shade_beyond(axes, self.eta_max, float(eta[-1]))
-            axes.set(xlabel="learning rate $η$", ylabel=self.label, xlim=(eta[0], eta[-1]))
+            end = float(eta[-1] + (eta[-1] - eta[0]) / 50)  # so that a bar at the last rate is whole
+            shade_beyond(axes, self.eta_max, end)
+            axes.set(xlabel="learning rate $η$", ylabel=self.label, xlim=(eta[0], end))
             axes.legend()
         return axes
 

@@ -256,22 +256,24 @@ def _picture(
     size: TwoParameterSize,
     ratios: Sequence[float],
 ) -> Figure:
-    figure, grid = panels(12, 10, 2, 2)
+    figure, grid = panels(9, 8.5, 2, 2)
     (plane, ratio, jumps, local), first = grid.flat, size.starts[0]
     _draw_surface(plane, 0.0, VIEW)
     for start, paths in everything.items():
         for name, (points, _) in paths.items():
             label, color, style, width = STYLES[name]
-            a, b = np.array([point for _, point in _thinned(points, 4000)]).T
+            a, b = np.array([point for _, point in _thinned(points, 400)]).T
             plane.plot(a, b, color=color, ls=style, lw=width, label=label if start is first else None)
     for start in size.starts:
         if max(start.at) < VIEW:
             plane.plot(*start.at, "ko", ms=5)
             plane.annotate(start.label, start.at, (7, -3), textcoords="offset points", weight="bold")
         else:  # the first path that comes into view
-            plane.text(VIEW - 0.05, 2.95, f"from {start.label}", ha="right", weight="bold")
+            far = f"{start.label}, at ({start.at[0]:g}, {start.at[1]:.3g})"
+            arrow, box = {"arrowstyle": "->", "color": "k"}, {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1.5}
+            plane.annotate(far, (VIEW, 2.95), (VIEW - 0.35, 2.4), ha="right", arrowprops=arrow, bbox=box)
     plane.set_title("(1a) Descent and flows")
-    plane.legend(loc="upper left", fontsize=7, framealpha=1)
+    plane.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=8)
 
     ratio.plot(size.rates, ratios, "o-", color="tab:red")
     ratio.set(xlabel="learning rate $h$", ylabel="$R_{IG}/E$ after descent, $= x^2 |θ|^2$", xscale="log")
@@ -279,11 +281,11 @@ def _picture(
 
     _draw_surface(jumps, -VIEW, VIEW)
     small = everything[first][SMALL][0]
-    jumps.plot(*small.T, color="tab:green", lw=2, label=f"$h_S = {first.small:g}$")
+    jumps.plot(*small[:: max(len(small) // 400, 1)].T, color="tab:green", lw=2, label=f"$h_S = {first.small:g}$")
     jumps.plot(*ricochet.T, "o-", color="tab:red", ms=4, lw=1, label=f"$h_L = {size.large:g}$")
     jumps.plot(*first.at, "ko", ms=5)
     jumps.set_title("(A.1) A large learning rate")
-    jumps.legend(loc="lower right", fontsize=8, framealpha=1)
+    jumps.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, fontsize=8)
 
     for start, each, marker in zip(size.starts, errors, "os^v", strict=False):
         for kind, color, order in (("original", "0.25", 2), ("modified", "tab:orange", 3)):
@@ -293,21 +295,21 @@ def _picture(
             local.loglog(h, each[kind][0] * (h / h[0]) ** order, "-", color=color, lw=0.8)
     local.set(xlabel="step $h/h_M$", ylabel="error after one step, $|θ_1 - θ(h)|$")
     local.set_title("(Theorem 3.1) Lines of slope 2 and 3")
-    local.legend(fontsize=8)
+    local.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     return figure
 
 
 def _draw_surface(axes: Axes, low: float, high: float) -> None:
     """The direction of the flow over shades of the loss, the minima, and the flattest of them."""
-    grid = np.linspace(low, high, 301)
+    grid = np.linspace(low, high, 151)
     a, b = np.meshgrid(grid, grid)
     height = np.log10(1e-3 + (Y - a * b * X) ** 2 / 2)
     axes.imshow(height, extent=(low, high, low, high), origin="lower", cmap="Greys", alpha=0.45, vmax=4)
-    coarse = np.linspace(low, high, 18)[1:-1]  # which leaves out the saddle at the origin
+    coarse = np.linspace(low, high, 14)[1:-1]  # which leaves out the saddle at the origin
     a, b = np.meshgrid(coarse, coarse)
     da, db = slopes(a, b)  # type: ignore[arg-type]
     length = np.hypot(da, db)
-    axes.quiver(a, b, -da / length, -db / length, color="0.55", scale=32, width=0.002)
+    axes.quiver(a, b, -da / length, -db / length, color="0.55", scale=26, width=0.0025)
     far = max(abs(low), high)
     for sign in (1, -1) if low < 0 else (1,):
         branch = sign * np.geomspace(Y / X / far, far, 200)

@@ -168,7 +168,7 @@ def _legality(page: Page, size: DiagramSize) -> Part:
         fill = page.draw(grid_shapes(grid.cells, [placed(drawn, cells)]), (left, 22.2))
         for line, text in enumerate(words):
             page.write(text, (left - 0.4, 27.7 + 0.85 * line), 0.6)
-        left = fill[2] + 7.5
+        left = fill[2] + 10
 
     leaf = Diagram((-1, 0, 1, 1, 0), (0, 1, 2, 2, 3))
     steps = ts.SGD(N=6, B=1, E=1).grid()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from sympy import Symbol, lambdify
 
 import taylorsgd as ts
+from taylorsgd.display.figures import COLORS
 from taylorsgd.landscapes import mean_estimation
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.pictures import bars, panels
@@ -150,26 +152,42 @@ def _findings(
 
 
 STYLES = {
-    CONTINUOUS: ("Corollary 5", "tab:blue", "-", 2.5),
-    DISCRETE: ("resummed, exact sums", "tab:green", "--", 1.5),
-    "un-resummed, order 2": ("un-resummed, order 2", "tab:orange", ":", 1.8),
-    "TIC": ("TIC", "tab:red", "-.", 1.5),
+    CONTINUOUS: ("Corollary 5", COLORS[0], "-", 1.8),
+    DISCRETE: ("resummed, exact sums", COLORS[4], "o", 1.4),
+    "un-resummed, order 2": ("un-resummed, order 2", COLORS[2], ":", 1.6),
+    "TIC": ("TIC", COLORS[1], "-.", 1.4),
 }
 
 
+def _curve(size: MeanEstimationSize, method: str, observable: Any, hessians: np.ndarray) -> np.ndarray:
+    """A prediction at many Hessians: its formula in a symbol for H, as a function of numbers."""
+    if method == "TIC":
+        return size.noise**2 / (size.points * hessians) / (2 if observable == ts.TestLoss() else 1)
+    curvature = Symbol("H", positive=True)
+    formula = ts.derive(observable, ts.GD(), 2, resum=RESUMMED[method]).assume("minimum")
+    place = mean_estimation(curvature, size.noise)
+    found = formula.evaluate(place, at=0, eta=size.rate, N=size.points, T=size.updates)
+    return lambdify(curvature, found)(hessians)
+
+
 def _picture(size: MeanEstimationSize, mean: np.ndarray, error: np.ndarray, predicted: dict[str, np.ndarray]) -> Figure:
-    figure, both = panels(11, 4.5, columns=2)
-    hessians = np.array(size.hessians)
-    for k, (axes, name) in enumerate(zip(both, OBSERVABLES, strict=True)):
+    figure, both = panels(9, 3.8, columns=2)
+    dense = np.geomspace(size.hessians[0], size.hessians[-1], 200)
+    for k, (axes, (name, observable)) in enumerate(zip(both, OBSERVABLES.items(), strict=True)):
         for method, (label, color, style, width) in STYLES.items():
-            axes.plot(hessians, predicted[method][k], style, color=color, lw=width, label=label)
-        bars(axes, hessians, mean[k], error[k], "simulated GD (95%)")
+            if method == DISCRETE:  # exact sums at a symbolic H are polynomials of degree 2T
+                axes.plot(
+                    size.hessians, predicted[method][k], style, color=color, ms=9, mfc="none", mew=width, label=label
+                )
+            else:
+                axes.plot(dense, _curve(size, method, observable, dense), style, color=color, lw=width, label=label)
+        bars(axes, size.hessians, mean[k], error[k], "simulated GD (95%)")
         top = float(mean[k].max())
         axes.set(xscale="log", xlabel="Hessian $H$", ylim=(-0.05 * top, 1.5 * top))
         axes.set_ylabel(f"{name} (units of loss)")
         axes.axvline(1 / (size.rate * size.updates), color="0.7", lw=0.8, zorder=0)
-        axes.text(1 / (size.rate * size.updates), 1.42 * top, " $H=1/(ηT)$", color="0.4", fontsize=8)
-        axes.set_title(f"MEAN ESTIMATION, GD with $T = {size.updates}$")
+        axes.text(0.93 / (size.rate * size.updates), -0.03 * top, "$H=1/(ηT)$", color="0.4", fontsize=8, ha="right")
+    figure.suptitle(f"MEAN ESTIMATION, GD with $T = {size.updates}$", fontsize=10)
     figure.axes[0].legend(fontsize=8, loc="upper left")
     return figure
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 from sympy import Matrix, Symbol, cos, hessian, simplify, sin
 
+from taylorsgd.display.figures import COLORS
 from taylorsgd.landscapes import helix
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.tenka.helix_descents import PERIOD, derived_drift, descents
@@ -123,23 +124,29 @@ PANES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 
 
 def _picture(paths: np.ndarray) -> Figure:
-    figure = Figure(figsize=(15, 7.5), layout="constrained")
-    grid = figure.add_gridspec(2, 5, width_ratios=(1.6, 1, 1, 1, 1), height_ratios=(1.6, 1))
-    _draw_surface(figure.add_subplot(grid[0, 0], projection="3d"), paths[0])
-    for i, depth in enumerate(PANES):
-        _draw_pane(figure.add_subplot(grid[0, i + 1]), depth, paths[0])
-    _draw_drift(figure.add_subplot(grid[1, :]), paths[..., 2])
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    upper, lower = figure.add_gridspec(2, 1, height_ratios=(1.7, 1))
+    left, right = upper.subgridspec(1, 2, width_ratios=(1.1, 1))
+    _draw_surface(figure.add_subplot(left, projection="3d"), paths[0])
+    panes: Any = right.subgridspec(2, 2).subplots(sharex=True, sharey=True)
+    for axes, depth in zip(panes.flat, PANES, strict=True):
+        _draw_pane(axes, depth, paths[0])
+    for axes in panes[1]:
+        axes.set_xlabel("$u$")
+    for axes in panes[:, 0]:
+        axes.set_ylabel("$v$")
+    _draw_drift(figure.add_subplot(lower), paths[..., 2])
     return figure
 
 
-def _draw_drift(axes: Axes, depths: np.ndarray, shown: int = 40) -> None:
+def _draw_drift(axes: Axes, depths: np.ndarray, shown: int = 8) -> None:
     """Z against time for some trajectories, their mean, and the landscape's periods."""
-    times = np.unique(np.linspace(0, depths.shape[1] - 1, 501).astype(int))
-    axes.plot(times, depths[:shown, times].T, color="tab:green", lw=0.4, alpha=0.5)
-    axes.plot(times, depths[:, times].mean(axis=0), color="black", lw=2, label=f"mean of {len(depths)}")
+    times = np.unique(np.linspace(0, depths.shape[1] - 1, 126).astype(int))
+    axes.plot(times, depths[:shown, times].T, color=COLORS[2], lw=0.8, alpha=0.7)
+    axes.plot(times, depths[:, times].mean(axis=0), color="black", lw=1.8, label=f"mean of {len(depths)}")
     for period in range(int(depths.mean(axis=0)[-1] / PERIOD) + 2):
-        axes.axhline(PERIOD * period, color="0.8", lw=0.8, zorder=0)
-    axes.set(xlabel="updates", ylabel="$z$", title="Depth; a gray line is a period of the landscape", xmargin=0)
+        axes.axhline(PERIOD * period, color="0.85", lw=0.8, zorder=0)
+    axes.set(xlabel="updates", ylabel="depth $z$", title="Gray lines are periods of the landscape apart", xmargin=0)
     axes.legend(loc="upper left")
 
 
@@ -150,11 +157,16 @@ def _draw_surface(axes: Any, path: np.ndarray) -> None:
     short, long = np.cos(angle) / np.sqrt(2), np.sin(angle)
     u = short * np.cos(depth) - long * np.sin(depth)
     v = short * np.sin(depth) + long * np.cos(depth)
-    axes.plot_surface(u, depth, v, color="tab:orange", alpha=0.25, linewidth=0, rcount=161, ccount=81)
-    axes.plot(*path[:last, [0, 2, 1]].T, "o-", color="tab:green", ms=1.5, lw=0.4)
-    axes.plot([0, 0], [0, 4 * np.pi], [0, 0], color="tab:blue", lw=1.5)
-    axes.set(xlabel="$u$", ylabel="$z$", zlabel="$v$", title="$l = 1/2$, the valley, SGD")
-    axes.set_box_aspect((1, 2.4, 1), zoom=1.35)
+    # Thousands of facets are no drawing: they are an image, also in an SVG.
+    axes.plot_surface(u, depth, v, color=COLORS[4], alpha=0.3, linewidth=0, rcount=161, ccount=81, rasterized=True)
+    axes.plot(*path[:last:3, [0, 2, 1]].T, "-", color=COLORS[2], lw=0.7)
+    axes.plot([0, 0], [0, 4 * np.pi], [0, 0], color=COLORS[0], lw=2)
+    axes.set(title="Where $l = 1/2$; the valley (straight); SGD, every third step")
+    axes.set_xlabel("$u$", labelpad=-4)
+    axes.set_ylabel("$z$", labelpad=6)
+    axes.set_zlabel("$v$", labelpad=-6)
+    axes.tick_params(pad=-1)
+    axes.set_box_aspect((1, 2.4, 1), zoom=1.1)
     axes.view_init(elev=18, azim=-60)
     for axis in (axes.xaxis, axes.zaxis):
         axis.set_major_locator(MultipleLocator(1))
@@ -165,16 +177,17 @@ def _draw_pane(axes: Axes, depth: float, path: np.ndarray) -> None:
     line = np.linspace(-VIEW, VIEW, 161)
     u, v = np.meshgrid(line, line)
     loss = (u**2 + v**2 + (np.cos(depth) * u + np.sin(depth) * v) ** 2) / 2
-    axes.contourf(u, v, loss, levels=np.linspace(0, 4, 17), cmap="Blues_r", extend="max", alpha=0.8)
-    axes.contour(u, v, loss, levels=[0.125, 0.5, 1.125, 2], colors="white", linewidths=0.8)
+    levels = np.linspace(0, 4, 9)
+    axes.contourf(u, v, loss, levels=levels, cmap="Blues_r", extend="max", alpha=0.6).set_rasterized(True)
+    axes.contour(u, v, loss, levels=[0.5, 1.125, 2], colors="white", linewidths=0.8)
     w = np.array([np.cos(depth - np.pi / 4), np.sin(depth - np.pi / 4)])
     for sign in (1, -1):
-        arrow = {"arrowstyle": "-|>", "color": "tab:red", "lw": 2}
+        arrow = {"arrowstyle": "-|>", "color": COLORS[1], "lw": 1.5}
         axes.annotate("", xy=tuple(1.4 * sign * w), xytext=(0, 0), arrowprops=arrow)
     near = _visit(path[:, 2], depth)
-    axes.plot(*path[near, :2].T, "o-", color="limegreen", ms=4, lw=1)
-    axes.plot(*path[near[:1], :2].T, "o", color="darkgreen", ms=7)
-    axes.set(xlim=(-VIEW, VIEW), ylim=(-VIEW, VIEW), aspect="equal", xlabel="$u$", ylabel="$v$")
+    axes.plot(*path[near, :2].T, "o-", color=COLORS[2], ms=3, lw=0.8)
+    axes.plot(*path[near[:1], :2].T, "o", color="#222222", ms=5)
+    axes.set(xlim=(-VIEW, VIEW), ylim=(-VIEW, VIEW), aspect="equal")
     axes.set_title(f"$z = {depth / np.pi:.2g}\\,π$" if depth else "$z = 0$")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MultipleLocator(1))

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 from sympy import Rational
 
+from taylorsgd.display.figures import COLORS
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
-from taylorsgd.reproducing.pictures import bars, panels
+from taylorsgd.reproducing.pictures import HALF, bars, panels
 from taylorsgd.reproducing.significance import LEAST_P, chi_square
 from taylorsgd.reproducing.tenka.helix_descents import PERIOD, derived_drift, descents
 
@@ -124,12 +125,12 @@ def _findings(
 
 
 def _picture(rates: np.ndarray, mean: np.ndarray, error: np.ndarray, exact: np.ndarray) -> Figure:
-    figure, (velocity, scaled) = panels(11, 4.5, columns=2)
+    figure, (velocity, scaled) = panels(9, 3.8, columns=2)
     fine = np.linspace(0, rates.max() * 1.05, 200)
     lines: Sequence[tuple[np.ndarray, str, str, str]] = (
-        (fine**2 / 6, "tab:blue", "-", "$η^2/6$ (Corollary 4)"),
-        (fine**2 / (6 - 4 * fine), "tab:green", "--", "order 3, exact sums: $η^2/(6-4η)$"),
-        (0 * fine, "tab:red", ":", "stationary analysis of the SDE: 0"),
+        (fine**2 / 6, COLORS[0], "-", "$η^2/6$ (Corollary 4)"),
+        (fine**2 / (6 - 4 * fine), COLORS[2], "--", "order 3, exact sums: $η^2/(6-4η)$"),
+        (0 * fine, COLORS[1], ":", "stationary analysis of the SDE: 0"),
     )
     for values, color, style, label in lines:
         velocity.plot(fine, 1e3 * values, style, color=color, label=label)
@@ -139,8 +140,11 @@ def _picture(rates: np.ndarray, mean: np.ndarray, error: np.ndarray, exact: np.n
     velocity.set(xlabel="learning rate $η$", ylabel="velocity of $z$ ($10^{-3}$ per update)")
     velocity.set_title("SGD drifts along HELIX's valley of minima")
     velocity.legend(fontsize=8)
-    scaled.set(xlabel="learning rate $η$", ylabel="velocity of $z$ over $η^2$", ylim=(-0.02, 0.25))
-    scaled.set_title("The same over $η^2$")
+    # Bars are seen where the axis holds them and the two curves, and not the 0 as well.
+    spread = float((HALF * error / rates**2).max())
+    scaled.set_ylim(1 / 6 - 1.5 * spread, max(1 / (6 - 4 * fine[-1]), float((mean / rates**2).max())) + 1.5 * spread)
+    scaled.set(xlabel="learning rate $η$", ylabel="velocity of $z$ over $η^2$")
+    scaled.set_title("The same over $η^2$, near 1/6")
     return figure
 
 
