@@ -146,7 +146,7 @@ def plan(
         return chosen_method(method, task).plan(task)
     if len(task.formulas) > 1:
         raise ValueError("along= closes the indices of one formula; plan the others by themselves")
-    one = task.formulas[0]
+    one = next(iter(task.formulas))
     if not open_positions(one):
         raise ValueError("along= is for formulas with open indices, such as a displacement's; leave it out")
     if task.resummed:
