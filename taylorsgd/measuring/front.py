@@ -153,7 +153,8 @@ def plan(
         raise ValueError("along= of a resummed formula is taken of its dense tensors, for which there is no plan")
     like = one_direction(along)
     directions = checked_directions(along, like)
-    closed = Task(one_way(one, directions[:1] * 2, like, open_positions(one)), landscape)
+    positions = open_positions(one)
+    closed = Task(one_way(one, directions[:1] * len(positions), like, positions), landscape)
     found = chosen_method(method, closed).plan(closed)
     return replace(found, repeats=count_components(one, len(directions), like))
 
