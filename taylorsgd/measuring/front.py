@@ -146,14 +146,15 @@ def plan(
         return chosen_method(method, task).plan(task)
     if len(task.formulas) > 1:
         raise ValueError("along= closes the indices of one formula; plan the others by themselves")
-    one = task.formulas[0]
+    one = next(iter(task.formulas))
     if not open_positions(one):
         raise ValueError("along= is for formulas with open indices, such as a displacement's; leave it out")
     if task.resummed:
         raise ValueError("along= of a resummed formula is taken of its dense tensors, for which there is no plan")
     like = one_direction(along)
     directions = checked_directions(along, like)
-    closed = Task(one_way(one, directions[:1] * 2, like, open_positions(one)), landscape)
+    positions = open_positions(one)
+    closed = Task(one_way(one, directions[:1] * len(positions), like, positions), landscape)
     found = chosen_method(method, closed).plan(closed)
     return replace(found, repeats=count_components(one, len(directions), like))
 

@@ -133,3 +133,24 @@ def test_exact_predictions_along_all_eigenvectors_are_the_dense_ones() -> None:
         )
         np.testing.assert_allclose(spectral.mean, dense.mean, rtol=2e-4, atol=1e-5)
         assert spectral.covariance.shape == dense.covariance.shape and not spectral.covariance.any()
+
+
+def test_a_plan_along_directions():
+    """Of one component, as often as there are: of a symmetric matrix those on and above the diagonal."""
+    epoch = ts.SGD(B=1, E=1)
+    scatter = ts.derive(ts.Covariance(ts.Displacement(), ts.Displacement()), epoch, 2)
+    moved = ts.derive(ts.Displacement(), epoch, 2)
+    for formula, count in ((scatter, 6), (moved, 3)):
+        plan = ts.plan(formula, LANDSCAPE, along=jnp.eye(3))
+        assert plan.repeats == count and not plan.open
+        assert f"All of this {count} times, once for every component" in str(plan)
+    assert ts.plan(moved, LANDSCAPE).repeats == 1
+    for bad, along, message in (
+        ([scatter, scatter], jnp.eye(3), "one formula"),
+        (PLAIN, jnp.eye(3), "with open indices"),
+        (ts.derive(ts.Displacement(), epoch, 1, resum="discrete"), jnp.eye(3), "there is no plan"),
+        (moved, jnp.ones(()), "must count the directions"),
+        (moved, (), "holds no directions"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ts.plan(bad, LANDSCAPE, along=along)
