@@ -13,14 +13,8 @@ from matplotlib.figure import Figure
 from scipy.stats import ttest_1samp
 
 from taylorsgd.reproducing.barrett_dherin.architectures import new_residual_net, residual_net
-from taylorsgd.reproducing.barrett_dherin.training import (
-    Training,
-    TrainingSize,
-    seconds_per_epoch,
-    stacked,
-    train_once,
-    trend_among,
-)
+from taylorsgd.reproducing.barrett_dherin.perceptrons import trend_among
+from taylorsgd.reproducing.barrett_dherin.training import Training, TrainingSize, seconds_per_epoch, stacked, train_once
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.labelled_images import Images
 from taylorsgd.reproducing.pictures import panels, shades
@@ -71,7 +65,7 @@ def _row(run: Run, training: Training) -> dict[str, Any]:
         "|theta|^2": training.squared_norm,
     }
     return {
-        **dict(zip(("rate", "mu", "seed"), run, strict=True)),
+        **dict(zip(("rate", "mu", "initialization"), run, strict=True)),
         "m": training.parameters,
         **{name: training.at_best(record)[0] for name, record in records.items()},
         "steps at best": training.steps[training.best[0]],
@@ -91,13 +85,13 @@ def _run(size: ResidualSize, work: Work) -> Outcome:
         )
     images = size.prepared(work)
     rates = [*((rate, 0.0) for rate in size.rates), *((size.rate, mu) for mu in size.mus)]
-    runs = [(*both, seed) for both in rates for seed in range(size.seeds)]
+    runs = [(*both, seed) for both in rates for seed in range(size.initializations)]
     if size.only_cifar10:
         plain, regularized = (
             seconds_per_epoch(residual_net, _network(size, images, 0), images, size.batch, explicit)
             for explicit in (False, True)
         )
-        count = len(size.mus) * size.seeds
+        count = len(size.mus) * size.initializations
         hours = size.epochs * ((len(runs) - count) * plain + count * regularized) / 3600
         device = jax.devices()[0]
         work.say(
@@ -145,9 +139,10 @@ def _findings(size: ResidualSize, rows: Sequence[dict[str, Any]]) -> list[Findin
 
 def _gains(size: ResidualSize, rows: Sequence[dict[str, Any]]) -> list[Finding]:
     """Gains in maximum test accuracy by explicit regularization, seed by seed."""
-    best = {(row["rate"], row["mu"], row["seed"]): row["test accuracy"] for row in rows}
+    best = {(row["rate"], row["mu"], row["initialization"]): row["test accuracy"] for row in rows}
     gains = {
-        mu: np.array([best[size.rate, mu, s] - best[size.rate, 0.0, s] for s in range(size.seeds)]) for mu in size.mus
+        mu: np.array([best[size.rate, mu, s] - best[size.rate, 0.0, s] for s in range(size.initializations)])
+        for mu in size.mus
     }
     mu = max(gains, key=lambda mu: gains[mu].mean())
     gain = float(gains[mu].mean())
@@ -160,7 +155,7 @@ def _gains(size: ResidualSize, rows: Sequence[dict[str, Any]]) -> list[Finding]:
     return [
         Finding(
             f"explicit regularization raises the maximum test accuracy, at h = {size.rate:g} (Figure 3c)",
-            f"by {gain:+.2%} at the best μ = {mu:g}, one-sided p = {p_value:.2g} (paired t-test on {size.seeds} "
+            f"by {gain:+.2%} at the best μ = {mu:g}, one-sided p = {p_value:.2g} (paired t-test on {size.initializations} "
             f"initializations, times {len(gains)} for the choice of μ)",
             p_value < LEVEL,
             {"mu": mu, "gain": gain, "p_value": p_value},
@@ -176,7 +171,7 @@ def _gains(size: ResidualSize, rows: Sequence[dict[str, Any]]) -> list[Finding]:
 
 def _picture(size: ResidualSize, trained: Mapping[Run, Training], rows: Sequence[dict[str, Any]]) -> Figure:
     figure, (above, below) = panels(12, 7.5, 2, 3)
-    seeds = range(size.seeds)
+    seeds = range(size.initializations)
     with_penalty = {mu: [trained[size.rate, mu, seed] for seed in seeds] for mu in (0.0, *size.mus)}
     without = {rate: [trained[rate, 0.0, seed] for seed in seeds] for rate in size.rates}
     explicit, implicit = shades((0.0, *size.mus), "plasma", 0.85), shades(size.rates)
@@ -233,7 +228,7 @@ EXPERIMENT = Experiment(
             rates=(0.005, 0.01, 0.05, 0.1, 0.2),
             rate=0.01,
             mus=(0.003, 0.01, 0.03, 0.1),
-            seeds=3,
+            initializations=3,
             points=50000,
             tested=10000,
             side=32,

@@ -20,21 +20,22 @@ from taylorsgd.reproducing.verdicts import Verdict
 TINY: dict[str, dict[str, Any]] = {
     "igr-two-parameters": {"starts": TwoParameterSize().starts[:1]},
     "igr-rate-width": {
-        "widths": (12, 16), "rates": (0.05, 0.1), "seeds": 2, "layers": 2, "points": 40, "tested": 50,
-        "epochs": 40, "batch": 8, "every": 10, "full_batch_rates": (0.1, 0.2), "full_batch_epochs": 100,
+        "widths": (12, 16), "rates": (0.05, 0.1), "initializations": 2, "layers": 2, "points": 40, "tested": 50,
+        "epochs": 40, "most": 40, "batch": 8, "every": 10, "batches": (4,), "full_batch_rates": (0.1, 0.2),
+        "full_batch_points": 20, "full_batch_epochs": 90, "full_batch_most": 90, "full_batch_initializations": 2,
     },
     "igr-slope": {
-        "width": 16, "rates": (0.05, 0.1), "seeds": 2, "layers": 3, "points": 40, "tested": 50, "epochs": 40,
-        "batch": 8, "every": 10, "sigmas": (0.1, 1.0), "draws": 2,
+        "width": 16, "rates": (0.05, 0.1), "initializations": 2, "layers": 3, "points": 40, "tested": 50,
+        "epochs": 40, "most": 40, "batch": 8, "every": 10, "sigmas": (0.1, 1.0), "draws": 2,
     },
     "igr-egr": {
-        "channels": (2,), "rates": (0.05, 0.1), "rate": 0.05, "mus": (0.01,), "seeds": 2, "points": 20,
+        "channels": (2,), "rates": (0.05, 0.1), "rate": 0.05, "mus": (0.01,), "initializations": 2, "points": 20,
         "tested": 20, "side": 4, "epochs": 2, "batch": 10, "every": 1,
     },
 }  # fmt: skip
 TINY["igr-robustness"] = TINY["igr-slope"]
-TRAININGS = {"igr-rate-width": 3, "igr-slope": 1, "igr-egr": 6}
-"""How often networks are trained at these sizes: two widths and full batches; two rates and a μ of two seeds."""
+TRAININGS = {"igr-rate-width": 4, "igr-slope": 1, "igr-egr": 6}
+"""How often networks are trained at these sizes: two widths, another batch size and full batches; two rates and a μ of two seeds."""
 
 
 Run = Callable[..., tuple[Outcome, list[str]]]
@@ -101,7 +102,7 @@ def test_an_interrupted_run_trains_no_network_twice(
 
 
 def test_the_large_network_wants_cifar10_and_says_how_long_it_takes(run: Run, cifar10: Path, tmp_path: Path) -> None:
-    large = {"only_cifar10": True, "channels": (2, 3), "epochs": 1, "seeds": 1, "rates": (0.05,)}
+    large = {"only_cifar10": True, "channels": (2, 3), "epochs": 1, "initializations": 1, "rates": (0.05,)}
     with pytest.raises(ValueError, match="ResNet-18.*not on scikit-learn's digits.*--data"):
         run("igr-egr", tmp_path, **large)
     outcome, said = run("igr-egr", tmp_path, cifar10, **large)
@@ -112,7 +113,7 @@ def test_the_large_network_wants_cifar10_and_says_how_long_it_takes(run: Run, ci
 @pytest.mark.parametrize("name", ["igr-robustness", "igr-rate-width"])
 def test_networks_that_never_fit_are_an_error(name: str, run: Run, tmp_path: Path) -> None:
     with pytest.raises(ArithmeticError, match="no network fits all 40 training images in 10 epochs"):
-        run(name, tmp_path, rates=(1e-6, 2e-6), epochs=10)
+        run(name, tmp_path, rates=(1e-6, 2e-6), epochs=10, most=10)
 
 
 def test_the_command_runs_it_and_prints_its_verdicts(
