@@ -37,9 +37,10 @@ class RateWidthSize(PerceptronSize):
     """
 
     widths: tuple[int, ...] = (24, 48, 96)
-    batches: tuple[int, ...] = (8, 64)
+    initializations: int = 4
+    batches: tuple[int, ...] = (8,)
     full_batch_rates: tuple[float, ...] = (0.01, 0.02, 0.04, 0.08)
-    full_batch_points: int = 150
+    full_batch_points: int = 100
     full_batch_epochs: int = 600
     full_batch_most: int = 3000
     full_batch_initializations: int = 10
@@ -257,7 +258,7 @@ EXPERIMENT = Experiment(
         ),
     },
     lasts={
-        "quick": "about a minute and a half",
+        "quick": "about a minute",
         "full": "some hours on two cores, a piece of it (--pieces) some minutes",
         "paper": "days on a GPU, its first pieces (--pieces 3) about half an hour on two cores",
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -113,6 +113,18 @@ class Training:
     def norm(self) -> np.ndarray:
         """|θ|, (R, C)."""
         return np.sqrt(self.squared_norm)
+
+    def each(self) -> list[Training]:
+        """The training of each network by itself."""
+        arrays = [one.name for one in fields(self) if one.name not in ("steps", "theta", "parameters")]
+        return [
+            replace(
+                self,
+                theta=jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], self.theta),
+                **{name: getattr(self, name)[i : i + 1] for name in arrays},
+            )
+            for i in range(len(self.best))
+        ]
 
     def at_best(self, record: np.ndarray) -> np.ndarray:
         """The values of a record (R, C) at the best checkpoints, (R,); NaN where there is none."""

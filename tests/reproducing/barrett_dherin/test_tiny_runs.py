@@ -12,6 +12,7 @@ import pytest
 from taylorsgd.cli import main
 from taylorsgd.reproducing import Outcome, registry
 from taylorsgd.reproducing.barrett_dherin import EXPERIMENTS, training, two_parameter_paths
+from taylorsgd.reproducing.barrett_dherin.explicit_penalty import Tier
 from taylorsgd.reproducing.barrett_dherin.training import train
 from taylorsgd.reproducing.barrett_dherin.two_parameter_paths import TwoParameterSize
 from taylorsgd.reproducing.registry import RUN
@@ -29,13 +30,19 @@ TINY: dict[str, dict[str, Any]] = {
         "epochs": 40, "most": 40, "batch": 8, "every": 10, "sigmas": (0.1, 1.0), "draws": 2,
     },
     "igr-egr": {
-        "channels": (2,), "rates": (0.05, 0.1), "rate": 0.05, "mus": (0.01,), "initializations": 2, "points": 20,
-        "tested": 20, "side": 4, "epochs": 2, "batch": 10, "every": 1,
+        "tiers": (
+            Tier(network="perceptron", widths=(5,), rates=(0.05, 0.1), rate=0.05, mus=(0.01,), points=20, side=4,
+                 epochs=2, batch=10, every=1),
+            Tier(network="residual net", widths=(2,), rates=(0.05,), rate=0.05, mus=(0.01,), points=20, side=4,
+                 epochs=2, batch=10, every=1),
+        ),
+        "initializations": 2, "tested": 20,
     },
 }  # fmt: skip
 TINY["igr-robustness"] = TINY["igr-slope"]
-TRAININGS = {"igr-rate-width": 4, "igr-slope": 1, "igr-egr": 6}
-"""How often networks are trained at these sizes: two widths, another batch size and full batches; two rates and a μ of two seeds."""
+TRAININGS = {"igr-rate-width": 4, "igr-slope": 1, "igr-egr": 7}
+"""How often networks are trained at these sizes: two widths, another batch size and full batches; one width;
+perceptrons at two rates and a μ, and two residual nets at a rate and a μ."""
 
 
 Run = Callable[..., tuple[Outcome, list[str]]]
@@ -102,11 +109,12 @@ def test_an_interrupted_run_trains_no_network_twice(
 
 
 def test_the_large_network_wants_cifar10_and_says_how_long_it_takes(run: Run, cifar10: Path, tmp_path: Path) -> None:
-    large = {"only_cifar10": True, "channels": (2, 3), "epochs": 1, "initializations": 1, "rates": (0.05,)}
+    net = replace(TINY["igr-egr"]["tiers"][1], widths=(2, 3), epochs=1)
+    large = {"published": True, "tiers": (net,), "initializations": 1}
     with pytest.raises(ValueError, match="ResNet-18.*not on scikit-learn's digits.*--data"):
         run("igr-egr", tmp_path, **large)
     outcome, said = run("igr-egr", tmp_path, cifar10, **large)
-    assert "CIFAR-10: 20 training and 20 test images of 4 × 4 × 3" in outcome.notes
+    assert any("CIFAR-10: 20 training and 20 test images of 4 × 4 × 3" in note for note in outcome.notes)
     assert any("2 networks of 1 epochs will take about" in line for line in said)
 
 
