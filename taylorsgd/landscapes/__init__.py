@@ -74,11 +74,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DenseMeasurement", "Field", "FiniteField", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement",
     "MomentCurve", "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement",
-    "TangentKernel", "ToyLandscape", "akaike", "at_rate", "attention_head", "clipped", "convolutional_net", "digits",
-    "explicitly_regularized", "fashion_mnist", "game", "gap_estimate", "gauss", "geodesic_descent",
-    "gradient_regularizer", "helix", "implicitly_regularized", "linear_regression", "logistic_regression", "loss_surface_slope", "mean_estimation",
-    "measure", "metric_determinant", "natural_gradient", "norm_growth_bound", "normalized", "plan", "predict",
-    "regularization_rate", "sharpness_aware", "takeuchi", "tensors", "with_dropout",
+    "TangentKernel", "ToyLandscape", "akaike", "at_rate", "attention_head", "clipped", "convolutional_net",
+    "digits", "explicitly_regularized", "fashion_mnist", "game", "gap_estimate", "gauss", "geodesic_descent",
+    "gradient_regularizer", "helix", "implicitly_regularized", "linear_regression", "logistic_regression",
+    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "natural_gradient",
+    "norm_growth_bound", "normalized", "plan", "predict", "regularization_rate", "sharpness_aware", "takeuchi",
+    "tensors", "with_dropout",
 ]  # fmt: skip
 
 ELSEWHERE = {

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TangentKernel", "akaike", "covariance_regularization", "explicit_gradient_regularization",
-    "explicitly_regularized", "gap_estimate", "gap_regularization", "gradient_regularizer", "implicitly_regularized", "loss_surface_slope",
-    "metric_determinant", "norm_growth_bound", "regularization_rate", "takeuchi",
+    "explicitly_regularized", "gap_estimate", "gap_regularization", "gradient_regularizer",
+    "implicitly_regularized", "loss_surface_slope", "metric_determinant", "norm_growth_bound",
+    "regularization_rate", "takeuchi",
 ]  # fmt: skip
 
 NAMES = {

@@ -242,7 +242,7 @@ EXPERIMENT = Experiment(
         "paper": RateWidthSize(
             widths=(50, 100, 200, 400, 800, 1600),
             initializations=1,
-            rates=(0.5, 0.1, 0.05, 0.01, 0.005, 0.001, 0.0005),
+            rates=(0.1, 0.05, 0.01, 0.5, 0.005, 0.001, 0.0005),
             points=60000,
             tested=10000,
             epochs=60,

@@ -164,7 +164,7 @@ def train(
         mu: R rates μ of explicit gradient regularization, or 0 for none of them.
         only_fitted: whether the best checkpoint must be one where every training image is classified right.
         most: while a network whose loss is finite has not yet classified every training image right at any
-            checkpoint, training goes on for all of them, up to so many epochs.
+            checkpoint, training goes on for all of them, up to so many epochs. It ends when no loss is finite.
 
     Returns:
         A `Training`.
@@ -194,6 +194,8 @@ def train(
             records.append(_look(network, theta, images))
             best, highest, kept = _better(len(records) - 1, theta, records[-1], only_fitted, best, highest, kept)
             fitted |= _fits(records[-1])
+            if not np.isfinite(records[-1][0]).any():
+                break
     steps = np.arange(len(records)) * every * updates
     return Training(steps, *np.stack(records, axis=-1), best, kept, _count(kept))
 

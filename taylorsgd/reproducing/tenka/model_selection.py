@@ -85,12 +85,18 @@ class SelectionSize:
         trials: training sets.
         tested: points of the test set.
         seed: of the points.
+        largest: the most parameters of a model.
     """
 
     updates: tuple[int, int] = (30, 1000)
     trials: int = 1000
     tested: int = 5000
     seed: int = 0
+    largest: int = 8
+
+    def models(self, family: Family) -> tuple[int, ...]:
+        """The numbers of parameters of a family's models that are looked at."""
+        return tuple(count for count in family.models if count <= self.largest)
 
 
 def trained_and_judged(
@@ -140,14 +146,14 @@ def _results(size: SelectionSize, work: Work) -> Results:
         x, y = family.draw(random, size.trials * family.points)
         train = x.reshape(size.trials, family.points, -1), y.reshape(size.trials, family.points)
         for updates in size.updates:
-            work.say(f"{family.name}: {len(family.models)} models on {size.trials} training sets, T = {updates}")
+            work.say(f"{family.name}: {len(size.models(family))} models on {size.trials} training sets, T = {updates}")
             with jax.enable_x64(True):
                 each = [
                     work.keep(
                         f"{family.name} {updates} {parameters}",
                         partial(trained_and_judged, family, parameters, updates, train, test),
                     )
-                    for parameters in family.models
+                    for parameters in size.models(family)
                 ]
             found[family.name, updates] = {name: np.stack([one[name] for one in each]) for name in each[0]}
     return found
@@ -216,7 +222,7 @@ def _findings(size: SelectionSize, results: Results) -> list[Finding]:
 
 def _run(size: SelectionSize, work: Work) -> Outcome:
     results = _results(size, work)
-    models = {family.name: family.models for family in FAMILIES}
+    models = {family.name: size.models(family) for family in FAMILIES}
     table = [
         {
             "family": family,
@@ -248,7 +254,7 @@ COLOURS = {"AIC": "tab:orange", "TIC": "tab:red", "STIC": "tab:blue"}
 
 def _picture(size: SelectionSize, results: Results) -> Figure:
     figure, axes = panels(14, 8, 2, 4)
-    models = {family.name: family.models for family in FAMILIES}
+    models = {family.name: size.models(family) for family in FAMILIES}
     names: Sequence[str | None] = (None, *CRITERIA)
     for column, ((family, updates), found) in enumerate(results.items()):
         above, below = axes[:, column]
