@@ -13,7 +13,7 @@ from taylorsgd.reproducing.experiment import Finding
 from taylorsgd.reproducing.significance import LEVEL, Trend, sign_test, trend
 
 __all__ = [
-    "LEAST", "Course", "at_time", "common_times", "courses", "of_physical_time", "of_test_data", "of_training_data",
+    "LEAST", "Course", "at_time", "common_times", "courses_of", "of_physical_time", "of_test_data", "of_training_data",
     "trend_at",
 ]  # fmt: skip
 
@@ -114,7 +114,7 @@ class Course:
         }
 
 
-def courses(groups: Sequence[Perceptrons]) -> list[Course]:
+def courses_of(groups: Sequence[Perceptrons]) -> list[Course]:
     """The course of every network."""
     return [
         Course(

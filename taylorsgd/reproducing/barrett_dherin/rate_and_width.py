@@ -9,7 +9,7 @@ import numpy as np
 
 from taylorsgd.reproducing.barrett_dherin.courses import (
     Course,
-    courses,
+    courses_of,
     of_physical_time,
     of_test_data,
     of_training_data,
@@ -83,7 +83,7 @@ class RateWidthSize(PerceptronSize):
         work.say(f"{count} networks of width {size.middle} on full batches of {size.points}")
         few = images.subset(size.points, size.tested)
         full = train_perceptrons(work, "full batch", few, size, size.middle)
-        return courses(by_width), courses(by_batch), courses(full)
+        return courses_of(by_width), courses_of(by_batch), courses_of(full)
 
 
 def _fitted(found: Sequence[Course]) -> list[Course]:

@@ -74,6 +74,7 @@ FAMILIES = (
     Family("polynomials", (2, 3, 4, 5, 6, 7, 8), 20, 0.02, _polynomial_points, _squares),
     Family("logistic regression", (1, 2, 3, 4, 5, 6, 7, 8), 30, 1.0, _logistic_points, _logistic),
 )
+"""The kinds of models that are selected among."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from taylorsgd.reproducing.barrett_dherin.courses import (
     Course,
     at_time,
     common_times,
-    courses,
+    courses_of,
     of_physical_time,
     of_test_data,
     of_training_data,
@@ -106,7 +106,7 @@ def test_courses_are_the_rows_of_a_training() -> None:
         )
     }
     run = Training(steps=np.array([0, 5, 10]), **records, best=np.array([2, -1]), theta=None, parameters=10)
-    first, second = courses([Perceptrons(7, 4, np.array([0.1, 0.2]), np.array([0, 3]), run)])
+    first, second = courses_of([Perceptrons(7, 4, np.array([0.1, 0.2]), np.array([0, 3]), run)])
     assert (first.rate, first.initialization, second.rate, second.initialization) == (0.1, 0, 0.2, 3)
     assert first.fitted and not second.fitted and first.best == 2
     row = first.row

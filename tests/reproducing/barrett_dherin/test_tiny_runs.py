@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from taylorsgd.cli import main
-from taylorsgd.reproducing import Outcome, registry
-from taylorsgd.reproducing.barrett_dherin import EXPERIMENTS, training, two_parameter_paths
+from taylorsgd.reproducing import Outcome, registry, run_experiment
+from taylorsgd.reproducing.barrett_dherin import EXPERIMENTS, rate_and_width, training, two_parameter_paths
 from taylorsgd.reproducing.barrett_dherin.explicit_penalty import Tier
+from taylorsgd.reproducing.barrett_dherin.rate_and_width import RateWidthSize
 from taylorsgd.reproducing.barrett_dherin.training import train
 from taylorsgd.reproducing.barrett_dherin.two_parameter_paths import TwoParameterSize
 from taylorsgd.reproducing.registry import RUN
@@ -32,7 +34,7 @@ TINY: dict[str, dict[str, Any]] = {
     "igr-egr": {
         "tiers": (
             Tier(network="perceptron", widths=(5,), rates=(0.05, 0.1), rate=0.05, mus=(0.01,), points=20, side=4,
-                 epochs=2, batch=10, every=1),
+                 epochs=2, batch=20, every=1),
             Tier(network="residual net", widths=(2,), rates=(0.05,), rate=0.05, mus=(0.01,), points=20, side=4,
                  epochs=2, batch=10, every=1),
         ),
@@ -106,6 +108,31 @@ def test_an_interrupted_run_trains_no_network_twice(
     whole = sorted(path for path in (tmp_path / "whole").iterdir() if not path.name.endswith(RUN))
     assert [path.read_bytes() for path in whole] == [(tmp_path / "parts" / path.name).read_bytes() for path in whole]
     assert len(trained) == TRAININGS[name]
+
+
+def test_a_run_in_pieces_judges_those_done_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two networks, one after the other, then all that are left; no piece is done twice."""
+    size = replace(
+        RateWidthSize(),
+        **TINY["igr-rate-width"]
+        | {"apart": True, "widths": (12,), "rates": (0.1, 0.05), "initializations": 1, "batches": ()}
+        | {"full_batch_initializations": 1, "full_batch_rates": (0.2,), "most": 200},
+    )
+    experiment = replace(rate_and_width.EXPERIMENT, sizes={"quick": size, "full": size})
+    monkeypatch.setattr(rate_and_width, "EXPERIMENT", experiment)
+    monkeypatch.setattr(rate_and_width, "draw", lambda *_: Figure())  # which takes the longest here
+    trained: list[Any] = []
+    monkeypatch.setattr(training, "train", lambda *a, **o: trained.append(a) or train(*a, **o))
+    said: list[str] = []
+    first = run_experiment("igr-rate-width", "full", tmp_path, pieces=1, say=said.append)
+    assert len(first.table) == len(trained) == 1 and said[-1].startswith("Pieces are left")
+    assert any("pieces so far: 1 of 2 networks" in note for note in first.notes)
+    assert len(run_experiment("igr-rate-width", "full", tmp_path, pieces=1, say=said.append).table) == 2
+    last = run_experiment("igr-rate-width", "full", tmp_path, say=said.append)
+    assert len(trained) == len(last.table) == 3 and not any("pieces" in note for note in last.notes)
+    assert not (tmp_path / "igr-rate-width-full.parts").exists()
+    with pytest.raises(ValueError, match="pieces=1: igr-rate-width --quick is not made of pieces"):
+        run_experiment("igr-rate-width", "quick", tmp_path, pieces=1)
 
 
 def test_the_large_network_wants_cifar10_and_says_how_long_it_takes(run: Run, cifar10: Path, tmp_path: Path) -> None:

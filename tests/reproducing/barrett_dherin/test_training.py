@@ -74,14 +74,17 @@ def test_training_goes_on_until_all_fit(images: Images) -> None:
     theta = [new_perceptron(seed, 64, 12, layers=3) for seed in (0, 0, 0)]
 
     def epochs(rates: list[float], most: int) -> int:
-        run = train(perceptron, stacked(theta[: len(rates)]), images, rates, rates, 5, 10, every=5, most=most)
+        run = train(
+            perceptron, stacked(theta[: len(rates)]), images, rates, [0] * len(rates), 5, 10, every=5, most=most
+        )
         return int(run.steps[-1]) // 5
 
     fast, slow = epochs([0.1], 200), epochs([0.02], 200)
     assert 5 < fast < slow < 200
     assert epochs([0.1, 0.02], 200) == slow and epochs([0.1, 1e6], 200) == fast and epochs([1e-6], 50) == 50
-    longer = train(perceptron, stacked(theta[:1]), images, [0.1], [0.1], slow, 10, every=5)
-    prolonged = train(perceptron, stacked(theta[:2]), images, [0.1, 0.02], [0.1, 0.02], 5, 10, every=5, most=200)
+    assert epochs([1e6], 200) == 5
+    longer = train(perceptron, stacked(theta[:1]), images, [0.1], [0], slow, 10, every=5)
+    prolonged = train(perceptron, stacked(theta[:2]), images, [0.1, 0.02], [0, 0], 5, 10, every=5, most=200)
     np.testing.assert_allclose(prolonged.loss[0], longer.loss[0], rtol=1e-4)
 
 
