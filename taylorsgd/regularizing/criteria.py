@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from taylorsgd.landscapes.landscape import checked_parameters, checked_points
 from taylorsgd.landscapes.point_functions import PointFunction
+from taylorsgd.landscapes.pytrees import count_entries
 from taylorsgd.regularizing.noise import gradients_apart
 
 __all__ = ["akaike", "takeuchi"]
@@ -37,16 +39,18 @@ def akaike(theta: Any, batch: Any) -> float:
     Returns:
         A number in units of a negative log likelihood per point.
 
+    Raises:
+        TypeError: if `theta` holds other things than floats, or `batch` something that is no array.
+        ValueError: if `batch` is empty, or its arrays have different leading axes.
+
     Example:
         >>> akaike(jnp.zeros(3), jnp.ones((30, 2)))
         0.1
 
     Source: Akaike (1974); Tenka, Corollary 5.
     """
-    points = {leaf.shape[0] if jnp.ndim(leaf) else 0 for leaf in map(jnp.asarray, jax.tree.leaves(batch))}
-    if len(points) != 1 or points == {0}:
-        raise ValueError(f"batch has leading axes of lengths {sorted(points)}; the N points need one in common")
-    return sum(jnp.size(leaf) for leaf in jax.tree.leaves(theta)) / points.pop()
+    theta, (_, points) = checked_parameters(theta), checked_points(batch)
+    return count_entries(theta) / points
 
 
 def takeuchi(loss: Callable[[Any, Any], Any], theta: Any, batch: Any) -> jax.Array:
@@ -62,7 +66,9 @@ def takeuchi(loss: Callable[[Any, Any], Any], theta: Any, batch: Any) -> jax.Arr
         singular, and large where Ĥ nearly is, of either sign: `gap_estimate` is neither.
 
     Raises:
-        ValueError: if there are more parameters, or the loss returns no scalar.
+        TypeError: if `loss` is no function, `theta` holds other things than floats, or `batch` what is no array.
+        ValueError: if there are more parameters, the loss returns no scalar, or the arrays of `batch` have different
+            leading axes.
 
     Example:
         The loss θ²/2 + xθ has H = 1, and points ±1 have Ĉ = 2:
@@ -72,7 +78,7 @@ def takeuchi(loss: Callable[[Any, Any], Any], theta: Any, batch: Any) -> jax.Arr
 
     Source: Takeuchi (1976); Dixon and Ward (2018); Tenka, Corollary 5.
     """
-    theta = jax.tree.map(jnp.asarray, theta)
+    theta, (batch, _) = checked_parameters(theta), checked_points(batch)
     flat, unravel = ravel_pytree(theta)
     if flat.size > DENSE:
         raise ValueError(f"theta has {flat.size} parameters, too many for their Hessian; the most are {DENSE}")

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from taylorsgd.landscapes import akaike, gap_estimate, takeuchi
+from taylorsgd.landscapes import akaike, takeuchi
+from taylorsgd.regularizing import gap_estimate
 
 RNG = np.random.default_rng(0)
 BATCH = (RNG.normal(size=(9, 3)), RNG.normal(size=9))
@@ -68,5 +69,5 @@ def test_flat_directions_blow_up_takeuchis_alone() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="2049 parameters, too many for their Hessian"):
         takeuchi(lambda theta, x: jnp.sum(theta) * x, jnp.zeros(2049), jnp.ones(3))
-    with pytest.raises(ValueError, match=r"batch has leading axes of lengths \[2, 3\]"):
+    with pytest.raises(ValueError, match="the arrays of batch have different leading axes"):
         akaike(jnp.zeros(2), (jnp.ones(2), jnp.ones(3)))
