@@ -22,7 +22,7 @@ from taylorsgd.landscapes.point_functions import PointFunction
 
 __all__ = [
     "BUDGET", "POPULATION_CHUNK", "AnyLandscape", "Landscape", "as_landscape", "check_counts",
-    "checked_parameters", "expected_loss", "floats_per_point", "population_chunk", "population_mean",
+    "checked_parameters", "checked_points", "expected_loss", "floats_per_point", "population_chunk", "population_mean",
     "weighted_loss",
 ]  # fmt: skip
 
@@ -165,9 +165,7 @@ class Landscape:
             TypeError: if θ has leaves that are no floats, or the batch something that is no array.
             ValueError: if the batch is empty, or its arrays have different leading axes.
         """
-        theta, batch = checked_parameters(theta), jax.tree.map(_array, batch)
-        _common_length(batch, "batch")
-        return jax.vmap(self.point_loss, (None, 0))(theta, batch)
+        return jax.vmap(self.point_loss, (None, 0))(checked_parameters(theta), checked_points(batch)[0])
 
     def population_loss(self, theta: Any) -> jax.Array:
         """The test loss l(θ), exactly: the mean over the population, or a sampler's expected loss.
@@ -350,6 +348,17 @@ def checked_parameters(theta: Any) -> Any:
             raise ValueError(f"{name}={leaf!r} must be finite")
         checked.append(array)
     return jax.tree.unflatten(structure, checked)
+
+
+def checked_points(batch: Any) -> tuple[Any, int]:
+    """Return a batch as a pytree of arrays, and how many points it has.
+
+    Raises:
+        TypeError: if a leaf is no array.
+        ValueError: if there are no leaves, or they have different leading axes.
+    """
+    batch = jax.tree.map(_array, batch)
+    return batch, _common_length(batch, "batch")
 
 
 def _array(leaf: Any, name: str = "data") -> jax.Array:
