@@ -62,15 +62,12 @@ def printed(epochs: int) -> ts.Formula:
 
 def _run(size: EpochSize, work: Work) -> Outcome:
     what = f"{size.trials} trials of 1 and {size.epochs} epochs"
-    none = np.zeros((0, len(size.rates)))  # resummed predictions
     curves = [
         Curve(
             net=f"{epochs} epochs",
             seed=seed,
             eta=np.array(size.rates),
             start=0.0,
-            resummed=none,
-            resummed_error=none.sum(axis=0),
             **{name: array[i] for name, array in found.items()},
         )
         for seed, found in on_classifiers(size, work, CONVOLUTIONAL, what, _differences)
