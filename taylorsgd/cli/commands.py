@@ -121,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
         "reproduce",
         help="run a published experiment again",
         description="Run a published experiment again: draw its figure, write its numbers, and say whether its "
-        "claims are found, by a statistic fixed beforehand. Writes NAME.png, NAME.svg, NAME.csv and NAME.json.",
+        "claims are found, by a statistic fixed beforehand. Writes NAME.png, NAME.svg, NAME.csv and NAME.json, and in "
+        "NAME.run.json what it took; runs of other images, sizes or seeds have that in the files' names.",
     )
     which = reproduce.add_mutually_exclusive_group(required=True)
     which.add_argument("name", metavar="NAME", nargs="?", help="the experiment, one of --list")
@@ -136,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("quick", "a small run, in minutes (the default)"),
         ("full", "a large run; says how long it takes"),
+        ("paper", "with the paper's own sizes, where an experiment has them; goes on where it was interrupted"),
     ):
         size.add_argument(f"--{name}", dest="size", action="store_const", const=name, help=text)
     reproduce.add_argument(
@@ -148,6 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     reproduce.add_argument(
         "--output", type=Path, default=Path("."), metavar="DIR", help="folder for the files (default: this folder)"
+    )
+    reproduce.add_argument(
+        "--seed", type=_integer(0, 2**31 - 1), help="seed of all random numbers (default: that of the settings)"
     )
     reproduce.set_defaults(
         run=_reproduce, parser=reproduce, size="quick", user_errors=(ValueError, OSError, ArithmeticError)
@@ -236,9 +241,9 @@ def _reproduce(options: argparse.Namespace) -> int:
     if not options.report:
         _need_devices(options)
     if options.all:
-        print(f"Written: {run_all(options.size, options.output, options.data)}")
+        print(f"Written: {run_all(options.size, options.output, options.data, seed=options.seed)}")
     elif options.report:
         print(f"Written: {write_report(options.output)}")
     else:
-        run_experiment(options.name, options.size, options.output, options.data)
+        run_experiment(options.name, options.size, options.output, options.data, seed=options.seed)
     return 0

@@ -2,8 +2,10 @@
 
 An experiment names a figure of a paper and what the paper claims of it, and says beforehand by which statistic
 the claim is judged. It runs in two sizes, `quick` (well under three minutes on two cores) and `full`, and
-leaves four files: NAME.png, NAME.svg, NAME.csv with the numbers behind them and NAME.json with the verdict. The
-same command on the same machine gives the same numbers twice. A claim that is not found is reported as such.
+leaves four files: NAME.png, NAME.svg, NAME.csv with the numbers behind them and NAME.json with the verdict; a fifth,
+NAME.run.json, says what it took, and where. The same command on the same machine gives the same numbers twice, and
+another seed other random numbers. Every claim gets one of four verdicts (`Verdict`), passed by stated rules: it
+agrees; the paper is wrong, as is proved here; it is worded too loosely; or it is not resolved at this scale.
 
 A claim of the form "y falls with x" is judged by Kendall's τ within groups that have all else in common, at
 the level 0.01, one-sided (`trend`); one of the form "the error is O(h^p)" by the slope of log error against log h.
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
     from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
     from taylorsgd.reproducing.registry import experiment_names, load_experiment, run_experiment
     from taylorsgd.reproducing.report import run_all, write_report
+    from taylorsgd.reproducing.verdicts import Verdict
 
 __all__ = [
-    "Experiment", "Finding", "Outcome", "Work", "experiment_names", "load_experiment", "run_all", "run_experiment",
-    "write_report",
+    "Experiment", "Finding", "Outcome", "Verdict", "Work", "experiment_names", "load_experiment", "run_all",
+    "run_experiment", "write_report",
 ]  # fmt: skip
 
 __dir__ = listing(__name__)
@@ -35,5 +38,6 @@ __getattr__ = loader(
         "taylorsgd.reproducing.experiment": "Experiment Finding Outcome Work",
         "taylorsgd.reproducing.registry": "experiment_names load_experiment run_experiment",
         "taylorsgd.reproducing.report": "run_all write_report",
+        "taylorsgd.reproducing.verdicts": "Verdict",
     },
 )

@@ -71,7 +71,8 @@ class Erratum:
             f"{self.right}: {_short(self.direct)} by {self.judge}, {_short(self.derived)} as derived, "
             f"{_short(self.printed)} as printed"
         )
-        return Finding(f"{self.where}: {self.says}", found, self.is_right(self.printed), numbers)
+        proof = f"{self.right}, by {self.judge}" if self.is_right(self.derived) else ""
+        return Finding(f"{self.where}: {self.says}", found, self.is_right(self.printed), numbers, proof=proof)
 
 
 def errata_outcome(errata: Sequence[Erratum], notes: Sequence[str]) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from taylorsgd.reproducing.resuming import Finished
 from taylorsgd.reproducing.significance import Trend
+from taylorsgd.reproducing.verdicts import Verdict, judge
 from taylorsgd.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Finding:
-    """One claim, what was found, and whether the two agree.
+    """One claim, what was found, and the verdict, by the rules of `taylorsgd.reproducing.verdicts`.
+
+    What speaks against a claim is written down with the experiment, before it is run, and counts only if the
+    criterion is not met.
 
     Attributes:
         claim: what is claimed, in a sentence.
@@ -51,6 +55,10 @@ class Finding:
             leaves nothing to judge by.
         numbers: the statistic's numbers, by name.
         source: "paper", or "control" for what the paper does not claim but a reader should know.
+        proof: what shows exactly that the claim is wrong: a calculation, a counterexample.
+        case: a case within the claim's words in which it is not so.
+        contrary: the p-value of the claim's contrary, where there is a test of it.
+        unmet: the precondition or the control that fails, so that nothing is resolved; empty if none does.
     """
 
     claim: str
@@ -58,18 +66,42 @@ class Finding:
     agrees: bool | None
     numbers: Mapping[str, float]
     source: str = "paper"
+    proof: str = ""
+    case: str = ""
+    contrary: float = 1.0
+    unmet: str = ""
 
     @classmethod
-    def of_trend(cls, claim: str, trend: Trend, source: str = "paper") -> Finding:
+    def of_trend(cls, claim: str, trend: Trend, source: str = "paper", case: str = "", unmet: str = "") -> Finding:
         """A claim that something rises or falls, judged by a trend."""
         numbers = {"tau": trend.tau, "z": trend.z, "p_value": trend.p_value, "pairs": trend.pairs}
-        return cls(claim, str(trend), trend.agrees, numbers, source)
+        against = {"case": case, "contrary": trend.contrary, "unmet": unmet}
+        return cls(claim, str(trend), trend.agrees, numbers, source, **against)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which of the four."""
+        return self._judged[0]
+
+    @property
+    def reason(self) -> str:
+        """Why it does not agree; empty if it does."""
+        return self._judged[1]
+
+    @property
+    def _judged(self) -> tuple[Verdict, str]:
+        return judge(self.agrees, self.proof, self.case, self.contrary, self.unmet)
+
+    def content(self) -> dict[str, Any]:
+        """What its verdict file says of it."""
+        said = {name: getattr(self, name) for name in ("claim", "found", "agrees", "numbers", "source")}
+        return said | {"verdict": str(self.verdict), "reason": self.reason}
 
     def __str__(self) -> str:
-        """Two lines: the verdict with the claim, and the statistic."""
-        mark = {True: "agrees", False: "does not agree", None: "not judged"}[self.agrees]
+        """The verdict with the claim, the statistic, and the reason if it does not agree."""
         control = "" if self.source == "paper" else " [control]"
-        return f"{mark:>14}{control}: {self.claim}\n{'':14}  {self.found}"
+        why = f"\n    {self.reason}" if self.reason else ""
+        return f"{self.verdict}{control}: {self.claim}\n    {self.found}{why}"
 
 
 @dataclass(frozen=True)
@@ -91,7 +123,7 @@ class Outcome:
     @property
     def agrees(self) -> bool:
         """Whether everything that the paper claims was found."""
-        return all(finding.agrees is True for finding in self.findings if finding.source == "paper")
+        return all(finding.verdict is Verdict.AGREES for finding in self.findings if finding.source == "paper")
 
 
 @dataclass(frozen=True)
@@ -103,11 +135,13 @@ class Experiment:
         shows: the paper and its figures.
         claim: what the paper says.
         judged: the criterion, fixed before anything is run.
-        sizes: by name, "quick" and "full": the settings, a frozen dataclass of the experiment's own.
+        sizes: by name, "quick", "full" and for some "paper", as published: the settings, a frozen dataclass of the
+            experiment's own. If it draws random numbers, it has a field `seed` that all of them depend on.
         lasts: by the same names, about how long each takes.
         run: a function of settings and `Work` that returns an `Outcome`.
         data: for an experiment on images, which ones it takes; None if it needs none.
         usual: finds the folder of images that is taken if the user names none; None for scikit-learn's digits.
+        gpu: by name, the sizes that are meant for a GPU.
     """
 
     title: str
@@ -119,16 +153,34 @@ class Experiment:
     run: Callable[..., Outcome]
     data: str | None = field(default=None)
     usual: Callable[[], Path] | None = None
+    gpu: Sequence[str] = ()
 
-    def settings(self, size: str) -> Any:
-        """The settings of a size.
+    def settings(self, size: str, seed: int | None = None) -> Any:
+        """The settings of a size, with another seed if one is given.
 
         Raises:
-            ValueError: if there is no such size.
+            ValueError: if there is no such size, or a seed is given where no random numbers are drawn.
         """
         if size not in self.sizes:
             raise ValueError(f"size={size!r} must be one of {', '.join(self.sizes)}")
-        return self.sizes[size]
+        settings = self.sizes[size]
+        if seed is None:
+            return settings
+        if not self.is_random:
+            raise ValueError(f"seed={seed!r}: this experiment draws no random numbers: {self.title}")
+        return replace(settings, seed=seed)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it draws random numbers, and so takes a seed."""
+        return hasattr(next(iter(self.sizes.values())), "seed")
+
+    def size_of(self, settings: Mapping[str, Any]) -> str | None:
+        """The name of the size with these settings, read from a verdict, whatever their seed; None if there is none."""
+        for size, own in self.sizes.items():
+            if json.loads(json.dumps(asdict(own))) | {"seed": None} == {**settings, "seed": None}:
+                return size
+        return None
 
     def describe(self, name: str) -> str:
         """Some lines that say what the experiment is about."""
@@ -139,18 +191,22 @@ class Experiment:
         return "\n".join(fill(part, 110, subsequent_indent="    ") for part in parts)
 
 
-def write_files(name: str, experiment: Experiment, settings: Any, outcome: Outcome, output: Path) -> list[Path]:
+def write_files(
+    name: str, experiment: Experiment, settings: Any, outcome: Outcome, output: Path, images: Any = None, stem: str = ""
+) -> list[Path]:
     """Write the picture, the numbers and the verdict, byte for byte the same for the same outcome.
 
     Args:
-        name: the experiment's name, the stem of the files.
+        name: the experiment's name.
         experiment: the experiment.
         settings: its settings in this run.
         outcome: what it found.
         output: the folder.
+        images: the `Images` that it was given, if any.
+        stem: of the files' names; empty for the experiment's name.
 
     Returns:
-        The files: NAME.png, NAME.svg, NAME.csv and NAME.json.
+        The files: NAME.png, NAME.svg, NAME.csv and NAME.json, with the stem for NAME.
 
     Raises:
         OSError: if a file can't be written.
@@ -159,7 +215,7 @@ def write_files(name: str, experiment: Experiment, settings: Any, outcome: Outco
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(outcome.figure)
-    paths = [output / f"{name}{suffix}" for suffix in (".png", ".svg", ".csv", ".json")]
+    paths = [output / f"{stem or name}{suffix}" for suffix in (".png", ".svg", ".csv", ".json")]
     picture, drawing, numbers, verdict = paths
     with whole_file(picture) as file:
         outcome.figure.savefig(file, format="png", dpi=150)
@@ -178,9 +234,10 @@ def write_files(name: str, experiment: Experiment, settings: Any, outcome: Outco
         "shows": experiment.shows,
         "claim": experiment.claim,
         "judged by": experiment.judged,
+        "data": images and images.name,
         "settings": asdict(settings),
         "agrees": outcome.agrees,
-        "findings": [asdict(finding) for finding in outcome.findings],
+        "findings": [finding.content() for finding in outcome.findings],
         "notes": list(outcome.notes),
         "numbers": sha256(rows.getvalue().encode()).hexdigest(),
     }

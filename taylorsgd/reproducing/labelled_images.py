@@ -18,6 +18,11 @@ LEAST = 5
 """The fewest images of a set."""
 CLASSES = 10
 """Every set here has ten."""
+KNOWN = {
+    "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13": "MNIST",
+    "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7": "Fashion-MNIST",
+}
+"""Sets in IDX files by the hash of their training labels."""
 DIGITS = "scikit-learn's 1797 digits, or the images of --data (MNIST's, Fashion-MNIST's or CIFAR-10's files)"
 """What experiments take that are not about particular images."""
 
@@ -93,7 +98,8 @@ def load_images(folder: Path | str | None = None) -> Images:
         images = digits.images[..., None] * (255 / 16)
         name, parts = "scikit-learn's digits", {"train": (images, digits.target)}
     elif has_idx_files(folder):
-        name, parts = "IDX images", read_idx_images(folder)
+        parts = read_idx_images(folder)
+        name = KNOWN.get(hashlib.sha256(parts["train"][1].astype(np.uint8).tobytes()).hexdigest(), "IDX images")
     else:
         if not any(Path(folder).glob("*.bin")):
             raise FileNotFoundError(

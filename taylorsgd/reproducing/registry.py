@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from time import perf_counter, process_time
 from typing import Any
+
+import numpy as np
 
 import taylorsgd.reproducing.barrett_dherin as barrett_dherin
 import taylorsgd.reproducing.tenka as tenka
 from taylorsgd.display.figures import house_style
 from taylorsgd.reproducing.experiment import Experiment, Outcome, Say, Work, write_files
+from taylorsgd.reproducing.hardware import write_run
 from taylorsgd.reproducing.resuming import Finished
 from taylorsgd.whole_files import refuse_unwritable
 
-__all__ = ["PAPERS", "experiment_names", "load_experiment", "run_experiment"]
+__all__ = ["PAPERS", "RUN", "experiment_names", "file_stem", "load_experiment", "run_experiment"]
 
 PAPERS = (tenka, barrett_dherin)
 """The papers' folders, each with its TITLE and its EXPERIMENTS."""
+RUN = ".run.json"
+"""The end of the name of the file that says what a run took."""
 
 
 def experiment_names() -> tuple[str, ...]:
@@ -49,26 +55,35 @@ def run_experiment(
     data: Path | str | None = None,
     settings: Any = None,
     say: Say = print,
+    seed: int | None = None,
 ) -> Outcome:
-    """Run an experiment, say what it finds, and write its picture, numbers and verdict.
+    """Run an experiment, say what it finds, and write its picture, numbers and verdict, and what it took.
+
+    The files are called after the experiment and after what is not usual of the run: the images, the size, the seed.
 
     Args:
         name: the experiment's name.
-        size: "quick" or "full".
+        size: "quick", "full" or, where there is one, "paper".
         output: the folder for the files, made if need be.
         data: a folder of images for an experiment that takes them; None means those that it names.
         settings: the experiment's settings; None means those of that size.
         say: what is called with every line for the user.
+        seed: of all random numbers; None means that of the settings.
 
     Returns:
         The `Outcome`.
 
     Raises:
-        ValueError: if there is no such experiment or size, the experiment takes no data, or the data are damaged.
+        ValueError: if there is no such experiment or size, the experiment takes no data or no seed, or the data are
+            damaged.
         OSError: if the data are missing, or files can't be written.
     """
+    start = np.array([perf_counter(), process_time()])
     experiment = load_experiment(name)
-    settings = experiment.settings(size) if settings is None else settings
+    if settings is None:
+        settings = experiment.settings(size, seed)
+    elif seed is not None:
+        raise ValueError(f"seed={seed!r}: settings of one's own have a seed of their own")
     images = None
     if experiment.data is not None:
         from taylorsgd.reproducing.labelled_images import load_images
@@ -80,12 +95,32 @@ def run_experiment(
     output.mkdir(parents=True, exist_ok=True)
     refuse_unwritable(output)
     say(experiment.describe(name))
-    finished = Finished(output / f"{name}.parts", f"{settings!r}\n{images and images.digest}")
+    stem = file_stem(name, size, images.name if images is not None and data is not None else None, seed)
+    finished = Finished(output / f"{stem}.parts", f"{settings!r}\n{images and images.digest}")
     with house_style():
         outcome = experiment.run(settings, Work(say, finished, images))
         for line in (*map(str, outcome.findings), *(f"Note: {note}" for note in outcome.notes)):
             say(line)
-        for path in write_files(name, experiment, settings, outcome, output):
+        for path in write_files(name, experiment, settings, outcome, output, images, stem):
             say(f"Written: {path}")
+    seconds = [perf_counter(), process_time()] - start + finished.saved
+    write_run(output / f"{stem}{RUN}", *map(float, seconds))
     finished.clear()
     return outcome
+
+
+def file_stem(name: str, size: str, images: str | None, seed: int | None) -> str:
+    """What the files of a run are called: the experiment, and what is not usual of the run.
+
+    Example:
+        >>> file_stem("igr-slope", "full", "scikit-learn's digits", 1)
+        'igr-slope-scikit-learns-digits-full-seed-1'
+    """
+    words = [name]
+    if images is not None:
+        words.append(images.lower().replace("'", "").replace(" ", "-"))
+    if size != "quick":
+        words.append(size)
+    if seed is not None:
+        words.append(f"seed-{seed}")
+    return "-".join(words)

@@ -1,64 +1,75 @@
-"""The verdicts of a folder as one page, REPRODUCTION.md: figure, claim, found, agrees; and the errata."""
+"""The verdicts of a folder as one page, REPRODUCTION.md: figure, claim, found, verdict; the errata; what runs took."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from taylorsgd.reproducing.experiment import Experiment, Say
-from taylorsgd.reproducing.registry import PAPERS, experiment_names, load_experiment, run_experiment
+from taylorsgd.reproducing.experiment import Say
+from taylorsgd.reproducing.registry import PAPERS, experiment_names, file_stem, load_experiment, run_experiment
+from taylorsgd.reproducing.verdict_files import Run, read_run, runs_in
+from taylorsgd.reproducing.verdicts import RULES, Verdict
 from taylorsgd.whole_files import whole_file
 
 __all__ = ["PAGE", "run_all", "write_report"]
 
 PAGE = "REPRODUCTION.md"
 """The name of the page."""
-YES, NO, UNJUDGED = "yes", "**no**", "not judged"
-"""What the page says of a claim."""
-NEEDED = {"title", "shows", "judged by", "settings", "findings", "notes", "numbers"}
-"""What the page asks of a verdict."""
 ERRATA = "errata"
 """The last word of the names of the experiments that list mistakes."""
+NONE = "—"
+"""In a cell, that there is nothing to say."""
+Row = tuple[str, ...]
 
 
 def run_all(
-    size: str = "quick", output: Path | str = Path("."), data: Path | str | None = None, say: Say = print
+    size: str = "quick",
+    output: Path | str = Path("."),
+    data: Path | str | None = None,
+    say: Say = print,
+    seed: int | None = None,
 ) -> Path:
     """Run every experiment that has no verdict with these settings in the folder yet, and write the page.
 
-    An interrupted run goes on where it was when it is started again. An experiment whose data are missing, or that
-    finds that it can't be run, is left out and named; the others go on.
+    An interrupted run goes on where it was when it is started again. An experiment that has no such size, whose data
+    are missing, or that finds that it can't be run, is left out and named; the others go on.
 
     Args:
-        size: "quick" or "full".
+        size: "quick", "full" or "paper".
         output: the folder.
         data: a folder of images for the experiments that take them; None means their defaults.
         say: what is called with every line for the user.
+        seed: of all random numbers, for the experiments that draw some; None means those of their settings.
 
     Returns:
         The page.
 
     Raises:
         OSError: if files can't be written.
-        ValueError: if there is no such size.
+        ValueError: if no experiment has such a size, or the data are damaged.
     """
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    for name in experiment_names():
-        experiment = load_experiment(name)
-        experiment.settings(size)  # complain of a wrong one before anything runs
-        content = _verdict(name, output)
-        if content is not None and _size(experiment, content) == size:
+    experiments = {name: load_experiment(name) for name in experiment_names()}
+    if not any(size in experiment.sizes for experiment in experiments.values()):
+        next(iter(experiments.values())).settings(size)  # which names those that there are
+    images = None
+    if data is not None:
+        from taylorsgd.reproducing.labelled_images import load_images
+
+        images = load_images(data).name
+    for name, experiment in experiments.items():
+        given, own = (data, images) if experiment.data is not None else (None, None)
+        chosen = seed if experiment.is_random else None
+        run = read_run(output / f"{file_stem(name, size, own, chosen)}.json")
+        if run is not None and run.size == size:
             say(f"{name}: its verdict is in {output} already")
             continue
         try:
-            run_experiment(name, size, output, data if experiment.data is not None else None, say=say)
+            run_experiment(name, size, output, given, say=say, seed=chosen)
         except (ValueError, OSError, ArithmeticError) as error:
             say(f"{name} is left out: {error}")
     return write_report(output)
@@ -66,6 +77,9 @@ def run_all(
 
 def write_report(folder: Path | str) -> Path:
     """Write REPRODUCTION.md from the verdicts in a folder.
+
+    Runs of all sizes, images and seeds are on it. What it says of a claim is the verdict of the largest size and the
+    first seed; it adds for how many of the seeds it is the same.
 
     Args:
         folder: where the experiments left their files.
@@ -78,135 +92,220 @@ def write_report(folder: Path | str) -> Path:
         ValueError: if a verdict can't be read.
     """
     folder = Path(folder)
-    verdicts = {name: content for name in experiment_names() if (content := _verdict(name, folder)) is not None}
-    if not verdicts:
+    runs = runs_in(folder)
+    if not runs:
         raise FileNotFoundError(
             f"{folder} holds no verdict, NAME.json of an experiment; taylorsgd reproduce NAME --output {folder} "
             "leaves one"
         )
-    missing = [name for name in experiment_names() if name not in verdicts]
-    claims = [f for name in verdicts if not _is_errata(name) for f in _claims(verdicts[name])]
-    count = Counter(_mark(finding["agrees"]) for finding in claims)
-    unjudged = f", {count[UNJUDGED]} could not be judged" if count[UNJUDGED] else ""
-    lines = [
+    missing = [name for name in experiment_names() if name not in runs]
+    page = [
         "# Reproduction",
         "",
         "The claims of the papers, run again. This page is written by `taylorsgd reproduce --report`, from the "
         "verdicts that the commands below leave; each also leaves its picture and its numbers. By what a claim is "
         "judged was fixed before it was run. Behind ± stands one standard error; a 95 % interval is called that.",
         "",
-        f"{len(claims)} claims are looked at; {count[YES]} agree with what was found, {count[NO]} do not{unjudged}. "
-        "Mistakes in print are listed at the end.",
+        *_headline(runs),
+        "The verdicts, each passed by its rule:",
+        "",
+        *(f"- *{verdict}*: {rule}." for verdict, rule in RULES.items()),
+        "",
+        "A row's verdict is that of the largest size that was run on those images, with the first seed; “seeds” says "
+        "for how many of the seeds it is the same. A control is what a paper does not claim but a reader should know.",
         "",
     ]
     if missing:
-        lines += [f"Not run here: {', '.join(f'`{name}`' for name in missing)}.", ""]
+        page += [f"Not run here: {', '.join(f'`{name}`' for name in missing)}.", ""]
     errata = []
     for paper in PAPERS:
-        mine = [name for name in verdicts if name in paper.EXPERIMENTS]
+        mine = [name for name in runs if name in paper.EXPERIMENTS]
         errata += [(name, paper.TITLE) for name in mine if _is_errata(name)]
         of_paper = [name for name in mine if not _is_errata(name)]
         if of_paper:
-            lines += [f"## *{paper.TITLE}*", ""]
+            page += [f"## *{paper.TITLE}*", ""]
         for name in of_paper:
-            lines += _section(name, verdicts[name])
+            page += _section(runs[name])
     if errata:
-        lines += ["## Errata", ""]
+        page += ["## Errata", ""]
     for name, title in errata:
-        lines += _errata(name, title, verdicts[name], folder)
-    page = folder / PAGE
-    with whole_file(page) as file:
-        file.write(("\n".join(lines).rstrip() + "\n").encode())
-    return page
-
-
-def _verdict(name: str, folder: Path) -> dict[str, Any] | None:
-    """What an experiment found; None if it has not been run, or was interrupted."""
-    path = folder / f"{name}.json"
-    if not path.exists() or not path.stat().st_size:
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no verdict of taylorsgd reproduce: {error}; run {name} again") from error
-    if not isinstance(content, dict) or not content.keys() >= NEEDED:
-        raise ValueError(
-            f"{path} is no verdict of taylorsgd reproduce: it needs {', '.join(sorted(NEEDED))}; run {name} again"
-        )
-    numbers = folder / f"{name}.csv"
-    if not numbers.exists() or sha256(numbers.read_bytes()).hexdigest() != content["numbers"]:
-        raise ValueError(f"{numbers} is not the table that {path.name} is about, or is cut off; run {name} again")
-    return content
-
-
-def _size(experiment: Experiment, content: dict[str, Any]) -> str | None:
-    """Which of its sizes an experiment was run in; None for settings of the user's own."""
-    for size, settings in experiment.sizes.items():
-        if json.loads(json.dumps(asdict(settings))) == content["settings"]:
-            return size
-    return None
+        page += _errata(title, runs[name])
+    page += _what_it_took(runs)
+    page += _for_a_gpu()
+    path = folder / PAGE
+    with whole_file(path) as file:
+        file.write(("\n".join(page).rstrip() + "\n").encode())
+    return path
 
 
 def _is_errata(name: str) -> bool:
     return name.rpartition("-")[2] == ERRATA
 
 
-def _claims(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """The findings about what the paper claims."""
-    return [finding for finding in content["findings"] if finding["source"] == "paper"]
+# -- claims ----------------------------------------------------------------------------------------------------
 
 
-def _command(name: str, content: dict[str, Any]) -> str:
-    experiment = load_experiment(name)
-    size = _size(experiment, content)
-    words = ["taylorsgd reproduce", name, *([f"--{size}"] if size else [])]
-    words += ["[--data DIR]"] if experiment.data is not None else []
-    return f"`{' '.join(words)}`" + ("" if size else ", with settings of its own")
+def _by_data(runs: Iterable[Run]) -> dict[str | None, list[Run]]:
+    """Runs by their images."""
+    groups: dict[str | None, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.data, []).append(run)
+    return groups
 
 
-def _section(name: str, content: dict[str, Any]) -> list[str]:
-    """One experiment: its figures, the command, a row for each claim, and its notes."""
-    controls = [finding for finding in content["findings"] if finding["source"] != "paper"]
-    rows = [
-        (content["shows"] if number == 0 else "", f["claim"], f["found"], _mark(f["agrees"]))
-        for number, f in enumerate(_claims(content))
+def _first_of_size(runs: Sequence[Run]) -> dict[str | None, Run]:
+    """The run with the first seed of each size."""
+    first: dict[str | None, Run] = {}
+    for run in runs:
+        first.setdefault(run.size, run)
+    return first
+
+
+def _said(run: Run, claim: str) -> dict[str, Any] | None:
+    """What a run found of a claim."""
+    return next((finding for finding in run.content["findings"] if finding["claim"] == claim), None)
+
+
+def _judged(runs: Sequence[Run]) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
+    """Every claim on some images: its source, the finding that its verdict is from, and those with all seeds."""
+    claims = {f["claim"]: f["source"] for run in runs for f in run.content["findings"]}
+    judged = []
+    for claim, source in claims.items():
+        last = [run for run in _first_of_size(runs).values() if _said(run, claim)][-1]
+        same = [said for run in runs if run.size == last.size and (said := _said(run, claim))]
+        judged.append((source, _said(last, claim), same))
+    return judged
+
+
+def _headline(runs: dict[str, list[Run]]) -> list[str]:
+    """How many claims, controls and printed statements got which verdict."""
+    counts: dict[str, Counter[str]] = {"claims": Counter(), "controls": Counter(), "errata": Counter()}
+    for name, mine in runs.items():
+        for group in _by_data(mine).values():
+            for source, finding, _ in _judged(group):
+                kind = "controls" if source != "paper" else "errata" if _is_errata(name) else "claims"
+                counts[kind][finding["verdict"]] += 1
+    lines = []
+    for kind, words in (
+        ("claims", "Claims, one on other images counted again"),
+        ("controls", "Controls"),
+        ("errata", "Printed statements that look like mistakes, listed at the end"),
+    ):
+        if counts[kind]:
+            parts = ", ".join(f"{counts[kind][v]} *{v}*" for v in Verdict if counts[kind][v])
+            lines.append(f"- {words}: {counts[kind].total()}; {parts}.")
+    return [*lines, ""]
+
+
+def _section(runs: Sequence[Run]) -> list[str]:
+    """One experiment: its figures, the command, a row for each claim and set of images, and its notes."""
+    content = runs[0].content
+    groups = _by_data(runs)
+    sizes = list(dict.fromkeys(run.size for run in sorted(runs, key=lambda run: run.rank[0])))
+    if None not in sizes:
+        sizes = [*dict.fromkeys(("quick", "full", *sizes))]
+    rows: list[tuple[bool, Row]] = []
+    claims = dict.fromkeys(finding["claim"] for run in runs for finding in run.content["findings"])
+    judged = {data: {f["claim"]: (source, f, same) for source, f, same in _judged(g)} for data, g in groups.items()}
+    for claim in claims:
+        for data, group in groups.items():
+            if claim not in judged[data]:
+                continue
+            source, finding, same = judged[data][claim]
+            first = _first_of_size(group)
+            cells = [_cell(first.get(size), claim, finding["verdict"]) for size in sizes]
+            alike = sum(each["verdict"] == finding["verdict"] for each in same)
+            seeds = f"{alike} of {len(same)}" if group[0].seed is not None else NONE
+            control = source != "paper"
+            label = f"Control: {claim}" if control else claim
+            rows.append((control, (label, *([data] if data else []), *cells, _mark(finding), seeds)))
+    rows.sort(key=lambda row: row[0])  # which leaves each kind in its order
+    shown = [
+        (
+            content["shows"] if number == 0 else "",
+            "" if number and row[0] == rows[number - 1][1][0] else row[0],
+            *row[1:],
+        )
+        for number, (_, row) in enumerate(rows)
     ]
-    rows += [("", f"Control: {f['claim']}", f["found"], _mark(f["agrees"])) for f in controls]
+    header = (
+        "figure",
+        "claim",
+        *(["images"] if runs[0].data else []),
+        *(s or "found" for s in sizes),
+        "verdict",
+        "seeds",
+    )
+    judging = {run.content["judged by"] for run in runs}
     return [
         f"### {content['title'][0].upper()}{content['title'][1:]}",
         "",
-        f"{_command(name, content)}. Judged by {content['judged by']}.",
+        f"{', '.join(dict.fromkeys(run.command for run in runs))}. Judged by {'; or '.join(sorted(judging))}.",
         "",
-        *_table(("figure", "claim", "found", "agrees"), rows),
-        *_notes(content),
+        *_table(header, shown),
+        *_notes(runs),
     ]
 
 
-def _errata(name: str, title: str, content: dict[str, Any], folder: Path) -> list[str]:
+def _cell(run: Run | None, claim: str, verdict: str) -> str:
+    """What a run found of a claim, with its verdict if that is not the row's."""
+    said = run and _said(run, claim)
+    if not said:
+        return NONE
+    return said["found"] if said["verdict"] == verdict else f"*{said['verdict']}*: {said['found']}"
+
+
+def _mark(finding: dict[str, Any]) -> str:
+    """The verdict, and why."""
+    if finding["verdict"] == Verdict.AGREES:
+        return Verdict.AGREES
+    return f"**{finding['verdict']}**: {finding['reason']}"
+
+
+def _notes(runs: Sequence[Run]) -> list[str]:
+    """The notes of the runs with the first seeds, each once; with the run that it is of, unless it is of all."""
+    firsts = [run for group in _by_data(runs).values() for run in _first_of_size(group).values()]
+    lines = []
+    for note in dict.fromkeys(note for run in firsts for note in run.content["notes"]):
+        of = [
+            ", ".join(part for part in (run.data, run.size) if part) for run in firsts if note in run.content["notes"]
+        ]
+        lines.append(f"- {note}" if len(of) == len(firsts) else f"- ({'; '.join(of)}) {note}")
+    return ["", *lines, *([""] if lines else [])]
+
+
+# -- errata, and what runs took ----------------------------------------------------------------------------------
+
+
+def _errata(title: str, runs: Sequence[Run]) -> list[str]:
     """The mistakes of a paper: what is printed, what is right, and the numbers that show it."""
-    with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+    run = runs[0]
+    with run.table.open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     values = ("value as printed", "value as derived", "value by the judge")
     wanted = ("where", "printed", "right", *values, "judge")
     rows = [
-        (
-            *(_number(row[column]) if column in values else row[column] for column in wanted),
-            _mark(row["the printed one is right"] == "True"),
-        )
-        for row in table
+        (*(_number(row[column]) if column in values else row[column] for column in wanted), finding["verdict"])
+        for row, finding in zip(table, run.content["findings"], strict=False)  # the last finding is the control
     ]
+    alike = sum(
+        [f["verdict"] for f in other.content["findings"]] == [f["verdict"] for f in run.content["findings"]]
+        for other in runs
+        if other.size == run.size
+    )
+    seeds = "" if run.seed is None else f" The verdicts are the same for {alike} of {len(runs)} seeds."
     return [
         f"### *{title}*",
         "",
-        f"Each is shown by {_command(name, content)}.",
+        f"Each is shown by {run.command}.{seeds}",
         "",
-        *_table((*wanted, "printed is right"), rows),
-        *_notes(content),
+        *_table((*wanted, "verdict"), [(*row[:-1], _bold(row[-1])) for row in rows]),
+        *_notes([run]),
     ]
 
 
-def _notes(content: dict[str, Any]) -> list[str]:
-    return ["", *(f"- {note}" for note in content["notes"]), *([""] if content["notes"] else [])]
+def _bold(verdict: str) -> str:
+    return verdict if verdict == Verdict.AGREES else f"**{verdict}**"
 
 
 def _number(text: str) -> str:
@@ -215,8 +314,37 @@ def _number(text: str) -> str:
     return f"{float(numerator) / float(denominator or 1):.4g}"
 
 
-def _mark(agrees: bool | None) -> str:
-    return {True: YES, False: NO, None: UNJUDGED}[agrees]
+def _what_it_took(runs: dict[str, list[Run]]) -> list[str]:
+    """For each command and set of images: the seeds, the seconds of the first, and the machine."""
+    rows = []
+    for mine in runs.values():
+        for data, group in _by_data(mine).items():
+            for size, first in _first_of_size(group).items():
+                seeds = [str(run.seed) for run in group if run.size == size and run.seed is not None]
+                took = first.took
+                rows.append(
+                    (
+                        first.command,
+                        data or NONE,
+                        ", ".join(seeds) or NONE,
+                        f"{took['seconds']:.0f}" if took else NONE,
+                        f"{took['processor seconds']:.0f}" if took else NONE,
+                        took["machine"] if took else NONE,
+                    )
+                )
+    header = ("command", "images", "seeds", "seconds", "processor seconds", "machine")
+    return ["## What the runs took", "", "Seconds are those of the first seed.", "", *_table(header, rows), ""]
+
+
+def _for_a_gpu() -> list[str]:
+    """The commands that are meant for a GPU."""
+    lines = []
+    for name in experiment_names():
+        experiment = load_experiment(name)
+        for size in experiment.gpu:
+            data = " --data DIR" if experiment.data is not None else ""
+            lines.append(f"- `taylorsgd reproduce {name} --{size}{data}`: {experiment.lasts[size]}")
+    return ["## What needs a GPU", "", *lines] if lines else []
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

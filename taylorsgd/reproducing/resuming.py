@@ -8,12 +8,16 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import perf_counter, process_time
 
 import numpy as np
 
 from taylorsgd.whole_files import whole_file
 
 __all__ = ["Finished"]
+
+TOOK = "seconds, and processor seconds"
+"""Under this name a part holds what it took."""
 
 
 class Finished:
@@ -25,6 +29,9 @@ class Finished:
     Args:
         folder: where the files are; made with the first of them.
         same: what determines the numbers: a text that two runs share only if their parts are equal.
+
+    Attributes:
+        saved: the seconds, and the processor's seconds, that were not needed again, (2,).
 
     Example:
         >>> import tempfile
@@ -41,6 +48,7 @@ class Finished:
         """Nothing is read or written yet."""
         self.folder = folder
         self.same = same
+        self.saved = np.zeros(2)
 
     def __call__(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
         """The part of that name, computed if no run has finished it.
@@ -58,13 +66,17 @@ class Finished:
         if path.exists():
             try:
                 with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                    return dict(stored)
+                    part = dict(stored)
+                self.saved += part.pop(TOOK)
+                return part
             except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                 raise ValueError(f"{path}, a part of an interrupted run, is damaged ({error}); remove it") from error
+        before = perf_counter(), process_time()
         part = compute()
+        took = np.array([perf_counter(), process_time()]) - before
         self.folder.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
-            np.savez(file, **part)  # type: ignore[arg-type]
+            np.savez(file, **part, **{TOOK: took})  # type: ignore[arg-type]
         return part
 
     def clear(self) -> None:

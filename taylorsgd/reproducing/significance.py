@@ -27,6 +27,7 @@ class Trend:
         p_value: the probability of at least that trend, in the expected direction, if there is none.
         expected: 1 for rising, −1 for falling.
         pairs: how many pairs differ in both x and y.
+        contrary: the probability of at least that trend in the other direction, if there is none.
     """
 
     tau: float
@@ -34,6 +35,7 @@ class Trend:
     p_value: float
     expected: int
     pairs: int
+    contrary: float
 
     @property
     def agrees(self) -> bool | None:
@@ -84,12 +86,12 @@ def trend(x: Any, y: Any, expected: int, strata: Sequence[Hashable] | None = Non
         pairs += int(np.abs(signs).sum() / 2)
         variance += _variance(x[inside], y[inside])
     if not pairs or not variance:
-        return Trend(0.0, 0.0, 1.0, expected, pairs)
+        return Trend(0.0, 0.0, 1.0, expected, pairs, 1.0)
     from scipy.stats import norm
 
     # P(S ≥ s) for an S that only takes values two apart
-    z = (expected * score - 1) / sqrt(variance)
-    return Trend(score / pairs, score / sqrt(variance), float(norm.sf(z)), expected, pairs)
+    p_value, contrary = (float(norm.sf((side * score - 1) / sqrt(variance))) for side in (expected, -expected))
+    return Trend(score / pairs, score / sqrt(variance), p_value, expected, pairs, contrary)
 
 
 def _variance(x: np.ndarray, y: np.ndarray) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from taylorsgd.reproducing import Outcome, load_experiment, run_experiment
+from taylorsgd.reproducing.verdicts import Verdict
 
 
 def records(count: int, side: int = 32) -> bytes:
@@ -64,14 +65,22 @@ def run_small() -> Callable[..., tuple[Outcome, list[str]]]:
 
 
 def left_files(name: str, folder: Path, outcome: Outcome) -> dict[str, Any]:
-    assert {path.name for path in folder.iterdir()} == {f"{name}{end}" for end in (".csv", ".json", ".png", ".svg")}
-    assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    ElementTree.parse(folder / f"{name}.svg")
-    with (folder / f"{name}.csv").open(encoding="utf-8") as file:
+    (stem,) = {path.stem for path in folder.glob("*.csv")}
+    ends = (".csv", ".json", ".png", ".svg", ".run.json")
+    assert stem.startswith(name) and {path.name for path in folder.iterdir()} == {f"{stem}{end}" for end in ends}
+    assert (folder / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
+    ElementTree.parse(folder / f"{stem}.svg")
+    with (folder / f"{stem}.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == len(outcome.table) > 0
-    content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    took = json.loads((folder / f"{stem}.run.json").read_text(encoding="utf-8"))
+    assert took["seconds"] > 0 and took["processor seconds"] > 0 and "core" in took["machine"]
+    content = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
     assert content["agrees"] == outcome.agrees
     assert [finding["agrees"] for finding in content["findings"]] == [f.agrees for f in outcome.findings]
+    assert all(finding["verdict"] in set(Verdict) for finding in content["findings"])
+    assert [not finding["reason"] for finding in content["findings"]] == [
+        finding["verdict"] == Verdict.AGREES for finding in content["findings"]
+    ]
     assert set(content["settings"]) == {field.name for field in fields(load_experiment(name).sizes["quick"])}
     return content
 

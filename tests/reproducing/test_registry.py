@@ -25,6 +25,7 @@ from taylorsgd.reproducing import (
 )
 from taylorsgd.reproducing.registry import PAPERS
 from taylorsgd.reproducing.significance import trend
+from taylorsgd.reproducing.verdict_files import read_run
 
 
 def test_the_experiments_are_found() -> None:
@@ -32,9 +33,8 @@ def test_the_experiments_are_found() -> None:
     assert len(names) == len(set(names)) == 19 and list(names) == sorted(names)
     for name in names:
         experiment = load_experiment(name)
-        assert isinstance(experiment, Experiment) and {"quick", "full"} == set(experiment.sizes) == set(
-            experiment.lasts
-        )
+        assert isinstance(experiment, Experiment) and set(experiment.sizes) == set(experiment.lasts)
+        assert {"quick", "full"} <= set(experiment.sizes) <= {"quick", "full", "paper"} >= set(experiment.gpu)
         kinds = {type(settings) for settings in experiment.sizes.values()}
         assert len(kinds) == 1 and name in experiment.describe(name)
 
@@ -94,8 +94,22 @@ def test_without_images_of_its_own_an_experiment_is_given_digits_or_nothing(
 
 def test_what_leaves_nothing_to_compare_is_not_judged(tmp_path: Path) -> None:
     finding = Finding.of_trend("it rises", trend([1.0], [2.0], expected=1))
-    assert finding.agrees is None and "not judged: it rises" in str(finding)
+    assert finding.agrees is None and "not resolved at this scale: it rises" in str(finding)
     assert not Outcome(Figure(), [{}], [finding]).agrees
+
+
+def test_another_seed_and_other_images_have_files_of_their_own(
+    echo: Callable[..., list[Any]], tmp_path: Path, fashion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo(tmp_path)
+    given: list[Any] = []
+    run_experiment("sgd-test-loss", output=tmp_path, data=fashion, seed=7, say=given.append)
+    assert load_experiment("sgd-test-loss").settings("full", 7).seed == 7
+    stems = ("sgd-test-loss", "sgd-test-loss-idx-images-seed-7")
+    ends = (".csv", ".json", ".png", ".svg", ".run.json")
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {s + e for s in stems for e in ends}
+    read = [read_run(tmp_path / f"{stem}.json") for stem in stems]
+    assert [(run.size, run.data, run.seed) for run in read if run] == [("quick", "IDX images", s) for s in (0, 7)]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +118,8 @@ def test_what_leaves_nothing_to_compare_is_not_judged(tmp_path: Path) -> None:
         ({"name": "igr-nothing"}, "name='igr-nothing' is no experiment; there are igr-egr, "),
         ({"name": "igr-slope", "size": "huge"}, "size='huge' must be one of quick, full"),
         ({"name": "igr-two-parameters", "data": "images"}, "data='images': igr-two-parameters takes no data"),
+        ({"name": "igr-two-parameters", "seed": 1}, "seed=1: this experiment draws no random numbers"),
+        ({"name": "sgd-helix", "seed": 1, "settings": 0}, "seed=1: settings of one's own have a seed of their own"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], words: str, tmp_path: Path) -> None:

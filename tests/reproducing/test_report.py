@@ -16,6 +16,7 @@ from taylorsgd.reproducing.barrett_dherin import euler_errata
 from taylorsgd.reproducing.barrett_dherin.euler_errata import IgrErrataSize
 from taylorsgd.reproducing.tenka import diagram_figures
 from taylorsgd.reproducing.tenka.diagram_figures import DiagramSize
+from taylorsgd.reproducing.verdicts import Verdict
 
 SMALL: dict[str, Any] = {"sgd-diagrams": DiagramSize(links=0), "igr-errata": IgrErrataSize(order=1)}
 
@@ -31,46 +32,73 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_verdict_is_on_the_page(folder: Path) -> None:
     text = write_report(folder).read_text(encoding="utf-8")
-    verdict = json.loads((folder / "sgd-diagrams.json").read_text(encoding="utf-8"))
-    for finding in verdict["findings"]:
+    content = json.loads((folder / "sgd-diagrams.json").read_text(encoding="utf-8"))
+    for finding in content["findings"]:
         row = next(line for line in text.splitlines() if finding["claim"].replace("|", "\\|") in line)
-        assert row.endswith(f"| {'yes' if finding['agrees'] else '**no**'} |")
+        verdict = finding["verdict"]
+        mark = "agrees" if finding["agrees"] else f"**{verdict}**: {finding['reason']}"
+        assert row.endswith(f"| {mark} | — |")
         assert finding["found"].replace("|", "\\|") in row
-    assert all(f"- {note}" in text for note in verdict["notes"])
-    assert f"{len(verdict['findings'])} claims are looked at; {len(verdict['findings']) - 1} agree" in text
+    assert all(f"- {note}" in text for note in content["notes"])
+    count = len(content["findings"])
+    assert f"- Claims, one on other images counted again: {count}; {count - 1} *agrees*, 1 *" in text
+    assert "- Controls: 1; 1 *agrees*.\n" in text  # that of the errata
     assert "`taylorsgd reproduce sgd-diagrams`, with settings of its own" in text
     assert "Not run here: `igr-egr`, " in text and "`sgd-errata`" in text
     assert text.index("SGD at Small Learning Rates") < text.index("## Errata")
 
 
-def test_claims_that_could_not_be_judged_are_neither_kept_nor_broken(folder: Path, tmp_path: Path) -> None:
-    verdict = json.loads((folder / "sgd-diagrams.json").read_text(encoding="utf-8"))
-    before = write_report(folder).read_text(encoding="utf-8")
-    verdict["findings"][0]["agrees"] = None
-    (tmp_path / "sgd-diagrams.json").write_text(json.dumps(verdict), encoding="utf-8")
-    copy(folder / "sgd-diagrams.csv", tmp_path)
+def variant(source: Path, target: Path, changes: dict[int, Verdict], **content: Any) -> None:
+    """A verdict like that of the diagrams, with other verdicts on some findings, as another run would leave it."""
+    told = json.loads((source / "sgd-diagrams.json").read_text(encoding="utf-8"))
+    for number, verdict in changes.items():
+        told["findings"][number] |= {"verdict": verdict, "reason": "because" * (verdict != Verdict.AGREES)}
+    target.write_text(json.dumps(told | content), encoding="utf-8")
+    copy(source / "sgd-diagrams.csv", target.with_suffix(".csv"))
+
+
+def test_runs_of_other_sizes_images_and_seeds_share_a_table(folder: Path, tmp_path: Path) -> None:
+    """The verdict of the largest size with the first seed, for how many seeds it is so, on each kind of images."""
+    quick, full = ({"links": size.links} for size in (DiagramSize(), DiagramSize(links=4)))
+    variant(folder, tmp_path / "sgd-diagrams.json", {0: Verdict.UNRESOLVED}, settings=quick | {"seed": 0}, data="A")
+    for seed, verdict in enumerate((Verdict.AGREES, Verdict.LOOSE, Verdict.AGREES)):
+        path = tmp_path / f"sgd-diagrams-full-seed-{seed}.json"
+        variant(folder, path, {0: verdict}, settings=full | {"seed": seed}, data="A")
+    variant(folder, tmp_path / "sgd-diagrams-b.json", {0: Verdict.WRONG}, settings=quick | {"seed": 0}, data="B")
+    (tmp_path / "sgd-diagrams.run.json").write_text(
+        json.dumps({"seconds": 12.3, "processor seconds": 20.1, "machine": "a lathe"}), encoding="utf-8"
+    )
     text = write_report(tmp_path).read_text(encoding="utf-8")
-    assert "1 could not be judged" in text and "could not be judged" not in before
-    row = next(line for line in text.splitlines() if verdict["findings"][0]["claim"] in line)
-    assert row.endswith("| not judged |")
+    claim = json.loads((tmp_path / "sgd-diagrams.json").read_text(encoding="utf-8"))["findings"][0]
+    lines = text.splitlines()
+    first = next(i for i, line in enumerate(lines) if claim["claim"] in line)
+    found = claim["found"]
+    assert lines[first - 2] == "| figure | claim | images | quick | full | verdict | seeds |"
+    assert lines[first].endswith(f"| A | *not resolved at this scale*: {found} | {found} | agrees | 2 of 3 |")
+    assert lines[first + 1] == f"|  |  | B | {found} | — | **paper wrong (proved here)**: because | 1 of 1 |"
+    count = len(json.loads((tmp_path / "sgd-diagrams.json").read_text(encoding="utf-8"))["findings"])
+    assert f"again: {2 * count}; {2 * count - 3} *agrees*, 1 *paper wrong" in text
+    assert "| `taylorsgd reproduce sgd-diagrams --quick [--data DIR]` | A | 0 | 12 | 20 | a lathe |" in text
+    assert "--full [--data DIR]` | A | 0, 1, 2 | — | — | — |" in text
 
 
 def test_tables_have_as_many_cells_in_every_row(folder: Path) -> None:
     text = write_report(folder).read_text(encoding="utf-8")
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("| ")]
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for lines in blocks:
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
-        assert len(lines) > 3 and set(lines[1]) == {"|", " ", "-"}
+        assert len(lines) > 2 and set(lines[1]) == {"|", " ", "-"}
 
 
 def test_errata_have_their_numbers_and_their_command(folder: Path) -> None:
     text = write_report(folder).read_text(encoding="utf-8").partition("## Errata")[2]
     assert "Each is shown by `taylorsgd reproduce igr-errata`" in text
     (row,) = [line for line in text.splitlines() if line.startswith("| A.23 ")]
-    assert [cell.strip() for cell in row.split("|")[4:7]] == ["516", "75", "75"] and row.endswith("**no** |")
+    assert [cell.strip() for cell in row.split("|")[4:7]] == ["516", "75", "75"]
+    assert row.endswith("| **paper wrong (proved here)** |")
     (row,) = [line for line in text.splitlines() if line.startswith("| Lemmas A.1 to A.4, f_1 ")]
-    assert row.endswith("| yes |")
+    assert row.endswith("| agrees |")
 
 
 def test_the_size_is_recognized(folder: Path, tmp_path: Path) -> None:

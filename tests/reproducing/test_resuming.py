@@ -17,6 +17,17 @@ def test_parts_of_other_settings_are_not_taken(tmp_path: Path) -> None:
     assert len(Finished(tmp_path, "trials=1")("a part", dict)["x"]) == 3
 
 
+def test_what_a_part_took_is_not_lost(tmp_path: Path) -> None:
+    def slow() -> dict[str, np.ndarray]:
+        sum(k * k for k in range(200_000))
+        return {"x": np.arange(3)}
+
+    first, again = (Finished(tmp_path, "one") for _ in range(2))
+    first("a part", slow)
+    assert list(again("a part", dict)) == ["x"] and not first.saved.any()
+    assert (again.saved > 0).all()
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", b"x" * 100, "half", "flipped"])
 def test_damaged_parts_are_named(content: bytes | str, tmp_path: Path) -> None:
     Finished(tmp_path, "one")("a part", lambda: {"x": np.arange(3000)})

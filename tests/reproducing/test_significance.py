@@ -39,6 +39,7 @@ def test_groups_are_as_all_permutations_within_them() -> None:
     assert found.z == pytest.approx(observed / np.std(sums), rel=1e-12)
     assert found.p_value == pytest.approx(np.mean(sums >= observed), abs=0.005)
     assert found.tau == observed / found.pairs and found.pairs == 11
+    assert found.contrary == trend(x, y, -1, strata).p_value == pytest.approx(np.mean(sums <= observed), abs=0.005)
 
 
 def test_what_groups_have_in_common_does_not_matter() -> None:

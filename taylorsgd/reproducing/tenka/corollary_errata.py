@@ -58,6 +58,7 @@ class ErrataSize:
         time: T of the SDE.
         paths: of the SDE.
         refinement: steps of the SDE in one update.
+        seed: of the SDE's random numbers; SGD has the next one.
     """
 
     rate: float = 0.1
@@ -66,6 +67,7 @@ class ErrataSize:
     time: int = 300
     paths: int = 1000
     refinement: int = 4
+    seed: int = 0
 
 
 def _run(size: ErrataSize, work: Work) -> Outcome:
@@ -253,7 +255,7 @@ def _of_helix(size: ErrataSize) -> Iterator[Erratum]:
     """The drift along the valley in units of η², where only simulation can judge."""
     place, rate = helix(), Rational(str(size.rate))
     with jax.enable_x64(True):
-        key, start, where = jax.random.key(0), place.array(place.start), ts.SDE(T=size.time, B=1)
+        key, start, where = jax.random.key(size.seed), place.array(place.start), ts.SDE(T=size.time, B=1)
         smooth: Any = {"test_points": 1, "refinement": size.refinement}
         run = ts.simulate(place, start, where, size.rate, size.paths, key, **smooth)
     sde = float(np.asarray(run.displacement.mean)[2]) / (size.time * size.rate**2)
@@ -267,7 +269,7 @@ def _of_helix(size: ErrataSize) -> Iterator[Erratum]:
         f"{size.paths} paths",
         0.05,
     )
-    ends = descents(size.rate, size.updates, size.trials, 1)[:, -1, 2]
+    ends = descents(size.rate, size.updates, size.trials, size.seed + 1)[:, -1, 2]
     yield Erratum(
         "4.2, SGD on HELIX",
         f"a velocity of η²/6 per update, at η = {size.rate:g}",
