@@ -54,7 +54,7 @@ def _judged(small: float) -> str:
 
 LOSS_QUICK = CurveSize(times=(0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0), order=3, published=40_000)
 GAP_QUICK = CurveSize(times=(0.1, 0.25, 0.5, 1.0, 2.0, 4.0), order=2, published=50_000)
-LARGE = {"images": 512, "trials": 512, "samples": 8192}
+LARGE = {"images": 256, "side": 28, "trials": 256, "samples": 8192}
 
 TEST_LOSS = Experiment(
     title="the test loss of SGD on images, predicted and simulated",
@@ -64,7 +64,7 @@ TEST_LOSS = Experiment(
     judged=_judged(SMALL_OF_LOSS)
     + "; the fall of the 0–1 error at ηT = 1 on average over initializations, within a factor of √10",
     sizes={"quick": LOSS_QUICK, "full": replace(LOSS_QUICK, **LARGE)},
-    lasts={"quick": "about two and a half minutes", "full": "about half a day"},
+    lasts={"quick": "about two minutes", "full": "about half an hour"},
     run=_run_loss,
     data=DATA,
     usual=fashion_mnist_folder,
@@ -78,7 +78,7 @@ GAP = Experiment(
     "through ηT ≈ 0.5 for all initializations tested",
     judged=_judged(SMALL_OF_GAP),
     sizes={"quick": GAP_QUICK, "full": replace(GAP_QUICK, **LARGE)},
-    lasts={"quick": "about a minute and a half", "full": "about eight hours"},
+    lasts={"quick": "about two minutes", "full": "about half an hour"},
     run=_run_gap,
     data=DATA + "; the paper's panel has CIFAR-10",
     usual=fashion_mnist_folder,

@@ -51,7 +51,6 @@ class CurveSize(ClassifierSize):
         eigenpairs: of the Hessian, for the resummed ones, of the convolutional net and of logistic regression.
     """
 
-    side: int = 28
     trials: int = 128
     times: tuple[float, ...]
     order: int

@@ -30,7 +30,7 @@ TINY: dict[str, dict[str, Any]] = {
     "sgd-diagrams": {"links": 1},
     "sgd-landscape": {"updates": 600, "trials": 40},
     "sgd-responses": {"rates": (0.04, 0.02), "complete": ((2, 1),), "hopping": (0.4, 0.3), "points": 60},
-    "sgd-test-loss": {**CURVE, "times": (0.5, 2.0)},
+    "sgd-test-loss": {**CURVE, "times": (1.0, 2.0)},
     "sgd-gap": {**CURVE, "times": (0.25, 2.0)},
     "sgd-gdc": {**SMALL, "samples": 16, "rates": (0.05, 0.1)},
     "sgd-epochs": {**SMALL, "samples": 16, "rates": (0.05, 0.1), "epochs": (2,)},
