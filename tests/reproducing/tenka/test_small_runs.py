@@ -36,7 +36,7 @@ TINY: dict[str, dict[str, Any]] = {
     "sgd-epochs": {**SMALL, "samples": 16, "rates": (0.05, 0.1), "epochs": (2,)},
     "sgd-helix": {"rates": (0.1, 0.2), "updates": 500, "trials": 60},
     "sgd-mean-estimation": {"hessians": (1e-4, 0.3, 4.0), "trials": 400},
-    "sgd-sde": {"rates": (0.2, 0.25), "trials": 4000, "refinement": 2},
+    "sgd-sde": {"rates": (0.2, 0.25), "trials": 4000, "refinement": 2, "terms": 4},
     "sgd-l2-tuning": {"hessians": (0.01, 2.0), "trials": 50, "rounds": 10, "rates": (0.05, 0.1), "distances": (10.0,)},
 }
 REFUTED = {
