@@ -37,6 +37,8 @@ TINY: dict[str, dict[str, Any]] = {
     "sgd-helix": {"rates": (0.1, 0.2), "updates": 500, "trials": 60},
     "sgd-mean-estimation": {"hessians": (1e-4, 0.3, 4.0), "trials": 400},
     "sgd-sde": {"rates": (0.2, 0.25), "trials": 4000, "refinement": 2, "terms": 4},
+    "sgd-noise-kinds": {"images": 12, "side": 2, "ridge": 0.01, "directions": 4, "updates": 50},
+    "sgd-smoothing": {"images": 12, "side": 2, "draws": 10, "trials": 20},
     "sgd-l2-tuning": {"hessians": (0.01, 2.0), "trials": 50, "rounds": 10, "rates": (0.05, 0.1), "distances": (10.0,)},
 }
 REFUTED = {
@@ -48,7 +50,7 @@ REFUTED = {
     "sgd-mean-estimation": [],
 }
 """What the paper says and these runs on exact landscapes do not find; of the others verdicts say little."""
-ON_IMAGES = ("sgd-test-loss", "sgd-gap", "sgd-gdc", "sgd-epochs")
+ON_IMAGES = ("sgd-test-loss", "sgd-gap", "sgd-gdc", "sgd-epochs", "sgd-noise-kinds", "sgd-smoothing")
 
 
 Run = Callable[..., Outcome]
