@@ -47,7 +47,10 @@ def test_the_joint_p_value_is_uniform() -> None:
 
 
 def loss_curve(left: Any, below: Any = 0.02, last: Any = 0.0) -> LossCurve:
-    """Predictions of orders 1 and 2 whose last term is `last`, and runs that leave `left` beyond their own order 1."""
+    """Predictions of orders 1 and 2 whose last term is `last`, and runs that leave `left` beyond their own order 1.
+
+    That is 0.7 by the trials that were drawn, and 0.5 by the formula.
+    """
     left = np.asarray(left, dtype=float)
     size = len(left)
     none, row = np.zeros(size), np.zeros((2, size))
@@ -57,7 +60,7 @@ def loss_curve(left: Any, below: Any = 0.02, last: Any = 0.0) -> LossCurve:
         wrong=none, wrong_error=none, wrong_start=np.array(0.0),
     )  # fmt: skip
     return LossCurve(
-        net="a net", seed=0, eta=np.arange(1.0, size + 1), simulated=left + 0.5, error=none + 0.4, start=0.0,
+        net="a net", seed=0, eta=np.arange(1.0, size + 1), simulated=left + 0.7, error=none + 0.4, start=0.0,
         predicted=np.stack([none + 0.5, none + 0.5 + last]), covariance=np.zeros((2, size, size)), series=series,
         trials=100, between=np.stack([none, none + last]), between_error=row, coefficients=np.array([1.0, 2.0]),
         coefficients_error=np.array([0.0, 0.4]), resummed=row, resummed_error=none,
@@ -76,8 +79,8 @@ def test_control_variates_leave_what_the_last_term_is_held_against() -> None:
 def test_where_control_variates_do_harm_they_are_left_out() -> None:
     """Beyond the reach of a run's own series what is left of it has the larger error."""
     curve = loss_curve([0.3], below=2.0, last=0.1)
-    assert curve.deviations(2)[0] == pytest.approx((0.6 - 0.8) / 0.4)
-    assert curve.estimate[0][0] == pytest.approx(0.8) and curve.estimate[1][0] == pytest.approx(0.4)
+    assert curve.deviations(2)[0] == pytest.approx((0.6 - 1.0) / 0.4)
+    assert curve.estimate[0][0] == pytest.approx(1.0) and curve.estimate[1][0] == pytest.approx(0.4)
 
 
 def test_coefficients_are_held_against_the_runs_own() -> None:
