@@ -262,6 +262,9 @@ call("landscapes.explicitly_regularized", L.explicitly_regularized, loss=plain_l
 call("landscapes.implicitly_regularized", L.implicitly_regularized, loss=plain_loss, h=0.1)
 for _name in ("gradient_regularizer", "loss_surface_slope", "metric_determinant"):
     call(f"landscapes.{_name}", getattr(L, _name), 0.5, loss=plain_loss, theta=jnp.ones(2))
+call("landscapes.akaike", L.akaike, 0.5, theta=jnp.ones(2), batch=jnp.ones(4))
+call("landscapes.takeuchi", L.takeuchi, 0.5, loss=point_loss, theta=0.5, batch=jnp.array([-1.0, 1.0]))
+call("landscapes.gap_estimate", L.gap_estimate, 0.5, loss=point_loss, theta=0.5, batch=jnp.array([-1.0, 1.0]), time=1.0)
 call("landscapes.norm_growth_bound", L.norm_growth_bound, 0.5, loss=plain_loss, theta=jnp.ones(2), h=0.1)
 call("landscapes.regularization_rate", L.regularization_rate, h=0.1, theta=jnp.ones(2))
 call("landscapes.TangentKernel", L.TangentKernel, residuals=lambda theta: theta * 2, theta=jnp.ones(2), scale=1.0)

@@ -154,6 +154,13 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument(
         "--seed", type=_integer(0, 2**31 - 1), help="seed of all random numbers (default: that of the settings)"
     )
+    reproduce.add_argument(
+        "--pieces",
+        type=_integer(1),
+        metavar="K",
+        help="of a run that is made of pieces (igr-rate-width --paper): do K of them now, and judge those done so far; "
+        "the same command goes on with the next (default: all that are left)",
+    )
     reproduce.set_defaults(
         run=_reproduce, parser=reproduce, size="quick", user_errors=(ValueError, OSError, ArithmeticError)
     )
@@ -238,6 +245,8 @@ def _reproduce(options: argparse.Namespace) -> int:
     if options.list:
         print("\n\n".join(load_experiment(name).describe(name) for name in experiment_names()))
         return 0
+    if options.pieces is not None and not options.name:
+        raise ValueError("argument --pieces: goes with the name of an experiment")
     if not options.report:
         _need_devices(options)
     if options.all:
@@ -245,5 +254,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     elif options.report:
         print(f"Written: {write_report(options.output)}")
     else:
-        run_experiment(options.name, options.size, options.output, options.data, seed=options.seed)
+        run_experiment(
+            options.name, options.size, options.output, options.data, seed=options.seed, pieces=options.pieces
+        )
     return 0

@@ -59,23 +59,27 @@ if TYPE_CHECKING:
     )
     from taylorsgd.regularizing import (
         TangentKernel,
+        akaike,
         explicitly_regularized,
+        gap_estimate,
         gradient_regularizer,
         implicitly_regularized,
         loss_surface_slope,
         metric_determinant,
         norm_growth_bound,
         regularization_rate,
+        takeuchi,
     )
 
 __all__ = [
     "DenseMeasurement", "Field", "FiniteField", "FiniteLandscape", "Landscape", "LinearRegression", "Measurement",
     "MomentCurve", "MomentRecursion", "NormalLandscape", "Prediction", "RegressionMoments", "SpectralMeasurement",
-    "TangentKernel", "ToyLandscape", "at_rate", "attention_head", "clipped", "convolutional_net", "digits",
-    "explicitly_regularized", "fashion_mnist", "game", "gauss", "geodesic_descent", "gradient_regularizer", "helix",
-    "implicitly_regularized", "linear_regression", "logistic_regression", "loss_surface_slope", "mean_estimation",
-    "measure", "metric_determinant", "natural_gradient", "norm_growth_bound", "normalized", "plan", "predict",
-    "regularization_rate", "sharpness_aware", "tensors", "with_dropout",
+    "TangentKernel", "ToyLandscape", "akaike", "at_rate", "attention_head", "clipped", "convolutional_net",
+    "digits", "explicitly_regularized", "fashion_mnist", "game", "gap_estimate", "gauss", "geodesic_descent",
+    "gradient_regularizer", "helix", "implicitly_regularized", "linear_regression", "logistic_regression",
+    "loss_surface_slope", "mean_estimation", "measure", "metric_determinant", "natural_gradient",
+    "norm_growth_bound", "normalized", "plan", "predict", "regularization_rate", "sharpness_aware", "takeuchi",
+    "tensors", "with_dropout",
 ]  # fmt: skip
 
 ELSEWHERE = {
@@ -86,8 +90,8 @@ ELSEWHERE = {
     "taylorsgd.landscapes.landscape": "Landscape",
     "taylorsgd.landscapes.moment_curves": "MomentCurve",
     "taylorsgd.measuring": "DenseMeasurement Measurement Prediction SpectralMeasurement measure plan predict tensors",
-    "taylorsgd.regularizing": "TangentKernel explicitly_regularized gradient_regularizer implicitly_regularized "
-    "loss_surface_slope metric_determinant norm_growth_bound regularization_rate",
+    "taylorsgd.regularizing": "TangentKernel akaike explicitly_regularized gap_estimate gradient_regularizer "
+    "implicitly_regularized loss_surface_slope metric_determinant norm_growth_bound regularization_rate takeuchi",
 }
 
 __dir__ = listing(__name__)

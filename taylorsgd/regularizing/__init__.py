@@ -14,6 +14,8 @@ regularized one (Tenka, section 4, and Barrett and Dherin, equation 8):
     explicit_gradient_regularization    E + μ|∇E|²                                      ∇E + 2μ H∇E
     covariance_regularization           l̂ + s tr Ĉ, GDC                                 ∇l̂ + s ∇ tr Ĉ
     gap_regularization                  l̂ + tr[Ĉ/N · Ĥ⁻¹ (1 − e^{−ηTĤ})], STIC          ∇l̂ + ∇ of `gap_estimate`
+
+Beside `gap_estimate` stand the criteria that it smoothes: `takeuchi`, tr(Ĉ Ĥ⁻¹)/N, and `akaike`, P/N.
 """
 
 from typing import TYPE_CHECKING
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING
 from taylorsgd._lazy import listing, loader
 
 if TYPE_CHECKING:
+    from taylorsgd.regularizing.criteria import akaike, takeuchi
     from taylorsgd.regularizing.explicit import explicit_gradient_regularization
     from taylorsgd.regularizing.gap import gap_estimate
     from taylorsgd.regularizing.gradient_penalty import explicitly_regularized, implicitly_regularized
@@ -35,12 +38,14 @@ if TYPE_CHECKING:
     from taylorsgd.regularizing.transformations import covariance_regularization, gap_regularization
 
 __all__ = [
-    "TangentKernel", "covariance_regularization", "explicit_gradient_regularization", "explicitly_regularized",
-    "gap_estimate", "gap_regularization", "gradient_regularizer", "implicitly_regularized", "loss_surface_slope",
-    "metric_determinant", "norm_growth_bound", "regularization_rate",
+    "TangentKernel", "akaike", "covariance_regularization", "explicit_gradient_regularization",
+    "explicitly_regularized", "gap_estimate", "gap_regularization", "gradient_regularizer",
+    "implicitly_regularized", "loss_surface_slope", "metric_determinant", "norm_growth_bound",
+    "regularization_rate", "takeuchi",
 ]  # fmt: skip
 
 NAMES = {
+    "taylorsgd.regularizing.criteria": "akaike takeuchi",
     "taylorsgd.regularizing.explicit": "explicit_gradient_regularization",
     "taylorsgd.regularizing.gap": "gap_estimate",
     "taylorsgd.regularizing.gradient_penalty": "explicitly_regularized implicitly_regularized",

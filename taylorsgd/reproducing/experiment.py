@@ -13,7 +13,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from taylorsgd.reproducing.resuming import Finished
-from taylorsgd.reproducing.significance import Trend
+from taylorsgd.reproducing.significance import SignTest, Trend
 from taylorsgd.reproducing.verdicts import Verdict, judge
 from taylorsgd.whole_files import whole_file
 
@@ -77,6 +77,12 @@ class Finding:
         numbers = {"tau": trend.tau, "z": trend.z, "p_value": trend.p_value, "pairs": trend.pairs}
         against = {"case": case, "contrary": trend.contrary, "unmet": unmet}
         return cls(claim, str(trend), trend.agrees, numbers, source, **against)
+
+    @classmethod
+    def of_most(cls, claim: str, test: SignTest, found: str = "{}", source: str = "paper", case: str = "") -> Finding:
+        """A claim about each of some runs, judged by whether it is so for most; `found` says where the test goes."""
+        numbers = {"count": test.count, "of": test.of, "p_value": test.p_value}
+        return cls(claim, found.format(test), test.agrees, numbers, source, case=case, contrary=test.contrary)
 
     @property
     def verdict(self) -> Verdict:
@@ -142,6 +148,7 @@ class Experiment:
         data: for an experiment on images, which ones it takes; None if it needs none.
         usual: finds the folder of images that is taken if the user names none; None for scikit-learn's digits.
         gpu: by name, the sizes that are meant for a GPU.
+        pieces: by name, the sizes that may be run a few pieces at a time, with a verdict on those so far.
     """
 
     title: str
@@ -154,6 +161,7 @@ class Experiment:
     data: str | None = field(default=None)
     usual: Callable[[], Path] | None = None
     gpu: Sequence[str] = ()
+    pieces: Sequence[str] = ()
 
     def settings(self, size: str, seed: int | None = None) -> Any:
         """The settings of a size, with another seed if one is given.

@@ -56,6 +56,7 @@ def run_experiment(
     settings: Any = None,
     say: Say = print,
     seed: int | None = None,
+    pieces: int | None = None,
 ) -> Outcome:
     """Run an experiment, say what it finds, and write its picture, numbers and verdict, and what it took.
 
@@ -69,13 +70,15 @@ def run_experiment(
         settings: the experiment's settings; None means those of that size.
         say: what is called with every line for the user.
         seed: of all random numbers; None means that of the settings.
+        pieces: how many pieces of a long run to do now, in a size that is made of pieces; None means all that are
+            left. The verdict is on those done so far, and the same call goes on with the next.
 
     Returns:
         The `Outcome`.
 
     Raises:
-        ValueError: if there is no such experiment or size, the experiment takes no data or no seed, or the data are
-            damaged.
+        ValueError: if there is no such experiment or size, the experiment takes no data or no seed, the size is not
+            made of pieces, or the data are damaged.
         OSError: if the data are missing, or files can't be written.
     """
     start = np.array([perf_counter(), process_time()])
@@ -84,6 +87,8 @@ def run_experiment(
         settings = experiment.settings(size, seed)
     elif seed is not None:
         raise ValueError(f"seed={seed!r}: settings of one's own have a seed of their own")
+    if pieces is not None and size not in experiment.pieces:
+        raise ValueError(f"pieces={pieces!r}: {name} --{size} is not made of pieces; leave them out")
     images = None
     if experiment.data is not None:
         from taylorsgd.reproducing.labelled_images import load_images
@@ -96,7 +101,7 @@ def run_experiment(
     refuse_unwritable(output)
     say(experiment.describe(name))
     stem = file_stem(name, size, images.name if images is not None and data is not None else None, seed)
-    finished = Finished(output / f"{stem}.parts", f"{settings!r}\n{images and images.digest}")
+    finished = Finished(output / f"{stem}.parts", f"{settings!r}\n{images and images.digest}", pieces)
     with house_style():
         outcome = experiment.run(settings, Work(say, finished, images))
         for line in (*map(str, outcome.findings), *(f"Note: {note}" for note in outcome.notes)):
@@ -105,7 +110,10 @@ def run_experiment(
             say(f"Written: {path}")
     seconds = [perf_counter(), process_time()] - start + finished.saved
     write_run(output / f"{stem}{RUN}", *map(float, seconds))
-    finished.clear()
+    if finished.whole:
+        finished.clear()
+    else:
+        say("Pieces are left; the same command goes on with them")
     return outcome
 
 

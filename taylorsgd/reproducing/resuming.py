@@ -29,9 +29,11 @@ class Finished:
     Args:
         folder: where the files are; made with the first of them.
         same: what determines the numbers: a text that two runs share only if their parts are equal.
+        most: how many parts may be made now; None for all.
 
     Attributes:
         saved: the seconds, and the processor's seconds, that were not needed again, (2,).
+        whole: whether every part that was asked after may be made or was there.
 
     Example:
         >>> import tempfile
@@ -44,11 +46,23 @@ class Finished:
         (3, 3, 5)
     """
 
-    def __init__(self, folder: Path, same: str) -> None:
+    def __init__(self, folder: Path, same: str, most: int | None = None) -> None:
         """Nothing is read or written yet."""
         self.folder = folder
         self.same = same
+        self.most = most
         self.saved = np.zeros(2)
+        self.whole = True
+
+    def may(self, name: str) -> bool:
+        """Whether a part is there, or may still be made now."""
+        allowed = self.most is None or self.most > 0 or self._path(name).exists()
+        self.whole &= allowed
+        return allowed
+
+    def _path(self, name: str) -> Path:
+        digest = hashlib.sha256(f"{self.same}\n{name}".encode()).hexdigest()[:16]
+        return self.folder / f"{name.replace(' ', '-')}-{digest}.npz"
 
     def __call__(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
         """The part of that name, computed if no run has finished it.
@@ -61,8 +75,7 @@ class Finished:
             OSError: if a file can't be read or written.
             ValueError: if a file is damaged: it is named.
         """
-        digest = hashlib.sha256(f"{self.same}\n{name}".encode()).hexdigest()[:16]
-        path = self.folder / f"{name.replace(' ', '-')}-{digest}.npz"
+        path = self._path(name)
         if path.exists():
             try:
                 with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -71,6 +84,8 @@ class Finished:
                 return part
             except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                 raise ValueError(f"{path}, a part of an interrupted run, is damaged ({error}); remove it") from error
+        if self.most is not None:
+            self.most -= 1
         before = perf_counter(), process_time()
         part = compute()
         took = np.array([perf_counter(), process_time()]) - before

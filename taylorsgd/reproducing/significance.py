@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LEAST_P", "LEVEL", "ChiSquare", "Trend", "chi_square", "joint_z", "order_of_convergence", "trend"]
+__all__ = [
+    "LEAST_P", "LEVEL", "ChiSquare", "SignTest", "Trend", "chi_square", "joint_z", "order_of_convergence", "sign_test",
+    "trend",
+]  # fmt: skip
 
 LEVEL = 0.01
 """The significance level of every verdict on a difference, fixed beforehand."""
@@ -107,6 +110,46 @@ def _variance(x: np.ndarray, y: np.ndarray) -> float:
     if n > 2:
         variance += triples[0] * triples[1] / (9 * n * (n - 1) * (n - 2))
     return variance
+
+
+@dataclass(frozen=True)
+class SignTest:
+    """Whether something is so for most of a number of independent runs.
+
+    Attributes:
+        count: for how many it is.
+        of: of how many.
+        p_value: the probability of so many or more if each is as likely as not.
+        contrary: the probability of so few or fewer.
+    """
+
+    count: int
+    of: int
+    p_value: float
+    contrary: float
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether it is so for most, at the fixed level; None without any runs."""
+        return self.p_value < LEVEL if self.of else None
+
+    def __str__(self) -> str:
+        """The statistic in one line."""
+        return f"{self.count} of {self.of}, one-sided p = {self.p_value:.2g}"
+
+
+def sign_test(so: Any) -> SignTest:
+    """The statistic of some runs, for each of which something is so or not.
+
+    Example:
+        >>> print(sign_test([True] * 9 + [False]))
+        9 of 10, one-sided p = 0.011
+    """
+    from scipy.stats import binom
+
+    each = np.asarray(so, dtype=bool)
+    count, of = int(each.sum()), each.size
+    return SignTest(count, of, float(binom.sf(count - 1, of, 0.5)), float(binom.cdf(count, of, 0.5)))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from taylorsgd.landscapes import loss_surface_slope
 from taylorsgd.reproducing.barrett_dherin.architectures import accuracy, cross_entropy, perceptron
-from taylorsgd.reproducing.barrett_dherin.training import PerceptronSize, train_perceptrons
+from taylorsgd.reproducing.barrett_dherin.perceptrons import PerceptronSize, train_perceptrons
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.labelled_images import CLASSES, DIGITS
 from taylorsgd.reproducing.pictures import panels, shades
@@ -39,6 +39,7 @@ class PerturbedSize(PerceptronSize):
     """
 
     width: int = 64
+    initializations: int = 6
     sigmas: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
     draws: int = 8
 
@@ -49,14 +50,14 @@ class Shaken:
 
     Attributes:
         rates: the learning rate of each network, (R,).
-        seeds: the initialization of each network, (R,).
+        initializations: the one of each network, (R,).
         unperturbed: the measure, (R,).
         perturbed: the measure, (S, R, D) for S sizes σ and D draws.
         notes: which images, and how many networks were left out as they never fitted the training images.
     """
 
     rates: np.ndarray
-    seeds: np.ndarray
+    initializations: np.ndarray
     unperturbed: np.ndarray
     perturbed: np.ndarray
     notes: Sequence[str]
@@ -67,7 +68,7 @@ class Shaken:
         return [
             {
                 "rate": self.rates[i],
-                "seed": self.seeds[i],
+                "initialization": self.initializations[i],
                 "sigma": sigma,
                 f"mean {name}": values[i].mean(),
                 f"standard deviation of {name}": values[i].std(),
@@ -79,14 +80,14 @@ class Shaken:
 
     def trend(self, values: np.ndarray, expected: int) -> Trend:
         """The trend of a number of each network with the learning rate, among networks of one initialization."""
-        return trend(self.rates, values, expected, self.seeds.tolist())
+        return trend(self.rates, values, expected, self.initializations.tolist())
 
 
 def shake(size: PerturbedSize, work: Work, measure: Measure, on_training_set: bool) -> Shaken:
     """Train networks at several rates, take each at its best, and measure it with and without perturbations.
 
     A network's best is the first checkpoint of maximum test accuracy at which it classifies all its training
-    images right. All networks of a seed meet the same perturbations ξ ~ N(0, 1), independent for every
+    images right. All networks of an initialization meet the same perturbations ξ ~ N(0, 1), independent for every
     parameter.
 
     Args:
@@ -99,31 +100,31 @@ def shake(size: PerturbedSize, work: Work, measure: Measure, on_training_set: bo
         ArithmeticError: if no network fits its training images.
     """
     images = size.prepared(work)
-    work.say(f"Training {len(size.rates) * size.seeds} networks of width {size.width}")
-    trained = train_perceptrons(work, "training", images, size, size.width)
+    work.say(f"Training {len(size.rates) * size.initializations} networks of width {size.width}")
+    (trained,) = train_perceptrons(work, "training", images, size, size.width)
     chosen = np.flatnonzero(trained.training.fitted)
     if not len(chosen):
         raise size.none_fits(images)
     kept = jax.tree.map(lambda leaf: leaf[chosen], trained.training.theta)
-    rates, seeds = trained.rates[chosen], trained.seeds[chosen]
+    rates, numbers = trained.rates[chosen], trained.initializations[chosen]
     x, y = map(jnp.asarray, images.train if on_training_set else images.test)
     work.say(f"Perturbing them {size.draws} times at each of {len(size.sigmas)} sizes")
     unperturbed = np.asarray(_measured(measure, kept, kept, 0.0, x, y))
     draws = []
     for draw in range(size.draws):
-        noise = _noise(kept, seeds, draw)
+        noise = _noise(kept, numbers, (size.seed, draw))
         draws.append([_measured(measure, kept, noise, sigma, x, y) for sigma in size.sigmas])
     fitted = f"{len(chosen)} of {len(trained.rates)} networks fit all training images; the others are left out"
-    return Shaken(rates, seeds, unperturbed, np.moveaxis(np.array(draws), 0, -1), [str(images), fitted])
+    return Shaken(rates, numbers, unperturbed, np.moveaxis(np.array(draws), 0, -1), [str(images), fitted])
 
 
-def _noise(theta: Any, seeds: np.ndarray, draw: int) -> Any:
-    """Standard normal numbers in the shape of R networks, the same for all networks of a seed."""
-    random = {seed: np.random.default_rng((int(seed), draw)) for seed in dict.fromkeys(seeds)}
+def _noise(theta: Any, numbers: np.ndarray, draw: tuple[int, int]) -> Any:
+    """Standard normal numbers in the shape of R networks, the same for all networks of an initialization."""
+    random = {number: np.random.default_rng((*draw, int(number))) for number in dict.fromkeys(numbers)}
 
     def like(leaf: Any) -> np.ndarray:
-        of_seed = {seed: each.standard_normal(leaf.shape[1:], dtype=np.float32) for seed, each in random.items()}
-        return np.stack([of_seed[seed] for seed in seeds])
+        drawn = {n: each.standard_normal(leaf.shape[1:], dtype=np.float32) for n, each in random.items()}
+        return np.stack([drawn[number] for number in numbers])
 
     return jax.tree.map(like, theta)
 
@@ -238,7 +239,8 @@ def _picture_of_robustness(size: PerturbedSize, shaken: Shaken) -> Figure:
     return figure
 
 
-QUICK, FULL = PerturbedSize(), PerturbedSize(width=200, seeds=8, epochs=300, draws=100, tested=10000)
+QUICK = PerturbedSize()
+FULL = PerturbedSize(width=200, initializations=8, points=1000, epochs=300, draws=100, tested=10000)
 SIGMAS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 3.0)
 """The sizes σ for test accuracies."""
 

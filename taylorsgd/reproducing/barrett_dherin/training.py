@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from operator import itemgetter
 from time import perf_counter
 from typing import Any
 
@@ -15,19 +14,13 @@ import numpy as np
 import optax
 
 from taylorsgd.descent import explicit_gradient_regularization
-from taylorsgd.reproducing.barrett_dherin.architectures import accuracy, cross_entropy, new_perceptron, perceptron
-from taylorsgd.reproducing.experiment import Finding, Work
+from taylorsgd.reproducing.barrett_dherin.architectures import accuracy, cross_entropy
+from taylorsgd.reproducing.experiment import Work
 from taylorsgd.reproducing.labelled_images import Images
-from taylorsgd.reproducing.significance import trend
 
-__all__ = [
-    "PerceptronSize", "Perceptrons", "Row", "Training", "TrainingSize", "seconds_per_epoch", "stacked", "train",
-    "train_once", "train_perceptrons", "trend_among",
-]  # fmt: skip
+__all__ = ["Training", "TrainingSize", "seconds_per_epoch", "stacked", "train", "train_once"]
 
 Network = Callable[[Any, jax.Array], jax.Array]
-Row = dict[str, Any]
-"""What a table says of one network."""
 EVALUATED_AT_ONCE = 1000
 """The most images whose gradient is taken at once."""
 
@@ -38,7 +31,8 @@ class TrainingSize:
 
     Attributes:
         rates: the learning rates.
-        seeds: how many initializations.
+        seed: of everything: initializations and orders of the images.
+        initializations: how many.
         points: training images, at most.
         tested: test images, at most.
         side: images are averaged down to about so many pixels a side.
@@ -48,34 +42,20 @@ class TrainingSize:
     """
 
     rates: tuple[float, ...] = (0.01, 0.02, 0.04, 0.08, 0.16)
-    seeds: int = 5
-    points: int = 1000
-    tested: int = 2000
-    side: int = 14
-    epochs: int = 150
+    seed: int = 0
+    initializations: int = 5
+    points: int = 500
+    tested: int = 500
+    side: int = 28
+    epochs: int = 100
     batch: int = 32
-    every: int = 2
+    every: int = 5
 
     def prepared(self, work: Work) -> Images:
         """The images to train and test on; says which they are."""
         images = work.images.pooled(self.side).subset(self.points, self.tested)
         work.say(str(images))
         return images
-
-
-@dataclass(frozen=True, kw_only=True)
-class PerceptronSize(TrainingSize):
-    """What experiments on perceptrons have in common.
-
-    Attributes:
-        layers: the layers of a network, the last one included.
-    """
-
-    layers: int = 5
-
-    def none_fits(self, images: Images) -> ArithmeticError:
-        """What to raise if there is nothing to compare."""
-        return ArithmeticError(f"no network fits all {len(images.train[1])} training images in {self.epochs} epochs")
 
 
 @dataclass(frozen=True)
@@ -87,6 +67,8 @@ class Training:
         loss: E on the whole training set, (R, C).
         squared_slope: |∇E|² on the whole training set, (R, C).
         train_accuracy: on the training set, (R, C).
+        test_loss: E on the whole test set, (R, C).
+        squared_test_slope: |∇E|² on the whole test set, (R, C).
         test_accuracy: on the test set, (R, C).
         squared_norm: |θ|², (R, C).
         best: the checkpoint of maximum test accuracy, the first of several, (R,). If `only_fitted`, of those
@@ -99,6 +81,8 @@ class Training:
     loss: np.ndarray
     squared_slope: np.ndarray
     train_accuracy: np.ndarray
+    test_loss: np.ndarray
+    squared_test_slope: np.ndarray
     test_accuracy: np.ndarray
     squared_norm: np.ndarray
     best: np.ndarray
@@ -114,6 +98,33 @@ class Training:
     def regularizer(self) -> np.ndarray:
         """R_IG = |∇E|²/m, (R, C)."""
         return self.squared_slope / self.parameters
+
+    @property
+    def test_regularizer(self) -> np.ndarray:
+        """R_IG of the test set, (R, C)."""
+        return self.squared_test_slope / self.parameters
+
+    @property
+    def slope(self) -> np.ndarray:
+        """|∇E|, (R, C)."""
+        return np.sqrt(self.squared_slope)
+
+    @property
+    def norm(self) -> np.ndarray:
+        """|θ|, (R, C)."""
+        return np.sqrt(self.squared_norm)
+
+    def each(self) -> list[Training]:
+        """The training of each network by itself."""
+        arrays = [one.name for one in fields(self) if one.name not in ("steps", "theta", "parameters")]
+        return [
+            replace(
+                self,
+                theta=jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], self.theta),
+                **{name: getattr(self, name)[i : i + 1] for name in arrays},
+            )
+            for i in range(len(self.best))
+        ]
 
     def at_best(self, record: np.ndarray) -> np.ndarray:
         """The values of a record (R, C) at the best checkpoints, (R,); NaN where there is none."""
@@ -136,6 +147,7 @@ def train(
     every: int = 1,
     mu: Any = 0.0,
     only_fitted: bool = False,
+    most: int = 0,
 ) -> Training:
     """Train R networks by SGD on the cross entropy, each with its own learning rate, μ and order of the images.
 
@@ -144,22 +156,25 @@ def train(
         theta: the initial parameters, a pytree with a leading axis of R.
         images: what to learn, and what to test on.
         rates: R learning rates.
-        seeds: R integers: the order of the images; they are shuffled every epoch, and the last incomplete
-            batch of an epoch is left out.
+        seeds: R integers or tuples of some: the order of the images; they are shuffled every epoch, and the last
+            incomplete batch of an epoch is left out.
         epochs: how many times the training set is gone through.
         batch: images in a batch; the size of the training set, or more, makes it full-batch descent.
         every: epochs between checkpoints. The first one is before training.
         mu: R rates μ of explicit gradient regularization, or 0 for none of them.
         only_fitted: whether the best checkpoint must be one where every training image is classified right.
+        most: while a network whose loss is finite has not yet classified every training image right at any
+            checkpoint, training goes on for all of them, up to so many epochs. It ends when no loss is finite.
 
     Returns:
         A `Training`.
 
     Raises:
-        ValueError: if `every` does not divide `epochs`.
+        ValueError: if `every` does not divide `epochs` or `most`.
     """
-    if epochs % every:
-        raise ValueError(f"every={every} does not divide epochs={epochs}")
+    for name, value in (("epochs", epochs), ("most", most)):
+        if value % every:
+            raise ValueError(f"every={every} does not divide {name}={value}")
     x, y = map(jnp.asarray, images.train)
     batch = min(batch, len(y))
     updates = len(y) // batch
@@ -167,17 +182,22 @@ def train(
     update = partial(_update, network, bool(np.any(np.asarray(mu))))
     records = [_look(network, theta, images)]
     best, highest, kept = _better(0, theta, records[0], only_fitted, np.full(len(rates), -1), -1.0, theta)
-    for epoch in range(1, epochs + 1):
-        orders = [np.random.default_rng((int(seed), epoch)).permutation(len(y)) for seed in seeds]
+    fitted = _fits(records[0])
+    epoch = 0
+    while epoch < epochs or (epoch < most and (np.isfinite(records[-1][0]) & ~fitted).any()):
+        epoch += 1
+        orders = [np.random.default_rng((*np.atleast_1d(seed), epoch)).permutation(len(y)) for seed in seeds]
         rows = np.stack(orders)[:, : updates * batch].reshape(len(rates), updates, batch)
         for number in range(updates):
             theta = update(theta, rates, mus, rows[:, number], x, y)
         if epoch % every == 0:
             records.append(_look(network, theta, images))
             best, highest, kept = _better(len(records) - 1, theta, records[-1], only_fitted, best, highest, kept)
-    loss, slope, right, tested, norm = np.stack(records, axis=-1)
+            fitted |= _fits(records[-1])
+            if not np.isfinite(records[-1][0]).any():
+                break
     steps = np.arange(len(records)) * every * updates
-    return Training(steps, loss, slope, right, tested, norm, best, kept, _count(kept))
+    return Training(steps, *np.stack(records, axis=-1), best, kept, _count(kept))
 
 
 def train_once(work: Work, name: str, network: Network, theta: Any, *arguments: Any, **options: Any) -> Training:
@@ -202,64 +222,6 @@ def train_once(work: Work, name: str, network: Network, theta: Any, *arguments: 
     structure = jax.tree.structure(theta)
     leaves = [part.pop(f"theta {i}") for i in range(structure.num_leaves)]
     return Training(**part | {"theta": structure.unflatten(leaves), "parameters": int(part["parameters"])})
-
-
-@dataclass(frozen=True)
-class Perceptrons:
-    """Trained networks of one width, for all learning rates and seeds.
-
-    Attributes:
-        width: the units in each of the hidden layers.
-        rates: the learning rate of each network, (R,).
-        seeds: the initialization of each network, (R,).
-        training: what became of them.
-    """
-
-    width: int
-    rates: np.ndarray
-    seeds: np.ndarray
-    training: Training
-
-
-def train_perceptrons(
-    work: Work, name: str, images: Images, size: PerceptronSize, width: int, separate: bool = False
-) -> Perceptrons:
-    """Train perceptrons at each rate from each seed; the same initializations at all rates.
-
-    Args:
-        work: as in `train_once`.
-        name: likewise.
-        images: to train and test on.
-        size: the settings.
-        width: the units in each of the hidden layers.
-        separate: whether networks of another width start from other initializations and meet other orders.
-    """
-    rates, seeds = (grid.ravel() for grid in np.meshgrid(size.rates, np.arange(size.seeds), indexing="ij"))
-    inputs = int(np.prod(images.train[0].shape[1:]))
-    starts = [(width, int(seed)) if separate else int(seed) for seed in seeds]
-    theta = stacked([new_perceptron(start, inputs, width, size.layers) for start in starts])
-    orders = 1000 * width * separate + seeds
-    plan = (rates, orders, size.epochs, size.batch, size.every)
-    training = train_once(work, name, perceptron, theta, images, *plan, only_fitted=True)
-    return Perceptrons(width, rates, seeds, training)
-
-
-def trend_among(
-    rows: Sequence[Row],
-    claim: str,
-    x: str,
-    y: str | Callable[[Row], float],
-    expected: int,
-    within: Sequence[str] = ("seed",),
-    source: str = "paper",
-) -> Finding:
-    """A trend of a column, or of a function of a row, with another column, among rows that share some."""
-    read = itemgetter(y) if isinstance(y, str) else y
-    points = [(row[x], read(row), tuple(row[name] for name in within)) for row in rows]
-    # A network that diverged after its best has no ratio at the end.
-    finite = [point for point in points if np.isfinite(point[:2]).all()]
-    xs, ys, groups = zip(*finite, strict=True) if finite else ((), (), ())
-    return Finding.of_trend(claim, trend(xs, ys, expected, groups), source)
 
 
 def seconds_per_epoch(network: Network, theta: Any, images: Images, batch: int, regularized: bool) -> float:
@@ -309,16 +271,19 @@ def _update(network: Network, regularized: bool, theta: Any, rates: Any, mus: An
 
 
 def _look(network: Network, theta: Any, images: Images) -> np.ndarray:
-    """E, |∇E|², the accuracies on the training and test sets and |θ|² of R networks, an array (5, R)."""
-    (loss, right, gradient), (_, tested, _) = (
-        jax.tree.map(
-            lambda *parts: sum(parts),
-            *(_sums(network, with_slope, theta, *part, 1 / len(labels)) for part in _parts(pictures, labels)),
-        )
-        for with_slope, (pictures, labels) in ((True, images.train), (False, images.test))
-    )
+    """What a checkpoint records of R networks, in the order of `Training`'s fields, an array (7, R)."""
     squares = jax.vmap(partial(optax.tree.norm, squared=True))
-    return np.array([loss, squares(gradient), right, tested, squares(theta)], dtype=np.float64)
+    records = []
+    for pictures, labels in (images.train, images.test):
+        parts = (_sums(network, theta, *part, 1 / len(labels)) for part in _parts(pictures, labels))
+        loss, right, gradient = jax.tree.map(lambda *each: sum(each), *parts)
+        records += [loss, squares(gradient), right]
+    return np.array([*records, squares(theta)], dtype=np.float64)
+
+
+def _fits(record: np.ndarray) -> np.ndarray:
+    """Which networks classify every training image right."""
+    return np.isfinite(record[0]) & (record[2] > 1 - 1e-5)
 
 
 def _parts(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -326,8 +291,8 @@ def _parts(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return list(zip(np.array_split(x, count), np.array_split(y, count), strict=True))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _sums(network: Network, with_slope: bool, theta: Any, x: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
+@partial(jax.jit, static_argnums=0)
+def _sums(network: Network, theta: Any, x: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
     """Weighted sums over some images, for each network: the loss, the right answers, and the loss's gradient."""
 
     def loss(theta: Any) -> tuple[jax.Array, jax.Array]:
@@ -336,20 +301,18 @@ def _sums(network: Network, with_slope: bool, theta: Any, x: Any, y: Any, weight
         return share * cross_entropy(scores, y), share * accuracy(scores, y)
 
     def one(theta: Any) -> tuple[Any, Any, Any]:
-        if not with_slope:
-            return *loss(theta), 0.0
         (value, right), gradient = jax.value_and_grad(loss, has_aux=True)(theta)
         return value, right, gradient
 
-    return jax.vmap(one, out_axes=(0, 0, 0 if with_slope else None))(theta)
+    return jax.vmap(one)(theta)
 
 
 def _better(
     number: int, theta: Any, record: np.ndarray, only_fitted: bool, best: np.ndarray, highest: Any, kept: Any
 ) -> tuple[np.ndarray, np.ndarray, Any]:
     """The best checkpoints so far, their test accuracies, and the parameters there."""
-    loss, _, right, tested, _ = record
-    eligible = np.isfinite(loss) & ((right > 1 - 1e-5) | (not only_fitted))
+    loss, tested = record[0], record[5]
+    eligible = _fits(record) if only_fitted else np.isfinite(loss)
     better = eligible & (tested > highest)
     if better.any():
         kept = _chosen(better, theta, kept)

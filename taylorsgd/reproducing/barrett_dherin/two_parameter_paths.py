@@ -202,6 +202,8 @@ def _of_paths(start: Start, paths: Paths) -> list[Finding]:
             f"|θ| = {explicit:.4g} against a least {LEAST_NORM:.4g}; agrees if within {NEAR:.0%}",
             explicit < (1 + NEAR) * LEAST_NORM,
             {"norm": explicit, "least": LEAST_NORM},
+            case=f"with Table A.1's values it ends where it is flatter than at the end of descent, yet |θ| is "
+            f"{explicit / LEAST_NORM:.2f} times that of the flattest minimum",
         ),
     ]
 

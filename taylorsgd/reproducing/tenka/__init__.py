@@ -12,6 +12,7 @@ predicts with them what SGD does on images and on landscapes where all is known:
     sgd-sde               SGD against its SDE on GAUSS: Figure 10, center, and Corollary 3
     sgd-mean-estimation   sharp and flat minima overfit less: Figure 2, right, and Corollary 5
     sgd-l2-tuning         an l₂ penalty tuned by descent on STIC: Figure 10, right, and Corollary 5
+    sgd-model-selection   models selected by AIC, TIC and STIC: Corollary 5
     sgd-diagrams          spacetimes, embeddings and diagrams: Figures 4 to 9 and Table 1
     sgd-curvature         sectional curvature and the generalization gap: Conjecture 1
     sgd-noise-kinds       vector and covector noise on a real landscape: Figure 1, right
@@ -36,6 +37,7 @@ EXPERIMENTS = {
     "sgd-l2-tuning": "penalty_tuning",
     "sgd-landscape": "helix_drawn",
     "sgd-mean-estimation": "flat_and_sharp",
+    "sgd-model-selection": "model_selection",
     "sgd-noise-kinds": "noise_kinds",
     "sgd-responses": "author_responses",
     "sgd-sde": "sde_difference",

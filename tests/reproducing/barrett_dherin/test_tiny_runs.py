@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from taylorsgd.cli import main
-from taylorsgd.reproducing import Outcome, registry
-from taylorsgd.reproducing.barrett_dherin import EXPERIMENTS, training, two_parameter_paths
+from taylorsgd.reproducing import Outcome, registry, run_experiment
+from taylorsgd.reproducing.barrett_dherin import EXPERIMENTS, rate_and_width, training, two_parameter_paths
+from taylorsgd.reproducing.barrett_dherin.explicit_penalty import Tier
+from taylorsgd.reproducing.barrett_dherin.rate_and_width import RateWidthSize
 from taylorsgd.reproducing.barrett_dherin.training import train
 from taylorsgd.reproducing.barrett_dherin.two_parameter_paths import TwoParameterSize
 from taylorsgd.reproducing.registry import RUN
@@ -20,21 +23,28 @@ from taylorsgd.reproducing.verdicts import Verdict
 TINY: dict[str, dict[str, Any]] = {
     "igr-two-parameters": {"starts": TwoParameterSize().starts[:1]},
     "igr-rate-width": {
-        "widths": (12, 16), "rates": (0.05, 0.1), "seeds": 2, "layers": 2, "points": 40, "tested": 50,
-        "epochs": 40, "batch": 8, "every": 10, "full_batch_rates": (0.1, 0.2), "full_batch_epochs": 100,
+        "widths": (12, 16), "rates": (0.05, 0.1), "initializations": 2, "layers": 2, "points": 40, "tested": 50,
+        "epochs": 40, "most": 40, "batch": 8, "every": 10, "batches": (4,), "full_batch_rates": (0.1, 0.2),
+        "full_batch_points": 20, "full_batch_epochs": 90, "full_batch_most": 90, "full_batch_initializations": 2,
     },
     "igr-slope": {
-        "width": 16, "rates": (0.05, 0.1), "seeds": 2, "layers": 3, "points": 40, "tested": 50, "epochs": 40,
-        "batch": 8, "every": 10, "sigmas": (0.1, 1.0), "draws": 2,
+        "width": 16, "rates": (0.05, 0.1), "initializations": 2, "layers": 3, "points": 40, "tested": 50,
+        "epochs": 40, "most": 40, "batch": 8, "every": 10, "sigmas": (0.1, 1.0), "draws": 2,
     },
     "igr-egr": {
-        "channels": (2,), "rates": (0.05, 0.1), "rate": 0.05, "mus": (0.01,), "seeds": 2, "points": 20,
-        "tested": 20, "side": 4, "epochs": 2, "batch": 10, "every": 1,
+        "tiers": (
+            Tier(network="perceptron", widths=(5,), rates=(0.05, 0.1), rate=0.05, mus=(0.01,), points=20, side=4,
+                 epochs=2, batch=20, every=1),
+            Tier(network="residual net", widths=(2,), rates=(0.05,), rate=0.05, mus=(0.01,), points=20, side=4,
+                 epochs=2, batch=10, every=1),
+        ),
+        "initializations": 2, "tested": 20,
     },
 }  # fmt: skip
 TINY["igr-robustness"] = TINY["igr-slope"]
-TRAININGS = {"igr-rate-width": 3, "igr-slope": 1, "igr-egr": 6}
-"""How often networks are trained at these sizes: two widths and full batches; two rates and a μ of two seeds."""
+TRAININGS = {"igr-rate-width": 4, "igr-slope": 1, "igr-egr": 7}
+"""How often networks are trained at these sizes: two widths, another batch size and full batches; one width;
+perceptrons at two rates and a μ, and two residual nets at a rate and a μ."""
 
 
 Run = Callable[..., tuple[Outcome, list[str]]]
@@ -100,19 +110,45 @@ def test_an_interrupted_run_trains_no_network_twice(
     assert len(trained) == TRAININGS[name]
 
 
+def test_a_run_in_pieces_judges_those_done_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two networks, one after the other, then all that are left; no piece is done twice."""
+    size = replace(
+        RateWidthSize(),
+        **TINY["igr-rate-width"]
+        | {"apart": True, "widths": (12,), "rates": (0.1, 0.05), "initializations": 1, "batches": ()}
+        | {"full_batch_initializations": 1, "full_batch_rates": (0.2,), "most": 200},
+    )
+    experiment = replace(rate_and_width.EXPERIMENT, sizes={"quick": size, "full": size})
+    monkeypatch.setattr(rate_and_width, "EXPERIMENT", experiment)
+    monkeypatch.setattr(rate_and_width, "draw", lambda *_: Figure())  # which takes the longest here
+    trained: list[Any] = []
+    monkeypatch.setattr(training, "train", lambda *a, **o: trained.append(a) or train(*a, **o))
+    said: list[str] = []
+    first = run_experiment("igr-rate-width", "full", tmp_path, pieces=1, say=said.append)
+    assert len(first.table) == len(trained) == 1 and said[-1].startswith("Pieces are left")
+    assert any("pieces so far: 1 of 2 networks" in note for note in first.notes)
+    assert len(run_experiment("igr-rate-width", "full", tmp_path, pieces=1, say=said.append).table) == 2
+    last = run_experiment("igr-rate-width", "full", tmp_path, say=said.append)
+    assert len(trained) == len(last.table) == 3 and not any("pieces" in note for note in last.notes)
+    assert not (tmp_path / "igr-rate-width-full.parts").exists()
+    with pytest.raises(ValueError, match="pieces=1: igr-rate-width --quick is not made of pieces"):
+        run_experiment("igr-rate-width", "quick", tmp_path, pieces=1)
+
+
 def test_the_large_network_wants_cifar10_and_says_how_long_it_takes(run: Run, cifar10: Path, tmp_path: Path) -> None:
-    large = {"only_cifar10": True, "channels": (2, 3), "epochs": 1, "seeds": 1, "rates": (0.05,)}
+    net = replace(TINY["igr-egr"]["tiers"][1], widths=(2, 3), epochs=1)
+    large = {"published": True, "tiers": (net,), "initializations": 1}
     with pytest.raises(ValueError, match="ResNet-18.*not on scikit-learn's digits.*--data"):
         run("igr-egr", tmp_path, **large)
     outcome, said = run("igr-egr", tmp_path, cifar10, **large)
-    assert "CIFAR-10: 20 training and 20 test images of 4 × 4 × 3" in outcome.notes
+    assert any("CIFAR-10: 20 training and 20 test images of 4 × 4 × 3" in note for note in outcome.notes)
     assert any("2 networks of 1 epochs will take about" in line for line in said)
 
 
 @pytest.mark.parametrize("name", ["igr-robustness", "igr-rate-width"])
 def test_networks_that_never_fit_are_an_error(name: str, run: Run, tmp_path: Path) -> None:
     with pytest.raises(ArithmeticError, match="no network fits all 40 training images in 10 epochs"):
-        run(name, tmp_path, rates=(1e-6, 2e-6), epochs=10)
+        run(name, tmp_path, rates=(1e-6, 2e-6), epochs=10, most=10)
 
 
 def test_the_command_runs_it_and_prints_its_verdicts(

@@ -33,7 +33,7 @@ def test_training_is_a_plain_loop(images: Images, mu: float, monkeypatch: pytest
     rates, seeds = [0.05, 0.1], [5, 6]
     run = train(perceptron, stacked(start), images, rates, seeds, epochs=2, batch=20, mu=mu)
     assert run.steps.tolist() == [0, 2, 4] and run.parameters == 6 * 64 + 6 + 42 + 70
-    slope = jax.jit(jax.grad(explicitly_regularized(loss, mu)))
+    gradient = jax.jit(jax.grad(explicitly_regularized(loss, mu)))
     for i in range(2):
         theta, records = start[i], []
         for epoch in range(3):
@@ -41,13 +41,16 @@ def test_training_is_a_plain_loop(images: Images, mu: float, monkeypatch: pytest
                 order = np.random.default_rng((seeds[i], epoch)).permutation(50)
                 for rows in (order[:20], order[20:40]):
                     x, y = (part[rows] for part in images.train)
-                    theta = jax.tree.map(lambda t, g, h=rates[i]: t - h * g, theta, slope(theta, x, y))
+                    theta = jax.tree.map(lambda t, g, h=rates[i]: t - h * g, theta, gradient(theta, x, y))
             tested = accuracy(perceptron(theta, images.test[0]), images.test[1])
             trained = accuracy(perceptron(theta, images.train[0]), images.train[1])
             regularizer = gradient_regularizer(loss, theta, *images.train)
-            norm = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(theta))
-            records.append([loss(theta, *images.train), regularizer, trained, tested, norm])
-        found = [run.loss, run.regularizer, run.train_accuracy, run.test_accuracy, run.squared_norm]
+            norm = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(theta)) ** 0.5
+            slope = (regularizer * run.parameters) ** 0.5
+            of_test = [loss(theta, *images.test), gradient_regularizer(loss, theta, *images.test)]
+            records.append([loss(theta, *images.train), regularizer, slope, trained, *of_test, tested, norm])
+        found = [run.loss, run.regularizer, run.slope, run.train_accuracy]
+        found += [run.test_loss, run.test_regularizer, run.test_accuracy, run.norm]
         np.testing.assert_allclose(np.array([each[i] for each in found]).T, np.array(records), rtol=2e-4)
 
 
@@ -66,6 +69,27 @@ def test_the_best_checkpoint_is_kept(images: Images) -> None:
         assert np.isnan(run.at_best(run.loss)).tolist() == (~run.fitted).tolist()
 
 
+def test_training_goes_on_until_all_fit(images: Images) -> None:
+    """One more network that takes longer prolongs it for all, one that diverges or never fits does not for ever."""
+    theta = [new_perceptron(seed, 64, 12, layers=3) for seed in (0, 0, 0)]
+
+    def epochs(rates: list[float], most: int) -> int:
+        run = train(
+            perceptron, stacked(theta[: len(rates)]), images, rates, [0] * len(rates), 5, 10, every=5, most=most
+        )
+        return int(run.steps[-1]) // 5
+
+    fast, slow = epochs([0.1], 200), epochs([0.02], 200)
+    assert 5 < fast < slow < 200
+    assert epochs([0.1, 0.02], 200) == slow and epochs([0.1, 1e6], 200) == fast and epochs([1e-6], 50) == 50
+    assert epochs([1e6], 200) == 5
+    longer = train(perceptron, stacked(theta[:1]), images, [0.1], [0], slow, 10, every=5)
+    prolonged = train(perceptron, stacked(theta[:2]), images, [0.1, 0.02], [0, 0], 5, 10, every=5, most=200)
+    np.testing.assert_allclose(prolonged.loss[0], longer.loss[0], rtol=1e-4)
+
+
 def test_epochs_must_be_whole_checkpoints(images: Images) -> None:
+    with pytest.raises(ValueError, match="every=2 does not divide most=5"):
+        train(perceptron, None, images, [0.1], [0], epochs=4, batch=5, every=2, most=5)
     with pytest.raises(ValueError, match="every=2 does not divide epochs=3"):
         train(perceptron, None, images, [0.1], [0], epochs=3, batch=5, every=2)

@@ -40,6 +40,7 @@ TINY: dict[str, dict[str, Any]] = {
     "sgd-noise-kinds": {"images": 12, "side": 2, "ridge": 0.01, "directions": 4, "updates": 50},
     "sgd-smoothing": {"images": 12, "side": 2, "draws": 10, "trials": 20},
     "sgd-l2-tuning": {"hessians": (0.01, 2.0), "trials": 50, "rounds": 10, "rates": (0.05, 0.1), "distances": (10.0,)},
+    "sgd-model-selection": {"updates": (5, 20), "trials": 6, "tested": 50, "largest": 2},
 }
 REFUTED = {
     "sgd-curvature": ["Conjecture 1"],
