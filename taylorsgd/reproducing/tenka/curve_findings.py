@@ -11,14 +11,14 @@ from scipy.stats import norm
 from taylorsgd.reproducing.experiment import Finding
 from taylorsgd.reproducing.labelled_images import Images
 from taylorsgd.reproducing.significance import LEAST_P, LEVEL
-from taylorsgd.reproducing.tenka.image_classifiers import CONVOLUTIONAL, LOGISTIC, POINTS
-from taylorsgd.reproducing.tenka.loss_curves import (
+from taylorsgd.reproducing.tenka.controlled_curves import (
     CurveSize,
     LossCurve,
     agreement_at,
     breaking_point,
     coefficients_agree,
 )
+from taylorsgd.reproducing.tenka.image_classifiers import CONVOLUTIONAL, LOGISTIC, POINTS
 
 __all__ = ["notes", "of_errors", "of_large_times", "of_resumming", "of_small_times"]
 

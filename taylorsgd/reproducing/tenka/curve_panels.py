@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from taylorsgd.reproducing.pictures import HALF, band, bars, panels
+from taylorsgd.reproducing.tenka.controlled_curves import LossCurve
 from taylorsgd.reproducing.tenka.image_classifiers import CONVOLUTIONAL, LOGISTIC, POINTS
-from taylorsgd.reproducing.tenka.loss_curves import LossCurve
 
 __all__ = ["curves_figure", "draw_curve"]
 

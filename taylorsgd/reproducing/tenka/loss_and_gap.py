@@ -8,10 +8,10 @@ import taylorsgd as ts
 from taylorsgd.datasets.fashion import fashion_mnist_folder
 from taylorsgd.reproducing.experiment import Experiment, Outcome, Work
 from taylorsgd.reproducing.significance import LEAST_P
+from taylorsgd.reproducing.tenka.controlled_curves import CurveSize, loss_curves, rows
 from taylorsgd.reproducing.tenka.curve_findings import notes, of_errors, of_large_times, of_resumming, of_small_times
 from taylorsgd.reproducing.tenka.curve_panels import curves_figure
 from taylorsgd.reproducing.tenka.image_classifiers import DATA
-from taylorsgd.reproducing.tenka.loss_curves import CurveSize, loss_curves, rows
 
 __all__ = ["TEST_LOSS", "GAP"]
 

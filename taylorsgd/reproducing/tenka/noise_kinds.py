@@ -25,7 +25,7 @@ from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.pictures import panels
 from taylorsgd.reproducing.significance import LEVEL, trend
 from taylorsgd.reproducing.tenka.image_classifiers import DATA
-from taylorsgd.reproducing.tenka.logistic_minimum import LogisticMinimum, MinimumSize, logistic_minimum
+from taylorsgd.reproducing.tenka.known_minimum import LogisticMinimum, MinimumSize, logistic_minimum
 
 __all__ = ["EXPERIMENT", "KindsSize", "overfitting"]
 

@@ -26,7 +26,7 @@ from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.pictures import HALF, panels
 from taylorsgd.reproducing.significance import LEAST_P, order_of_convergence
 from taylorsgd.reproducing.tenka.image_classifiers import DATA, POINTS
-from taylorsgd.reproducing.tenka.logistic_minimum import LogisticMinimum, MinimumSize, logistic_minimum
+from taylorsgd.reproducing.tenka.known_minimum import LogisticMinimum, MinimumSize, logistic_minimum
 
 __all__ = ["EXPERIMENT", "SmoothingSize", "pulls", "raised"]
 

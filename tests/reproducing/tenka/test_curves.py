@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from taylorsgd.reproducing.tenka.controlled_curves import LossCurve, agreement_at, breaking_point, coefficients_agree
 from taylorsgd.reproducing.tenka.curves import Curve, joint_agreement
-from taylorsgd.reproducing.tenka.loss_curves import LossCurve, agreement_at, breaking_point, coefficients_agree
 from taylorsgd.reproducing.tenka.own_series import OwnSeries
 
 

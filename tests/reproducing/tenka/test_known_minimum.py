@@ -12,7 +12,7 @@ import pytest
 
 import taylorsgd as ts
 from taylorsgd.reproducing.labelled_images import load_images
-from taylorsgd.reproducing.tenka.logistic_minimum import LogisticMinimum, MinimumSize, logistic_minimum
+from taylorsgd.reproducing.tenka.known_minimum import LogisticMinimum, MinimumSize, logistic_minimum
 from taylorsgd.reproducing.tenka.noise_kinds import overfitting
 from taylorsgd.reproducing.tenka.smoothed_landscape import pulls, raised
 
