@@ -137,11 +137,11 @@ def test_an_interrupted_run_goes_on_where_it_was(run: Run, tmp_path: Path, monke
         run("sgd-sde", tmp_path / "parts")
     assert simulated == ["SGD", "SDE"]
     resumed = run("sgd-sde", tmp_path / "parts")
-    assert simulated == ["SGD", "SDE", "SDE"]  # SGD's part was kept
+    assert simulated == ["SGD", "SDE", "SDE", "SGD", "SGD"]  # SGD's part was kept; last come the scaled batches
     assert resumed.table == whole.table
     assert not (tmp_path / "parts" / "sgd-sde.parts").exists()
     run("sgd-sde", tmp_path / "parts")
-    assert simulated[3:] == ["SGD", "SDE"]  # a finished run keeps nothing back
+    assert simulated[5:] == ["SGD", "SDE", "SGD", "SGD"]  # a finished run keeps nothing back
 
 
 @pytest.mark.parametrize("epochs", [2, 3])
