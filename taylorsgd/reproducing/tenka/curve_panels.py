@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from taylorsgd.reproducing.pictures import HALF, band, bars, panels
 from taylorsgd.reproducing.tenka.controlled_curves import LossCurve
@@ -75,7 +76,7 @@ def _draw_deviations(axes: Axes, curves: Sequence[LossCurve], order: int, small:
         axes.plot(curve.eta * POINTS, curve.deviations(order), "o-", ms=4, lw=0.8, label=label)
     axes.axhspan(-HALF, HALF, color="0.9", zorder=0)
     axes.axvline(small, color="0.5", lw=0.8, ls=":")
-    axes.set_xscale("log")
+    _log_times(axes, curves[0])
     if max(np.abs(curve.deviations(order)).max() for curve in curves) > 10:
         axes.set_yscale("symlog", linthresh=3)
     which = LOGISTIC if curves[0].net == LOGISTIC else f"all initializations of the {CONVOLUTIONAL}"
@@ -90,9 +91,8 @@ def _draw_errors(axes: Axes, curves: Sequence[LossCurve]) -> None:
         change = curve.series.wrong - curve.series.wrong_start
         bars(axes, curve.eta * POINTS, change, curve.series.wrong_error, label, fmt="o-", ms=3, lw=0.8)
     axes.axhline(0, color="0.8", lw=0.8, zorder=0)
-    axes.set(
-        xscale="log", xlabel="$ηT$", ylabel="change of the 0–1 error", title="0–1 error beside the loss (95% bars)"
-    )
+    _log_times(axes, curves[0])
+    axes.set(xlabel="$ηT$", ylabel="change of the 0–1 error", title="0–1 error beside the loss (95% bars)")
     axes.legend(fontsize=7)
 
 
@@ -100,6 +100,15 @@ def _draw_what_is_left(axes: Axes, curve: LossCurve) -> None:
     """|mean of what is left of the runs beyond their own series|, order by order."""
     for order, (left, error) in enumerate(zip(curve.series.left, curve.series.left_error, strict=True)):
         bars(axes, curve.eta * POINTS, np.abs(left), error, f"beyond order {order}", fmt="o-", ms=3, lw=0.8)
-    axes.set(xscale="log", yscale="log", xlabel="$ηT$", ylabel="|left of the runs| (nats)")
+    _log_times(axes, curve)
+    axes.set(yscale="log", xlabel="$ηT$", ylabel="|left of the runs| (nats)")
     axes.set_title("Beyond the runs' own Taylor series, initialization 1", fontsize=10)
     axes.legend(fontsize=8)
+
+
+def _log_times(axes: Axes, curve: LossCurve) -> None:
+    """A logarithmic axis of ηT, with ticks where something was looked at."""
+    times = curve.eta * POINTS
+    axes.set_xscale("log")
+    axes.set_xticks(times, [f"{time:g}" for time in times], minor=False)
+    axes.xaxis.set_minor_locator(NullLocator())

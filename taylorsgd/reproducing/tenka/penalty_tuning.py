@@ -24,7 +24,7 @@ from scipy.stats import norm
 
 from taylorsgd.descent import gap_estimate
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
-from taylorsgd.reproducing.pictures import bars, panels
+from taylorsgd.reproducing.pictures import bars, panels, shades
 from taylorsgd.reproducing.significance import LEVEL
 from taylorsgd.reproducing.tenka.flat_and_sharp import MeanEstimationSize
 
@@ -275,10 +275,19 @@ def _picture(table: Sequence[Found], usual: tuple[float, float]) -> Figure:
     left.set_title("Below the line STIC outperforms GD")
     left.legend(fontsize=8)
     places = dict.fromkeys((row["eta"], row["distance"]) for row in table)
+    colors = shades(sorted({rate for rate, _ in places}))
+    styles = dict(zip(sorted({distance for _, distance in places}), ("-", "--", ":", "-.") * 9, strict=False))
     for rate, distance in places:
         rows = _of(table, KNOWN, rate, distance)
         relative = [row["STIC - GD"] / row["GD"] for row in rows]
-        middle.plot([row["H"] for row in rows], relative, lw=1, label=f"$η = {rate:g}$, distance {distance:g}")
+        middle.plot(
+            [row["H"] for row in rows],
+            relative,
+            lw=1,
+            color=colors[rate],
+            ls=styles[distance],
+            label=f"$η = {rate:g}$, distance {distance:g}",
+        )
     middle.axhline(0, color="k", lw=1.5)
     middle.set(xscale="log", xlabel="$H$", ylim=(-1.1, 2), title="Other learning rates and distances, C known")
     middle.legend(fontsize=6, ncols=2)
