@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from functools import cache
 from math import comb, factorial
+from typing import Any
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebvander
@@ -89,7 +90,8 @@ def guaranteed_rate(clip: float, updates: int = 1) -> float:
     def reached(radius: float) -> float:
         return radius / (updates * (clip**2 * np.exp(radius) - 1))
 
-    return float(-minimize_scalar(lambda radius: -reached(radius), bounds=(0.01, 10.0), method="bounded").fun)
+    best: Any = minimize_scalar(lambda radius: -reached(radius), bounds=(0.01, 10.0), method="bounded")
+    return reached(float(best.x))
 
 
 def clipping_moves(clip: float, order: int) -> float:

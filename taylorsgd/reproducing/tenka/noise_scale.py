@@ -37,7 +37,7 @@ def split_by_law(order: int) -> tuple[list[str], list[str]]:
     kept, broken = [], []
     for term in ts.derive(ts.TestLoss(), ts.SGD(E=1), order).terms:
         if term.order:
-            batch = next((s for s in term.coefficient.free_symbols if s.name == "B"), None)
+            batch: Any = next((s for s in term.coefficient.free_symbols if str(s) == "B"), None)
             scaled = term.coefficient.subs(batch, KAPPA * batch) if batch is not None else term.coefficient
             keeps = simplify(scaled * KAPPA**term.order - term.coefficient) == 0
             (kept if keeps else broken).append(str(term.value))
