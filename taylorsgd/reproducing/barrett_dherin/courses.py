@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -151,7 +152,8 @@ def _of_most(claim: str, found: Sequence[Course], so: Callable[[Course], bool], 
 
 
 def _along(first: np.ndarray, second: np.ndarray) -> float:
-    return float(np.nan_to_num(kendalltau(first, second).statistic))
+    found: Any = kendalltau(first, second)
+    return float(np.nan_to_num(found.statistic))
 
 
 def _arrival(record: np.ndarray) -> int:

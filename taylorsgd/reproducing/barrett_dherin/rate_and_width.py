@@ -258,7 +258,7 @@ EXPERIMENT = Experiment(
         ),
     },
     lasts={
-        "quick": "about a minute",
+        "quick": "about three minutes",
         "full": "some hours on two cores, a piece of it (--pieces) some minutes",
         "paper": "days on a GPU, its first pieces (--pieces 3) about half an hour on two cores",
     },

@@ -197,7 +197,8 @@ def train(
             if not np.isfinite(records[-1][0]).any():
                 break
     steps = np.arange(len(records)) * every * updates
-    return Training(steps, *np.stack(records, axis=-1), best, kept, _count(kept))
+    loss, slope, right, test_loss, test_slope, tested, norm = np.stack(records, axis=-1)
+    return Training(steps, loss, slope, right, test_loss, test_slope, tested, norm, best, kept, _count(kept))
 
 
 def train_once(work: Work, name: str, network: Network, theta: Any, *arguments: Any, **options: Any) -> Training:

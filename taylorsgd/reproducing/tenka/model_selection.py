@@ -173,8 +173,9 @@ def _error(found: Mapping[str, np.ndarray], criterion: str) -> np.ndarray:
     return np.abs(found[criterion] - gap).mean(axis=0)
 
 
-def _smaller(claim: str, first: np.ndarray, second: np.ndarray, what: str, source: str = "paper") -> Finding:
+def _smaller(claim: str, pair: Sequence[np.ndarray], what: str, source: str = "paper") -> Finding:
     """That the first numbers are smaller than the second on average, by a paired z-score."""
+    first, second = pair
     apart = first - second
     error = apart.std(ddof=1) / np.sqrt(len(apart))
     z = float(apart.mean() / error) if error > 0 else 0.0
@@ -191,21 +192,19 @@ def _smaller(claim: str, first: np.ndarray, second: np.ndarray, what: str, sourc
 def _findings(size: SelectionSize, results: Results) -> list[Finding]:
     findings = []
     for (family, updates), found in results.items():
-        short = (
-            updates == size.updates[0]
-        )  # only then is ηTH small somewhere for most training sets, as the paper has it
+        short = updates == size.updates[0]  # where ηTH is small in most directions, of which the paper speaks
         when = f"{family}, {'short' if short else 'long'} training"
         for other in ("TIC", "AIC"):
             findings += [
                 _smaller(
                     f"{when}: STIC estimates the generalization gap better than {other} does (4.3)",
-                    *(_error(found, name) for name in ("STIC", other)),
+                    [_error(found, name) for name in ("STIC", other)],
                     "mean distance from the true gap",
                     "paper" if short else "control",
                 ),
                 _smaller(
                     f"{when}: the model that STIC selects has less test loss than the one that {other} selects",
-                    *(_chosen(found, name) for name in ("STIC", other)),
+                    [_chosen(found, name) for name in ("STIC", other)],
                     "test loss above the best model's",
                     "control",
                 ),
@@ -213,7 +212,7 @@ def _findings(size: SelectionSize, results: Results) -> list[Finding]:
         findings.append(
             _smaller(
                 f"{when}: STIC selects better than the training loss alone",
-                *(_chosen(found, name) for name in ("STIC", None)),
+                [_chosen(found, name) for name in ("STIC", None)],
                 "test loss above the best model's",
                 "control",
             )
