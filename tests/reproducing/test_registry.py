@@ -30,7 +30,7 @@ from taylorsgd.reproducing.verdict_files import read_run
 
 def test_the_experiments_are_found() -> None:
     names = experiment_names()
-    assert len(names) == len(set(names)) == 20 and list(names) == sorted(names)
+    assert len(names) == len(set(names)) == 22 and list(names) == sorted(names)
     for name in names:
         experiment = load_experiment(name)
         assert isinstance(experiment, Experiment) and set(experiment.sizes) == set(experiment.lasts)

@@ -77,7 +77,7 @@ def test_runs_of_other_sizes_images_and_seeds_share_a_table(folder: Path, tmp_pa
     assert lines[first].endswith(f"| A | *not resolved at this scale*: {found} | {found} | agrees | 2 of 3 |")
     assert lines[first + 1] == f"|  |  | B | {found} | — | **paper wrong (proved here)**: because | 1 of 1 |"
     count = len(json.loads((tmp_path / "sgd-diagrams.json").read_text(encoding="utf-8"))["findings"])
-    assert f"again: {2 * count}; {2 * count - 3} *agrees*, 1 *paper wrong" in text
+    assert f"again: {2 * count}; {2 * count - 3} *agrees*, 3 *paper wrong" in text
     assert "| `taylorsgd reproduce sgd-diagrams --quick [--data DIR]` | A | 0 | 12 | 20 | a lathe |" in text
     assert "--full [--data DIR]` | A | 0, 1, 2 | — | — | — |" in text
 

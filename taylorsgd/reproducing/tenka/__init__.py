@@ -15,6 +15,8 @@ predicts with them what SGD does on images and on landscapes where all is known:
     sgd-model-selection   models selected by AIC, TIC and STIC: Corollary 5
     sgd-diagrams          spacetimes, embeddings and diagrams: Figures 4 to 9 and Table 1
     sgd-curvature         sectional curvature and the generalization gap: Conjecture 1
+    sgd-noise-kinds       vector and covector noise on a real landscape: Figure 1, right
+    sgd-smoothing         SGD on a landscape smoothed by its noise: Section 3.3
     sgd-responses         what the two author responses claim
     sgd-errata            corollaries, and a table of coefficients, that are not so
 """
@@ -36,8 +38,10 @@ EXPERIMENTS = {
     "sgd-landscape": "helix_drawn",
     "sgd-mean-estimation": "flat_and_sharp",
     "sgd-model-selection": "model_selection",
+    "sgd-noise-kinds": "noise_kinds",
     "sgd-responses": "author_responses",
     "sgd-sde": "sde_difference",
+    "sgd-smoothing": "smoothed_landscape",
     "sgd-test-loss": "loss_and_gap:TEST_LOSS",
 }
 """The experiments by their commands' names, with the module of each, and the constant there if it is not EXPERIMENT."""

@@ -214,6 +214,8 @@ class _Limits:
                 "if the difference falls with η",
                 apart[-1] < apart[0],
                 {"RHS": right, "LHS": left, "difference": apart[-1]},
+                proof="a counterexample whose values are exact: noise of any size leads out of the shallower minimum, "
+                "and T → ∞ comes first",
             )
         )
         reach: list[Any] = [brentq(lambdify(theta, diff(loss, theta)), -2, 2) for loss in self.single.losses]
@@ -224,6 +226,7 @@ class _Limits:
                 + " or ".join(f"{r:.3f}" for r in sorted(reach)),
                 max(map(abs, reach)) < 1e-6,
                 {"reach": max(map(abs, reach))},
+                proof="at every η there are such batches, with a probability above 0",
             )
         )
         return found

@@ -188,6 +188,7 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
             f"{scaled} times the curvature",
             bool(first < 0),
             {"slope": float(first)},
+            proof="the coefficients are exact, by direct perturbation, and the lowest order in c decides for small c",
         ),
         Finding("curvature does not enter at orders c and c²", f"{early}", early, {"orders": 2}, "control"),
         Finding(

@@ -138,6 +138,7 @@ def _spacetimes(page: Page, size: DiagramSize) -> Part:
             "; ".join(f"{name}: {ratio}" for name, ratio in ratios.items() if ratio is not None),
             len(scaling) == 3,
             {"of three": len(scaling)},
+            proof="the counts are polynomials in M and N, by enumeration; the chain's ratio is not M²",
         ),
     ], rows
 

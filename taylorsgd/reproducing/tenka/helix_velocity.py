@@ -115,9 +115,10 @@ def _findings(
             {"periods": float(turns[-1])},
         ),
         Finding(
-            "η²/6 is the velocity at all these learning rates, without higher orders",
-            f"{lowest}; order 3 with exact sums, η²/(6 − 4η): χ² = {resummed.chi2:.1f}, p = {resummed.p_value:.2g}",
-            lowest.agrees,
+            "η²/6 alone is not the velocity at these learning rates: higher orders are resolved",
+            f"η²/6: {lowest}; excluded below {LEAST_P:g}. Order 3 with exact sums, η²/(6 − 4η): "
+            f"χ² = {resummed.chi2:.1f}, p = {resummed.p_value:.2g}",
+            not lowest.agrees,
             {"p_value": lowest.p_value, "p_value of exact sums": resummed.p_value},
             "control",
         ),

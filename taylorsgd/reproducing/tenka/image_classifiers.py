@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from taylorsgd.landscapes import Landscape, convolutional_net, logistic_regression
@@ -15,7 +16,8 @@ from taylorsgd.reproducing.experiment import Work
 from taylorsgd.reproducing.labelled_images import Images
 
 __all__ = [
-    "CONVOLUTIONAL", "DATA", "LOGISTIC", "POINTS", "ClassifierSize", "classifiers", "on_classifiers", "population",
+    "CONVOLUTIONAL", "DATA", "LOGISTIC", "POINTS", "ClassifierSize", "ErrorRate", "classifiers", "on_classifiers",
+    "population",
 ]  # fmt: skip
 
 CONVOLUTIONAL, LOGISTIC = "convolutional net", "logistic regression"
@@ -24,6 +26,9 @@ POINTS = 10
 """N, and so T, of one epoch with batch size 1."""
 DATA = "Fashion-MNIST, or the images of --data (MNIST's, Fashion-MNIST's or CIFAR-10's files)"
 """What the experiments take."""
+
+CLASSES = 10
+"""Every data set here has ten."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -57,6 +62,37 @@ class ClassifierSize:
         """What notes say of the population."""
         count = min(self.images, len(images.train[1]) + len(images.test[1]))
         return f"{images}; the population is the first {count} of them, pooled to about {self.side} pixels a side"
+
+
+class ErrorRate:
+    """The 0–1 error of a classifier over its population, a function of θ: how many images another label is likelier of.
+
+    Equal for equal populations, so that what is compiled for one initialization serves the next.
+
+    Args:
+        place: a landscape whose points are (image, label), and whose loss of a label falls as its score rises.
+    """
+
+    def __init__(self, place: Landscape) -> None:
+        """Remember the loss and the population."""
+        self.loss, (self.images, self.labels) = place.loss, place.data
+        self.key = (self.loss, np.asarray(self.images).tobytes(), np.asarray(self.labels).tobytes())
+
+    def __call__(self, theta: Any) -> jax.Array:
+        """The fraction of images that θ gives another label."""
+
+        def likeliest(image: jax.Array) -> jax.Array:
+            return jnp.argmin(jax.vmap(lambda label: self.loss(theta, (image, label)))(jnp.arange(CLASSES)))
+
+        return jnp.mean(jax.vmap(likeliest)(self.images) != self.labels, dtype=jnp.float32)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether loss and population are the same."""
+        return isinstance(other, ErrorRate) and self.key == other.key
+
+    def __hash__(self) -> int:
+        """Hash the same."""
+        return hash(self.key)
 
 
 def population(images: Images, size: ClassifierSize) -> tuple[np.ndarray, np.ndarray]:
@@ -96,5 +132,5 @@ def on_classifiers(
     for name, seed, landscape, theta in classifiers(work.images, size):
         if name == net:
             work.say(f"{net}, initialization {seed + 1}: {what}")
-            key = jax.random.key(size.seed + seed)
+            key = jax.random.fold_in(jax.random.key(size.seed), seed)
             yield seed, work.keep(f"{net} {seed}", partial(compute, landscape, theta, size, key))

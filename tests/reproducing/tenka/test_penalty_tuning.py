@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from taylorsgd.reproducing.tenka.penalty_tuning import TuningSize, tuned
+from taylorsgd.descent import gap_estimate
+from taylorsgd.reproducing.tenka.penalty_tuning import TuningSize, joint, tuned
 
 SIZE = TuningSize(rounds=30)
 
@@ -46,3 +49,42 @@ def test_the_coefficient_stays_above_zero() -> None:
     far = TuningSize(distance=1000.0, rounds=5)
     found, weight, plain = tuned(1.0, jnp.linspace(-1, 1, 10), far)
     assert float(found) == 0.0 and float(weight) == float(plain)
+
+
+@pytest.mark.parametrize(("known", "around_truth"), [(True, False), (False, False), (False, True)])
+def test_joint_descent_is_that_on_the_estimated_gap(known: bool, around_truth: bool) -> None:
+    """By automatic derivatives of the loss in (θ, λ) and of `gap_estimate`, which has C from the training set."""
+    size = TuningSize(updates=12)
+    hessian, rate, truth = 0.3, 0.05, 1.0
+    x = np.random.default_rng(2).standard_normal((1, size.points))
+    if known:  # points of variance 1, so that what is estimated is known
+        x = (x - x.mean()) / x.std(ddof=1) + 0.2
+
+    def loss(theta: Any, point: Any) -> Any:
+        away, pulled = theta["weight"] - truth, theta["weight"] - truth * around_truth
+        return hessian * away**2 / 2 + size.noise * point * away + theta["penalty"] * pulled**2 / 2
+
+    def criterion(theta: Any) -> Any:
+        of_weight = {"weight": True, "penalty": False}
+        gap = gap_estimate(loss, theta, jnp.asarray(x[0]), rate * size.updates, weights=of_weight)
+        return jnp.mean(jax.vmap(lambda point: loss(theta, point))(jnp.asarray(x[0]))) + gap
+
+    with jax.enable_x64(True):
+        theta = {"weight": jnp.zeros(()), "penalty": jnp.zeros(())}
+        plain, slope_at = 0.0, jax.jit(jax.grad(criterion))
+        for _ in range(size.updates):
+            slope = slope_at(theta)
+            theta = jax.tree.map(lambda leaf, g: leaf - rate * g, theta, slope)
+            theta["penalty"] = jnp.maximum(0.0, theta["penalty"])
+            plain -= rate * (hessian * (plain - truth) + size.noise * x.mean())
+        penalty, weight, without = joint(hessian, x, size, rate, truth, known=known, around_truth=around_truth)
+    assert float(theta["penalty"]) > 0.1
+    np.testing.assert_allclose(penalty, [theta["penalty"]], rtol=1e-6)
+    np.testing.assert_allclose(weight, [theta["weight"]], rtol=1e-6)
+    np.testing.assert_allclose(without, [plain], rtol=1e-9)
+
+
+def test_a_joint_coefficient_stays_above_zero() -> None:
+    """Once the weight is far from where it began, the penalty is dear."""
+    penalty, _, _ = joint(4.0, np.zeros((1, 10)), SIZE, 0.05, 1000.0)
+    assert penalty.tolist() == [0.0]

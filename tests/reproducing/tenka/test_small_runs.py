@@ -30,15 +30,17 @@ TINY: dict[str, dict[str, Any]] = {
     "sgd-diagrams": {"links": 1},
     "sgd-landscape": {"updates": 600, "trials": 40},
     "sgd-responses": {"rates": (0.04, 0.02), "complete": ((2, 1),), "hopping": (0.4, 0.3), "points": 60},
-    "sgd-test-loss": {**CURVE, "times": (0.5, 2.0)},
+    "sgd-test-loss": {**CURVE, "times": (1.0, 2.0)},
     "sgd-gap": {**CURVE, "times": (0.25, 2.0)},
     "sgd-gdc": {**SMALL, "samples": 16, "rates": (0.05, 0.1)},
     "sgd-epochs": {**SMALL, "samples": 16, "rates": (0.05, 0.1), "epochs": (2,)},
     "sgd-helix": {"rates": (0.1, 0.2), "updates": 500, "trials": 60},
     "sgd-mean-estimation": {"hessians": (1e-4, 0.3, 4.0), "trials": 400},
-    "sgd-sde": {"rates": (0.2, 0.25), "trials": 4000, "refinement": 2},
+    "sgd-sde": {"rates": (0.2, 0.25), "trials": 4000, "refinement": 2, "terms": 4},
+    "sgd-noise-kinds": {"images": 12, "side": 2, "ridge": 0.01, "directions": 4, "updates": 50},
+    "sgd-smoothing": {"images": 12, "side": 2, "draws": 10, "trials": 20},
+    "sgd-l2-tuning": {"hessians": (0.01, 2.0), "trials": 50, "rounds": 10, "rates": (0.05, 0.1), "distances": (10.0,)},
     "sgd-model-selection": {"updates": (5, 20), "trials": 6, "tested": 50, "largest": 2},
-    "sgd-l2-tuning": {"hessians": (0.01, 2.0), "trials": 50, "rounds": 10},
 }
 REFUTED = {
     "sgd-curvature": ["Conjecture 1"],
@@ -49,7 +51,7 @@ REFUTED = {
     "sgd-mean-estimation": [],
 }
 """What the paper says and these runs on exact landscapes do not find; of the others verdicts say little."""
-ON_IMAGES = ("sgd-test-loss", "sgd-gap", "sgd-gdc", "sgd-epochs")
+ON_IMAGES = ("sgd-test-loss", "sgd-gap", "sgd-gdc", "sgd-epochs", "sgd-noise-kinds", "sgd-smoothing")
 
 
 Run = Callable[..., Outcome]
@@ -135,11 +137,11 @@ def test_an_interrupted_run_goes_on_where_it_was(run: Run, tmp_path: Path, monke
         run("sgd-sde", tmp_path / "parts")
     assert simulated == ["SGD", "SDE"]
     resumed = run("sgd-sde", tmp_path / "parts")
-    assert simulated == ["SGD", "SDE", "SDE"]  # SGD's part was kept
+    assert simulated == ["SGD", "SDE", "SDE", "SGD", "SGD"]  # SGD's part was kept; last come the scaled batches
     assert resumed.table == whole.table
     assert not (tmp_path / "parts" / "sgd-sde.parts").exists()
     run("sgd-sde", tmp_path / "parts")
-    assert simulated[3:] == ["SGD", "SDE"]  # a finished run keeps nothing back
+    assert simulated[5:] == ["SGD", "SDE", "SGD", "SGD"]  # a finished run keeps nothing back
 
 
 @pytest.mark.parametrize("epochs", [2, 3])
