@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import sympy
 import taylorsgd as ts
 from taylorsgd import symbols
 from taylorsgd.lowering.coefficients import evaluate_expression
+from taylorsgd.lowering.programs import make_program
 from taylorsgd.symbols import B, E, N
 
 
@@ -85,3 +87,13 @@ def test_a_cosine_schedule_is_lowered(points: int) -> None:
         for term, value in zip(formula.terms, values, strict=True)
     )
     assert float(formula.lower()(values, eta=0.1, N=points)) == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize("observable", [ts.TestLoss(), ts.Variance(ts.TestLoss())], ids=str)
+def test_sets_too_small_for_a_cumulant(observable: Any) -> None:
+    """Of one training set and resummed: averages over orders divide by N − 1 and N − 2, where κ₂ and κ₃ vanish."""
+    formula = ts.derive(observable, ts.SGD(shuffle=True, data="fixed"), 3, resum="discrete")
+    program = make_program(formula, [term.coefficient for term in formula.terms], ["B", "E", "N"])
+    for n, b in ((1, 1), (2, 1), (2, 2)):
+        found = program.evaluate({"N": np.float64(n), "B": np.float64(b), "E": np.float64(2)})
+        assert np.isfinite(np.array(found, dtype=float)).all()
