@@ -172,6 +172,7 @@ class Forgetting:
         if nextitem is not None and nextitem.path != item.path and "jax" in sys.modules and held() > ROOM:
             sys.modules["jax"].clear_caches()
             gc.collect()
+            gc.freeze()
             give_back()
 
 

@@ -223,6 +223,8 @@ def write_files(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(outcome.figure)
+    outcome.figure.draw_without_rendering()  # which lays it out: once, and not again for each file
+    outcome.figure.set_layout_engine("none")
     paths = [output / f"{stem or name}{suffix}" for suffix in (".png", ".svg", ".csv", ".json")]
     picture, drawing, numbers, verdict = paths
     with whole_file(picture) as file:

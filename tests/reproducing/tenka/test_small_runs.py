@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from sympy import Rational, symbols
 
 import taylorsgd as ts
@@ -121,6 +122,7 @@ def test_the_same_files_twice(name: str, run: Run, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on_where_it_was(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"a picture"))
     whole = run("sgd-sde", tmp_path / "whole")
     simulated = []
     simulate = ts.simulate
