@@ -268,7 +268,7 @@ EXPERIMENT = Experiment(
     shows="SGD at Small Learning Rates, Conjecture 1 (section B.7)",
     claim="If all sectional curvatures at θ_0 grow, the generalization gap of SGD at a fixed T falls, at any small "
     "enough learning rate.",
-    judged="the sign of the first order in the learning rate at which the exact gap depends on the curvature.",
+    judged="the sign of the first order in the learning rate at which the exact gap depends on the curvature",
     sizes={"quick": CurvatureSize((2,)), "full": CurvatureSize()},
     lasts={"quick": "a minute", "full": "two minutes"},
     run=run,
