@@ -164,7 +164,7 @@ class Forgetting:
         """What lives as long as the run is not looked through for what can go, and what lives long hardly ever."""
         gc.collect()
         gc.freeze()
-        gc.set_threshold(200_000, 50, 1000)
+        gc.set_threshold(1_000_000, 50, 1000)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
