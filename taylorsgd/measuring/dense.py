@@ -24,13 +24,12 @@ import numpy as np
 from attrs import frozen
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Bool, Float, PRNGKeyArray
 
 from taylorsgd.diagrams.partitions import moebius, set_partitions
 from taylorsgd.landscapes.fingerprints import Fingerprint
 from taylorsgd.landscapes.landscape import Landscape
 from taylorsgd.landscapes.point_functions import PointFunction
-from taylorsgd.landscapes.pytrees import all_finite
 from taylorsgd.lowering.networks import part_keys
 from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.estimators import unshifted_partitions
@@ -200,24 +199,15 @@ def measure_dense(
         if samples < largest:
             raise ValueError(f"samples={samples} are too few for a cumulant of {largest} derivatives")
     data = landscape.data if landscape.size is not None else landscape.draw(key, (samples,))
-    orders = sorted({degree for parts_ in degrees for degree in parts_})
-    subsets = sorted({s for d in degrees for r in range(2, len(d) + 1) for s in combinations(d, r)})
-    means, moments = _moments(landscape.point_loss, tuple(orders), tuple(subsets), theta, data, chunk)
-    tensors: dict[tuple[Any, ...], Float[Array, ...]] = {}
-    for part in parts:
-        if isinstance(part[0], str):
-            name, degree = part
-            function = lambda parameters, name=name: observables[name](unravel(parameters))  # noqa: E731
-            tensors[part] = _derivative(function, degree)(flat)
-        elif len(part) == 1:
-            tensors[part] = means[part[0]]
-        elif landscape.size is not None:
-            tensors[part] = _cumulant(part, moments)
-        else:
-            tensors[part] = _unbiased(part, moments, points)
-        if not all_finite(tensors[part]):
+    population = landscape.size is not None
+    found, finite = _tensors(
+        tuple(parts), landscape.point_loss, tuple(observables.items()), population, theta, data, chunk
+    )
+    tensors = dict(zip(parts, found, strict=True))
+    for part, good in zip(parts, np.asarray(finite), strict=True):
+        if not good:
             raise ValueError(f"the tensor {part} is not finite at theta; the loss is not smooth there, or overflows")
-    return DenseMeasurement(tensors, points, landscape.size is not None)
+    return DenseMeasurement(tensors, points, population)
 
 
 def _check_memory(parts: Sequence[tuple[Any, ...]], flat: Float[Array, " P"]) -> None:
@@ -239,11 +229,40 @@ def _derivative(function: Any, degree: int) -> Any:
     return function
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 5))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 6))
+def _tensors(
+    parts: tuple[tuple[Any, ...], ...],
+    point_loss: PointFunction,
+    observables: tuple[tuple[str, PointFunction], ...],
+    population: bool,
+    theta: Any,
+    data: Any,
+    chunk: int,
+) -> tuple[list[Float[Array, ...]], Bool[Array, " parts"]]:
+    """The tensors of the parts, over a population or unbiased from draws, and which of them are finite."""
+    flat, unravel = ravel_pytree(theta)
+    means, moments = _moments(parts, point_loss, theta, data, chunk)
+    points = jax.tree.leaves(data)[0].shape[0]
+
+    def tensor(part: tuple[Any, ...]) -> Float[Array, ...]:
+        if isinstance(part[0], str):
+            name, degree = part
+            return _derivative(lambda parameters: dict(observables)[name](unravel(parameters)), degree)(flat)
+        if len(part) == 1:
+            return means[part[0]]
+        return _cumulant(part, moments) if population else _unbiased(part, moments, points)
+
+    found = [tensor(part) for part in parts]
+    return found, jnp.array([jnp.isfinite(array).all() for array in found])
+
+
 def _moments(
-    point_loss: PointFunction, orders: tuple[int, ...], subsets: tuple[Degrees, ...], theta: Any, data: Any, chunk: int
+    parts: tuple[tuple[Any, ...], ...], point_loss: PointFunction, theta: Any, data: Any, chunk: int
 ) -> tuple[dict[int, Float[Array, ...]], dict[Degrees, Float[Array, ...]]]:
     """Means of the derivatives, and central moments of products of them, in two passes over the points."""
+    degrees = [part for part in parts if not isinstance(part[0], str)]
+    orders = sorted({degree for part in degrees for degree in part})
+    subsets = sorted({s for d in degrees for r in range(2, len(d) + 1) for s in combinations(d, r)})
     flat, unravel = ravel_pytree(theta)
 
     def loss(parameters: Float[Array, " P"], x: Any) -> Float[Array, ""]:

@@ -100,20 +100,21 @@ def top_eigenpairs(
     size = flat.size
     place = _Place(landscape.point_loss, raising, theta, landscape.data, population_chunk(landscape, theta))
     tolerance = float(jnp.finfo(flat.dtype).eps) ** (2 / 3)
-    values, vectors = np.zeros(0), jnp.zeros((0, size), flat.dtype)
+    values, vectors = np.zeros(0), np.zeros((0, size), flat.dtype)
     left = (0.0, 0.0)
     # Every round but the last finds an eigenpair, or a larger one than those known.
-    for round_key in jax.random.split(key, 4 * count + 4):
+    for round_number in range(4 * count + 4):
         if len(values) == size:
             left = (0.0, 0.0)
             break
         least = abs(values[-1]) if len(values) == count else 0.0
-        found, directions, left = _search(place, vectors, count, least, round_key, tolerance)
+        start = jax.random.normal(jax.random.fold_in(key, round_number), (size,), flat.dtype)
+        found, directions, left = _search(place, vectors, count, least, start, tolerance)
         if not len(found):  # the metric moves nothing else
             break
         if len(values) == count and np.max(np.abs(left)) <= least * (1 + tolerance) + np.finfo(float).tiny:
             break
-        vectors = jnp.concatenate([vectors, directions])
+        vectors = np.concatenate([vectors, directions])
         values = np.concatenate([values, found])
         best = np.argsort(-np.abs(values), kind="stable")[:count]
         values, vectors = values[best], vectors[best]
@@ -121,18 +122,10 @@ def top_eigenpairs(
         raise ValueError(
             f"count={count}, of eigenpairs, is more than the directions that the metric moves; found {len(values)}"
         )
-    # One Rayleigh–Ritz step mends what rounding did to the vectors' orthogonality.
-    vectors, raised, images = _orthonormal(place, vectors)
-    small = jnp.matmul(raised, images.T, precision="highest")
-    ritz, turn = jnp.linalg.eigh((small + small.T) / 2)
-    order = jnp.argsort(-jnp.abs(ritz), stable=True)
-    turn = turn[:, order].T
-    vectors, raised, images = (jnp.matmul(turn, rows, precision="highest") for rows in (vectors, raised, images))
-    misses = images - ritz[order, None] * vectors
-    norms = jnp.sqrt(jnp.abs(jnp.sum(misses * _raised_rows(raising, theta, misses), axis=1)))
+    ritz, found_vectors, raised, norms = _mended(place, vectors)
     if raising is None:
-        return Eigenpairs(ritz[order], vectors, norms, left)
-    return Eigenpairs(ritz[order], raised, norms, left, lifts=vectors)
+        return Eigenpairs(ritz, found_vectors, norms, left)
+    return Eigenpairs(ritz, raised, norms, left, lifts=found_vectors)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["theta", "data"], meta_fields=["loss", "raising", "chunk"])
@@ -148,14 +141,19 @@ class _Place:
 
 
 def _search(
-    place: _Place, known: Float[Array, "known P"], count: int, least: float, key: PRNGKeyArray, tolerance: float
-) -> tuple[Float[np.ndarray, " found"], Float[Array, "found P"], tuple[float, float]]:
+    place: _Place,
+    known: Float[np.ndarray, "known P"],
+    count: int,
+    least: float,
+    start: Float[Array, " P"],
+    tolerance: float,
+) -> tuple[Float[np.ndarray, " found"], Float[np.ndarray, "found P"], tuple[float, float]]:
     """The top eigenpairs in the complement of known ones, converged where larger than `least`, and both ends."""
     size = known.shape[1]
     room = size - known.shape[0]
     # A fixed number of rows, so that one compilation serves every round.
-    padded = jnp.zeros((count, size), known.dtype).at[: known.shape[0]].set(known)
-    start = jax.random.normal(key, (size,), known.dtype)
+    padded = np.zeros((count, size), known.dtype)
+    padded[: known.shape[0]] = known
     steps = min(room, max(2 * count + 10, 20))
     while True:
         basis, diagonal, beside = map(np.asarray, _krylov(place, steps, padded, start))
@@ -181,8 +179,7 @@ def _search(
         wanted = np.abs(ritz) > least * (1 + tolerance)
         converged = np.all((misses <= tolerance * max(scale, least)) | ~wanted)
         if converged or exhausted or steps >= min(room, MOST_STEPS):
-            turn = jnp.asarray(coordinates.T.astype(basis.dtype))
-            return ritz, jnp.matmul(turn, jnp.asarray(basis[:length]), precision="highest"), ends
+            return ritz, coordinates.T.astype(basis.dtype) @ basis[:length], ends
         steps = min(room, 2 * steps, MOST_STEPS)
 
 
@@ -231,19 +228,29 @@ def _krylov(
 
 
 @jax.jit
-def _orthonormal(
+def _mended(
     place: _Place, vectors: Float[Array, "k P"]
-) -> tuple[Float[Array, "k P"], Float[Array, "k P"], Float[Array, "k P"]]:
-    """Vectors p with p·Λq = δ that span the same, Λp, and HΛp."""
+) -> tuple[Float[Array, " k"], Float[Array, "k P"], Float[Array, "k P"], Float[Array, " k"]]:
+    """One Rayleigh–Ritz step, which mends what rounding did to the orthogonality of some eigenvectors.
+
+    Returns:
+        The eigenvalues λ, vectors p with p·Λq = δ, Λp, and the norms √(m·Λm) of the residuals m = HΛp − λp.
+    """
+    up = partial(_raised_rows, place.raising, place.theta)
     if place.raising is None:
         vectors = jnp.linalg.qr(vectors.T)[0].T
     else:
-        raised = _raised_rows(place.raising, place.theta, vectors)
-        factor = jnp.linalg.cholesky(jnp.matmul(raised, vectors.T, precision="highest"), symmetrize_input=True)
+        factor = jnp.linalg.cholesky(jnp.matmul(up(vectors), vectors.T, precision="highest"), symmetrize_input=True)
         vectors = jax.scipy.linalg.solve_triangular(factor, vectors, lower=True)
-    raised = _raised_rows(place.raising, place.theta, vectors)
+    raised = up(vectors)
     images = lax.map(partial(hessian_product, place.loss, place.theta, place.data, place.chunk), raised)
-    return vectors, raised, images
+    small = jnp.matmul(raised, images.T, precision="highest")
+    ritz, turn = jnp.linalg.eigh((small + small.T) / 2)
+    order = jnp.argsort(-jnp.abs(ritz), stable=True)
+    ritz, turn = ritz[order], turn[:, order].T
+    vectors, raised, images = (jnp.matmul(turn, rows, precision="highest") for rows in (vectors, raised, images))
+    misses = images - ritz[:, None] * vectors
+    return ritz, vectors, raised, jnp.sqrt(jnp.abs(jnp.sum(misses * up(misses), axis=1)))
 
 
 def raised_row(raising: Raising | None, theta: Any, vector: Float[Array, " P"]) -> Float[Array, " P"]:
@@ -253,7 +260,6 @@ def raised_row(raising: Raising | None, theta: Any, vector: Float[Array, " P"]) 
     return ravel_pytree(raising(ravel_pytree(theta)[1](vector)))[0]
 
 
-@partial(jax.jit, static_argnames="raising")
 def _raised_rows(raising: Raising | None, theta: Any, rows: Float[Array, "k P"]) -> Float[Array, "k P"]:
     return rows if raising is None else lax.map(partial(raised_row, raising, theta), rows)
 

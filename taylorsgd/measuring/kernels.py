@@ -9,7 +9,7 @@ not by values, so a formula of a hundred terms compiles a dozen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -36,6 +36,7 @@ def stage_derivatives(
     weights: Float[Array, " width"] | None,
     vectors: tuple[Any, ...],
     *,
+    centres: tuple[tuple[Any, ...], ...] = (),
     kind: str,
     sampled: tuple[bool, ...],
     requests: tuple[Request, ...],
@@ -47,21 +48,24 @@ def stage_derivatives(
     Args:
         function: f of one point, or of θ alone for an observable.
         theta: the parameters.
-        data: the points, with a leading axis for the draws if kind is "points"; the population; or None.
+        data: groups of points with axes (draws, width) if kind is "points"; the population; or None.
         weights: one for each point that a draw reads.
         vectors: pytrees like θ, with a leading axis for the draws where `sampled`, and then one for labels if any.
+        centres: for every request what is taken off its derivative, with a leading axis for draws or without; none
+            if left out.
         kind: "points", "population" or "observable".
         sampled: for every vector whether it differs between draws.
-        requests: the derivatives.
+        requests: the derivatives; what several ask for is found once.
         chunk: the most points of the population at once.
         labels: how many choices of labels the vectors hold, to be taken one after another; 0 without an axis for them.
 
     Returns:
         For every request its derivative, with leading axes for draws, if anything differs between them, and labels.
     """
+    different = list(dict.fromkeys(requests))
 
     def derivatives(function: Any, vectors: Sequence[Any]) -> list[Any]:
-        return [_derivative(function, theta, [vectors[i] for i in along], scalar) for along, scalar in requests]
+        return [_derivative(function, theta, [vectors[i] for i in along], scalar) for along, scalar in different]
 
     def weighted(batch: Any, weights: Any, vectors: Sequence[Any]) -> list[Any]:
         return derivatives(lambda theta: weighted_loss(function, theta, batch, weights), vectors)
@@ -80,8 +84,14 @@ def stage_derivatives(
             return jax.tree.map(lambda leaf: leaf[None], one(points))
         return lax.map(lambda legs: one(points, *legs), vectors, batch_size=min(AT_ONCE, labels))
 
-    points = data if kind == "points" else None
-    return per_draw(for_labels, (kind == "points", *sampled))(points, *vectors)
+    points = None
+    if kind == "points":
+        points = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *data)
+    found = per_draw(for_labels, (kind == "points", *sampled))(points, *vectors)
+    answers = map(dict(zip(different, found, strict=True)).__getitem__, requests)
+    if not centres:
+        return list(answers)
+    return [reduce(_less, off, answer) for answer, off in zip(answers, centres, strict=True)]
 
 
 @partial(jax.jit, static_argnames=("loss", "scalar"))
@@ -123,6 +133,10 @@ def _derivative(function: Any, theta: Any, vectors: Sequence[Any], scalar: bool)
     for vector in vectors:
         derivative = _along(derivative, vector)
     return derivative(theta)
+
+
+def _less(left: Any, right: Any) -> Any:
+    return jax.tree.map(jnp.subtract, left, right)
 
 
 def _along(function: Any, vector: Any) -> Any:

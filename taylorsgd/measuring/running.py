@@ -264,7 +264,7 @@ class Runner:
         if source.kind == "observable":
             function, data = self.observables[source.name], None
         else:
-            function, data = self.landscape.point_loss, _joined(read) if read else self.landscape.data
+            function, data = self.landscape.point_loss, read or self.landscape.data
         # Many draws may share a point function and kernel, whatever the numbers of its slots.
         derivatives = partial(
             stage_derivatives,
@@ -276,24 +276,20 @@ class Runner:
             chunk=self._chunk,
         )
         evaluated = self._with_labels if self.plan.eigenvectors else self._together
-        for message, result in zip(messages, evaluated(derivatives, messages, results), strict=True):
-            for centre in message.centre:
-                result = _difference(result, results[centre])
-            results[message] = result
+        results.update(zip(messages, evaluated(derivatives, messages, results), strict=True))
 
     def _together(
         self, derivatives: Callable[..., list[Any]], messages: Sequence[Message], results: Mapping[Message, Any]
-    ) -> Iterator[Any]:
+    ) -> list[Any]:
         """All messages of a stage, by one call."""
         vectors = list(dict.fromkeys(needed for message in messages for needed in message.incoming))
-        wanted: list[Request] = [(tuple(map(vectors.index, m.incoming)), m.scalar) for m in messages]
-        requests = tuple(dict.fromkeys(wanted))
-        found = derivatives(
+        requests: list[Request] = [(tuple(map(vectors.index, m.incoming)), m.scalar) for m in messages]
+        return derivatives(
             tuple(_raised(self.raising, vector.sampled, results[vector]) for vector in vectors),
+            centres=tuple(tuple(results[centre] for centre in message.centre) for message in messages),
             sampled=tuple(vector.sampled for vector in vectors),
-            requests=requests,
+            requests=tuple(requests),
         )
-        yield from map(dict(zip(requests, found, strict=True)).__getitem__, wanted)
 
     def _with_labels(
         self, derivatives: Callable[..., list[Any]], messages: Sequence[Message], results: Mapping[Message, Any]
@@ -319,7 +315,10 @@ class Runner:
                     derivative = parted(derivative, along, known.lifts if message.ends == "vector" else None)
                 found.append(derivative)
             axis = -1 if message.scalar else -2
-            yield found[0] if len(found) == 1 else jnp.concatenate(found, axis)
+            whole = found[0] if len(found) == 1 else jnp.concatenate(found, axis)
+            for centre in message.centre:
+                whole = _difference(whole, results[centre])
+            yield whole
 
     def _weights(self, source: Source) -> Float[Array, " width"]:
         """One weight for each point that a source reads: means over x, or over b, less that over y."""
@@ -327,7 +326,7 @@ class Runner:
         for group in source.groups:
             width = self.plan.width(group)
             weights += [(-1 if group[0] == "y" else 1) / width] * width
-        return jnp.asarray(weights)
+        return jax.device_put(np.array(weights))
 
 
 def _along(linear: LinearFunction, message: Message, results: Mapping[Message, Any]) -> Any:
@@ -420,11 +419,6 @@ def finite_columns(leaves: Sequence[Float[np.ndarray, "draws values ..."]]) -> l
     """For each value, in which draws it is finite: leaves have the shape (draws, values, *leaf)."""
     finite = [np.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(2) for leaf in leaves]
     return list(np.all(finite, axis=0).T)
-
-
-@jax.jit
-def _joined(groups: list[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *groups)
 
 
 @jax.jit

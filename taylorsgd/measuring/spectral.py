@@ -120,7 +120,7 @@ class TopEigenpairs:
         search = two_sided_eigenpairs if two_sided else top_eigenpairs
         pairs = search(task.landscape, task.theta, self.count, own, task.raising)
         labels = EdgeLabels.of(pairs, task.raising, task.theta)
-        still = not bool(jnp.all(jnp.any(pairs.vectors != 0, axis=1)))  # a label that moves nothing has no direction
+        still = not np.any(np.asarray(pairs.vectors) != 0, axis=1).all()  # a label that moves nothing has no direction
         rest = still or self.count < flat.size
         if still:
             plan = self._planned(task, two_sided, still)
@@ -134,7 +134,7 @@ class TopEigenpairs:
         for diagram, projection in projections.items():
             if not all_finite(projection):
                 raise ValueError(f"a derivative of the loss that the diagram {diagram} takes is not finite at theta")
-        neglected = jnp.asarray(pairs.neglected, flat.dtype)
+        neglected = jax.device_put(np.array(pairs.neglected, flat.dtype))
         tensors = ProjectedTensors(pairs.values, pairs.vectors, neglected, projections, rest)
         points = task.landscape.size or 0
         return SpectralMeasurement(tensors, pairs, points, samples, task.origin.fingerprint, named_metric(task.metric))
@@ -276,7 +276,7 @@ def _met(answers: list[Any], is_open: bool, metric: Any) -> Any:
 
 
 def _projection(totals: list[_Total], dtype: Any) -> Projection:
-    numbers = jnp.asarray(np.stack([total.numbers for total in totals]), dtype)
+    numbers = jax.device_put(np.stack([total.numbers for total in totals]).astype(dtype))
     vectors = [total.vectors for total in totals if total.vectors is not None]
     return Projection(numbers, jnp.asarray(np.stack(vectors)) if vectors else None)
 

@@ -190,7 +190,7 @@ def test_xla_multiplies_no_more_than_is_counted(requests: Any, count: int) -> No
     assert sum(products(share) for share in work) == count
     vectors = tuple([jnp.full((7, 32, 32), 0.1 * (i + 1))] * 12 for i in range(2))
     compiled = stage_derivatives.lower(
-        PointFunction(loss, "loss"), theta, jnp.ones((7, 4, 32)), jnp.full(4, 0.25), vectors,
+        PointFunction(loss, "loss"), theta, [jnp.ones((7, 4, 32))], jnp.full(4, 0.25), vectors,
         kind="points", sampled=(True, True), requests=requests, chunk=4,
     ).compile()  # fmt: skip
     done = (compiled.cost_analysis() or {})["flops"] / (2 * 12 * 32 * 32 * 4 * 7)
