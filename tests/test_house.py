@@ -51,7 +51,7 @@ ROOMS = (
     "__main__",
 )
 """From the top of the house down: data flows from left to right."""
-COMMON = ("symbols", "_lazy", "forks", "arguments", "exact_numbers", "whole_files")
+COMMON = ("symbols", "_lazy", "forks", "arguments", "exact_numbers", "whole_files", "device_arrays")
 """Modules at the root that every room may know, and each of them those before it."""
 REACHING_DOWN = {
     ("formulas/formula.py", "effective_flow", "flows"),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from taylorsgd.arguments import whole_number
+from taylorsgd.device_arrays import on_device
 from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.landscape import Landscape
 
@@ -48,8 +49,8 @@ def digits(hidden: int = 10, seed: int = 0) -> tuple[Landscape, dict[str, jax.Ar
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
-    images = jnp.asarray(bunch.data / 8.0 - 1.0, dtype=jnp.float32)
-    labels = jnp.asarray(bunch.target, dtype=jnp.int32)
+    images = on_device(bunch.data / 8.0 - 1.0, jnp.float32)
+    labels = on_device(bunch.target, jnp.int32)
     pixels = images.shape[1]
     theta = {
         "W1": jax.random.normal(first, (hidden, pixels)) / pixels**0.5,

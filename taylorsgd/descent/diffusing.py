@@ -23,6 +23,7 @@ import numpy as np
 
 from taylorsgd.descent.recording import Record
 from taylorsgd.descent.stochastic_paths import mean_loss, sample_paths
+from taylorsgd.device_arrays import on_device
 from taylorsgd.flows import ModifiedSDE
 from taylorsgd.landscapes.landscape import Landscape, expected_loss, population_chunk
 from taylorsgd.landscapes.point_functions import PointFunction
@@ -94,7 +95,7 @@ def diffuse(
                 theta,
                 None if landscape.size is None else landscape.data,
                 None if test_points is None else landscape.draw(own, (test_points,)),
-                jnp.asarray(rate * time),
+                on_device(rate * time),
                 chunk=population_chunk(landscape, theta),
             )
             if not bool(arrived):

@@ -7,17 +7,17 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from attrs import frozen
 
 from taylorsgd.descent.pytree_arithmetic import AnyUpdate
 from taylorsgd.descent.runs import TrainingSets
+from taylorsgd.device_arrays import on_device
 from taylorsgd.landscapes.landscape import BUDGET, Landscape, floats_per_point
 from taylorsgd.measuring.devices import spread
 from taylorsgd.spacetime import Spacetime
 
-__all__ = ["MOST_KEPT", "Draws", "refuse_many_test_points", "trials_at_once"]
+__all__ = ["MOST_KEPT", "Draws", "refuse_many_test_points", "trial_keys", "trials_at_once"]
 
 MOST_KEPT = 4 * 2**30
 """The most bytes of results of single trials, and of what is drawn for them."""
@@ -85,20 +85,19 @@ class Draws:
         Batches are (T, B), or (trials, T, B) where each trial has its own; points come with an axis for the trials,
         except a fixed training set.
         """
-        batches = jnp.asarray(self.spacetime.draw(jax.random.split(self.key, 1)))
-        for i, train, test, keys in self._points(rates):
+        batches = on_device(self.spacetime.draw(jax.random.split(self.key, 1)))
+        for i, train, test, (ordering, chosen) in self._points(rates):
             if batches.ndim == 3:  # every trial has its own
-                batches = spread(_drawn(self.spacetime, keys))
+                batches = spread(_drawn(self.spacetime, ordering, chosen, self.trials))
             train, test = (self.landscape.data, None) if self.fixed else spread((train, test))
             yield i, batches, train, test
 
-    def _points(self, rates: int) -> Iterator[tuple[int, Any, Any, jax.Array]]:
-        """Yield positions of learning rates, training points, test points, and keys for the orders."""
+    def _points(self, rates: int) -> Iterator[tuple[int, Any, Any, tuple[jax.Array, np.ndarray]]]:
+        """Yield positions of learning rates, training points, test points, and a key for the orders of some trials."""
         landscape, trials, at_once = self.landscape, self.trials, self.at_once
         widths = (None if self.fixed else int(self.spacetime.sizes["N"]), self.test_points)
         for i in range(rates):
             *keys, ordering = jax.random.split(jax.random.fold_in(self.key, i), 3)
-            orders = jax.random.split(ordering, trials)
             drawn = [
                 None
                 if width is None or landscape.size is None
@@ -116,7 +115,7 @@ class Draws:
                     else:
                         points.append(None)
                 train, test = points
-                yield i, train, test, orders[chosen]
+                yield i, train, test, (ordering, chosen)
 
 
 def trials_at_once(landscape: Landscape, theta: Any, spacetime: Spacetime, rule: AnyUpdate, copies: int = 1) -> int:
@@ -152,9 +151,16 @@ def refuse_many_test_points(test_points: int | None, trials: int) -> None:
         )
 
 
-@partial(jax.jit, static_argnums=0)
-def _drawn(spacetime: Spacetime, keys: jax.Array) -> jax.Array:
-    return spacetime.draw(keys)
+@partial(jax.jit, static_argnames="trials")
+def trial_keys(key: jax.Array, chosen: np.ndarray, trials: int) -> jax.Array:
+    """The keys of some of so many trials."""
+    return jax.random.split(key, trials)[chosen]
+
+
+@partial(jax.jit, static_argnames=("spacetime", "trials"))
+def _drawn(spacetime: Spacetime, ordering: jax.Array, chosen: np.ndarray, trials: int) -> jax.Array:
+    """The batches of some of all trials."""
+    return spacetime.draw(trial_keys(ordering, chosen, trials))
 
 
 def _refuse_long_runs(spacetime: Spacetime, trials: int) -> None:

@@ -25,6 +25,7 @@ from taylorsgd.descent.jets import Jet, jet_of
 from taylorsgd.descent.optimizers import refuse_rough_optimizers
 from taylorsgd.descent.pytree_arithmetic import AnyUpdate, form_of, numbers_of, stepping
 from taylorsgd.descent.recording import observable_functions, refuse_open_sizes
+from taylorsgd.device_arrays import on_device
 from taylorsgd.display.progress import tracked
 from taylorsgd.formulas.expectations import Expectations
 from taylorsgd.formulas.observables import (
@@ -183,7 +184,7 @@ def expand(
         form_of(optimizer),
         theta,
         draws.population if TEST in members else None,
-        jax.tree.map(jnp.asarray, numbers),
+        jax.tree.map(on_device, numbers),
         order=order,
         chunk=population_chunk(place, theta, copies=4 * at_once * 2**order),
         moved=isinstance(observable, Displacement),

@@ -17,6 +17,7 @@ from taylorsgd.descent.modified_diffusing import diffuse_modified
 from taylorsgd.descent.pytree_arithmetic import AnyUpdate, form_of, numbers_of, stepping
 from taylorsgd.descent.recording import Record, assembled, observable_functions, refuse_open_sizes, warn_of_divergence
 from taylorsgd.descent.runs import Simulation
+from taylorsgd.device_arrays import on_device
 from taylorsgd.display.progress import tracked
 from taylorsgd.flows import ModifiedSDE
 from taylorsgd.formulas import Observable
@@ -169,7 +170,7 @@ def simulate(
         rule = Descent() if update is None else update
         at_once = min(trials, chunk or trials_at_once(place, theta, where, rule))
         draws = Draws(place, where, key, trials, at_once, test_points)
-        numbers = jax.tree.map(jnp.asarray, numbers_of(rule, where, int(spacetime.sizes["T"])))
+        numbers = jax.tree.map(on_device, numbers_of(rule, where, int(spacetime.sizes["T"])))
         seen = draws.training_sets
         run = partial(
             _trials,
@@ -185,7 +186,7 @@ def simulate(
         records = [Record() for _ in range(rates.size)]
         chunks = simulated(draws.chunks(rates.size), rates.size * draws.chunks_at_each)
         for i, batches, train, test in chunks:
-            results = run(jnp.asarray(rates.flat[i]), batches, train, test, fixed=draws.fixed)
+            results = run(on_device(rates.flat[i]), batches, train, test, fixed=draws.fixed)
             records[i].add(results, at_once, trials)
     warn_of_divergence(rates, records, trials)
     names = [observable.name for observable in observables]

@@ -19,7 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from taylorsgd.descent.drawing import trial_keys
 from taylorsgd.descent.recording import Record
+from taylorsgd.device_arrays import on_device
 from taylorsgd.landscapes.landscape import (
     BUDGET,
     Landscape,
@@ -102,7 +104,7 @@ def sample_paths(
         functions,
         theta,
         None if landscape.size is None else landscape.data,
-        jnp.asarray(scales),
+        on_device(scales),
         averaged=averaged,
         steps=steps,
         points=points,
@@ -113,9 +115,9 @@ def sample_paths(
     records = [Record() for _ in range(rates.size)]
     starts = [(i, start) for i in range(rates.size) for start in range(0, trials, at_once)]
     for i, start in simulated(starts, len(starts)):
-        keys = jax.random.split(jax.random.fold_in(key, i), trials)
         chosen = np.minimum(np.arange(start, start + at_once), trials - 1)  # fills the last chunk up
-        records[i].add(run(jnp.asarray(rates.flat[i]), spread(keys[chosen])), at_once, trials)
+        keys = trial_keys(jax.random.fold_in(key, i), chosen, trials)
+        records[i].add(run(on_device(rates.flat[i]), spread(keys)), at_once, trials)
     return records
 
 

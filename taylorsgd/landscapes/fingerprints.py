@@ -18,6 +18,7 @@ from attrs import field, frozen
 from jax import Array, lax
 from jaxtyping import Float
 
+from taylorsgd.device_arrays import on_device
 from taylorsgd.landscapes.landscape import POPULATION_CHUNK, Landscape
 from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.pytrees import inner
@@ -249,8 +250,7 @@ def _probed_metric(raised: Callable[[Any], Any], theta: Any) -> Rows:
     leaves, structure = jax.tree.flatten(theta)
     one, other = (
         jax.tree.unflatten(
-            structure,
-            [jnp.asarray(_direction(x.size, salt + i), x.dtype).reshape(x.shape) for i, x in enumerate(leaves)],
+            structure, [on_device(_direction(x.size, salt + i), x.dtype).reshape(x.shape) for i, x in enumerate(leaves)]
         )
         for salt in (2, 7)
     )

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from taylorsgd.device_arrays import on_device
+
 __all__ = ["random_key"]
 
 
@@ -34,5 +36,5 @@ def random_key(key: Any, name: str = "key") -> jax.Array:
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
         return key
     if isinstance(key, (np.ndarray, jax.Array)) and key.dtype == jnp.uint32 and key.shape == (2,):
-        return jax.random.wrap_key_data(jnp.asarray(key))
+        return jax.random.wrap_key_data(on_device(key))
     raise TypeError(f"{name}={key!r} is no random key; give jax.random.key(0), or an integer seed such as {name}=0")

@@ -16,6 +16,7 @@ from jax.core import Tracer
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from taylorsgd.arguments import listed, whole_number
+from taylorsgd.device_arrays import on_device
 from taylorsgd.forks import refuse_forks
 from taylorsgd.landscapes.keys import random_key
 from taylorsgd.landscapes.point_functions import PointFunction
@@ -363,7 +364,7 @@ def checked_points(batch: Any) -> tuple[Any, int]:
 
 def _array(leaf: Any, name: str = "data") -> jax.Array:
     try:
-        return jnp.asarray(leaf)
+        return on_device(leaf)
     except OverflowError as error:
         raise ValueError(f"{name} holds {leaf!r}, which is too large for an array") from error
     except (TypeError, ValueError) as error:

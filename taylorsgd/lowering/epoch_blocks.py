@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from taylorsgd.device_arrays import on_device
 from taylorsgd.lowering.block_sums import Blocks, block_limit, block_power, remembering_limit, remembering_sum
 from taylorsgd.lowering.edge_memory import EdgeMemory, complement, kronecker
 from taylorsgd.lowering.triangular import Triangle
@@ -62,8 +63,8 @@ def remembering_epochs(
         >>> print(remembering_epochs(fork, half, [jnp.zeros(())] * 2, jnp.uint32(2), jnp.uint32(2))[0])
         18.953125
     """
-    n = jnp.asarray(batches).astype(jnp.uint32)
-    count = None if epochs is None else jnp.asarray(epochs).astype(jnp.uint32)
+    n = on_device(batches).astype(jnp.uint32)
+    count = None if epochs is None else on_device(epochs).astype(jnp.uint32)
     found = []
     for labels, own in times.branches:
         own_rates = tuple(rates[label] for label in labels)

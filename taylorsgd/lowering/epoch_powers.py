@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from taylorsgd.device_arrays import on_device
 from taylorsgd.lowering.divided import signed_power, triangular_power
 from taylorsgd.lowering.eigenbasis_sums import branch_limits, branch_sums
 from taylorsgd.lowering.nodes import Node, complement_of_decays, product_of_decays
@@ -52,8 +53,8 @@ def epoch_sums(
         >>> print(epoch_sums(fork, [jnp.float32(0.5)] * 2, jnp.uint32(3), jnp.uint32(2))[0])
         1.6611328
     """
-    n = jnp.asarray(batches).astype(jnp.uint32)
-    count = None if epochs is None else jnp.asarray(epochs).astype(jnp.uint32)
+    n = on_device(batches).astype(jnp.uint32)
+    count = None if epochs is None else on_device(epochs).astype(jnp.uint32)
     found = []
     for labels, own in times.branches:
         own_rates = [rates[label] for label in labels]

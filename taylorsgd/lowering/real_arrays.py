@@ -11,6 +11,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Num
 
+from taylorsgd.device_arrays import on_device
+
 __all__ = ["real_array", "real_numbers", "refuse_other_shapes"]
 
 
@@ -41,7 +43,7 @@ def real_array(value: Any, name: str, dtype: Any = None) -> Num[jax.Array, "*sha
         return value if dtype is None else value.astype(dtype)
     # Objects, such as SymPy's numbers and integers of many digits, are floats here.
     known = numbers if np.asarray(value).dtype.kind == "O" else value
-    return jnp.asarray(known) if dtype is None else jnp.asarray(np.asarray(known).astype(dtype))
+    return on_device(known if dtype is None else np.asarray(known), dtype)
 
 
 def real_numbers(value: Any, name: str, *, finite: bool = True) -> Num[np.ndarray, "*shape"]:

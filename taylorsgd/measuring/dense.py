@@ -26,6 +26,7 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Bool, Float, PRNGKeyArray
 
+from taylorsgd.device_arrays import on_device
 from taylorsgd.diagrams.partitions import moebius, set_partitions
 from taylorsgd.landscapes.fingerprints import Fingerprint
 from taylorsgd.landscapes.landscape import Landscape
@@ -137,9 +138,9 @@ class DenseMeasurement(Measured):
         """
         header, arrays = read_arrays(path, "dense measurement")
         try:
-            tensors = {tuple(part): jnp.asarray(arrays[f"tensor {i}"]) for i, part in enumerate(header["parts"])}
+            tensors = {tuple(part): on_device(arrays[f"tensor {i}"]) for i, part in enumerate(header["parts"])}
             known = Fingerprint.from_json(header.get("fingerprint"))
-            metric = jnp.asarray(arrays["metric"]) if "metric" in arrays else None
+            metric = on_device(arrays["metric"]) if "metric" in arrays else None
             return cls(tensors, header["points"], header["exact"], known, metric, header.get("directed", False))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} can't be read as a dense measurement: {error}") from error

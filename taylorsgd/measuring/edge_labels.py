@@ -21,6 +21,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Complex, Float
 
+from taylorsgd.device_arrays import on_device
 from taylorsgd.landscapes.pytrees import FlatFunction
 from taylorsgd.landscapes.raising import Raising
 from taylorsgd.measuring.eigenpairs import Eigenpairs
@@ -70,7 +71,7 @@ class EdgeLabels:
 
         def planes(rows: Array, matrix: np.ndarray) -> Float[Array, "k P"]:
             """R with rows = matrix · R."""
-            return jnp.matmul(jnp.asarray(np.linalg.inv(matrix), rows.dtype), rows, precision="highest").real
+            return jnp.matmul(on_device(np.linalg.inv(matrix), rows.dtype), rows, precision="highest").real
 
         return cls(planes(vectors, turn.T), planes(reads, inverse), planes(lifts, turn.T), metric, turn)
 

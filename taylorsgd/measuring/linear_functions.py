@@ -10,6 +10,7 @@ import numpy as np
 from attrs import frozen
 from jax.tree_util import keystr, tree_flatten_with_path
 
+from taylorsgd.device_arrays import on_device
 from taylorsgd.landscapes.pytrees import inner
 
 __all__ = ["LinearFunction", "checked_directions", "one_direction"]
@@ -53,7 +54,7 @@ def one_direction(along: Any) -> Any:
             raise TypeError(f"{name} has dtype {array.dtype}; directions are arrays of real numbers")
         if array.ndim == 0 or len(array) == 0:
             raise ValueError(f"{name} has shape {array.shape}; its leading axis must count the directions")
-        found.append(jnp.asarray(array[0], float))
+        found.append(on_device(array[0], float))
     if not found:
         raise ValueError(f"along={along!r} holds no directions; give a pytree like theta, with an axis in front")
     return jax.tree.unflatten(structure, found)
@@ -94,7 +95,7 @@ def checked_directions(along: Any, theta: Any) -> list[Any]:
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must be finite")
         counts.add(array.shape[0])
-        leaves.append(jnp.asarray(array, parameter.dtype))
+        leaves.append(on_device(array, parameter.dtype))
     if len(counts) > 1 or 0 in counts:
         raise ValueError(f"along holds {sorted(counts)} directions; give as many in every leaf, at least one")
     structure = jax.tree.structure(theta)

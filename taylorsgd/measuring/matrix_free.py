@@ -22,6 +22,7 @@ from attrs.converters import optional
 from jaxtyping import PRNGKeyArray
 
 from taylorsgd.arguments import checked_path, is_one_of, whole_number
+from taylorsgd.device_arrays import on_device
 from taylorsgd.measuring.contraction import Plan
 from taylorsgd.measuring.devices import gathered, spread
 from taylorsgd.measuring.planning import ESTIMATORS, make_plan
@@ -194,7 +195,7 @@ def _assembled(runner: Runner, moments: DrawMoments, provenance: str) -> Measure
             mean[i] = leaf
     return Measurement(
         values=values,
-        mean=jax.tree.unflatten(structure, [jnp.asarray(m, d) for m, d in zip(means, dtypes, strict=True)]),
+        mean=jax.tree.unflatten(structure, [on_device(m, d) for m, d in zip(means, dtypes, strict=True)]),
         sampled=sampled,
         sampled_covariance=jax.tree.unflatten(structure, covariances),
         samples=moments.count if sampled else 0,

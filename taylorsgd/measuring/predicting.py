@@ -127,8 +127,10 @@ def predict(
         sizes = _sizes_of_fixed_data(formula, as_landscape(landscape), sizes)
         if method is None and isinstance(lowered, Lowered):
             method = MatrixFree("exact")
-    if isinstance(lowered, Lowered):
-        lowered.weights(rates, **sizes)  # complains about sizes before the long measurement
+    start = float(np.max(np.abs(rates))) or 1.0
+    every = np.append(rates, start)  # where parts are compared comes last
+    # Complains about sizes before the long measurement.
+    weights = wide(lowered.weights(every, **sizes)) if isinstance(lowered, Lowered) else np.zeros(0)
     if measurement is not None and not isinstance(measurement, Measured):
         raise TypeError(f"measurement={measurement!r} is not a Measurement; measure() makes one")
     if along is not None:
@@ -146,23 +148,23 @@ def predict(
         return _resummed_prediction(formula, lowered, measurement, rates, float(tolerance), sizes, origin)
     if not isinstance(measurement, Measurement):
         raise TypeError(f"measurement={measurement!r} is not a Measurement; measure() makes one")
-    parts = jax.tree.map(wide, lowered.contributions(measurement, rates, **sizes))
-    mean = jax.tree.map(wide, lowered(measurement, eta=rates, **sizes))
+    everywhere = jax.tree.map(wide, lowered.contributions(measurement, every, **sizes))
+    parts = jax.tree.map(lambda leaf: leaf[:, :-1].reshape(len(leaf), *rates.shape, *leaf.shape[2:]), everywhere)
     positions = [lowered.values.index(v) if v in lowered.values else None for v in measurement.values]
-    weights = wide(lowered.weights(rates, **sizes))
+    of_rates = weights[:-1].reshape(*rates.shape, -1)
     columns = [
-        weights[..., position] if position is not None else np.zeros(rates.shape)
+        of_rates[..., position] if position is not None else np.zeros(rates.shape)
         for position in (positions[i] for i in measurement.sampled)
     ]
     sampled = np.stack(columns, axis=-1) if columns else np.zeros((*rates.shape, 0))
     covariance = jax.tree.map(lambda leaf: _propagated(sampled, leaf), measurement.sampled_covariance)
-    start = float(np.max(np.abs(rates))) or 1.0
     known = orders_of(formula)
-    sizes_of_parts, errors = _parts_at(lowered, measurement, start, sizes)
+    there = norms(jax.tree.map(lambda leaf: leaf[:, -1], everywhere), 1)
+    sizes_of_parts, errors = _with_errors(lowered, measurement, there, weights[-1])
     return Prediction(
         formula=formula,
         eta=rates,
-        mean=mean,
+        mean=jax.tree.map(lambda leaf: leaf.sum(0), parts),
         covariance=covariance,
         contributions=parts,
         tolerance=float(tolerance),
@@ -205,15 +207,15 @@ def _edge(grown: Growth, orders: list[int], tolerance: float, start: float, powe
     return largest_rate(grown, largest_growth(tolerance, orders[-1] - orders[0]), start, power)
 
 
-def _parts_at(
-    lowered: Lowered, measurement: Measurement, rate: float, sizes: Mapping[str, Any]
+def _with_errors(
+    lowered: Lowered,
+    measurement: Measurement,
+    found: Float[np.ndarray, " known"],
+    weights: Float[np.ndarray, " values"],
 ) -> tuple[Float[np.ndarray, " orders"], Float[np.ndarray, " orders"]]:
-    """The size of the part of every order at one learning rate, and its standard error; vectors by their norms."""
-    count = lowered.formula.order + 1
-    found = norms(lowered.contributions(measurement, rate, **sizes), 1)
-    sizes_of_parts = np.zeros(max(count, len(found)))
+    """The sizes of the parts of all orders at one learning rate, and their standard errors; vectors by their norms."""
+    sizes_of_parts = np.zeros(max(lowered.formula.order + 1, len(found)))
     sizes_of_parts[: len(found)] = found
-    weights = wide(lowered.weights(rate, **sizes))
     of_value = dict(zip(lowered.values, weights, strict=True))
     sampled = [measurement.values[i] for i in measurement.sampled]
     errors = np.zeros_like(sizes_of_parts)

@@ -22,6 +22,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float, PRNGKeyArray
 
 from taylorsgd.arguments import whole_number
+from taylorsgd.device_arrays import on_device
 from taylorsgd.display import html_table, text_table
 from taylorsgd.display.numbers import with_error
 from taylorsgd.formulas import Formula
@@ -170,7 +171,7 @@ def principal_components(
     def product(vector: np.ndarray) -> np.ndarray:
         nonlocal products
         products += 1
-        direction = unravel(jnp.asarray(np.ravel(vector), flat.dtype))
+        direction = unravel(on_device(np.ravel(vector), flat.dtype))
         found = predicted(direction, positions=(1,), key=searching)
         return np.asarray(ravel_pytree(jax.tree.map(jnp.asarray, found.mean))[0], float)
 
@@ -181,7 +182,7 @@ def principal_components(
     turn = turn[:, ::-1].T
     vectors, images = turn @ vectors, turn @ images
     misses = np.linalg.norm(images - values[::-1, None] * vectors, axis=1) / max(np.abs(values).max(), 1e-300)
-    directions = [unravel(jnp.asarray(vector, flat.dtype)) for vector in vectors]
+    directions = [unravel(on_device(vector, flat.dtype)) for vector in vectors]
     along = [predicted(one, one, positions=(0, 1), key=weighing) for one in directions]
     return PrincipalComponents(
         eta=float(rate),

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from taylorsgd.device_arrays import on_device
 from taylorsgd.diagrams import Value
 from taylorsgd.display.numbers import with_error
 from taylorsgd.formulas.term import AnyValue
@@ -155,7 +155,7 @@ class Measurement(Measured):
         header, arrays = read_arrays(path, "measurement")
         try:
             count = sum(name.startswith("mean ") for name in arrays)
-            means = [jnp.asarray(arrays[f"mean {i}"]) for i in range(count)]
+            means = [on_device(arrays[f"mean {i}"]) for i in range(count)]
             covariances = [arrays[f"covariance {i}"] for i in range(count)]
             if like is None and header["tree"] is None:
                 raise ValueError("it holds vectors over a structure that files can't describe; give like=theta")

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
+from taylorsgd.device_arrays import on_device
 from taylorsgd.landscapes.landscape import BUDGET, POPULATION_CHUNK, Landscape, floats_per_point
 from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.pytrees import all_finite, count_entries, inner
@@ -108,7 +109,8 @@ class Runner:
             yield start, stop, self._points(rows(np.minimum(np.arange(start, start + at_once), stop - 1)))
 
     def _points(self, rows: Rows) -> Points:
-        return {group: self.landscape.rows(indices) for group, indices in rows.items()}
+        picked = _picked(self.landscape.data, tuple(map(on_device, rows.values())))
+        return dict(zip(rows, picked, strict=True))
 
     def _listed(self, groups: Sequence[tuple[str, int]]) -> Callable[[Int[np.ndarray, " draws"]], Rows]:
         """A function from the numbers of some choices of a point for every group to their indices."""
@@ -326,7 +328,7 @@ class Runner:
         for group in source.groups:
             width = self.plan.width(group)
             weights += [(-1 if group[0] == "y" else 1) / width] * width
-        return jax.device_put(np.array(weights))
+        return on_device(np.array(weights))
 
 
 def _along(linear: LinearFunction, message: Message, results: Mapping[Message, Any]) -> Any:
@@ -419,6 +421,12 @@ def finite_columns(leaves: Sequence[Float[np.ndarray, "draws values ..."]]) -> l
     """For each value, in which draws it is finite: leaves have the shape (draws, values, *leaf)."""
     finite = [np.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(2) for leaf in leaves]
     return list(np.all(finite, axis=0).T)
+
+
+@jax.jit
+def _picked(data: Any, rows: tuple[Int[Array, "draws width"], ...]) -> tuple[Any, ...]:
+    """The points of a population with some indices."""
+    return tuple(jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], data) for chosen in rows)
 
 
 @jax.jit

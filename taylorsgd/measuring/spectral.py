@@ -19,6 +19,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float, PRNGKeyArray
 
 from taylorsgd.arguments import as_whole
+from taylorsgd.device_arrays import on_device
 from taylorsgd.landscapes.landscape import Landscape, check_counts
 from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.pytrees import FlatFunction, all_finite, count_entries
@@ -134,7 +135,7 @@ class TopEigenpairs:
         for diagram, projection in projections.items():
             if not all_finite(projection):
                 raise ValueError(f"a derivative of the loss that the diagram {diagram} takes is not finite at theta")
-        neglected = jax.device_put(np.array(pairs.neglected, flat.dtype))
+        neglected = on_device(np.array(pairs.neglected), flat.dtype)
         tensors = ProjectedTensors(pairs.values, pairs.vectors, neglected, projections, rest)
         points = task.landscape.size or 0
         return SpectralMeasurement(tensors, pairs, points, samples, task.origin.fingerprint, named_metric(task.metric))
@@ -243,7 +244,7 @@ class _Total:
         scale = share.coefficient * weight * (1 if sampled else draws)
         if self.vectors is not None and is_open:
             dtype = self.vectors.dtype
-            operands = [jnp.asarray(x, dtype) if i % 2 == 0 else x for i, x in enumerate(operands)]
+            operands = [on_device(x, dtype) if i % 2 == 0 else x for i, x in enumerate(operands)]
             block = jnp.einsum(*operands, [*share.cut, coordinate], precision="highest")
             whole, edges = self.vectors, [e for e in range(self.edges) if e != self.open]
         else:
@@ -276,9 +277,9 @@ def _met(answers: list[Any], is_open: bool, metric: Any) -> Any:
 
 
 def _projection(totals: list[_Total], dtype: Any) -> Projection:
-    numbers = jax.device_put(np.stack([total.numbers for total in totals]).astype(dtype))
+    numbers = on_device(np.stack([total.numbers for total in totals]), dtype)
     vectors = [total.vectors for total in totals if total.vectors is not None]
-    return Projection(numbers, jnp.asarray(np.stack(vectors)) if vectors else None)
+    return Projection(numbers, on_device(np.stack(vectors)) if vectors else None)
 
 
 @jax.jit

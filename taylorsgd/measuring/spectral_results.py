@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
+from taylorsgd.device_arrays import on_device
 from taylorsgd.landscapes.fingerprints import Fingerprint
 from taylorsgd.lowering.projected import ProjectedTensors, Projection
 from taylorsgd.measuring.eigenpairs import Eigenpairs
@@ -117,7 +117,7 @@ class SpectralMeasurement(Measured):
         """
         header, stored = read_arrays(path, KIND)
         try:
-            arrays = {name: jnp.asarray(array) for name, array in stored.items()}
+            arrays = {name: on_device(array) for name, array in stored.items()}
             least, largest = map(float, header["left"])
             pairs = Eigenpairs(arrays["values"], arrays["vectors"], arrays["residuals"], (least, largest))
             projections = {

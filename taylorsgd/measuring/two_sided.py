@@ -28,6 +28,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Complex, Float, PRNGKeyArray
 from sympy import MatrixBase
 
+from taylorsgd.device_arrays import on_device
 from taylorsgd.landscapes.landscape import Landscape, population_chunk, population_mean, weighted_loss
 from taylorsgd.landscapes.point_functions import PointFunction
 from taylorsgd.landscapes.raising import Raising
@@ -154,9 +155,9 @@ def two_sided_eigenpairs(
         right, reads = np.where(still, 0, right), np.where(still, 0, reads)
         lifts = _columns(slopes, right) / np.where(still, 1, values)
     dtype = jnp.result_type(flat.dtype, jnp.complex64)
-    arrays = (jnp.asarray(array, dtype) for array in (values, right.T, reads.T, lifts.T))
+    arrays = (on_device(array, dtype) for array in (values, right.T, reads.T, lifts.T))
     found_values, vectors, found_reads, found_lifts = arrays
-    return Eigenpairs(found_values, vectors, jnp.asarray(misses, flat.dtype), (-rest, rest), found_reads, found_lifts)
+    return Eigenpairs(found_values, vectors, on_device(misses, flat.dtype), (-rest, rest), found_reads, found_lifts)
 
 
 Vectors = Complex[np.ndarray, "P n"]
@@ -289,7 +290,7 @@ def _projections(right: Vectors, left: Vectors) -> tuple[Operator, Operator]:
 
 
 def _on_host(product: Any, flat: Float[Array, " P"]) -> Operator:
-    return lambda vector: np.asarray(product(jnp.asarray(np.ravel(vector), flat.dtype)), float)
+    return lambda vector: np.asarray(product(on_device(np.ravel(vector), flat.dtype)), float)
 
 
 def _columns(product: Operator, vectors: Vectors) -> Vectors:
