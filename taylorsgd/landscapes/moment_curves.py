@@ -22,6 +22,7 @@ from jax.core import Tracer
 from sympy import Expr, Integer
 
 from taylorsgd.arguments import finite_number, listed, whole_number
+from taylorsgd.device_arrays import on_device
 from taylorsgd.landscapes.linear_rules import LinearRule, linear_rule, step_rates
 from taylorsgd.landscapes.moment_arithmetic import Recursion
 
@@ -56,16 +57,29 @@ class MomentCurve(NamedTuple):
 class _Problem(NamedTuple):
     """A recursion as arrays: of d directions, and of rules with m entries, one rule or one for every update."""
 
-    spectrum: Array
-    start: Array
-    noise: Array
-    own: Array
-    shared: Array
-    eta: Array
-    carry: Array
-    enter: Array
-    read: Array
-    root: Array
+    spectrum: Any
+    weights: Any
+    start: Any
+    noise: Any
+    eta: Any
+    size: Any
+    narrow: Any
+    """1, or 0 in the limit of many dimensions, where what a direction gives back to itself does not count."""
+    begin: Any
+    carry: Any
+    enter: Any
+    read: Any
+    root: Any
+
+    @property
+    def own(self) -> Array:
+        """What of a direction's second moment the noise of its Hessian gives back to it."""
+        return (self.eta * self.spectrum) ** 2 / self.size * self.narrow
+
+    @property
+    def shared(self) -> Array:
+        """What of the loss the noise gives to a direction."""
+        return self.eta**2 * self.weights * self.spectrum / self.size
 
 
 class _State(NamedTuple):
@@ -97,44 +111,44 @@ def moment_curve(recursion: Recursion, times: Any) -> MomentCurve:
     rules = [linear_rule(recursion.update, factor) for factor in rates or [Integer(1)]]
     problem = _problem(recursion, rules)
     order = np.argsort(known, kind="stable")
-    gaps = jnp.array(np.diff(np.array(known)[order], prepend=0), jnp.int32)
-    begin = jnp.array(rules[0].start, problem.start.dtype)[None] * problem.start[:, None]
-    state = _State(begin, begin[:, :, None] * begin[:, None, :])
-    if rates is None and _squares_are_cheaper(problem.enter.shape[1], len(problem.start), last, len(known)):
-        states = _by_squaring(problem, state, gaps, max(1, last.bit_length()))
-    else:
-        states = _step_by_step(problem, state, gaps)
-    back = np.argsort(order, kind="stable")
-    root = problem.root[0]
-    mean = (states.mean @ root)[back]
-    second = jnp.einsum("a,ndab,b->nd", root, states.second, root)[back]
-    return MomentCurve(jnp.array(known), (second @ problem.spectrum + problem.noise) / 2, mean, second)
+    gaps = np.diff(np.array(known)[order], prepend=0).astype(np.int32)
+    cheaper = rates is None and _squares_are_cheaper(problem.enter.shape[1], len(problem.start), last, len(known))
+    squares = max(1, last.bit_length()) if cheaper else None
+    return MomentCurve(on_device(np.array(known)), *_curve(problem, gaps, np.argsort(order, kind="stable"), squares))
 
 
 def _problem(recursion: Recursion, rules: list[LinearRule]) -> _Problem:
-    rate = recursion.eta if isinstance(recursion.eta, Tracer) else finite_number(recursion.eta, "eta")
-    size = _number(recursion.batch, "B")
+    def array(entries: Any, name: str) -> np.ndarray:
+        return np.array([_number(entry, f"{name}[{i}]") for i, entry in enumerate(entries)])
 
-    def array(entries: Any, name: str) -> Array:
-        return jnp.array([_number(entry, f"{name}[{i}]") for i, entry in enumerate(entries)])
-
-    spectrum = array(recursion.spectrum, "spectrum")
-    weights = array(recursion.weights, "weights")
-    eta = jnp.asarray(rate, spectrum.dtype)
-    carry = jnp.array([[array(row, "update") for row in rule.carry] for rule in rules])
-    enter, read, root = (jnp.array([array(rule[k], "update") for rule in rules]) for k in (1, 2, 3))
+    rate = recursion.eta if isinstance(recursion.eta, Tracer) else np.array(float(finite_number(recursion.eta, "eta")))
+    enter, read, root = (np.array([array(rule[k], "update") for rule in rules]) for k in (1, 2, 3))
     return _Problem(
-        spectrum,
+        array(recursion.spectrum, "spectrum"),
+        array(recursion.weights, "weights"),
         array(recursion.start, "start"),
-        jnp.asarray(_number(recursion.noise, "noise"), spectrum.dtype),
-        (eta * spectrum) ** 2 / size * (not recursion.wide),
-        eta**2 * weights * spectrum / size,
-        eta,
-        carry,
+        np.array(_number(recursion.noise, "noise")),
+        rate,
+        np.array(_number(recursion.batch, "B")),
+        np.array(float(not recursion.wide)),
+        np.array(rules[0].start, float),
+        np.array([[array(row, "update") for row in rule.carry] for rule in rules]),
         enter,
         read,
         root,
     )
+
+
+@partial(jax.jit, static_argnames="squares")
+def _curve(problem: _Problem, gaps: Array, back: Array, squares: int | None) -> tuple[Array, Array, Array]:
+    """The loss, the means and the second moments, from the gaps between times and where each time stands among them."""
+    problem = problem._replace(eta=jnp.asarray(problem.eta, problem.spectrum.dtype))
+    begin = problem.begin * problem.start[:, None]
+    state = _State(begin, begin[:, :, None] * begin[:, None, :])
+    states = _step_by_step(problem, state, gaps) if squares is None else _by_squaring(problem, state, gaps, squares)
+    root = problem.root[0]
+    second = jnp.einsum("a,ndab,b->nd", root, states.second, root)[back]
+    return (second @ problem.spectrum + problem.noise) / 2, (states.mean @ root)[back], second
 
 
 def _number(value: Expr, name: str) -> float:
@@ -151,14 +165,15 @@ def _squares_are_cheaper(size: int, directions: int, last: int, times: int) -> b
     return squares * rows**2 <= MOST_SQUARES and squaring < stepping
 
 
-@jax.jit
 def _step_by_step(problem: _Problem, state: _State, gaps: Array) -> _State:
+    own, shared = problem.own, problem.shared
+
     def update(t: Array, state: _State) -> _State:
         k = t if len(problem.enter) > 1 else 0
         carry, enter, read = problem.carry[k], problem.enter[k], problem.read[k]
         forward = carry - (problem.eta * problem.spectrum)[:, None, None] * jnp.outer(enter, read)
         heard = jnp.einsum("a,dab,b->d", read, state.second, read)
-        entering = problem.own * heard + problem.shared * (problem.spectrum @ heard + problem.noise)
+        entering = own * heard + shared * (problem.spectrum @ heard + problem.noise)
         moved = jnp.einsum("dab,dbc,dec->dae", forward, state.second, forward)
         return _State(
             jnp.einsum("dab,db->da", forward, state.mean), moved + entering[:, None, None] * jnp.outer(enter, enter)
@@ -172,7 +187,6 @@ def _step_by_step(problem: _Problem, state: _State, gaps: Array) -> _State:
     return lax.scan(segment, (jnp.zeros((), jnp.int32), state), gaps)[1]
 
 
-@partial(jax.jit, static_argnums=3)
 def _by_squaring(problem: _Problem, state: _State, gaps: Array, squares: int) -> _State:
     directions, size = len(problem.spectrum), problem.enter.shape[1]
     identity, enter, read = jnp.eye(size), problem.enter[0], problem.read[0]

@@ -12,7 +12,7 @@ import sympy as sp
 import taylorsgd as ts
 
 UPDATES = 10_000
-TRIALS = 1_000
+TRIALS = 400
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.05, 0.1])
