@@ -138,7 +138,7 @@ def evaluate_plainly() -> Callable[..., Any]:
 
 
 MEMORY = Path("/proc/self/statm")
-ROOM = 3 * 2**28
+ROOM = 2**30
 """How many bytes a process may hold when a file's tests are done; a file of tests adds up to 2³⁰."""
 
 
