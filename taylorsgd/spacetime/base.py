@@ -310,6 +310,17 @@ def _in_sizes(count: PolyElement, numbers: list[FracElement]) -> FracElement:
     return total
 
 
+def _at(count: PolyElement, numbers: list[Any]) -> Any:
+    """A count where all sizes are numbers."""
+    total = QQ.zero
+    for exponents, coefficient in count.terms():
+        for number, exponent in zip(numbers, exponents, strict=True):
+            if exponent:
+                coefficient *= number**exponent
+        total += coefficient
+    return total
+
+
 def _total(polynomials: Iterable[Any]) -> Any:
     return sum(polynomials, RING.zero)
 
@@ -420,12 +431,14 @@ def fresh_or_fixed(_: Any, __: Any, data: Any) -> None:
 def _written(spacetime: Spacetime, count: Count) -> Expr:
     # Factored as quotients of polynomials: SymPy's own `factor` would find out first that they are.
     numbers = _stand_for(spacetime)
+    if not numbers[0].field.gens:
+        above, below = (count.numer, count.denom) if isinstance(count, FracElement) else (count, RING.one)
+        known = [QQ(int(number.numer.LC), int(number.denom.LC)) for number in numbers]
+        return QQ.to_sympy(_at(above, known) / _at(below, known))
     if isinstance(count, FracElement):
         found = _in_sizes(count.numer, numbers) / _in_sizes(count.denom, numbers)
     else:
         found = _in_sizes(count, numbers)
-    if not found.field.gens:
-        return Rational(int(found.numer.LC), int(found.denom.LC))
     above, factors = found.numer.factor_list()
     below, divisors = found.denom.factor_list()
     powers = [part.as_expr() ** k for part, k in factors] + [part.as_expr() ** -k for part, k in divisors]
