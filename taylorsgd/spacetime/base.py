@@ -27,8 +27,8 @@ from taylorsgd.timesums.walking import plain_system, sum_over_cells
 
 __all__ = [
     "BATCHES", "EPOCHS", "FIELD", "INVERSE_BATCH", "INVERSE_ROWS", "RING", "Batches", "Count", "Placement",
-    "ResummedPlacement", "Size", "Spacetime", "binomial_polynomial", "by_tree", "fresh_or_fixed", "placed_nodes",
-    "placed_parts", "row_ways", "size",
+    "ResummedPlacement", "Size", "Spacetime", "binomial_polynomial", "by_tree", "factored", "fresh_or_fixed",
+    "placed_nodes", "placed_parts", "row_ways", "size",
 ]  # fmt: skip
 
 Size = SupportsIndex | Expr | None
@@ -321,6 +321,20 @@ def _at(count: PolyElement, numbers: list[Any]) -> Any:
     return total
 
 
+def factored(quotient: FracElement) -> Expr:
+    """A quotient of polynomials with integer coefficients, each a product of its factors.
+
+    Example:
+        >>> from taylorsgd.symbols import N, T
+        >>> factored(sfield((T**2 - T) / N)[1])
+        T*(T - 1)/N
+    """
+    above, factors = quotient.numer.factor_list()
+    below, divisors = quotient.denom.factor_list()
+    powers = [part.as_expr() ** k for part, k in factors] + [part.as_expr() ** -k for part, k in divisors]
+    return _keep_coeff(Rational(int(above), int(below)), Mul(*powers))
+
+
 def _total(polynomials: Iterable[Any]) -> Any:
     return sum(polynomials, RING.zero)
 
@@ -439,7 +453,4 @@ def _written(spacetime: Spacetime, count: Count) -> Expr:
         found = _in_sizes(count.numer, numbers) / _in_sizes(count.denom, numbers)
     else:
         found = _in_sizes(count, numbers)
-    above, factors = found.numer.factor_list()
-    below, divisors = found.denom.factor_list()
-    powers = [part.as_expr() ** k for part, k in factors] + [part.as_expr() ** -k for part, k in divisors]
-    return _keep_coeff(Rational(int(above), int(below)), Mul(*powers))
+    return factored(found)
