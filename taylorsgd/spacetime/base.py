@@ -284,7 +284,7 @@ class Spacetime(ABC):
                 raise TypeError(f"values holds {key!r}: only symbols are replaced")
             given[key] = exact_argument(value, str(key))
         changed = {
-            field.name: value.subs(given, simultaneous=True)
+            field.name: value.xreplace(given)
             for field in fields(type(self))
             if isinstance(value := getattr(self, field.name), Expr)
         }
