@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -43,19 +44,31 @@ if settings.get_current_profile_name() == "suite":
 
 VARIABLES = sympy.symbols("x y z")
 COEFFICIENTS = [sympy.Rational(n, d) for n in (-3, -2, -1, 0, 1, 2, 3) for d in (1, 2, 3)]
+COEFFICIENT, SHARES, COUNTS = st.sampled_from(COEFFICIENTS), st.integers(1, 4), st.integers(2, 3)
 
 Landscapes = Callable[..., st.SearchStrategy[tuple[ts.FiniteLandscape, list[Any]]]]
 
 
+@cache  # a strategy that is made anew is checked anew
+def coefficients(count: int) -> st.SearchStrategy[list[sympy.Rational]]:
+    """Small rationals."""
+    return st.lists(COEFFICIENT, min_size=count, max_size=count)
+
+
+@cache
+def monomials(dimension: int, degree: int) -> list[sympy.Expr]:
+    """All monomials in the first variables up to a degree."""
+    powers = [p for p in product(range(degree + 1), repeat=dimension) if sum(p) <= degree]
+    return [sympy.prod(v**e for v, e in zip(VARIABLES, exponents, strict=False)) for exponents in powers]
+
+
+@cache
 @st.composite
 def polynomials(draw: st.DrawFn, dimension: int, degree: int) -> sympy.Expr:
     """A polynomial in the first variables with small rational coefficients, all monomials up to a degree."""
-    powers = [p for p in product(range(degree + 1), repeat=dimension) if sum(p) <= degree]
-    numbers = draw(st.lists(st.sampled_from(COEFFICIENTS), min_size=len(powers), max_size=len(powers)))
-    total = sympy.Integer(0)
-    for exponents, number in zip(powers, numbers, strict=True):
-        total += number * sympy.prod(v**e for v, e in zip(VARIABLES, exponents, strict=False))
-    return total
+    powers = monomials(dimension, degree)
+    numbers = draw(coefficients(len(powers)))
+    return sympy.Add(*(number * power for number, power in zip(numbers, powers, strict=True)))
 
 
 @st.composite
@@ -63,11 +76,11 @@ def random_landscapes(
     draw: st.DrawFn, dimension: int, degree: int, atoms: int | None = None
 ) -> tuple[ts.FiniteLandscape, list[Any]]:
     """A finite landscape of polynomial losses with rational weights, and a rational starting point."""
-    count = draw(st.integers(2, 3)) if atoms is None else atoms
+    count = draw(COUNTS) if atoms is None else atoms
     losses = [draw(polynomials(dimension, degree)) for _ in range(count)]
-    shares = [draw(st.integers(1, 4)) for _ in range(count)]
+    shares = [draw(SHARES) for _ in range(count)]
     weights = [sympy.Rational(share, sum(shares)) for share in shares]
-    start = [draw(st.sampled_from(COEFFICIENTS)) for _ in range(dimension)]
+    start = [draw(COEFFICIENT) for _ in range(dimension)]
     return ts.FiniteLandscape(losses, weights, VARIABLES[:dimension]), start
 
 

@@ -7,14 +7,15 @@ field, or polynomials in the parameters. `perturb` works on nothing else.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache, reduce
 from itertools import combinations_with_replacement
-from math import factorial, prod
+from math import comb, factorial, prod
 from operator import add
 from typing import Any
 
-from sympy import Add, Dummy, Expr, ImmutableMatrix, Rational, Symbol, construct_domain, nan, oo, zoo
+from sympy import QQ, ZZ, Add, Dummy, Expr, ImmutableMatrix, Poly, Pow, Rational, Symbol, construct_domain, nan, oo, zoo
 from sympy.polys.rings import PolyElement, PolyRing
 
 from taylorsgd.arguments import as_whole
@@ -240,7 +241,12 @@ def _expression(observable: Observable, variables: tuple[Symbol, ...]) -> Expr:
 def _taylor(
     function: Expr, name: str, variables: tuple[Symbol, ...], point: tuple[Expr, ...], degree: int
 ) -> dict[Powers, Expr]:
-    """The coefficients ∂^α f(θ_0)/α! of every δ^α with |α| at most `degree`."""
+    """The coefficients ∂^α f(θ_0)/α! of every δ^α with |α| at most `degree`; of a polynomial those that are not 0."""
+    low = all(power.exp.is_Integer and power.exp <= MOST_POWER for power in function.atoms(Pow))
+    if low and all(entry.is_Rational for entry in point):
+        polynomial = function.as_poly(*variables)
+        if polynomial is not None and polynomial.domain in (ZZ, QQ):
+            return _shifted(polynomial, point, degree)
     derivatives = {(0,) * len(variables): function}
     coefficients = {}
     substitution = list(zip(variables, point, strict=True))
@@ -256,6 +262,19 @@ def _taylor(
             )
         coefficients[powers] = value / prod(map(factorial, powers))
     return coefficients
+
+
+def _shifted(polynomial: Poly, point: tuple[Expr, ...], degree: int) -> dict[Powers, Expr]:
+    """The coefficients of p(θ_0 + δ) through a degree in δ."""
+    found: dict[Powers, Any] = polynomial.set_domain(QQ).as_dict(native=True)
+    for i, entry in enumerate(map(QQ.from_sympy, point)):
+        moved: dict[Powers, Any] = defaultdict(lambda: QQ.zero)
+        for powers, number in found.items():
+            before, power, after = powers[:i], powers[i], powers[i + 1 :]
+            for k in range(min(power, degree - sum(before)) + 1):
+                moved[*before, k, *after] += number * comb(power, k) * entry ** (power - k)
+        found = moved
+    return {powers: QQ.to_sympy(number) for powers, number in found.items() if number}
 
 
 def _exponents(dimension: int, degree: int) -> list[Powers]:

@@ -7,12 +7,15 @@ of the nodes is drawn as a restricted growth string, and isomorphic results are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from taylorsgd.arguments import checked_order
 from taylorsgd.diagrams.diagram import Diagram
 
 __all__ = ["diagrams_of_order", "forests_of_order", "rooted_trees"]
+
+MOST_REMEMBERED = 4
+"""The highest order whose diagrams are kept, and with them what they know of themselves; those above are too many."""
 
 
 def diagrams_of_order(order: int) -> Iterator[Diagram]:
@@ -59,6 +62,20 @@ def forests_of_order(
         10
     """
     order = checked_order(order)
+    kinds = (tuple(root_ties), bool(tied_ancestors), largest_part)
+    yield from _few(order, *kinds) if order <= MOST_REMEMBERED else _every(order, *kinds)
+
+
+@lru_cache(maxsize=64)
+def _few(
+    order: int, root_ties: tuple[bool, ...], tied_ancestors: bool, largest_part: int | None
+) -> tuple[Diagram, ...]:
+    return tuple(_every(order, root_ties, tied_ancestors, largest_part))
+
+
+def _every(
+    order: int, root_ties: tuple[bool, ...], tied_ancestors: bool, largest_part: int | None
+) -> Iterator[Diagram]:
     for sizes in _compositions(order, len(root_ties)):
         for parents in _forests(sizes):
             seen: set[Diagram] = set()

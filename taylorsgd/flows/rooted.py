@@ -10,13 +10,16 @@ Numerical Integration*, section III.1). For f = −∇E it is (−1)^{nodes} tim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import product
+from math import prod
 from typing import Any
 
-from sympy import Expr, Integer, Mul, Symbol, diff
+from sympy import QQ, ZZ, Expr, Integer, Pow, Symbol, diff
+from sympy.polys.rings import PolyElement, PolyRing
 
+from taylorsgd import symbols
 from taylorsgd.diagrams import Diagram
 from taylorsgd.diagrams.generation import rooted_trees
 
@@ -108,6 +111,10 @@ GRADIENTS = Notation("E", nabla=True)
 """The same for a gradient field, without its signs: ∇E, ∇∇E ∇E, ∇∇∇E(∇E, ∇E)."""
 
 
+MOST_EXPANDED = 32
+"""The highest power in a field that is multiplied out."""
+
+
 class ElementaryDifferentials:
     """The elementary differentials of a concrete vector field, each computed once.
 
@@ -124,25 +131,62 @@ class ElementaryDifferentials:
     def __init__(self, field: Sequence[Expr], variables: Sequence[Symbol]) -> None:
         """Keep the field; derivatives are taken when they are needed."""
         self.variables = tuple(variables)
-        self._derivatives: dict[tuple[int, ...], tuple[Expr, ...]] = {(): tuple(field)}
-        self._known: dict[Shape, tuple[Expr, ...]] = {}
+        self.ring = PolyRing([*self.variables, symbols.h], QQ)
+        polynomials = [_polynomial(entry, self.ring) for entry in field]
+        self.is_polynomial = None not in polynomials
+        """Whether the field is one of polynomials with rational coefficients: then all is found in their ring."""
+        self._derivatives: dict[tuple[int, ...], tuple[Any, ...]] = {
+            (): tuple(polynomials if self.is_polynomial else field)
+        }
+        self._known: dict[Shape, tuple[Any, ...]] = {}
 
     def __call__(self, shape: Shape) -> tuple[Expr, ...]:
         """The components of F(τ)(f)."""
+        found = self._differential(shape)
+        return tuple(entry.as_expr() for entry in found) if self.is_polynomial else found
+
+    def summed(self, terms: Iterable[tuple[Expr, int, Shape]]) -> list[Expr]:
+        """The components of Σ c h^k F(τ)(f), expanded, of triples (c, k, τ)."""
+        terms = list(terms)
+        exact = self.is_polynomial and all(coefficient.is_Rational for coefficient, *_ in terms)
+        total: list[Any] = [self.ring.zero if exact else Integer(0)] * len(self.variables)
+        for coefficient, power, shape in terms:
+            if exact:
+                scale = self.ring.gens[-1] ** power * QQ.from_sympy(coefficient)
+                differential = self._differential(shape)
+            else:
+                scale, differential = coefficient * symbols.h**power, self(shape)
+            total = [known + scale * entry for known, entry in zip(total, differential, strict=True)]
+        return [entry.as_expr() if exact else entry.expand() for entry in total]
+
+    def _differential(self, shape: Shape) -> tuple[Any, ...]:
         if shape not in self._known:
-            below = [self(child) for child in shape]
-            total: list[Expr] = [Integer(0)] * len(self.variables)
+            below = [self._differential(child) for child in shape]
+            one, zero = (self.ring.one, self.ring.zero) if self.is_polynomial else (Integer(1), Integer(0))
+            total: list[Any] = [zero] * len(self.variables)
             for indices in product(range(len(self.variables)), repeat=len(shape)):
-                factor = Mul(*(vector[i] for vector, i in zip(below, indices, strict=True)))
+                factor = prod((vector[i] for vector, i in zip(below, indices, strict=True)), start=one)
                 if factor != 0:
                     for i, entry in enumerate(self._derivative(tuple(sorted(indices)))):
                         total[i] = total[i] + factor * entry
-            self._known[shape] = tuple(entry.expand() for entry in total)
+            self._known[shape] = tuple(total if self.is_polynomial else [entry.expand() for entry in total])
         return self._known[shape]
 
-    def _derivative(self, indices: tuple[int, ...]) -> tuple[Expr, ...]:
+    def _derivative(self, indices: tuple[int, ...]) -> tuple[Any, ...]:
         if indices not in self._derivatives:
             *rest, last = indices
             fields = self._derivative(tuple(rest))
-            self._derivatives[indices] = tuple(diff(entry, self.variables[last]) for entry in fields)  # type: ignore[misc]
+            self._derivatives[indices] = tuple(
+                entry.diff(last) if self.is_polynomial else diff(entry, self.variables[last]) for entry in fields
+            )
         return self._derivatives[indices]
+
+
+def _polynomial(entry: Expr, ring: PolyRing) -> PolyElement | None:
+    """An expression as an element of a ring over QQ; None if it is none."""
+    if any(not power.exp.is_Integer or power.exp > MOST_EXPANDED for power in entry.atoms(Pow)):
+        return None
+    found = entry.as_poly(*ring.symbols)
+    if found is None or found.domain not in (ZZ, QQ):
+        return None
+    return ring.from_dict(found.set_domain(QQ).as_dict(native=True))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Self, overload
 
-from sympy import Expr, ImmutableMatrix, Integer, Symbol, expand, factor, latex, sstr
+from sympy import Expr, ImmutableMatrix, Integer, Symbol, factor, latex, sstr
 
 from taylorsgd import symbols
 from taylorsgd.arguments import MOST_ORDER, as_whole, listed, pairs_of, switched, whole_number
@@ -180,12 +180,8 @@ class TreeSeries(VectorField, Mapping[Diagram, Expr]):
         if len(entries) != len(names):
             raise ValueError(f"f={f} has {len(entries)} components for {len(names)} variables {names}")
         differentials = ElementaryDifferentials(entries, names)
-        column = ImmutableMatrix.zeros(len(names), 1)
-        for tree, coefficient in self.items():
-            if coefficient != 0:
-                scale = coefficient * symbols.h ** (len(tree.parents) - 1)
-                column = column + scale * ImmutableMatrix(differentials(shape_of(tree)))
-        return column.applyfunc(expand)
+        terms = ((c, len(tree.parents) - 1, shape_of(tree)) for tree, c in self.items() if c != 0)
+        return ImmutableMatrix(differentials.summed(terms))
 
     def latex(self, gradient: bool = False) -> str:
         r"""The field in LaTeX.

@@ -39,7 +39,8 @@ class Row:
     def difference(self) -> Expr:
         """The first coefficient minus the second, in factored form; 0 exactly where they agree."""
         difference = cast(Expr, factor(cancel(self.first - self.second)))
-        if difference != 0 and simplify(difference) == 0:
+        # a quotient of polynomials is 0 by now, if it is
+        if not difference.is_rational_function() and simplify(difference) == 0:
             return Integer(0)
         return difference
 

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import combinations, product
-from math import prod
+from itertools import product
 from typing import Any, cast
 
 from attrs import evolve
-from sympy import QQ, Add, Expr, Integer
+from sympy import Expr, Integer
 
 from taylorsgd import symbols
 from taylorsgd.arguments import checked_order, is_one_of
-from taylorsgd.diagrams import Diagram, Value, forests_of_order, value_of
-from taylorsgd.diagrams.tensor_network import LOSS
+from taylorsgd.diagrams import Diagram, Value
+from taylorsgd.diagrams.tensor_network import LOSS, is_open
 from taylorsgd.diagrams.values import side_by_side
-from taylorsgd.formulas.alike import least_alike
 from taylorsgd.formulas.expectations import Expectations, Run
 from taylorsgd.formulas.formula import Formula
-from taylorsgd.formulas.observables import AnyObservable, Covariance, Observable, Root, SecondMoment, SingleObservable
-from taylorsgd.formulas.pace import Pace
-from taylorsgd.formulas.resummed_value import AnySum, ResummedValue
+from taylorsgd.formulas.observables import AnyObservable, Covariance, Observable, SecondMoment, roots_of
 from taylorsgd.formulas.sizes import tidied
-from taylorsgd.formulas.term import AnyValue, Term
-from taylorsgd.formulas.weighing import weights_of
-from taylorsgd.spacetime.base import INVERSE_ROWS, RING, Count, Spacetime
+from taylorsgd.formulas.summation import Asked, terms_through
+from taylorsgd.formulas.term import Term
+from taylorsgd.spacetime.base import Spacetime
 from taylorsgd.timesums.events import TimeSum
-from taylorsgd.timesums.set_times import SetTimes
-from taylorsgd.timesums.two_moments import TwoMoments
-from taylorsgd.updates import Descent, ElementwiseRule, RateSchedule, Update
+from taylorsgd.updates import Descent, ElementwiseRule, Update
 
-__all__ = ["derive", "generalized_diagrams"]
+__all__ = ["derive"]
 
 
 def derive(
@@ -121,50 +114,10 @@ def _summed_up(
     penalty: Observable | None,
 ) -> Formula:
     """The sum over all diagrams, over all ways to place them, over all times."""
-    roots = _roots(observable)
-    moments = spacetime.data == "fixed" and resum is None
-    if resum is None:
-        summed = _unresummed(spacetime, rule, times, roots, moments, penalty)
-    else:
-        if penalty is not None:
-            raise NotImplementedError(f"penalty={penalty!r} with resum and two times is not derived; leave one out")
-        summed = _resummed(spacetime, rule, resum, roots, _is_correlated(observable, spacetime), times=times)
-    formula = _added(observable, spacetime, order, rule, summed, penalty)
-    return formula.to_cumulants() if moments else formula
-
-
-def _added(
-    observable: AnyObservable,
-    spacetime: Spacetime,
-    order: int,
-    rule: Update,
-    summed: Summed,
-    penalty: Observable | None,
-) -> Formula:
-    """All diagrams, merged by value."""
-    roots = _roots(observable)
-    ancestors = True if rule.has_instant_edges else None  # an instant edge may join nodes of one part
-    signs = prod(root.sign for root in roots)
-    found: dict[AnyValue, dict[Expr, Count]] = {}
-    sources: dict[AnyValue, dict[Diagram, None]] = {}
-    pace = Pace(order)
-    for d in range(order + 1):
-        every = generalized_diagrams(observable, spacetime, d, tied_ancestors=ancestors)
-        for diagram, ties in pace.through(every, d):
-            share = INVERSE_ROWS**ties * QQ(signs * (-1) ** d, diagram.automorphisms)
-            for count, weight, value in summed(diagram):
-                if count and weight != 0:
-                    counts = found.setdefault(value, {})
-                    counts[weight] = counts.get(weight, RING.zero) + count * share
-                    sources.setdefault(value, {})[diagram] = None
-    terms = []
-    for value, counts in found.items():
-        written = [spacetime.expression(count) * weight for weight, count in counts.items() if count]
-        coefficient = written[0] if written and counts.keys() == {1} else tidied(Add(*written))
-        terms.append(Term(coefficient, value, tuple(sources[value])))
-    of = Expectations.of(observable, Run(spacetime, rule, penalty))
-    observed = _observed(observable, penalty)
-    return Formula(terms, (spacetime,), observed, _indices(roots), expectations=of, through=order)
+    if resum is not None and penalty is not None:
+        raise NotImplementedError(f"penalty={penalty!r} with resum and two times is not derived; leave one out")
+    asked = _asked(observable, spacetime, rule, times, resum, penalty)
+    return _formula(terms_through(asked, order), observable, order, spacetime, rule, penalty)
 
 
 def _penalized(
@@ -172,16 +125,39 @@ def _penalized(
 ) -> Formula:
     """Descent on l + p, whose loss is observed less p."""
     _check_resummed(observable, spacetime, rule, resum)
-    total: Formula | None = None
-    for sign, observed in _without(observable, penalty):
-        roots = _roots(observed)
-        summed = _resummed(spacetime, rule, resum, roots, _is_correlated(observed, spacetime), penalty.name)
-        part = sign * _added(observed, spacetime, order, rule, summed, penalty)
-        total = part if total is None else total + part
-    assert total is not None
+    terms = [
+        Term(tidied(sign * term.coefficient), term.value, term.diagrams)
+        for sign, observed in _without(observable, penalty)
+        for term in terms_through(_asked(observed, spacetime, rule, None, resum, penalty), order)
+    ]
+    return _formula(terms, observable, order, spacetime, rule, penalty)
+
+
+def _asked(
+    observable: AnyObservable,
+    spacetime: Spacetime,
+    rule: Update,
+    times: tuple[Expr, ...] | None,
+    resum: str | None,
+    penalty: Observable | None,
+) -> Asked:
+    """What is summed of an observable: all but the function that it is."""
+    name = "" if penalty is None else penalty.name
+    return Asked(roots_of(observable), isinstance(observable, Covariance), spacetime, rule, times, resum, name)
+
+
+def _formula(
+    terms: list[Term],
+    observable: AnyObservable,
+    order: int,
+    spacetime: Spacetime,
+    rule: Update,
+    penalty: Observable | None,
+) -> Formula:
+    """A formula of an observable after descent."""
     of = Expectations.of(observable, Run(spacetime, rule, penalty))
-    named, indices = _observed(observable, penalty), _indices(_roots(observable))
-    return Formula(total.terms, (spacetime,), named, indices, expectations=of, through=order)
+    indices = sum(is_open(root.mark) for root in roots_of(observable))
+    return Formula(terms, (spacetime,), _observed(observable, penalty), indices, expectations=of, through=order)
 
 
 def _without(observable: AnyObservable, penalty: Observable) -> list[tuple[int, Any]]:
@@ -189,88 +165,8 @@ def _without(observable: AnyObservable, penalty: Observable) -> list[tuple[int, 
     if isinstance(observable, (SecondMoment, Covariance)):
         pairs = product(_without(observable.a, penalty), _without(observable.b, penalty))
         return [(sign * other, replace(observable, a=a, b=b)) for (sign, a), (other, b) in pairs]
-    (root,) = _roots(observable)
+    (root,) = roots_of(observable)
     return [(1, observable)] + ([(-1, penalty)] if root.mark == LOSS and not root.must_tie else [])
-
-
-Summed = Callable[[Diagram], Iterator[tuple[Count, Expr, AnyValue]]]
-"""For a diagram the values that it gives, each with a count and an expression that multiply it."""
-
-
-def _unresummed(
-    spacetime: Spacetime,
-    rule: Update,
-    times: tuple[Expr, ...] | None,
-    roots: list[Root],
-    moments: bool,
-    penalty: Observable | None,
-) -> Summed:
-    """The sums over time go into the coefficient."""
-    weights = weights_of(spacetime, rule, times)
-    marks = [root.mark for root in roots]
-
-    def summed(diagram: Diagram) -> Iterator[tuple[Count, Expr, AnyValue]]:
-        values = list(_values(diagram, marks, moments, penalty))
-        for count, weight in weights(diagram):
-            for value in values:
-                yield count, weight, value
-
-    return summed
-
-
-def _resummed(
-    spacetime: Spacetime,
-    rule: Update,
-    resum: str,
-    roots: list[Root],
-    correlated: bool,
-    penalty: str = "",
-    times: tuple[Expr, ...] | None = None,
-) -> Summed:
-    """The sums over time stay in the value, of linkless diagrams alone."""
-    marks = [root.mark for root in roots]
-    continuous = resum == "continuous"
-    whole = spacetime.sizes["T"]
-    T = whole if times is None else times[-1]
-    plain = Descent() if rule.is_plain else rule
-    if times is not None and isinstance(plain.rates, RateSchedule):  # which may depend on when the run ends
-        plain = evolve(plain, rates=plain.rates_of(int(whole)))
-
-    def summed(diagram: Diagram) -> Iterator[tuple[Count, Expr, AnyValue]]:
-        if not diagram.is_linkless:
-            return
-        apart = correlated and not _meets_both_trees(diagram)
-        if not diagram.order:  # nothing depends on T
-            still: AnyValue = value_of(diagram, marks)
-            if penalty:  # a value that says that its tensors are those of l + p
-                still = ResummedValue(diagram, marks, TimeSum(0, ()), T, continuous, update=plain, penalty=penalty)
-            yield RING(int(not apart)), Integer(1), still
-            return
-        for instant in rule.instant_edges(diagram):
-            weight = rule.weighed(spacetime, diagram, instant)
-            place = spacetime.correlated_placements if apart else spacetime.resummed_placements
-            for count, placed in place(diagram, instant) or () if weight != 0 else ():
-                taken: AnySum = placed
-                if times is not None and not (times[0] == T and (isinstance(placed, TimeSum) or T == whole)):
-                    taken = _earlier(placed, diagram, times[0])
-                for number, powers in rule.dressings(diagram, instant) if taken.possible else ():
-                    sums, dressed = least_alike(diagram, taken, powers) if rule.has_instant_edges else (taken, powers)
-                    value = ResummedValue(diagram, marks, sums, T, continuous, False, plain, dressed, penalty)
-                    yield count * number, weight, value
-
-    return summed
-
-
-def _earlier(times: AnySum, diagram: Diagram, first: Expr) -> AnySum:
-    """A sum over times where the first root is taken at an earlier moment."""
-    assert not isinstance(times, (TwoMoments, SetTimes))
-    early = tuple(e for e, node in enumerate(diagram.inner_nodes) if diagram.parents[node] == diagram.roots[0])
-    return TwoMoments(times, early, first)
-
-
-def _is_correlated(observable: AnyObservable, spacetime: Spacetime) -> bool:
-    """Whether trees that share no part may add to a covariance, as they share what chance decides."""
-    return isinstance(observable, Covariance) and spacetime.random and spacetime.data == "fresh"
 
 
 def _check_resummed(observable: AnyObservable, spacetime: Spacetime, rule: Update, resum: str) -> None:
@@ -308,19 +204,6 @@ def _check_continuous(spacetime: Spacetime, rule: Update) -> None:
             f"resum='continuous' of {spacetime}: its rows return after whole numbers of updates, which a flow does not "
             "count; use resum='discrete'"
         )
-
-
-def _values(diagram: Diagram, marks: list[str], moments: bool, penalty: Observable | None) -> Iterator[Value]:
-    """Yield the values of a diagram whose nodes carry the loss, or where they are alone the penalty."""
-    alone = [block[0] for block in diagram.blocks if len(block) == 1 and diagram.parents[block[0]] >= 0]
-    for number in range(len(alone) + 1 if penalty is not None else 1):
-        for penalized in combinations(alone, number):
-            carried = [LOSS] * len(diagram.parents)
-            for root, mark in zip(diagram.roots, marks, strict=True):
-                carried[root] = mark
-            for node in penalized:
-                carried[node] = penalty.name  # type: ignore[union-attr]
-            yield Value(diagram.parents, diagram.parts, carried, moments=moments)
 
 
 def _covariance_over_schedules(
@@ -363,81 +246,6 @@ def _times(observable: AnyObservable, spacetime: Spacetime) -> tuple[Expr, Expr]
     return first, second
 
 
-def generalized_diagrams(
-    observable: AnyObservable, spacetime: Spacetime, order: int, *, tied_ancestors: bool | None = None
-) -> Iterator[tuple[Diagram, int]]:
-    """Yield the diagrams of one order that an observable sums, each with its power of 1/N.
-
-    A training root draws its row with weight 1/N each; a part of roots alone has N rows to be in.
-
-    Args:
-        observable: what is observed.
-        spacetime: where; it says which diagrams can't have embeddings.
-        order: the number of edges.
-        tied_ancestors: whether a node may share a part with its ancestors; None for what the spacetime says.
-
-    Yields:
-        Pairs of a diagram and the number of factors 1/N that its tied roots bring.
-    """
-    roots = _roots(observable)
-    connected = isinstance(observable, Covariance) and not _is_correlated(observable, spacetime)
-    forests = forests_of_order(
-        order,
-        # Of fixed data the training loss is the mean over the landscape: a test loss.
-        [root.may_tie and spacetime.data == "fresh" for root in roots],
-        tied_ancestors=spacetime.tied_ancestors if tied_ancestors is None else tied_ancestors,
-        largest_part=spacetime.largest_part,
-    )
-    for diagram in forests:
-        tied = [len(diagram.blocks[diagram.parts[node]]) > 1 for node in diagram.roots]
-        if any(root.must_tie and not tie for root, tie in zip(roots, tied, strict=True)):
-            continue
-        if any(
-            root.mark.startswith("@") and diagram.degree(node) != 1
-            for root, node in zip(roots, diagram.roots, strict=True)
-        ):
-            continue
-        if connected and not _meets_both_trees(diagram):
-            continue
-        yield diagram, _row_factors(diagram)
-
-
-def _row_factors(diagram: Diagram) -> int:
-    """The power of 1/N: one for each tied root, less one for a part made of roots alone."""
-    power = 0
-    for block in diagram.blocks:
-        if len(block) > 1:
-            roots = sum(diagram.parents[node] < 0 for node in block)
-            power += roots - (roots == len(block))
-    return power
-
-
-def _meets_both_trees(diagram: Diagram) -> bool:
-    return any(len({diagram.tree_of[node] for node in block}) > 1 for block in diagram.blocks)
-
-
-def _roots(observable: AnyObservable) -> list[Root]:
-    if isinstance(observable, (SecondMoment, Covariance)):
-        first, second = observable.a, observable.b
-        if isinstance(first, Observable) and isinstance(second, Observable) and first != second:
-            if first.name == second.name:
-                raise ValueError(
-                    f"the observables {first!r} and {second!r} share the name {first.name!r}; "
-                    "give each its own, as in Observable(s, name='u')"
-                )
-        return [first.root(0), second.root(1)]
-    if not isinstance(observable, SingleObservable):
-        raise TypeError(
-            f"observable={observable!r} is not an observable; give TestLoss(), TrainLoss(), "
-            "GeneralizationGap(), Displacement(), Observable(s), or a SecondMoment, Covariance or Variance"
-        )
-    return [observable.root(0)]
-
-
-def _indices(roots: list[Root]) -> int:
-    return sum(root.mark.startswith("@") for root in roots)
-
-
 def _observed(observable: AnyObservable, penalty: Observable | None = None) -> dict[str, Observable]:
     pair = (observable.a, observable.b) if isinstance(observable, (SecondMoment, Covariance)) else (observable,)
     return {single.name: single for single in (*pair, penalty) if isinstance(single, Observable)}
@@ -476,7 +284,7 @@ def _check(observable: AnyObservable, spacetime: Spacetime, order: int, resum: s
             "SecondOrder(lam), ImplicitStep(lam) or GDC(B)"
         )
     checked_order(order)
-    if any(root.may_tie for root in _roots(observable)) and not spacetime.has_training_set:
+    if any(root.may_tie for root in roots_of(observable)) and not spacetime.has_training_set:
         raise ValueError(
             f"{observable!r} needs a training set, and {type(spacetime).__name__} has none; "
             "observe the test loss, the displacement or an Observable, or use SGD, GD or a Grid"

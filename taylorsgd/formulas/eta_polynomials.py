@@ -7,15 +7,17 @@ over: sums and products then need no common divisors, and what is common is canc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import reduce
+from operator import mul
 from typing import Any
 
 from sympy import EX, QQ, Expr, Rational, construct_domain
 from sympy.polys.matrices import DomainMatrix
 from sympy.polys.rings import ring
 
-__all__ = ["Arithmetic", "Quotient"]
+__all__ = ["Arithmetic", "Quotient", "is_rational"]
 
 MOST_IRRATIONALS = 4
 """So many roots make a number field that is quickly found; beyond, expressions are simplified one by one."""
@@ -121,27 +123,38 @@ class Quotient:
 class Arithmetic:
     """Exact entries over the numbers of a landscape: polynomials in η, numbers when η is one, and their quotients."""
 
-    def __init__(self, eta: Expr, entries: Sequence[Any], *, field: bool = False) -> None:
+    def __init__(self, eta: Expr, entries: Iterable[Expr], *, field: bool = False) -> None:
         """Choose the smallest domain that holds the learning rate and the entries.
 
         Args:
             eta: the learning rate; a rational number, or an expression that is put in at the end.
-            entries: numbers of the landscape: Fractions or SymPy expressions.
+            entries: what of the landscape's numbers is not rational.
             field: whether entries are elements of a field, as limits need, of any quotients of polynomials; otherwise
                 they are `Quotient`s.
         """
         self.eta = eta
-        self.ring = ring("eta", _domain({entry for entry in entries if isinstance(entry, Expr)}))[0]
+        self.ring = ring("eta", _domain(list(entries)))[0]
         self.field: Any = self.ring.to_field() if field else None
         one = self.ring.domain.one
         self.one, self.zero = self._entry([one]), self._entry([])
+        self._known: dict[Any, Any] = {}
         self.rate = self.convert(eta) if isinstance(eta, Rational) else self._entry([one - one, one])
 
     def convert(self, entry: Any) -> Any:
         """Bring a landscape's number into the domain."""
-        if not isinstance(entry, Expr):
-            entry = Rational(int(entry.numerator), int(entry.denominator))
-        return self._entry([self.ring.domain.from_sympy(entry)])
+        found = self._known.get(entry)
+        if found is None:
+            domain = self.ring.domain
+            if isinstance(entry, Expr):
+                number = domain.from_sympy(entry)
+            else:
+                number = domain.convert_from(QQ(int(entry.numerator), int(entry.denominator)), QQ)
+            found = self._known[entry] = self._entry([number])
+        return found
+
+    def power(self, exponent: int) -> Any:
+        """A power of the learning rate."""
+        return reduce(mul, [self.rate] * exponent, self.one)
 
     def number(self, count: Fraction) -> Any:
         """A rational number in the domain."""
@@ -196,9 +209,13 @@ class Arithmetic:
         return [known.get(power, self.ring.domain.zero) for power in range(max(known, default=-1) + 1)]
 
 
-def _domain(entries: set[Expr]) -> Any:
+def is_rational(entry: Any) -> bool:
+    """Whether a number of the landscape is a rational one."""
+    return not isinstance(entry, Expr) or bool(entry.is_Rational)
+
+
+def _domain(irrational: list[Expr]) -> Any:
     """The rationals, a field of algebraic numbers, or any expressions."""
-    irrational = [entry for entry in entries if not entry.is_Rational]
     if not irrational:
         return QQ
     if len(irrational) > MOST_IRRATIONALS or any(entry.free_symbols or not entry.is_algebraic for entry in irrational):

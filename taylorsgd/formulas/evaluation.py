@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, Protocol
 
-from sympy import Expr, ImmutableMatrix, Rational, diff, expand
+from sympy import QQ, Add, Expr, ImmutableMatrix, Integer, Rational, diff, expand
 
 from taylorsgd import symbols
 from taylorsgd.diagrams import Value
@@ -44,34 +44,65 @@ def evaluate(formula: Combination, landscape: ExactLandscape, at: Any, eta: Any 
     directed = getattr(landscape, "VECTOR", False)
     if directed:
         refuse_losses(formula)
-    tensors = partial(_slopes, landscape, at=at) if directed else partial(landscape.cumulant, at=at)
+    found = partial(_slopes, landscape, at=at) if directed else partial(landscape.cumulant, at=at)
+    tensors: Any = cache(lambda degrees: _quick(found(degrees)))
     observables = {name: _derivatives(o, landscape, at) for name, o in formula.observables.items()}
     if penalty := penalty_of(formula.values):
         tensors = partial(_penalized, tensors, observables[penalty])
     size = len(tensors((1,)))
     raising = None if metric is None else np.array(exact_metric(metric, size).tolist(), dtype=object)
     shape = (size, size ** (formula.indices - 1)) if formula.indices else (1, 1)
-    rational: dict[int, Any] = {}  # by powers of the rate: fractions add up faster than expressions
-    other: Any = np.zeros(shape, dtype=object)
+    rational: dict[int, Any] = {}  # by powers of the rate
+    summed: dict[Any, Any] = {}  # by arithmetic
+    other: Any = np.full(shape, Integer(0), dtype=object)
     resummed = Resummation(tensors, observables, rate, raising, directed)
     for term in formula.terms:
         if isinstance(term.value, ResummedValue):
             try:
-                value, power = resummed.evaluate(term.value), 0
+                value, arithmetic = resummed.evaluate(term.value)
             except ValueError as error:
                 raise ValueError(f"the term {term}: {error}") from error
+            entries, power = np.reshape(np.asarray(value, dtype=object), shape), 0
+            if arithmetic is not None and isinstance(term.coefficient, Rational):
+                scaled = entries * arithmetic.convert(term.coefficient)
+                summed[arithmetic] = summed[arithmetic] + scaled if arithmetic in summed else scaled
+                continue
+            if arithmetic is not None:
+                entries = np.vectorize(arithmetic.expression, otypes=[object])(entries)
         else:
             value, power = evaluate_value(term.value, tensors, observables, raising, directed), term.order
-        entries = np.reshape(np.asarray(value, dtype=object), shape)
-        if isinstance(term.coefficient, Rational) and all(isinstance(x, (int, Fraction)) for x in entries.flat):
-            number = Fraction(int(term.coefficient.p), int(term.coefficient.q))
-            rational[power] = rational.get(power, 0) + number * entries
-        else:
-            other = other + term.coefficient * rate**power * _in_sympy(entries)
-    for power, entries in rational.items():
-        other = other + rate**power * _in_sympy(entries)
-    total = ImmutableMatrix(other.tolist()).applyfunc(expand)
-    return total if formula.indices else total[0]
+            entries = np.reshape(np.asarray(value, dtype=object), shape)
+            if isinstance(term.coefficient, Rational) and all(map(QQ.of_type, entries.flat)):
+                rational[power] = rational.get(power, 0) + entries * QQ.from_sympy(term.coefficient)
+                continue
+        other = other + _in_sympy(entries) * (term.coefficient * rate**power)
+    for arithmetic, entries in summed.items():
+        other = other + np.vectorize(arithmetic.expression, otypes=[object])(entries)
+    parts = [entries.ravel() for entries in rational.values()]
+    total = [
+        _written(rate, dict(zip(rational, numbers, strict=True)), rest)
+        for *numbers, rest in zip(*parts, other.ravel(), strict=True)
+    ]
+    return ImmutableMatrix(*shape, total) if formula.indices else total[0]
+
+
+def _written(rate: Expr, numbers: Mapping[int, Any], rest: Expr) -> Expr:
+    """Rational numbers times powers of the rate, and what else there is, multiplied out."""
+    known = Add(*(QQ.to_sympy(number) * rate**power for power, number in numbers.items()))
+    return (known if rate.is_Symbol or rate.is_Rational else expand(known)) + expand(rest)
+
+
+def _quick(tensor: Any) -> Any:
+    """A tensor whose rational entries are elements of QQ, which are added and multiplied faster than others."""
+    import numpy as np
+
+    if not all(isinstance(entry, (int, Fraction, Rational)) for entry in np.ravel(tensor)):
+        return tensor
+    return np.vectorize(_element, otypes=[object])(tensor) if np.size(tensor) else tensor
+
+
+def _element(entry: Any) -> Any:
+    return QQ(int(entry.numerator), int(entry.denominator))
 
 
 def _penalized(tensors: Any, penalty: Any, degrees: tuple[int, ...]) -> Any:
@@ -183,7 +214,7 @@ def _derivatives(observable: Observable, landscape: Any, at: Any) -> Any:
         raise TypeError(
             f"landscape={landscape!r} has no .variables, which an exact {observable!r} is differentiated in"
         )
-    point = dict(zip(variables, landscape.point(at), strict=True))
+    point = tuple(zip(variables, landscape.point(at), strict=True))
     result = observable.s(tuple(variables)) if callable(observable.s) else observable.s
     expression = exact_argument(result, f"the observable {observable.name}", binary=True)
     refuse_other_symbols(expression, variables, observable)
@@ -192,8 +223,19 @@ def _derivatives(observable: Observable, landscape: Any, at: Any) -> Any:
     def derivative(degree: int) -> Any:
         tensor = np.empty((len(variables),) * degree, dtype=object)
         for index in np.ndindex(tensor.shape):
-            along = [variables[i] for i in index]
-            tensor[index] = (diff(expression, *along) if along else expression).subs(point, simultaneous=True)
-        return tensor
+            along = tuple(variables[i] for i in sorted(index))
+            tensor[index] = _slope(expression, along, point)
+        return _quick(tensor)
 
     return derivative
+
+
+@lru_cache(maxsize=1024)  # of one observable at one point many formulas ask
+def _slope(expression: Expr, along: tuple[Any, ...], point: tuple[tuple[Any, Expr], ...]) -> Expr:
+    """A derivative at a point."""
+    return _derivative(expression, along).subs(point, simultaneous=True)
+
+
+@lru_cache(maxsize=1024)
+def _derivative(expression: Expr, along: tuple[Any, ...]) -> Expr:
+    return diff(_derivative(expression, along[:-1]), along[-1]) if along else expression

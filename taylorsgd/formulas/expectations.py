@@ -95,7 +95,7 @@ class Expectation:
         observable = self.observable
         times = getattr(observable, "times", None)
         if isinstance(observable, (SecondMoment, Covariance)) and times is not None:
-            replaced = tuple(time if time is None else time.subs(values, simultaneous=True) for time in times)
+            replaced = tuple(time if time is None else time.xreplace(values) for time in times)
             observable = type(observable)(observable.a, observable.b, replaced)  # type: ignore[arg-type]
         return evolve(self, observable=observable, run=self.run.substitute(values))
 
@@ -199,7 +199,7 @@ class Expectations:
 
     def substitute(self, values: Mapping[Any, Expr]) -> Expectations:
         """The same with some symbols replaced."""
-        parts = ((part.substitute(values), c.subs(values, simultaneous=True)) for part, c in self.parts)
+        parts = ((part.substitute(values), c.xreplace(values)) for part, c in self.parts)
         return evolve(self, parts=tuple(parts))
 
     def ending(self, ends: str) -> Expectations:
@@ -269,7 +269,7 @@ def _labels(runs: list[Run]) -> list[str]:
 def _replaced(made: Any, values: Mapping[Any, Expr]) -> Any:
     """A frozen object of parameters with some symbols of these replaced."""
     if isinstance(made, Expr):
-        return made.subs(values, simultaneous=True)
+        return made.xreplace(values)
     if isinstance(made, tuple):
         return tuple(_replaced(entry, values) for entry in made)
     if not has(type(made)):

@@ -23,7 +23,7 @@ from taylorsgd.writing.notation import in_latex
 
 __all__ = [
     "AnyObservable", "Covariance", "Displacement", "GeneralizationGap", "Observable", "Root", "SecondMoment",
-    "SingleObservable", "TestLoss", "TrainLoss", "Variance",
+    "SingleObservable", "TestLoss", "TrainLoss", "Variance", "roots_of",
 ]  # fmt: skip
 
 
@@ -242,6 +242,34 @@ def Variance(a: SingleObservable) -> Covariance:
 
 AnyObservable = SingleObservable | SecondMoment | Covariance
 """What can be averaged over training sets."""
+
+
+def roots_of(observable: AnyObservable) -> tuple[Root, ...]:
+    """The roots of an observable's diagrams, or of two.
+
+    Raises:
+        TypeError: if it is no observable.
+        ValueError: if two different ones share a name.
+
+    Example:
+        >>> [root.mark for root in roots_of(Variance(Displacement()))]
+        ['@0', '@1']
+    """
+    if isinstance(observable, (SecondMoment, Covariance)):
+        first, second = observable.a, observable.b
+        if isinstance(first, Observable) and isinstance(second, Observable) and first != second:
+            if first.name == second.name:
+                raise ValueError(
+                    f"the observables {first!r} and {second!r} share the name {first.name!r}; "
+                    "give each its own, as in Observable(s, name='u')"
+                )
+        return first.root(0), second.root(1)
+    if not isinstance(observable, SingleObservable):
+        raise TypeError(
+            f"observable={observable!r} is not an observable; give TestLoss(), TrainLoss(), "
+            "GeneralizationGap(), Displacement(), Observable(s), or a SecondMoment, Covariance or Variance"
+        )
+    return (observable.root(0),)
 
 
 def _check_pair(pair: SecondMoment | Covariance) -> None:

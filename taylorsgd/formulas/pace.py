@@ -26,16 +26,12 @@ class Pace:
     """What the orders of a derivation have taken so far.
 
     An order has about as many diagrams as `count_diagrams` says, of each of which the work grows with the order.
-
-    Args:
-        order: the highest order.
     """
 
-    def __init__(self, order: int) -> None:
+    def __init__(self) -> None:
         """Begin."""
-        self.order = order
-        self._seconds: list[float] = []
-        self._counts: list[int] = []
+        self._seconds: dict[int, float] = {}
+        self._counts: dict[int, int] = {}
 
     def through(self, diagrams: Iterable[Item], order: int) -> Iterator[Item]:
         """Yield the diagrams of an order; under a bar where somebody watches and it takes long.
@@ -56,17 +52,16 @@ class Pace:
         for diagram in tracked(diagrams, f"Deriving order {order}", known):
             yield diagram
             count += 1
-        self._seconds.append(monotonic() - start)
-        self._counts.append(count)
+        self._seconds[order], self._counts[order] = monotonic() - start, count
 
     def _expected(self, order: int) -> float:
         """How many seconds an order will take, from what the ones before took for each diagram."""
-        if order < 3 or self._counts[-1] == 0 or self._counts[-2] == 0:
+        if order < 3 or self._counts[order - 1] == 0 or self._counts[order - 2] == 0:
             return 0.0
-        last = self._seconds[-1] / self._counts[-1]
-        before = self._seconds[-2] / self._counts[-2]
+        last = self._seconds[order - 1] / self._counts[order - 1]
+        before = self._seconds[order - 2] / self._counts[order - 2]
         growth = min(max(last / before, 1.0), 4.0) if before else 1.0
-        count = count_diagrams(order) * self._counts[-1] / count_diagrams(order - 1)
+        count = count_diagrams(order) * self._counts[order - 1] / count_diagrams(order - 1)
         return last * growth * count
 
 

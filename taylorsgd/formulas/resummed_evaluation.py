@@ -12,13 +12,14 @@ with S at the end. Entries are polynomials in η over the exact numbers at hand,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, cached_property
-from typing import Any
+from functools import cache, cached_property, lru_cache, reduce
+from operator import mul
+from typing import Any, NamedTuple
 
 from sympy import Dummy, Expr, Integer, Matrix, oo, simplify
 
 from taylorsgd.exact_numbers import exact_argument
-from taylorsgd.formulas.eta_polynomials import Arithmetic
+from taylorsgd.formulas.eta_polynomials import Arithmetic, is_rational
 from taylorsgd.formulas.resummed_value import ResummedValue
 from taylorsgd.timesums.cells import CellSum
 from taylorsgd.timesums.epoch_walks import epoch_tensor
@@ -29,7 +30,19 @@ from taylorsgd.timesums.two_moments import TwoMoments
 from taylorsgd.timesums.walking import Tensors, along, walk
 from taylorsgd.updates import Update
 
-__all__ = ["Resummation", "contract"]
+__all__ = ["Evaluated", "Resummation", "contract"]
+
+
+class Evaluated(NamedTuple):
+    """A resummed value with its powers of η.
+
+    Attributes:
+        entries: a number, or an array with an axis for every open index.
+        arithmetic: what they are entries of; None for SymPy expressions. Of most values of a formula it is one.
+    """
+
+    entries: Any
+    arithmetic: Arithmetic | None = None
 
 
 class Resummation:
@@ -58,6 +71,7 @@ class Resummation:
         self.tensors = tensors
         self.observables = observables
         self.eta = eta
+        self._arithmetic = cache(lambda known, field: Arithmetic(eta, known, field=field))
 
     @cached_property
     def hessian(self) -> Any:
@@ -67,7 +81,7 @@ class Resummation:
             hessian = hessian.T
         return hessian if self.metric is None else hessian @ self.metric
 
-    def evaluate(self, value: ResummedValue) -> Any:
+    def evaluate(self, value: ResummedValue) -> Evaluated:
         """The value with its powers of η: a number, or an array with an axis for every open index."""
         parts = [
             (self.observables[value.marks[block[0]]](value.degrees[block[0]]), block)
@@ -84,21 +98,21 @@ class Resummation:
         # eigenbasis flat directions without noise can be left out.
         finite = value.T is not oo or isinstance(value.times, TwoMoments)
         if value.drift or (value.continuous and finite) or (value.T is oo and self._flat):
-            return self._in_eigenbasis(value, parts)
+            return Evaluated(self._in_eigenbasis(value, parts))
         import numpy as np
 
         entries = [entry for tensor, _ in parts for entry in np.ravel(tensor)]
         memories = [value.update.memory(rate) for rate in value.rates]
         kept = [x for memory in memories for part in memory for x in np.ravel(np.array(part, dtype=object))]
         kept.append(value.update.instant)
-        arithmetic = Arithmetic(self.eta, [*entries, *np.ravel(self.hessian), *kept], field=value.T is oo)
+        known = frozenset(x for x in [*entries, *np.ravel(self.hessian), *kept] if not is_rational(x))
+        arithmetic = self._arithmetic(known, value.T is oo)
         convert = np.vectorize(arithmetic.convert, otypes=[object])
         operands = _sums(value, convert(self.hessian), arithmetic)
         for tensor, block in parts:
             operands += [convert(tensor), [label for node in block for label in self._ends(value, node)]]
         result = contract(operands, [self._ends(value, node)[0] for node in value.open_indices])
-        express = np.vectorize(lambda entry: arithmetic.expression(entry) * self.eta**value.order, otypes=[object])
-        return express(result)[()] if value.open_indices else express(result).item()
+        return Evaluated(result * arithmetic.power(value.order), arithmetic)
 
     def _raised(self, value: ResummedValue, tensor: Any, block: tuple[int, ...]) -> Any:
         """A tensor with Λ on the indices in which edges start."""
@@ -236,9 +250,11 @@ def contract(operands: list[Any], free: list[int]) -> Any:
     import numpy as np
 
     arrays = [np.asarray(array, dtype=object) for array in operands[::2]]
+    if arrays and all(array.size == 1 for array in arrays):  # of one parameter every tensor is a number
+        product = reduce(mul, (array.item() for array in arrays))
+        return np.full((1,) * len(free), product, dtype=object) if free else product
     labels = [list(names) for names in operands[1::2]]
-    path = np.einsum_path(*(x for pair in zip(arrays, labels, strict=True) for x in pair), free, optimize="greedy")
-    for step in path[0][1:]:
+    for step in _path(tuple((array.shape, *names) for array, names in zip(arrays, labels, strict=True)), tuple(free)):
         # Pair by pair, so that a number that appears midway stays an array of one object.
         chosen = [(arrays[i], labels[i]) for i in step]
         for i in sorted(step, reverse=True):
@@ -252,6 +268,15 @@ def contract(operands: list[Any], free: list[int]) -> Any:
         arrays.append(np.asarray(result, dtype=object))
         labels.append(kept)
     return arrays[0] if free else arrays[0][()]
+
+
+@lru_cache(maxsize=4096)  # found by trying, in Python
+def _path(operands: tuple[tuple[Any, ...], ...], free: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Which operands to contract at each step, given their shapes and labels."""
+    import numpy as np
+
+    given = (x for shape, *labels in operands for x in (np.broadcast_to(0.0, shape), labels))
+    return np.einsum_path(*given, list(free), optimize="greedy")[0][1:]
 
 
 def _spectral_radius(update: Update, rate: complex) -> float | None:

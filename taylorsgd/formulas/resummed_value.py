@@ -120,7 +120,7 @@ class ResummedValue(TensorNetwork):
         """The same value with some symbols of T replaced."""
         if not self.free_symbols & values.keys():
             return self
-        changed = self if self.T is oo else self.with_T(self.T.subs(values, simultaneous=True))
+        changed = self if self.T is oo else self.with_T(self.T.xreplace(values))
         sized = isinstance(self.times, (TwoClocks, TwoMoments))
         times = self.times.substitute(values) if sized else self.times  # type: ignore[union-attr]
         return replace(changed, times=times)

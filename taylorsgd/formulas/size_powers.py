@@ -10,9 +10,12 @@ from functools import lru_cache
 from typing import Any
 
 from sympy import Expr, Integer, Poly, Pow, Symbol, expand, factor, fraction, solve, together
+from sympy.polys.fields import sfield
 from sympy.polys.polyerrors import PolynomialError
+from sympy.polys.rings import PolyElement
 
 from taylorsgd import symbols
+from taylorsgd.spacetime.base import factored
 
 __all__ = ["in_updates", "leading_power"]
 
@@ -35,6 +38,8 @@ def leading_power(coefficient: Expr, size: Symbol) -> tuple[Expr, int] | None:
         >>> leading_power(T * (T - 1) / (4 * N), T)
         (1/(4*N), 2)
     """
+    if coefficient.is_rational_function() and all(power.exp.is_Integer for power in coefficient.atoms(Pow)):
+        return _of_quotient(coefficient, size)
     if any(size in power.exp.free_symbols for power in coefficient.atoms(Pow)):
         coefficient = expand(coefficient)  # so that growing powers above and below cancel
     settled = together(coefficient.replace(lambda e: _decays(e, size), lambda e: Integer(0)))
@@ -49,6 +54,26 @@ def leading_power(coefficient: Expr, size: Symbol) -> tuple[Expr, int] | None:
         return None
     leading: Any = upper.LC() / lower.LC()
     return factor(leading), int(upper.degree()) - int(lower.degree())
+
+
+def _of_quotient(coefficient: Expr, size: Symbol) -> tuple[Expr, int] | None:
+    """The same of a quotient of polynomials in the sizes with rational coefficients."""
+    if not coefficient.free_symbols:
+        return (coefficient, 0) if coefficient else None
+    field, quotient = sfield(coefficient)
+    (upper, above), (lower, below) = (_highest(part, size) for part in (quotient.numer, quotient.denom))
+    return factored(field(upper) / field(lower)), above - below
+
+
+def _highest(polynomial: PolyElement, size: Symbol) -> tuple[PolyElement, int]:
+    """What multiplies the highest power of a size, and that power."""
+    ring = polynomial.ring
+    if size not in ring.symbols:
+        return polynomial, 0
+    place = ring.symbols.index(size)
+    degree = polynomial.degree(place)
+    terms = {powers: number for powers, number in polynomial.terms() if powers[place] == degree}
+    return ring.from_dict(terms).quo(ring.gens[place] ** degree), int(degree)
 
 
 def _decays(expression: Expr, size: Symbol) -> bool:

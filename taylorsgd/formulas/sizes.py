@@ -70,7 +70,7 @@ def solve_sizes(
             continue
         name, side, number = equations.pop(0)
         unknown = _unknown(side, solution)
-        current = side.subs(solution, simultaneous=True)
+        current = side.xreplace(solution)
         if not unknown:
             if simplify(current - number) != 0:
                 raise ValueError(

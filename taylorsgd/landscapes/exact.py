@@ -14,7 +14,7 @@ what cancels does become zero.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
@@ -221,11 +221,15 @@ class ExactTensors(ABC):
         values = {degree: self._derivative_values(degree, point) for degree in set(degrees)}
         numbers = [number for rows in values.values() for row in rows for number in row]
         means = self._means(len(degrees))
-        domain, elements = construct_domain([*means.values(), *numbers], extension=True)
+        given = [*means.values(), *numbers]
+        if all(isinstance(number, Rational) for number in given):
+            domain, elements = QQ, list(map(QQ.from_sympy, given))
+        else:
+            domain, elements = construct_domain(given, extension=True)
         if domain.is_EX:
             # SymPy knows no domain for these, and its stand-in simplifies after every operation: use the bare
             # expressions and simplify once, at the end
-            elements = [*means.values(), *numbers]
+            elements = given
         stream = iter(elements)
         basis = _Basis({label: _object_vector([next(stream)]) for label in means}, self._product)
         vectors = {
@@ -234,9 +238,7 @@ class ExactTensors(ABC):
         }
         nodes = [vectors[degree] for degree in degrees]
         compact = basis.joint_cumulant(nodes) if connected else basis.joint_moment(nodes)
-        entries = _fractions_if_rational(
-            [element.cancel().expand() if domain.is_EX else domain.to_sympy(element) for element in compact.flat]
-        )
+        entries = _fractions_if_rational(domain, compact.flat)
         unfolding = np.ix_(*(_unfolding(self.dimension, degree, self._width) for degree in degrees))
         tensor = _object_vector(entries).reshape(compact.shape)[unfolding]
         tensor = tensor.reshape((self.dimension,) * (sum(degrees) + self.VECTOR * len(degrees)))
@@ -413,7 +415,10 @@ def _object_vector(entries: Sequence[Any]) -> np.ndarray:
     return vector
 
 
-def _fractions_if_rational(entries: list[Expr]) -> list[Any]:
+def _fractions_if_rational(domain: Any, elements: Iterable[Any]) -> list[Any]:
+    if domain == QQ:
+        return [Fraction(int(element.numerator), int(element.denominator)) for element in elements]
+    entries = [element.cancel().expand() if domain.is_EX else domain.to_sympy(element) for element in elements]
     rationals = [entry for entry in entries if isinstance(entry, Rational)]
     if len(rationals) < len(entries):
         return entries

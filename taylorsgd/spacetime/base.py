@@ -27,8 +27,8 @@ from taylorsgd.timesums.walking import plain_system, sum_over_cells
 
 __all__ = [
     "BATCHES", "EPOCHS", "FIELD", "INVERSE_BATCH", "INVERSE_ROWS", "RING", "Batches", "Count", "Placement",
-    "ResummedPlacement", "Size", "Spacetime", "binomial_polynomial", "by_tree", "fresh_or_fixed", "placed_nodes",
-    "placed_parts", "row_ways", "size",
+    "ResummedPlacement", "Size", "Spacetime", "binomial_polynomial", "by_tree", "factored", "fresh_or_fixed",
+    "placed_nodes", "placed_parts", "row_ways", "size",
 ]  # fmt: skip
 
 Size = SupportsIndex | Expr | None
@@ -284,7 +284,7 @@ class Spacetime(ABC):
                 raise TypeError(f"values holds {key!r}: only symbols are replaced")
             given[key] = exact_argument(value, str(key))
         changed = {
-            field.name: value.subs(given, simultaneous=True)
+            field.name: value.xreplace(given)
             for field in fields(type(self))
             if isinstance(value := getattr(self, field.name), Expr)
         }
@@ -308,6 +308,31 @@ def _in_sizes(count: PolyElement, numbers: list[FracElement]) -> FracElement:
                 term = term * number**exponent
         total = total + term
     return total
+
+
+def _at(count: PolyElement, numbers: list[Any]) -> Any:
+    """A count where all sizes are numbers."""
+    total = QQ.zero
+    for exponents, coefficient in count.terms():
+        for number, exponent in zip(numbers, exponents, strict=True):
+            if exponent:
+                coefficient *= number**exponent
+        total += coefficient
+    return total
+
+
+def factored(quotient: FracElement) -> Expr:
+    """A quotient of polynomials with integer coefficients, each a product of its factors.
+
+    Example:
+        >>> from taylorsgd.symbols import N, T
+        >>> factored(sfield((T**2 - T) / N)[1])
+        T*(T - 1)/N
+    """
+    above, factors = quotient.numer.factor_list()
+    below, divisors = quotient.denom.factor_list()
+    powers = [part.as_expr() ** k for part, k in factors] + [part.as_expr() ** -k for part, k in divisors]
+    return _keep_coeff(Rational(int(above), int(below)), Mul(*powers))
 
 
 def _total(polynomials: Iterable[Any]) -> Any:
@@ -420,13 +445,12 @@ def fresh_or_fixed(_: Any, __: Any, data: Any) -> None:
 def _written(spacetime: Spacetime, count: Count) -> Expr:
     # Factored as quotients of polynomials: SymPy's own `factor` would find out first that they are.
     numbers = _stand_for(spacetime)
+    if not numbers[0].field.gens:
+        above, below = (count.numer, count.denom) if isinstance(count, FracElement) else (count, RING.one)
+        known = [QQ(int(number.numer.LC), int(number.denom.LC)) for number in numbers]
+        return QQ.to_sympy(_at(above, known) / _at(below, known))
     if isinstance(count, FracElement):
         found = _in_sizes(count.numer, numbers) / _in_sizes(count.denom, numbers)
     else:
         found = _in_sizes(count, numbers)
-    if not found.field.gens:
-        return Rational(int(found.numer.LC), int(found.denom.LC))
-    above, factors = found.numer.factor_list()
-    below, divisors = found.denom.factor_list()
-    powers = [part.as_expr() ** k for part, k in factors] + [part.as_expr() ** -k for part, k in divisors]
-    return _keep_coeff(Rational(int(above), int(below)), Mul(*powers))
+    return factored(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from itertools import chain, permutations, product
 from math import factorial, lgamma, log, prod
 from typing import Any
@@ -97,7 +98,7 @@ class SGD(Spacetime):
     @property
     def batches(self) -> Expr:
         """The batches in an epoch, N/B."""
-        return cancel(self.N / self.B)
+        return _quotient(self.N, self.B)
 
     @property
     def T(self) -> Expr:
@@ -302,3 +303,8 @@ def _numbered(
         joined += [(v, first.setdefault(group[node], v)) for v, node in enumerate(inner)]
         found.append(components(len(inner), joined))
     return targets, tuple(tuple(labels) for labels in found)
+
+
+@lru_cache(maxsize=256)  # asked for again and again
+def _quotient(N: Expr, B: Expr) -> Expr:
+    return cancel(N / B)

@@ -158,7 +158,7 @@ class TwoClocks(ABC):
 
     def substitute(self, values: Mapping[Any, Any]) -> Self:
         """The same sum with some symbols of its sizes replaced."""
-        batches, epochs = (size.subs(values, simultaneous=True) for size in (self.batches, self.epochs))
+        batches, epochs = (size.xreplace(values) for size in (self.batches, self.epochs))
         return replace(self, batches=batches, epochs=epochs)
 
     @property

@@ -59,9 +59,7 @@ class TwoMoments:
     def substitute(self, values: Mapping[Any, Any]) -> Self:
         """The same sum with some symbols replaced."""
         times = self.times.substitute(values) if isinstance(self.times, TwoClocks) else self.times
-        first, lag = (
-            end if end in (None, oo) else end.subs(values, simultaneous=True) for end in (self.first, self.lag)
-        )
+        first, lag = (end if end in (None, oo) else end.xreplace(values) for end in (self.first, self.lag))
         return replace(self, times=times, first=first, lag=lag)
 
     def late(self, T: Expr) -> TwoMoments:

@@ -13,6 +13,8 @@ resolvent (1 − ⊗ K)^{−1} of the edges alive, or (Σ ηH)^{−1} in a flow.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from math import prod
 from operator import mul
 from typing import Any, NamedTuple
 
@@ -328,18 +330,9 @@ class Tensors:
         born, alive = self.times.born(done), self.times.alive(done)
         axes = [2 * born.index(e) + 1 for e in alive]
         single = self.carry[0] if flow is None else flow
-        size = len(single)
-        matrix = DomainMatrix([[*row] for row in single], (size, size), domain)
-        identity = DomainMatrix.eye(size, domain)
-        if flow is None:
-            whole = DomainMatrix.eye(size ** len(axes), domain) - _kronecker([matrix] * len(axes))
-        else:
-            places = range(len(axes))
-            terms = [_kronecker([matrix if i == place else identity for i in places]) for place in places]
-            whole = sum(terms[1:], start=terms[0])
-        inverse = np.array(whole.to_dense().inv().to_list(), dtype=object)
+        inverse = _resolvent(tuple(map(tuple, single)), len(axes), flow is not None, domain)
         moved = np.moveaxis(state, axes, range(len(axes)))
-        solved = np.dot(inverse.T, moved.reshape(size ** len(axes), -1)).reshape(moved.shape)
+        solved = np.dot(inverse.T, moved.reshape(len(inverse), -1)).reshape(moved.shape)
         return np.moveaxis(solved, range(len(axes)), axes)
 
 
@@ -349,12 +342,39 @@ def along(state: Any, axis: int, matrix: Any) -> Any:
 
     if _is_identity(matrix):  # what reads and enters plain descent
         return state
-    return np.moveaxis(np.tensordot(state, matrix, axes=(axis, 0)), -1, axis)
+    before, after = state.shape[:axis], state.shape[axis + 1 :]
+    product = np.matmul(matrix.T, state.reshape(prod(before), len(matrix), prod(after)))
+    return product.reshape(*before, matrix.shape[1], *after)
 
 
 def _is_identity(matrix: Any) -> bool:
     rows, columns = matrix.shape
     return rows == columns and all(matrix[i, j] == int(i == j) for i in range(rows) for j in range(columns))
+
+
+@lru_cache(maxsize=64)  # states of one landscape are left again and again
+def _resolvent(single: tuple[tuple[Any, ...], ...], edges: int, flow: bool, domain: Any) -> Any:
+    """(1 − ⊗ K)^{−1} of so many edges, or of flows (Σ ηH)^{−1}."""
+    import numpy as np
+
+    size = len(single)
+    matrix = DomainMatrix([[*row] for row in single], (size, size), domain)
+    identity = DomainMatrix.eye(size, domain)
+    if flow:
+        terms = [_kronecker([matrix if i == place else identity for i in range(edges)]) for place in range(edges)]
+        whole = sum(terms[1:], start=terms[0])
+    else:
+        whole = DomainMatrix.eye(size**edges, domain) - _kronecker([matrix] * edges)
+    return np.array(_inverse(whole.to_dense()), dtype=object)
+
+
+def _inverse(matrix: DomainMatrix) -> list[list[Any]]:
+    """The rows of the inverse of a matrix of quotients, found without dividing polynomials on the way."""
+    scale, whole = matrix.clear_denoms(convert=True)
+    numerators, denominator = whole.inv_den()
+    domain = matrix.domain
+    factor = domain.convert_from(scale.element, whole.domain) / domain.convert_from(denominator, whole.domain)
+    return [[domain.convert_from(entry, whole.domain) * factor for entry in row] for row in numerators.to_list()]
 
 
 def _kronecker(factors: Sequence[DomainMatrix]) -> DomainMatrix:

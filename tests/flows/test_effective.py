@@ -22,7 +22,8 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.mathtext import MathTextParser
-from sympy import Expr, Rational
+from sympy import QQ, Expr, Rational
+from sympy.polys.rings import PolyRing
 
 import taylorsgd as ts
 from taylorsgd.diagrams import value_of
@@ -65,22 +66,24 @@ def landscapes(draw: st.DrawFn, dimension: int) -> ts.FiniteLandscape:
 
 def integrated(field: Any, variables: Any, start: Any, time: Expr, order: int) -> list[Expr]:
     """Where the flow of a field, a polynomial in η, has moved at a time, through η^order."""
-    parts = [[sympy.Poly(entry, eta).coeff_monomial(eta**d) for entry in field] for d in range(order + 1)]
+    ring = PolyRing(variables, QQ)
+    parts = [
+        [ring.from_expr(sympy.Poly(entry, eta).coeff_monomial(eta**d)) for entry in field] for d in range(order + 1)
+    ]
     powers = parts
     total = [sympy.Integer(0)] * len(variables)
-    point = dict(zip(variables, start, strict=True))
+    point = [(v, QQ.from_sympy(entry)) for v, entry in zip(ring.gens, start, strict=True)]
     for n in range(1, order + 1):
         for d in range(n, order + 1):
             for i, entry in enumerate(powers[d]):
-                total[i] += time**n / factorial(n) * eta**d * entry.subs(point)
-        derivative: list[list[Expr]] = [[sympy.Integer(0)] * len(variables) for _ in range(order + 1)]
+                total[i] += time**n / factorial(n) * eta**d * QQ.to_sympy(entry.evaluate(point))
+        derivative = [[ring.zero] * len(variables) for _ in range(order + 1)]
         for a in range(1, order + 1):
             for b in range(1, order + 1 - a):
                 for i, entry in enumerate(powers[b]):
-                    derivative[a + b][i] += sum(
-                        sympy.diff(entry, v) * u for v, u in zip(variables, parts[a], strict=True)
-                    )
-        powers = [[sympy.expand(entry) for entry in row] for row in derivative]
+                    for k, u in enumerate(parts[a]):
+                        derivative[a + b][i] += entry.diff(k) * u
+        powers = derivative
     return [sympy.expand(entry) for entry in total]
 
 

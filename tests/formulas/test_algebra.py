@@ -25,7 +25,8 @@ from sympy import Integer, Rational
 
 import taylorsgd as ts
 from taylorsgd.diagrams import Value
-from taylorsgd.formulas.derivation import generalized_diagrams
+from taylorsgd.formulas.observables import roots_of
+from taylorsgd.formulas.summation import generalized_diagrams
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.symbols import B, E, N, T, eta
 
@@ -224,7 +225,7 @@ def test_coefficients_come_from_their_diagrams(observable: Any, spacetime: Space
     """(6), with the sign of the gap's root and a factor 1/N for every tie of a training root."""
     order = 2
     batch, size = spacetime.sizes["B"], spacetime.sizes["N"]
-    ties = dict(pair for d in range(order + 1) for pair in generalized_diagrams(observable, spacetime, d))
+    ties = dict(pair for d in range(order + 1) for pair in generalized_diagrams(roots_of(observable), spacetime, d))
     for term in derive(observable, spacetime, order).terms:
         total = Integer(0)
         for diagram in term.diagrams:

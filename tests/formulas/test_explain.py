@@ -212,7 +212,7 @@ def test_powers_of_sizes() -> None:
     told = 0
     for place, term, said in explanations():
         written = in_t(place, term.coefficient)
-        assert sympy.simplify(written - said.coefficient) == 0
+        assert sympy.cancel(written - said.coefficient) == 0
         expected = {str(s) for s in written.free_symbols}
         assert expected <= said.powers.keys() <= {"T", "N", "B"}, (place, term)
         for size, power in said.powers.items():

@@ -11,55 +11,57 @@ Identities, with L s = −η G·∇s + (η²/2B) C:∇∇s (the second term for 
 from __future__ import annotations
 
 from itertools import product
+from math import factorial
 from typing import Any
 
 import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sympy import QQ
+from sympy.polys.rings import PolyElement, PolyRing
 
 import taylorsgd as ts
 from taylorsgd.spacetime import Spacetime
 from taylorsgd.symbols import B, T, eta
 
 x, y = sympy.symbols("x y")
+NOISE = sympy.Symbol("half_noise")
 
 
 def generator_series(s: sympy.Expr, landscape: Any, start: Any, order: int, noise: sympy.Expr) -> sympy.Expr:
     """Σ_n T^n/n! L^n s at the start, through η^order; `noise` is 1/B, or 0 for gradient flow."""
-    theta = landscape.variables
-    slopes = [[sympy.diff(loss, v) for v in theta] for loss in landscape.losses]
-    mean = [
-        sum((w * g[i] for w, g in zip(landscape.weights, slopes, strict=True)), sympy.Integer(0))
-        for i in range(len(theta))
+    theta, axes = landscape.variables, range(len(landscape.variables))
+    ring = PolyRing([*theta, T, NOISE], QQ)
+    losses = [
+        (ring.from_expr(loss), QQ.from_sympy(w)) for loss, w in zip(landscape.losses, landscape.weights, strict=True)
     ]
+    mean = [sum((loss.diff(i) * w for loss, w in losses), ring.zero) for i in axes]
     covariance = {
-        (i, j): sympy.expand(
-            sum(w * g[i] * g[j] for w, g in zip(landscape.weights, slopes, strict=True)) - mean[i] * mean[j]
-        )
-        for i, j in product(range(len(theta)), repeat=2)
+        (i, j): sum((loss.diff(i) * loss.diff(j) * w for loss, w in losses), ring.zero) - mean[i] * mean[j]
+        for i, j in product(axes, repeat=2)
     }
+    *_, time, half_noise = ring.gens
 
-    def generate(powers: list[sympy.Expr]) -> list[sympy.Expr]:
+    def generate(powers: list[PolyElement]) -> list[PolyElement]:
         """Apply L to Σ_k η^k powers[k], up to η^order."""
-        image: list[Any] = [sympy.Integer(0)] * (order + 1)
+        image: list[Any] = [ring.zero] * (order + 1)
         for k, function in enumerate(powers):
-            slope = [sympy.diff(function, v) for v in theta]
             if k + 1 <= order:
-                image[k + 1] -= sum(m * g for m, g in zip(mean, slope, strict=True))
+                image[k + 1] -= sum((mean[i] * function.diff(i) for i in axes), ring.zero)
             if k + 2 <= order:
                 for (i, j), c in covariance.items():
-                    image[k + 2] += noise / 2 * c * sympy.diff(slope[i], theta[j])
-        return [sympy.expand(function) for function in image]
+                    image[k + 2] += half_noise * c * function.diff(i).diff(j)
+        return image
 
-    point = list(zip(theta, start, strict=True))
-    powers = [s] + [sympy.Integer(0)] * order
+    point = [(v, QQ.from_sympy(at)) for v, at in zip(ring.gens[:-2], start, strict=True)]
+    powers = [ring.from_expr(s)] + [ring.zero] * order
     total = sympy.Integer(0)
     for n in range(order + 1):
         for k, function in enumerate(powers):
-            total += T**n / sympy.factorial(n) * eta**k * function.subs(point)
+            total += eta**k * (function * time**n * QQ(1, factorial(n))).evaluate(point).as_expr()
         powers = generate(powers)
-    return sympy.expand(total)
+    return sympy.expand(total.subs(NOISE, noise / 2))
 
 
 def functions_of(observable: Any, landscape: Any, start: Any) -> list[sympy.Expr]:

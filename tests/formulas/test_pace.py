@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 import taylorsgd as ts
-from taylorsgd.formulas import derivation, pace
+from taylorsgd.formulas import pace, summation
 from taylorsgd.formulas.pace import Pace, SlowDerivation
 
 
@@ -21,7 +21,7 @@ def test_an_order_that_takes_minutes_is_announced(monkeypatch) -> None:
             now[0] += 0.5
             yield number
 
-    watch = Pace(5)
+    watch = Pace()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for order in range(5):
@@ -44,8 +44,9 @@ def test_the_number_of_diagrams_is_known_at_once() -> None:
 
 
 def test_an_interrupt_leaves_nothing_broken(monkeypatch) -> None:
+    summation._summation.cache_clear()  # whatever was derived before
     spacetime = ts.SGD(E=7)
-    every = derivation.generalized_diagrams
+    every = summation.generalized_diagrams
 
     def interrupting(*arguments, **options):
         for count, diagram in enumerate(every(*arguments, **options)):
@@ -53,7 +54,7 @@ def test_an_interrupt_leaves_nothing_broken(monkeypatch) -> None:
                 raise KeyboardInterrupt
             yield diagram
 
-    monkeypatch.setattr(derivation, "generalized_diagrams", interrupting)
+    monkeypatch.setattr(summation, "generalized_diagrams", interrupting)
     with pytest.raises(KeyboardInterrupt):
         ts.derive(ts.TestLoss(), spacetime, 3)
     monkeypatch.undo()
