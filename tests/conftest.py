@@ -50,13 +50,13 @@ Landscapes = Callable[..., st.SearchStrategy[tuple[ts.FiniteLandscape, list[Any]
 
 
 @cache  # a strategy that is made anew is checked anew
-def coefficients(count: int) -> st.SearchStrategy[list[sympy.Rational]]:
+def coefficients(count: int) -> st.SearchStrategy[list[Any]]:
     """Small rationals."""
     return st.lists(COEFFICIENT, min_size=count, max_size=count)
 
 
 @cache
-def monomials(dimension: int, degree: int) -> list[sympy.Expr]:
+def monomials(dimension: int, degree: int) -> list[Any]:
     """All monomials in the first variables up to a degree."""
     powers = [p for p in product(range(degree + 1), repeat=dimension) if sum(p) <= degree]
     return [sympy.prod(v**e for v, e in zip(VARIABLES, exponents, strict=False)) for exponents in powers]

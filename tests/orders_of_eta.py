@@ -8,7 +8,7 @@ from typing import Any
 import sympy
 from sympy import QQ
 from sympy.polys.ring_series import rs_exp, rs_mul, rs_pow, rs_series_inversion
-from sympy.polys.rings import PolyElement, ring
+from sympy.polys.rings import ring
 
 from taylorsgd.symbols import eta
 
@@ -41,7 +41,7 @@ def cut(entry: Any, order: int) -> Any:
     return found.as_expr(eta)
 
 
-def series_of(entry: sympy.Expr, precision: int) -> PolyElement:
+def series_of(entry: sympy.Expr, precision: int) -> Any:
     """The Taylor polynomial, as sums, products and powers make it, with `precision` coefficients.
 
     Raises:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 from attrs import NOTHING
 from attrs import fields as attrs_fields
@@ -120,7 +120,7 @@ class ResummedValue(TensorNetwork):
         """The same value with some symbols of T replaced."""
         if not self.free_symbols & values.keys():
             return self
-        changed = self if self.T is oo else self.with_T(self.T.xreplace(values))
+        changed = self if self.T is oo else self.with_T(cast(Expr, self.T.xreplace(values)))
         sized = isinstance(self.times, (TwoClocks, TwoMoments))
         times = self.times.substitute(values) if sized else self.times  # type: ignore[union-attr]
         return replace(changed, times=times)

@@ -7,7 +7,7 @@ grows and the others stay, it tends to a·size^p: p is the difference of the deg
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from sympy import Expr, Integer, Poly, Pow, Symbol, expand, factor, fraction, solve, together
 from sympy.polys.fields import sfield
@@ -60,7 +60,7 @@ def _of_quotient(coefficient: Expr, size: Symbol) -> tuple[Expr, int] | None:
     """The same of a quotient of polynomials in the sizes with rational coefficients."""
     if not coefficient.free_symbols:
         return (coefficient, 0) if coefficient else None
-    field, quotient = sfield(coefficient)
+    field, quotient = cast(tuple[Any, Any], sfield(coefficient))
     (upper, above), (lower, below) = (_highest(part, size) for part in (quotient.numer, quotient.denom))
     return factored(field(upper) / field(lower)), above - below
 

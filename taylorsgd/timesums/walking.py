@@ -370,6 +370,7 @@ def _resolvent(single: tuple[tuple[Any, ...], ...], edges: int, flow: bool, doma
 
 def _inverse(matrix: DomainMatrix) -> list[list[Any]]:
     """The rows of the inverse of a matrix of quotients, found without dividing polynomials on the way."""
+    scale: Any
     scale, whole = matrix.clear_denoms(convert=True)
     numerators, denominator = whole.inv_den()
     domain = matrix.domain
