@@ -42,6 +42,7 @@ LOSSES = [x + 2 * y + x**2 + x * y, -3 * x + y - y**2 + x**3, x / 2 - y + x * y 
 """Three losses without symmetries, equally likely; their gradients at 0 have a covariance of full rank."""
 SHARES = [Rational(1, 3)] * 3
 ORDER = 3
+STEPS = ("coordinates", "geodesics")
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
     findings: list[Finding] = []
     for points in size.points:
         epoch = ts.SGD(N=points, B=1, E=1)
-        for name, make in (("coordinates", steps_in_coordinates), ("geodesics", steps_along_geodesics)):
+        for name, make in zip(STEPS, (steps_in_coordinates, steps_along_geodesics), strict=True):
             work.say(f"N = T = {points}, steps along {name} …")
             found = _slopes(make, epoch, direct)
             both = points == min(size.points) and name == "coordinates"
@@ -171,13 +172,20 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
                 for d in range(1, ORDER + 1)
             ]  # fmt: skip
             if same is not None:
+                terms = ", ".join(f"{found[d]} at c{'¹²³'[d - 1]}" for d in range(1, ORDER + 1))
                 findings.append(
-                    Finding("the derived formulas find the same", f"{same}", same, {"orders": ORDER}, "control")
+                    Finding(
+                        "the derived formulas find the same as direct perturbation",
+                        f"steps in coordinates, N = T = {points}: per unit of curvature {terms} by direct "
+                        f"perturbation; by the formulas {'the same' if same else 'other numbers'}",
+                        same,
+                        {"orders": ORDER},
+                        "control",
+                    )
                 )
     of = {(row["N"], row["steps"], row["order"]): row for row in rows}
-    early = all(row["gap per curvature"] == 0 for row in rows if row["order"] < ORDER)
-    sharp = all(of[n, "coordinates", ORDER]["gap per curvature"] == predicted(n) for n in size.points)
-    geodesic = all(of[n, "geodesics", ORDER]["gap per curvature"] == 0 for n in size.points)
+    low = [row["gap per curvature"] for row in rows if row["order"] < ORDER]
+    third = {(n, steps): of[n, steps, ORDER]["gap per curvature"] for n in size.points for steps in STEPS}
     first = of[size.points[0], "coordinates", ORDER]["gap per curvature"]
     scaled, fourth = _shrinking_sphere(), None
     findings += [
@@ -190,18 +198,24 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
             {"slope": float(first)},
             proof="the coefficients are exact, by direct perturbation, and the lowest order in c decides for small c",
         ),
-        Finding("curvature does not enter at orders c and c²", f"{early}", early, {"orders": 2}, "control"),
+        Finding(
+            "curvature does not enter at orders c and c²",
+            f"of {len(low)} coefficients per unit of curvature, with either kind of step, {low.count(0)} are 0",
+            low.count(0) == len(low),
+            {"orders": ORDER - 1},
+            "control",
+        ),
         Finding(
             "at order c³ it enters as T(T−1)/(6N) R^{μανβ} C_{μν} C_{αβ}, if steps are in normal coordinates",
-            f"{sharp}: {', '.join(str(of[n, 'coordinates', ORDER]['gap per curvature']) for n in size.points)}",
-            sharp,
+            "; ".join(f"{third[n, 'coordinates']} at N = T = {n}, by that {predicted(n)}" for n in size.points),
+            all(third[n, "coordinates"] == predicted(n) for n in size.points),
             {"slope": float(first)},
             "control",
         ),
         Finding(
             "not at c³ either if steps are along geodesics, at fixed losses in normal coordinates",
-            f"{geodesic}",
-            geodesic,
+            "; ".join(f"{third[n, 'geodesics']} at N = T = {n}" for n in size.points),
+            all(third[n, "geodesics"] == 0 for n in size.points),
             {"orders": ORDER},
             "control",
         ),
