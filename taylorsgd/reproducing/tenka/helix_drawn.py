@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,7 +43,7 @@ class LandscapeSize:
 
 def _run(size: LandscapeSize, work: Work) -> Outcome:
     work.say(f"{size.trials} trajectories of {size.updates} updates at η = {size.rate:g}")
-    paths = descents(size.rate, size.updates, size.trials, size.seed)
+    paths = descents(size.rate, size.updates, size.trials, jax.random.key(size.seed))
     stretches = np.diff(paths[:, :: size.updates // 4, 2], axis=1)[:, :4]
     mean = stretches.mean(axis=0)
     error = stretches.std(axis=0, ddof=1) / np.sqrt(size.trials)
