@@ -269,6 +269,7 @@ def _of_helix(size: ErrataSize) -> Iterator[Erratum]:
         sde,
         f"{size.paths} paths",
         0.05,
+        simulated=True,
     )
     ends = descents(size.rate, size.updates, size.trials, descending)[:, -1, 2]
     yield Erratum(
@@ -280,6 +281,7 @@ def _of_helix(size: ErrataSize) -> Iterator[Erratum]:
         float(ends.mean()) / (size.updates * size.rate**2),
         f"{size.trials} trajectories of {size.updates} updates",
         0.02,
+        simulated=True,
     )
 
 

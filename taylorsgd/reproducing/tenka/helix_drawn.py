@@ -81,18 +81,21 @@ def _of_the_landscape() -> list[Finding]:
             f"at u = v = 0 and any z, ∇l = {list(slope)} and ∇∇l has eigenvalues {', '.join(map(str, eigenvalues))}",
             not any(slope) and eigenvalues == {0: 1, 1: 1, 2: 1},
             {"flat directions": float(eigenvalues.get(0, 0))},
+            exact=True,
         ),
         Finding(
             "gradient noise is parallel to the page (Figure 3)",
             f"in the valley it is x·({noise[0]}, {noise[1]}, {noise[2]})",
             noise[2] == 0,
             {"component along z": float(noise[2])},
+            exact=True,
         ),
         Finding(
             "the landscape has a continuous screw symmetry (C.1.2)",
             f"turning (u, v) by c and moving z by c changes l_x by {change}",
             change == 0,
             {"terms left": float(len(change.as_ordered_terms()) if change else 0)},
+            exact=True,
         ),
     ]
 
