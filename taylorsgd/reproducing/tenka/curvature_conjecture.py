@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Add, Expr, Integer, Matrix, Rational, Symbol, expand, eye, symbols
+from sympy import Add, Expr, Integer, Matrix, Poly, Rational, Symbol, expand, eye, symbols
 
 import taylorsgd as ts
 from taylorsgd.landscapes.curved import at_rate, geodesic_descent
@@ -128,10 +128,19 @@ def at_fourth_order(hessian: int) -> Expr:
     return change.coeff(eta, order)
 
 
-def steps_in_coordinates(curvature: Any) -> Any:
-    """θ ← θ − cη∇l."""
-    field = natural_gradient(ts.FiniteLandscape(LOSSES, SHARES, [x, y]), curved_metric(curvature))
-    return ts.FiniteField([[expand(u) for u in one] for one in field.fields], SHARES, [x, y])
+def steps_in_coordinates(curvature: Any, scale: Any = 1, order: int = ORDER) -> Any:
+    """θ ← θ − cη∇l with an inverse metric so many times that of a curvature, through degree `order` in θ.
+
+    From 0, terms of higher degree meet higher powers of c in the gap.
+    """
+    field = natural_gradient(ts.FiniteLandscape(LOSSES, SHARES, [x, y]), scale * curved_metric(curvature))
+    return ts.FiniteField([[_through(u, order) for u in one] for one in field.fields], SHARES, [x, y])
+
+
+def _through(polynomial: Expr, degree: int) -> Expr:
+    """A polynomial without its terms of higher degree."""
+    kept = [(powers, number) for powers, number in Poly(polynomial, x, y).terms() if sum(powers) <= degree]
+    return Poly.from_dict(dict(kept), x, y).as_expr()
 
 
 def steps_along_geodesics(curvature: Any) -> Any:
@@ -244,9 +253,7 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
 def _shrinking_sphere() -> Expr:
     """The gap's order c, N = T = 1, on a sphere of curvature k = 1/ρ² in coordinates that are angles: over k, tr C."""
     k = Symbol("k", positive=True)
-    landscape = ts.FiniteLandscape(LOSSES, SHARES, [x, y])
-    unit = curved_metric(1)
-    field = natural_gradient(landscape, unit * k)  # lengths are ρ = 1/√k times angles
+    field = steps_in_coordinates(1, scale=k, order=1)  # lengths are ρ = 1/√k times angles
     gap = gap_of_field(field, LOSSES, ts.SGD(N=1, B=1, E=1), 1, direct)
     return (gap.coeff(eta, 1) / k).simplify()
 

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from sympy import Rational, symbols
 
 import taylorsgd as ts
@@ -55,12 +54,37 @@ REFUTED = {
 ON_IMAGES = ("sgd-test-loss", "sgd-gap", "sgd-gdc", "sgd-epochs", "sgd-noise-kinds", "sgd-smoothing")
 
 
+TWICE = ("sgd-sde", "sgd-diagrams")
+"""These are run again to compare the files, of which the pictures are whole."""
+
+
 Run = Callable[..., Outcome]
+Once = Callable[..., tuple[Outcome, Path]]
 
 
 @pytest.fixture
 def run(run_small: Callable[..., tuple[Outcome, list[str]]]) -> Run:
     return lambda name, output, data=None: run_small(name, output, data, **TINY[name])[0]
+
+
+@pytest.fixture(scope="module")
+def first_runs() -> dict[str, tuple[Outcome, Path]]:
+    return {}
+
+
+@pytest.fixture
+def once(
+    run: Run, first_runs: dict[str, tuple[Outcome, Path]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[Outcome, Path]]:
+    """An experiment's outcome and the folder of its files, run by the first test that asks."""
+
+    def outcome(name: str, data: Path | None = None) -> tuple[Outcome, Path]:
+        if name not in first_runs:
+            folder = tmp_path_factory.mktemp(name)
+            first_runs[name] = run(name, folder, data), folder
+        return first_runs[name]
+
+    return outcome
 
 
 def perceptron(theta: Any, point: Any) -> Any:
@@ -92,10 +116,12 @@ def test_every_experiment_is_run_here_or_among_the_errata() -> None:
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.usefixtures("small_nets")
 def test_an_experiment_leaves_its_files_and_its_verdict(
-    name: str, run: Run, check_files: Callable[..., Any], tmp_path: Path, cifar10: Path
+    name: str, once: Once, check_files: Callable[..., Any], cifar10: Path, request: pytest.FixtureRequest
 ) -> None:
-    outcome = run(name, tmp_path / "output", cifar10 if name in ON_IMAGES else None)
-    content = check_files(name, tmp_path / "output", outcome)
+    if name not in TWICE:
+        request.getfixturevalue("drawn_once")
+    outcome, folder = once(name, cifar10 if name in ON_IMAGES else None)
+    content = check_files(name, folder, outcome)
     if name in REFUTED:
         refuted = [f["claim"] for f in content["findings"] if not f["agrees"] and f["source"] == "paper"]
         assert len(refuted) == len(REFUTED[name])
@@ -112,18 +138,21 @@ def test_the_papers_nets_on_both_kinds_of_images(cifar10: Path, fashion: Path) -
     assert pixels.shape == (40, 4, 6, 1) and 0 <= pixels.min() and pixels.max() <= 1 and len(labels) == 40
 
 
-@pytest.mark.parametrize("name", ["sgd-sde", "sgd-diagrams"])
-def test_the_same_files_twice(name: str, run: Run, tmp_path: Path) -> None:
-    for folder in ("once", "again"):
-        run(name, tmp_path / folder)
-    for path in (tmp_path / "once").iterdir():
+@pytest.mark.parametrize("name", TWICE)
+def test_the_same_files_twice(name: str, once: Once, run: Run, tmp_path: Path) -> None:
+    _, folder = once(name)
+    run(name, tmp_path)
+    for path in folder.iterdir():
         if not path.name.endswith(RUN):  # which says how long it took
-            assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+            assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+            assert not path.name.endswith("g") or path.stat().st_size > 10_000
 
 
-def test_an_interrupted_run_goes_on_where_it_was(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"a picture"))
-    whole = run("sgd-sde", tmp_path / "whole")
+def test_an_interrupted_run_goes_on_where_it_was(
+    once: Once, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    whole, _ = once("sgd-sde")
+    request.getfixturevalue("undrawn")
     simulated = []
     simulate = ts.simulate
 
