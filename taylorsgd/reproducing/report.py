@@ -197,7 +197,9 @@ class _Row:
         if self.is_exact:
             return "exact"
         count = f"{self.alike} of {len(self.by_seed)}"
-        return count if self.alike == len(self.by_seed) else f"**{count}**"
+        verdicts = dict.fromkeys(each["verdict"] for each in self.by_seed)
+        others = ", ".join(f"*{verdict}*" for verdict in verdicts if verdict != self.finding["verdict"])
+        return f"**{count}**, else {others}" if others else count
 
 
 def _judged(runs: Sequence[Run]) -> dict[str, _Row]:
