@@ -12,7 +12,7 @@ from typing import Any
 from taylorsgd.reproducing.experiment import Say
 from taylorsgd.reproducing.registry import PAPERS, experiment_names, file_stem, load_experiment, run_experiment
 from taylorsgd.reproducing.verdict_files import Run, read_run, runs_in
-from taylorsgd.reproducing.verdicts import RULES, Verdict
+from taylorsgd.reproducing.verdicts import NEITHER, RULES, Verdict
 from taylorsgd.whole_files import whole_file
 
 __all__ = ["PAGE", "run_all", "write_report"]
@@ -111,6 +111,8 @@ def write_report(folder: Path | str) -> Path:
         "The verdicts, each passed by its rule:",
         "",
         *(f"- *{verdict}*: {rule}." for verdict, rule in RULES.items()),
+        "",
+        f"Where *{Verdict.UNRESOLVED}* has no reason beside it, {NEITHER}.",
         "",
         "A row's verdict is that of the largest size that was run on those images, with the first seed; “seeds” says "
         "for how many of the seeds it is the same, each at the largest size that it was run at, or *exact* where no "
@@ -305,10 +307,11 @@ def _cell(run: Run | None, claim: str, verdict: str) -> str:
 
 
 def _mark(finding: dict[str, Any]) -> str:
-    """The verdict, and why."""
+    """The verdict, and why, unless its rule says so already."""
     if finding["verdict"] == Verdict.AGREES:
         return Verdict.AGREES
-    return f"**{finding['verdict']}**: {finding['reason']}"
+    reason = "" if finding["reason"] == NEITHER else f": {finding['reason']}"
+    return f"**{finding['verdict']}**{reason}"
 
 
 def _notes(runs: Sequence[Run]) -> list[str]:
