@@ -16,7 +16,7 @@ from taylorsgd.reproducing.barrett_dherin import euler_errata
 from taylorsgd.reproducing.barrett_dherin.euler_errata import IgrErrataSize
 from taylorsgd.reproducing.tenka import diagram_figures
 from taylorsgd.reproducing.tenka.diagram_figures import DiagramSize
-from taylorsgd.reproducing.verdicts import Verdict
+from taylorsgd.reproducing.verdicts import NEITHER, Verdict
 
 SMALL: dict[str, Any] = {"sgd-diagrams": DiagramSize(links=0), "igr-errata": IgrErrataSize(order=1)}
 
@@ -95,6 +95,20 @@ def test_runs_of_other_sizes_images_and_seeds_share_a_table(folder: Path, tmp_pa
         f"- Of all these rows: 1 *exact*, without random numbers; {count - 1} with 3 seeds, of which 1 with a verdict "
         f"that depends on the seed, in bold; {count} with 1 seed.\n" in text
     )
+
+
+def test_reasons_stand_beside_a_verdict_unless_its_rule_says_them(folder: Path, tmp_path: Path) -> None:
+    variant(folder, tmp_path / "sgd-diagrams.json", {0: Verdict.UNRESOLVED, 1: Verdict.UNRESOLVED})
+    content = json.loads((tmp_path / "sgd-diagrams.json").read_text(encoding="utf-8"))
+    content["findings"][0]["reason"] = NEITHER
+    (tmp_path / "sgd-diagrams.json").write_text(json.dumps(content), encoding="utf-8")
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    plain, with_reason = (
+        next(line for line in text.splitlines() if f["claim"] in line) for f in content["findings"][:2]
+    )
+    assert plain.endswith("| **not resolved at this scale** | exact |")
+    assert with_reason.endswith("| **not resolved at this scale**: because | exact |")
+    assert f"has no reason beside it, {NEITHER}.\n" in text
 
 
 def test_a_run_of_which_pieces_are_left_passes_no_verdict(folder: Path, tmp_path: Path) -> None:
