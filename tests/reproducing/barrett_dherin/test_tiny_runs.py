@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -149,6 +150,15 @@ def test_an_interrupted_run_trains_no_network_twice(
     assert before == 1
     assert_same(folder, tmp_path, ".csv", ".json")
     assert len(trained) == TRAININGS[name]
+
+
+def test_a_path_whose_last_steps_are_rounded_away_is_drawn_to_its_end() -> None:
+    points = np.array([[1.0 - 2.0**-k, 0.0] for k in range(60)])
+    assert (points[-2] == points[-1]).all()
+    drawn = two_parameter_paths._thinned(points)
+    numbers = [number for number, _ in drawn]
+    assert numbers[0] == 0 and numbers == sorted(set(numbers)) and len(numbers) > 40
+    assert drawn[-1][1].tolist() == [1.0, 0.0]
 
 
 def test_a_run_in_pieces_judges_those_done_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
