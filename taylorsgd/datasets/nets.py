@@ -53,14 +53,14 @@ def logistic_regression(images: Any, labels: Any) -> tuple[Landscape, Parameters
     return Landscape(_logistic_loss, (pixels, classes)), theta
 
 
-def convolutional_net(images: Any, labels: Any, seed: int = 0) -> tuple[Landscape, Parameters]:
+def convolutional_net(images: Any, labels: Any, seed: int | jax.Array = 0) -> tuple[Landscape, Parameters]:
     """The paper's net: two 5 × 5 convolutions of stride 2 with 10 channels, a hidden layer of 10; tanh between.
 
     Args:
         images: (n, height, width) or (n, height, width, channels), bytes or floats in [0, 1]; at least 13
             pixels high and wide.
         labels: (n,), integers from 0 to 9.
-        seed: which initialization.
+        seed: which initialization: an integer, or a JAX key.
 
     Returns:
         The landscape with the images as its population, and θ_0: standard normal.

@@ -34,6 +34,7 @@ class Erratum:
         direct: the number by descent itself.
         judge: how `direct` was found.
         tolerance: how far, relative to `direct`, a right number may be from it; 0 for exact numbers.
+        simulated: whether random numbers enter one of them.
     """
 
     where: str
@@ -44,6 +45,7 @@ class Erratum:
     direct: Any
     judge: str = "direct perturbation"
     tolerance: float = EXACT
+    simulated: bool = False
 
     def is_right(self, number: Any) -> bool:
         """Whether a number is as descent itself has it."""
@@ -72,7 +74,8 @@ class Erratum:
             f"{_short(self.printed)} as printed"
         )
         proof = f"{self.right}, by {self.judge}" if self.is_right(self.derived) else ""
-        return Finding(f"{self.where}: {self.says}", found, self.is_right(self.printed), numbers, proof=proof)
+        claim, right = f"{self.where}: {self.says}", self.is_right(self.printed)
+        return Finding(claim, found, right, numbers, proof=proof, exact=not self.simulated)
 
 
 def errata_outcome(errata: Sequence[Erratum], notes: Sequence[str]) -> Outcome:
@@ -84,6 +87,7 @@ def errata_outcome(errata: Sequence[Erratum], notes: Sequence[str]) -> Outcome:
         not wrong,
         {"right": len(errata) - len(wrong)},
         "control",
+        exact=not any(erratum.simulated for erratum in errata),
     )
     findings = [*(erratum.finding() for erratum in errata), control]
     return Outcome(_picture(errata), [erratum.row() for erratum in errata], findings, notes)

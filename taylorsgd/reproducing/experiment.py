@@ -59,6 +59,7 @@ class Finding:
         case: a case within the claim's words in which it is not so.
         contrary: the p-value of the claim's contrary, where there is a test of it.
         unmet: the precondition or the control that fails, so that nothing is resolved; empty if none does.
+        exact: whether no random number enters it, even if the experiment draws some.
     """
 
     claim: str
@@ -70,6 +71,7 @@ class Finding:
     case: str = ""
     contrary: float = 1.0
     unmet: str = ""
+    exact: bool = False
 
     @classmethod
     def of_trend(cls, claim: str, trend: Trend, source: str = "paper", case: str = "", unmet: str = "") -> Finding:
@@ -100,7 +102,7 @@ class Finding:
 
     def content(self) -> dict[str, Any]:
         """What its verdict file says of it."""
-        said = {name: getattr(self, name) for name in ("claim", "found", "agrees", "numbers", "source")}
+        said = {name: getattr(self, name) for name in ("claim", "found", "agrees", "numbers", "source", "exact")}
         return said | {"verdict": str(self.verdict), "reason": self.reason}
 
     def __str__(self) -> str:
@@ -200,7 +202,14 @@ class Experiment:
 
 
 def write_files(
-    name: str, experiment: Experiment, settings: Any, outcome: Outcome, output: Path, images: Any = None, stem: str = ""
+    name: str,
+    experiment: Experiment,
+    settings: Any,
+    outcome: Outcome,
+    output: Path,
+    images: Any = None,
+    stem: str = "",
+    whole: bool = True,
 ) -> list[Path]:
     """Write the picture, the numbers and the verdict, byte for byte the same for the same outcome.
 
@@ -212,6 +221,7 @@ def write_files(
         output: the folder.
         images: the `Images` that it was given, if any.
         stem: of the files' names; empty for the experiment's name.
+        whole: whether no pieces of the run are left.
 
     Returns:
         The files: NAME.png, NAME.svg, NAME.csv and NAME.json, with the stem for NAME.
@@ -246,6 +256,7 @@ def write_files(
         "judged by": experiment.judged,
         "data": images and images.name,
         "settings": asdict(settings),
+        "whole": whole,
         "agrees": outcome.agrees,
         "findings": [finding.content() for finding in outcome.findings],
         "notes": list(outcome.notes),

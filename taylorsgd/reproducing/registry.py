@@ -106,7 +106,7 @@ def run_experiment(
         outcome = experiment.run(settings, Work(say, finished, images))
         for line in (*map(str, outcome.findings), *(f"Note: {note}" for note in outcome.notes)):
             say(line)
-        for path in write_files(name, experiment, settings, outcome, output, images, stem):
+        for path in write_files(name, experiment, settings, outcome, output, images, stem, finished.whole):
             say(f"Written: {path}")
     seconds = [perf_counter(), process_time()] - start + finished.saved
     write_run(output / f"{stem}{RUN}", *map(float, seconds))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from taylorsgd.reproducing.experiment import Say
 from taylorsgd.reproducing.registry import PAPERS, experiment_names, file_stem, load_experiment, run_experiment
 from taylorsgd.reproducing.verdict_files import Run, read_run, runs_in
-from taylorsgd.reproducing.verdicts import RULES, Verdict
+from taylorsgd.reproducing.verdicts import NEITHER, RULES, Verdict
 from taylorsgd.whole_files import whole_file
 
 __all__ = ["PAGE", "run_all", "write_report"]
@@ -78,8 +79,8 @@ def run_all(
 def write_report(folder: Path | str) -> Path:
     """Write REPRODUCTION.md from the verdicts in a folder.
 
-    Runs of all sizes, images and seeds are on it. What it says of a claim is the verdict of the largest size and the
-    first seed; it adds for how many of the seeds it is the same.
+    Runs of all sizes, images and seeds are on it. What it says of a claim is the verdict of the largest size that was
+    run to its end and the first seed; it adds for how many of the seeds it is the same.
 
     Args:
         folder: where the experiments left their files.
@@ -111,8 +112,11 @@ def write_report(folder: Path | str) -> Path:
         "",
         *(f"- *{verdict}*: {rule}." for verdict, rule in RULES.items()),
         "",
+        f"Where *{Verdict.UNRESOLVED}* has no reason beside it, {NEITHER}.",
+        "",
         "A row's verdict is that of the largest size that was run on those images, with the first seed; “seeds” says "
-        "for how many of the seeds it is the same. A control is what a paper does not claim but a reader should know.",
+        "for how many of the seeds it is the same, each at the largest size that it was run at, or *exact* where no "
+        "random number is drawn. A control is what a paper does not claim but a reader should know.",
         "",
     ]
     if missing:
@@ -166,25 +170,64 @@ def _said(run: Run, claim: str) -> dict[str, Any] | None:
     return next((finding for finding in run.content["findings"] if finding["claim"] == claim), None)
 
 
-def _judged(runs: Sequence[Run]) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
-    """Every claim on some images: its source, the finding that its verdict is from, and those with all seeds."""
-    claims = {f["claim"]: f["source"] for run in runs for f in run.content["findings"]}
-    judged = []
-    for claim, source in claims.items():
-        last = [run for run in _first_of_size(runs).values() if _said(run, claim)][-1]
-        same = [said for run in runs if run.size == last.size and (said := _said(run, claim))]
-        judged.append((source, _said(last, claim), same))
+@dataclass(frozen=True)
+class _Row:
+    """A claim on some images: the finding that its verdict is from, and what each seed's largest run found."""
+
+    finding: dict[str, Any]
+    by_seed: Sequence[dict[str, Any]]
+    drawn: bool
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is none of the paper's."""
+        return self.finding["source"] != "paper"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether no random number enters it."""
+        return not self.drawn or self.finding.get("exact", False)
+
+    @property
+    def alike(self) -> int:
+        """How many of the seeds give the same verdict."""
+        return sum(each["verdict"] == self.finding["verdict"] for each in self.by_seed)
+
+    @property
+    def seeds(self) -> str:
+        """What stands in the column of that name."""
+        if self.is_exact:
+            return "exact"
+        count = f"{self.alike} of {len(self.by_seed)}"
+        verdicts = dict.fromkeys(each["verdict"] for each in self.by_seed)
+        others = ", ".join(f"*{verdict}*" for verdict in verdicts if verdict != self.finding["verdict"])
+        return f"**{count}**, else {others}" if others else count
+
+
+def _judged(runs: Sequence[Run]) -> dict[str, _Row]:
+    """Every claim on some images."""
+    judged = {}
+    for claim in dict.fromkeys(finding["claim"] for run in runs for finding in run.content["findings"]):
+        said = [(run, found) for run in runs if (found := _said(run, claim))]
+        ended = [(run, found) for run, found in said if run.is_whole] or said
+        last = {run.seed: (run, found) for run, found in ended}  # of each seed the largest, which comes last
+        largest = max(run.rank[0] for run, _ in last.values())
+        first = min(seed or 0 for seed, (run, _) in last.items() if run.rank[0] == largest)
+        finding = next(found for seed, (_, found) in last.items() if (seed or 0) == first)
+        judged[claim] = _Row(finding, [found for _, found in last.values()], runs[0].seed is not None)
     return judged
 
 
 def _headline(runs: dict[str, list[Run]]) -> list[str]:
-    """How many claims, controls and printed statements got which verdict."""
+    """How many claims, controls and printed statements got which verdict, and with how many seeds."""
     counts: dict[str, Counter[str]] = {"claims": Counter(), "controls": Counter(), "errata": Counter()}
+    rows = []
     for name, mine in runs.items():
         for group in _by_data(mine).values():
-            for source, finding, _ in _judged(group):
-                kind = "controls" if source != "paper" else "errata" if _is_errata(name) else "claims"
-                counts[kind][finding["verdict"]] += 1
+            for row in _judged(group).values():
+                kind = "controls" if row.is_control else "errata" if _is_errata(name) else "claims"
+                counts[kind][row.finding["verdict"]] += 1
+                rows.append(row)
     lines = []
     for kind, words in (
         ("claims", "Claims, one on other images counted again"),
@@ -194,31 +237,39 @@ def _headline(runs: dict[str, list[Run]]) -> list[str]:
         if counts[kind]:
             parts = ", ".join(f"{counts[kind][v]} *{v}*" for v in Verdict if counts[kind][v])
             lines.append(f"- {words}: {counts[kind].total()}; {parts}.")
-    return [*lines, ""]
+    return [*lines, _of_seeds(rows), ""]
+
+
+def _of_seeds(rows: Sequence[_Row]) -> str:
+    """How many rows are exact, how many rest on how many seeds, and for how many of those the seeds differ."""
+    drawn = [row for row in rows if not row.is_exact]
+    parts = [f"{len(rows) - len(drawn)} *exact*, without random numbers"] if len(drawn) < len(rows) else []
+    for seeds in sorted({len(row.by_seed) for row in drawn}, reverse=True):
+        these = [row for row in drawn if len(row.by_seed) == seeds]
+        differ = sum(row.alike < seeds for row in these)
+        unlike = f", of which {differ} with a verdict that depends on the seed, in bold" if differ else ""
+        parts.append(f"{len(these)} with {seeds} seed{'s' * (seeds > 1)}{unlike}")
+    return f"- Of all these rows: {'; '.join(parts)}."
 
 
 def _section(runs: Sequence[Run]) -> list[str]:
     """One experiment: its figures, the command, a row for each claim and set of images, and its notes."""
     content = runs[0].content
     groups = _by_data(runs)
-    sizes = list(dict.fromkeys(run.size for run in sorted(runs, key=lambda run: run.rank[0])))
+    sizes = list(dict.fromkeys(run.size for run in sorted(runs, key=lambda run: run.rank[0]) if run.is_whole))
     if None not in sizes:
         sizes = [*dict.fromkeys(("quick", "full", *sizes))]
     rows: list[tuple[bool, Row]] = []
-    claims = dict.fromkeys(finding["claim"] for run in runs for finding in run.content["findings"])
-    judged = {data: {f["claim"]: (source, f, same) for source, f, same in _judged(g)} for data, g in groups.items()}
-    for claim in claims:
+    judged = {data: _judged(group) for data, group in groups.items()}
+    for claim in dict.fromkeys(claim for claims in judged.values() for claim in claims):
         for data, group in groups.items():
             if claim not in judged[data]:
                 continue
-            source, finding, same = judged[data][claim]
-            first = _first_of_size(group)
-            cells = [_cell(first.get(size), claim, finding["verdict"]) for size in sizes]
-            alike = sum(each["verdict"] == finding["verdict"] for each in same)
-            seeds = f"{alike} of {len(same)}" if group[0].seed is not None else NONE
-            control = source != "paper"
-            label = f"Control: {claim}" if control else claim
-            rows.append((control, (label, *([data] if data else []), *cells, _mark(finding), seeds)))
+            row = judged[data][claim]
+            first = _first_of_size([run for run in group if run.is_whole])
+            cells = [_cell(first.get(size), claim, row.finding["verdict"]) for size in sizes]
+            label = f"Control: {claim}" if row.is_control else claim
+            rows.append((row.is_control, (label, *([data] if data else []), *cells, _mark(row.finding), row.seeds)))
     rows.sort(key=lambda row: row[0])  # which leaves each kind in its order
     shown = [
         (
@@ -256,22 +307,38 @@ def _cell(run: Run | None, claim: str, verdict: str) -> str:
 
 
 def _mark(finding: dict[str, Any]) -> str:
-    """The verdict, and why."""
+    """The verdict, and why, unless its rule says so already."""
     if finding["verdict"] == Verdict.AGREES:
         return Verdict.AGREES
-    return f"**{finding['verdict']}**: {finding['reason']}"
+    reason = "" if finding["reason"] == NEITHER else f": {finding['reason']}"
+    return f"**{finding['verdict']}**{reason}"
 
 
 def _notes(runs: Sequence[Run]) -> list[str]:
-    """The notes of the runs with the first seeds, each once; with the run that it is of, unless it is of all."""
+    """The notes of the runs with the first seeds, each once; with the run that it is of, unless it is of all.
+
+    Of a run of which only some pieces are done it says what they found.
+    """
     firsts = [run for group in _by_data(runs).values() for run in _first_of_size(group).values()]
-    lines = []
+    lines = [line for run in firsts if not run.is_whole for line in _of_pieces(run)]
+    firsts = [run for run in firsts if run.is_whole]
     for note in dict.fromkeys(note for run in firsts for note in run.content["notes"]):
         of = [
             ", ".join(part for part in (run.data, run.size) if part) for run in firsts if note in run.content["notes"]
         ]
         lines.append(f"- {note}" if len(of) == len(firsts) else f"- ({'; '.join(of)}) {note}")
     return ["", *lines, *([""] if lines else [])]
+
+
+def _of_pieces(run: Run) -> list[str]:
+    """The notes of a run in pieces, of which some are left, and whatever those that are done decide."""
+    of = ", ".join(part for part in (run.data, f"{run.size}, the first pieces") if part)
+    found = [
+        f"{finding['claim']}: {finding['found']}, *{finding['verdict']}*"
+        for finding in run.content["findings"]
+        if finding["agrees"] is not None
+    ]
+    return [f"- ({of}) {'; '.join([*run.content['notes'], *found])}"]
 
 
 # -- errata, and what runs took ----------------------------------------------------------------------------------
@@ -284,22 +351,18 @@ def _errata(title: str, runs: Sequence[Run]) -> list[str]:
         table = list(csv.DictReader(file))
     values = ("value as printed", "value as derived", "value by the judge")
     wanted = ("where", "printed", "right", *values, "judge")
-    rows = [
-        (*(_number(row[column]) if column in values else row[column] for column in wanted), finding["verdict"])
-        for row, finding in zip(table, run.content["findings"], strict=False)  # the last finding is the control
-    ]
-    alike = sum(
-        [f["verdict"] for f in other.content["findings"]] == [f["verdict"] for f in run.content["findings"]]
-        for other in runs
-        if other.size == run.size
-    )
-    seeds = "" if run.seed is None else f" The verdicts are the same for {alike} of {len(runs)} seeds."
+    judged = _judged(runs)
+    rows = []
+    for row, finding in zip(table, run.content["findings"], strict=False):  # the last finding is the control
+        cells = [_number(row[column]) if column in values else row[column] for column in wanted]
+        of_all = judged[finding["claim"]]
+        rows.append((*cells, _bold(of_all.finding["verdict"]), of_all.seeds))
     return [
         f"### *{title}*",
         "",
-        f"Each is shown by {run.command}.{seeds}",
+        f"Each is shown by {run.command}.",
         "",
-        *_table((*wanted, "verdict"), [(*row[:-1], _bold(row[-1])) for row in rows]),
+        *_table((*wanted, "verdict", "seeds"), rows),
         *_notes([run]),
     ]
 

@@ -45,6 +45,11 @@ class Run:
         return (SIZES.index(self.size) if self.size in SIZES else -1, self.data or "", self.seed or 0)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether no pieces of the run are left."""
+        return self.content.get("whole", True)
+
+    @property
     def command(self) -> str:
         """What was typed, up to the folder of the images and the seed."""
         words = ["taylorsgd reproduce", self.name, *([f"--{self.size}"] if self.size else [])]

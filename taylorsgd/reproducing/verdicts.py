@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from taylorsgd.reproducing.significance import LEAST_P, LEVEL
 
-__all__ = ["RULES", "Verdict", "judge"]
+__all__ = ["NEITHER", "RULES", "Verdict", "judge"]
 
 
 class Verdict(StrEnum):
@@ -29,6 +29,9 @@ RULES = {
     "is found at the level, or there is nothing to judge by",
 }
 """What each verdict says, by the rule that passes it."""
+
+NEITHER = f"neither it nor its contrary is found at the level {LEVEL:g}"
+"""The reason for `UNRESOLVED` where there is no other."""
 
 
 def judge(
@@ -62,4 +65,4 @@ def judge(
         return Verdict.LOOSE, case
     if contrary < LEAST_P:
         return Verdict.LOOSE, f"the contrary is found, p = {contrary:.2g}"
-    return Verdict.UNRESOLVED, f"neither it nor its contrary is found at the level {LEVEL:g}"
+    return Verdict.UNRESOLVED, NEITHER

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from taylorsgd.reproducing import Outcome, load_experiment, run_experiment
 from taylorsgd.reproducing.verdicts import Verdict
@@ -64,11 +65,37 @@ def run_small() -> Callable[..., tuple[Outcome, list[str]]]:
     return run
 
 
+PNG = b"\x89PNG"
+"""How such a file begins."""
+
+
+@pytest.fixture
+def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn, as SVG: to lay them out, and to draw them as PNG, shows no more and takes twice as long."""
+    draw = Figure.savefig
+
+    def savefig(figure: Figure, file: Any, format: str, **options: Any) -> None:
+        if format == "png":
+            file.write(PNG)
+        else:
+            draw(figure, file, format=format, **options)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are made and not drawn, for tests of the numbers beside them."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a picture"))
+    monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)
+
+
 def left_files(name: str, folder: Path, outcome: Outcome) -> dict[str, Any]:
     (stem,) = {path.stem for path in folder.glob("*.csv")}
     ends = (".csv", ".json", ".png", ".svg", ".run.json")
     assert stem.startswith(name) and {path.name for path in folder.iterdir()} == {f"{stem}{end}" for end in ends}
-    assert (folder / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / f"{stem}.png").read_bytes().startswith(PNG)
     ElementTree.parse(folder / f"{stem}.svg")
     with (folder / f"{stem}.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == len(outcome.table) > 0

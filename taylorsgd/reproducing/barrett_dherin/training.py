@@ -273,13 +273,18 @@ def _update(network: Network, regularized: bool, theta: Any, rates: Any, mus: An
 
 def _look(network: Network, theta: Any, images: Images) -> np.ndarray:
     """What a checkpoint records of R networks, in the order of `Training`'s fields, an array (7, R)."""
-    squares = jax.vmap(partial(optax.tree.norm, squared=True))
     records = []
     for pictures, labels in (images.train, images.test):
         parts = (_sums(network, theta, *part, 1 / len(labels)) for part in _parts(pictures, labels))
         loss, right, gradient = jax.tree.map(lambda *each: sum(each), *parts)
-        records += [loss, squares(gradient), right]
-    return np.array([*records, squares(theta)], dtype=np.float64)
+        records += [loss, _squares(gradient), right]
+    return np.array([*records, _squares(theta)], dtype=np.float64)
+
+
+@jax.jit
+def _squares(trees: Any) -> jax.Array:
+    """|v|² of R pytrees."""
+    return jax.vmap(partial(optax.tree.norm, squared=True))(trees)
 
 
 def _fits(record: np.ndarray) -> np.ndarray:

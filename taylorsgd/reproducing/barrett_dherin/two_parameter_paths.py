@@ -165,7 +165,8 @@ def _thinned(points: np.ndarray, most: int = 400) -> list[tuple[int, np.ndarray]
     """
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     whole = length[-1]
-    slow_end = whole - np.geomspace(whole, whole - length[-2], most // 2)
+    left = whole - length
+    slow_end = whole - np.geomspace(whole, left[left > 0][-1], most // 2)  # the last steps may be rounded away
     marks = np.concatenate([np.linspace(0, whole, most // 2), slow_end])
     chosen = np.unique(np.clip(np.searchsorted(length, marks), 0, len(points) - 1))
     return [(int(i), points[i]) for i in chosen]

@@ -138,9 +138,10 @@ def loss_curves(size: CurveSize, work: Work, observable: Any) -> list[LossCurve]
     """
     eta = np.array(size.times) / POINTS
     what = f"measuring, and {size.trials} trials at {len(eta)} rates"
+    resummed = ts.derive(observable, ts.SGD(B=1, E=1), 2, resum="discrete").lower()  # and so compiled once for all
     found = []
     for net, pairs in zip((CONVOLUTIONAL, LOGISTIC), size.eigenpairs, strict=True):
-        for seed, part in on_classifiers(size, work, net, what, partial(_curve, observable, eta, pairs)):
+        for seed, part in on_classifiers(size, work, net, what, partial(_curve, observable, resummed, eta, pairs)):
             named = {name: array for name, array in part.items() if name in OwnSeries.__annotations__}
             series = OwnSeries(**named)
             arrays: dict[str, Any] = {name: array for name, array in part.items() if name not in named}
@@ -152,7 +153,14 @@ def loss_curves(size: CurveSize, work: Work, observable: Any) -> list[LossCurve]
 
 
 def _curve(
-    observable: Any, eta: np.ndarray, eigenpairs: int, place: ts.Landscape, theta: Any, size: CurveSize, key: jax.Array
+    observable: Any,
+    resummed: Any,
+    eta: np.ndarray,
+    eigenpairs: int,
+    place: ts.Landscape,
+    theta: Any,
+    size: CurveSize,
+    key: jax.Array,
 ) -> dict[str, np.ndarray]:
     """The arrays of a `LossCurve`."""
     measuring, simulating, resumming = jax.random.split(key, 3)
@@ -161,7 +169,7 @@ def _curve(
     return {
         **asdict(series),
         **_predicted(place, theta, observable, eta, size, measuring),
-        **_resummed(place, theta, observable, eta, eigenpairs, size, resumming),
+        **_resummed(resummed, place, theta, eta, eigenpairs, size, resumming),
     }
 
 
@@ -195,20 +203,12 @@ def _predicted(
 
 
 def _resummed(
-    landscape: ts.Landscape,
-    theta: Any,
-    observable: Any,
-    eta: np.ndarray,
-    eigenpairs: int,
-    size: CurveSize,
-    key: jax.Array,
+    lowered: Any, landscape: ts.Landscape, theta: Any, eta: np.ndarray, eigenpairs: int, size: CurveSize, key: jax.Array
 ) -> dict[str, np.ndarray]:
     """The resummed predictions through order 2, in the top eigendirections of H; the others are taken to be flat."""
-    formula = ts.derive(observable, ts.SGD(B=1, E=1), 2, resum="discrete")
     pairs = min(eigenpairs, sum(leaf.size for leaf in jax.tree.leaves(theta)))
     method = TopEigenpairs(pairs)
-    measured = ts.measure(formula, landscape, theta, key=key, samples=size.samples, method=method)
-    lowered = formula.lower()
+    measured = ts.measure(lowered.formula, landscape, theta, key=key, samples=size.samples, method=method)
     with warnings.catch_warnings():  # what is neglected is said in the notes
         warnings.simplefilter("ignore", RuntimeWarning)
         parts = np.asarray(lowered.contributions(measured, eta, N=POINTS), dtype=float)

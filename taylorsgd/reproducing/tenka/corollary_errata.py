@@ -58,7 +58,7 @@ class ErrataSize:
         time: T of the SDE.
         paths: of the SDE.
         refinement: steps of the SDE in one update.
-        seed: of the SDE's random numbers; SGD has the next one.
+        seed: of what the SDE and SGD on HELIX draw.
     """
 
     rate: float = 0.1
@@ -254,10 +254,11 @@ def _of_definitions() -> Iterator[Erratum]:
 def _of_helix(size: ErrataSize) -> Iterator[Erratum]:
     """The drift along the valley in units of η², where only simulation can judge."""
     place, rate = helix(), Rational(str(size.rate))
+    diffusing, descending = jax.random.split(jax.random.key(size.seed))
     with jax.enable_x64(True):
-        key, start, where = jax.random.key(size.seed), place.array(place.start), ts.SDE(T=size.time, B=1)
+        start, where = place.array(place.start), ts.SDE(T=size.time, B=1)
         smooth: Any = {"test_points": 1, "refinement": size.refinement}
-        run = ts.simulate(place, start, where, size.rate, size.paths, key, **smooth)
+        run = ts.simulate(place, start, where, size.rate, size.paths, diffusing, **smooth)
     sde = float(np.asarray(run.displacement.mean)[2]) / (size.time * size.rate**2)
     yield Erratum(
         "4.2, the SDE on HELIX",
@@ -268,8 +269,9 @@ def _of_helix(size: ErrataSize) -> Iterator[Erratum]:
         sde,
         f"{size.paths} paths",
         0.05,
+        simulated=True,
     )
-    ends = descents(size.rate, size.updates, size.trials, size.seed + 1)[:, -1, 2]
+    ends = descents(size.rate, size.updates, size.trials, descending)[:, -1, 2]
     yield Erratum(
         "4.2, SGD on HELIX",
         f"a velocity of η²/6 per update, at η = {size.rate:g}",
@@ -279,6 +281,7 @@ def _of_helix(size: ErrataSize) -> Iterator[Erratum]:
         float(ends.mean()) / (size.updates * size.rate**2),
         f"{size.trials} trajectories of {size.updates} updates",
         0.02,
+        simulated=True,
     )
 
 

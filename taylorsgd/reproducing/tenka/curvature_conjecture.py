@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Add, Expr, Integer, Matrix, Rational, Symbol, expand, eye, symbols
+from sympy import Add, Expr, Integer, Matrix, Poly, Rational, Symbol, expand, eye, symbols
 
 import taylorsgd as ts
 from taylorsgd.landscapes.curved import at_rate, geodesic_descent
@@ -42,6 +42,7 @@ LOSSES = [x + 2 * y + x**2 + x * y, -3 * x + y - y**2 + x**3, x / 2 - y + x * y 
 """Three losses without symmetries, equally likely; their gradients at 0 have a covariance of full rank."""
 SHARES = [Rational(1, 3)] * 3
 ORDER = 3
+STEPS = ("coordinates", "geodesics")
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,19 @@ def at_fourth_order(hessian: int) -> Expr:
     return change.coeff(eta, order)
 
 
-def steps_in_coordinates(curvature: Any) -> Any:
-    """θ ← θ − cη∇l."""
-    field = natural_gradient(ts.FiniteLandscape(LOSSES, SHARES, [x, y]), curved_metric(curvature))
-    return ts.FiniteField([[expand(u) for u in one] for one in field.fields], SHARES, [x, y])
+def steps_in_coordinates(curvature: Any, scale: Any = 1, order: int = ORDER) -> Any:
+    """θ ← θ − cη∇l with an inverse metric so many times that of a curvature, through degree `order` in θ.
+
+    From 0, terms of higher degree meet higher powers of c in the gap.
+    """
+    field = natural_gradient(ts.FiniteLandscape(LOSSES, SHARES, [x, y]), scale * curved_metric(curvature))
+    return ts.FiniteField([[_through(u, order) for u in one] for one in field.fields], SHARES, [x, y])
+
+
+def _through(polynomial: Expr, degree: int) -> Expr:
+    """A polynomial without its terms of higher degree."""
+    kept = [(powers, number) for powers, number in Poly(polynomial, x, y).terms() if sum(powers) <= degree]
+    return Poly.from_dict(dict(kept), x, y).as_expr()
 
 
 def steps_along_geodesics(curvature: Any) -> Any:
@@ -157,7 +167,7 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
     findings: list[Finding] = []
     for points in size.points:
         epoch = ts.SGD(N=points, B=1, E=1)
-        for name, make in (("coordinates", steps_in_coordinates), ("geodesics", steps_along_geodesics)):
+        for name, make in zip(STEPS, (steps_in_coordinates, steps_along_geodesics), strict=True):
             work.say(f"N = T = {points}, steps along {name} …")
             found = _slopes(make, epoch, direct)
             both = points == min(size.points) and name == "coordinates"
@@ -171,13 +181,20 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
                 for d in range(1, ORDER + 1)
             ]  # fmt: skip
             if same is not None:
+                terms = ", ".join(f"{found[d]} at c{'¹²³'[d - 1]}" for d in range(1, ORDER + 1))
                 findings.append(
-                    Finding("the derived formulas find the same", f"{same}", same, {"orders": ORDER}, "control")
+                    Finding(
+                        "the derived formulas find the same as direct perturbation",
+                        f"steps in coordinates, N = T = {points}: per unit of curvature {terms} by direct "
+                        f"perturbation; by the formulas {'the same' if same else 'other numbers'}",
+                        same,
+                        {"orders": ORDER},
+                        "control",
+                    )
                 )
     of = {(row["N"], row["steps"], row["order"]): row for row in rows}
-    early = all(row["gap per curvature"] == 0 for row in rows if row["order"] < ORDER)
-    sharp = all(of[n, "coordinates", ORDER]["gap per curvature"] == predicted(n) for n in size.points)
-    geodesic = all(of[n, "geodesics", ORDER]["gap per curvature"] == 0 for n in size.points)
+    low = [row["gap per curvature"] for row in rows if row["order"] < ORDER]
+    third = {(n, steps): of[n, steps, ORDER]["gap per curvature"] for n in size.points for steps in STEPS}
     first = of[size.points[0], "coordinates", ORDER]["gap per curvature"]
     scaled, fourth = _shrinking_sphere(), None
     findings += [
@@ -190,18 +207,24 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
             {"slope": float(first)},
             proof="the coefficients are exact, by direct perturbation, and the lowest order in c decides for small c",
         ),
-        Finding("curvature does not enter at orders c and c²", f"{early}", early, {"orders": 2}, "control"),
+        Finding(
+            "curvature does not enter at orders c and c²",
+            f"of {len(low)} coefficients per unit of curvature, with either kind of step, {low.count(0)} are 0",
+            low.count(0) == len(low),
+            {"orders": ORDER - 1},
+            "control",
+        ),
         Finding(
             "at order c³ it enters as T(T−1)/(6N) R^{μανβ} C_{μν} C_{αβ}, if steps are in normal coordinates",
-            f"{sharp}: {', '.join(str(of[n, 'coordinates', ORDER]['gap per curvature']) for n in size.points)}",
-            sharp,
+            "; ".join(f"{third[n, 'coordinates']} at N = T = {n}, by that {predicted(n)}" for n in size.points),
+            all(third[n, "coordinates"] == predicted(n) for n in size.points),
             {"slope": float(first)},
             "control",
         ),
         Finding(
             "not at c³ either if steps are along geodesics, at fixed losses in normal coordinates",
-            f"{geodesic}",
-            geodesic,
+            "; ".join(f"{third[n, 'geodesics']} at N = T = {n}" for n in size.points),
+            all(third[n, "geodesics"] == 0 for n in size.points),
             {"orders": ORDER},
             "control",
         ),
@@ -230,9 +253,7 @@ def run(size: CurvatureSize, work: Work) -> Outcome:
 def _shrinking_sphere() -> Expr:
     """The gap's order c, N = T = 1, on a sphere of curvature k = 1/ρ² in coordinates that are angles: over k, tr C."""
     k = Symbol("k", positive=True)
-    landscape = ts.FiniteLandscape(LOSSES, SHARES, [x, y])
-    unit = curved_metric(1)
-    field = natural_gradient(landscape, unit * k)  # lengths are ρ = 1/√k times angles
+    field = steps_in_coordinates(1, scale=k, order=1)  # lengths are ρ = 1/√k times angles
     gap = gap_of_field(field, LOSSES, ts.SGD(N=1, B=1, E=1), 1, direct)
     return (gap.coeff(eta, 1) / k).simplify()
 

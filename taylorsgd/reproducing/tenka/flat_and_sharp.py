@@ -32,7 +32,7 @@ class MeanEstimationSize:
         updates: T.
         points: N.
         trials: training sets for each H.
-        seed: of the first H; the others have the next ones.
+        seed: of the training sets; every H has a stream of its own.
     """
 
     hessians: tuple[float, ...] = (1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.3, 2.5, 4.0)
@@ -54,9 +54,9 @@ RESUMMED: dict[str, Literal["continuous", "discrete"] | None] = {
 OBSERVABLES = {"overfitting": ts.TestLoss(), "generalization gap": ts.GeneralizationGap()}
 
 
-def _simulated(size: MeanEstimationSize, hessian: float, seed: int) -> dict[str, np.ndarray]:
+def _simulated(size: MeanEstimationSize, hessian: float, key: jax.Array) -> dict[str, np.ndarray]:
     place, where = mean_estimation(hessian, size.noise), ts.GD(N=size.points, T=size.updates)
-    run = ts.simulate(place, jax.numpy.zeros(1), where, size.rate, size.trials, jax.random.key(seed))
+    run = ts.simulate(place, jax.numpy.zeros(1), where, size.rate, size.trials, key)
     both = [run.statistic(observable) for observable in OBSERVABLES.values()]
     return {
         "mean": np.array([one.mean for one in both], dtype=float),
@@ -66,8 +66,9 @@ def _simulated(size: MeanEstimationSize, hessian: float, seed: int) -> dict[str,
 
 def _run(size: MeanEstimationSize, work: Work) -> Outcome:
     work.say(f"{size.trials} training sets for each of {len(size.hessians)} Hessians")
+    key = jax.random.key(size.seed)
     simulated = [
-        work.keep(f"H {i}", partial(_simulated, size, hessian, size.seed + i))
+        work.keep(f"H {i}", partial(_simulated, size, hessian, jax.random.fold_in(key, i)))
         for i, hessian in enumerate(size.hessians)
     ]
     # (2, Hessians)

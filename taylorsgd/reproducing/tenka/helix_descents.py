@@ -16,20 +16,20 @@ PERIOD = 2 * np.pi
 """HELIX looks the same this much further along the valley."""
 
 
-def descents(rate: float, updates: int, trials: int, seed: int) -> np.ndarray:
+def descents(rate: float, updates: int, trials: int, key: jax.Array) -> np.ndarray:
     """SGD on HELIX from the valley, one fresh point an update.
 
     Args:
         rate: the learning rate η.
         updates: T.
         trials: how many trajectories.
-        seed: of the training points.
+        key: of the training points.
 
     Returns:
         θ = (u, v, z) after every update, the beginning included, an array (trials, updates + 1, 3).
 
     Example:
-        >>> descents(0.1, 5, 2, seed=0).shape
+        >>> descents(0.1, 5, 2, jax.random.key(0)).shape
         (2, 6, 3)
     """
     loss = helix().as_landscape().point_loss
@@ -41,7 +41,7 @@ def descents(rate: float, updates: int, trials: int, seed: int) -> np.ndarray:
     def trial(noise: jax.Array) -> jax.Array:
         return jax.lax.scan(step, jax.numpy.zeros(3), noise)[1]
 
-    noise = jax.random.normal(jax.random.key(seed), (trials, updates))
+    noise = jax.random.normal(key, (trials, updates))
     path = np.asarray(jax.jit(jax.vmap(trial))(noise), dtype=float)
     return np.concatenate([np.zeros((trials, 1, 3)), path], axis=1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import norm
@@ -30,7 +31,7 @@ class HelixSize:
         rates: the learning rates η.
         updates: T, as in the paper.
         trials: at each.
-        seed: of the first learning rate's training points; the others have the next ones.
+        seed: of the training points; every learning rate has a stream of its own.
     """
 
     rates: tuple[float, ...] = (0.01, 0.02, 0.04, 0.06, 0.08, 0.1)
@@ -40,12 +41,13 @@ class HelixSize:
 
 
 def _run(size: HelixSize, work: Work) -> Outcome:
-    depths = []
+    depths, root = [], jax.random.key(size.seed)
     for i, rate in enumerate(size.rates):
         work.say(f"{size.trials} trajectories of {size.updates} updates at η = {rate:g}")
+        own = jax.random.fold_in(root, i)
 
-        def compute(rate: float = rate, seed: int = size.seed + i) -> dict[str, np.ndarray]:
-            path = descents(rate, size.updates, size.trials, seed)[..., 2]
+        def compute(rate: float = rate, key: jax.Array = own) -> dict[str, np.ndarray]:
+            path = descents(rate, size.updates, size.trials, key)[..., 2]
             return {"depth": path[:, [size.updates // SETTLING, -1]]}
 
         depths.append(work.keep(f"rate {i}", compute)["depth"])

@@ -109,8 +109,9 @@ def classifiers(images: Images, size: ClassifierSize) -> Iterator[tuple[str, int
         The net's name, the number of the initialization, the landscape and θ_0.
     """
     pixels, labels = population(images, size)
-    for seed in range(size.initializations):
-        yield (CONVOLUTIONAL, seed, *convolutional_net(pixels, labels, seed))
+    for number in range(size.initializations):
+        key = _stream(size.seed, CONVOLUTIONAL, number, "initialization")
+        yield (CONVOLUTIONAL, number, *convolutional_net(pixels, labels, key))
     yield (LOGISTIC, 0, *logistic_regression(pixels, labels))
 
 
@@ -129,8 +130,16 @@ def on_classifiers(
     Yields:
         The number of the initialization, and arrays by name.
     """
-    for name, seed, landscape, theta in classifiers(work.images, size):
+    for name, number, landscape, theta in classifiers(work.images, size):
         if name == net:
-            work.say(f"{net}, initialization {seed + 1}: {what}")
-            key = jax.random.fold_in(jax.random.key(size.seed), seed)
-            yield seed, work.keep(f"{net} {seed}", partial(compute, landscape, theta, size, key))
+            work.say(f"{net}, initialization {number + 1}: {what}")
+            key = _stream(size.seed, net, number, "runs")
+            yield number, work.keep(f"{net} {number}", partial(compute, landscape, theta, size, key))
+
+
+def _stream(seed: int, net: str, number: int, use: str) -> jax.Array:
+    """A key for one use of one initialization, independent of all others and of those of other seeds."""
+    key = jax.random.key(seed)
+    for part in ((CONVOLUTIONAL, LOGISTIC).index(net), number, ("initialization", "runs").index(use)):
+        key = jax.random.fold_in(key, part)
+    return key

@@ -64,7 +64,7 @@ TEST_LOSS = Experiment(
     judged=_judged(SMALL_OF_LOSS)
     + "; the fall of the 0–1 error at ηT = 1 on average over initializations, within a factor of √10",
     sizes={"quick": LOSS_QUICK, "full": replace(LOSS_QUICK, **LARGE)},
-    lasts={"quick": "about two minutes", "full": "about half an hour"},
+    lasts={"quick": "about three minutes", "full": "about an hour"},
     run=_run_loss,
     data=DATA,
     usual=fashion_mnist_folder,
@@ -78,7 +78,7 @@ GAP = Experiment(
     "through ηT ≈ 0.5 for all initializations tested",
     judged=_judged(SMALL_OF_GAP),
     sizes={"quick": GAP_QUICK, "full": replace(GAP_QUICK, **LARGE)},
-    lasts={"quick": "about two minutes", "full": "about half an hour"},
+    lasts={"quick": "about three minutes", "full": "about an hour"},
     run=_run_gap,
     data=DATA + "; the paper's panel has CIFAR-10",
     usual=fashion_mnist_folder,

@@ -119,20 +119,24 @@ def trained_and_judged(
     def mean(theta: Any, points: Any) -> Any:
         return jnp.mean(jax.vmap(family.loss, (None, 0))(theta, points))
 
-    def one(batch: Any) -> dict[str, Any]:
+    def trained(batch: Any) -> tuple[Any, dict[str, Any]]:
         start = jnp.zeros(parameters)
         step = lambda theta, _: (theta - family.rate * jax.grad(mean)(theta, batch), None)  # noqa: E731
         theta, _ = lax.scan(step, start, length=updates)
-        return {
-            "test": mean(theta, test),
-            "train": mean(theta, batch),
-            "AIC": jnp.asarray(akaike(theta, batch)),
-            "TIC": takeuchi(family.loss, theta, batch),
-            "STIC": gap_estimate(family.loss, theta, batch, family.rate * updates),
-        }
+        losses = {"test": mean(theta, test), "train": mean(theta, batch)}
+        return theta, losses | {"AIC": jnp.asarray(akaike(theta, batch))}
 
     train, test = ((x[..., :parameters], y) for x, y in (train, test))
-    return {name: np.asarray(values) for name, values in jax.jit(jax.vmap(one))(train).items()}
+    thetas, found = jax.jit(jax.vmap(trained))(train)
+    criteria = {
+        "TIC": partial(takeuchi, family.loss),
+        "STIC": partial(gap_estimate, family.loss, time=family.rate * updates),
+    }
+    # Programs of their own, one waited for before the next: jaxlib splits LAPACK's work on many matrices among the
+    # very threads that wait for it, so that TIC's and STIC's side by side can wait for ever on two cores.
+    for name, criterion in criteria.items():
+        found[name] = np.asarray(jax.jit(jax.vmap(criterion))(thetas, train))
+    return {name: np.asarray(values) for name, values in found.items()}
 
 
 Results = dict[tuple[str, int], dict[str, np.ndarray]]

@@ -64,6 +64,7 @@ def of_noise_scale(size: Any, work: Work) -> list[Finding]:
             f"through η^{ORDER}, at given ηT, {len(kept)} of {len(kept) + len(broken)} terms: {', '.join(kept)}",
             bool(kept and broken),
             {"kept": len(kept), "of": len(kept) + len(broken)},
+            exact=True,
         ),
         Finding(
             "with twice η and twice B the test loss differs by what the other terms say",

@@ -7,6 +7,8 @@ A run ω ends with s_ω(η), a smooth function of the learning rate: its trainin
 
 and E a_k is what the diagrams of order k are a formula for. The first sum is the formula's; only the bracket is
 averaged over trials, and its variance falls with η^(2D+2): what training sets differ in at low orders is gone.
+
+At small learning rates the bracket is less than a loss in float32 is rounded by, so all of this is in float64.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import taylorsgd as ts
@@ -60,6 +63,8 @@ def less_own_series(
 ) -> OwnSeries:
     """Run descent at some learning rates on the same training sets, and take away what each run's own series says.
 
+    Landscape and θ_0 may be in float32; they are taken as the numbers that they are, and the runs are in float64.
+
     Args:
         place: the loss of a classifier, and its population of (image, label).
         theta: θ_0.
@@ -74,6 +79,30 @@ def less_own_series(
     Returns:
         The means over trials.
     """
+    with jax.enable_x64(True):
+        place, theta = ts.Landscape(place.loss, _double(place.data)), _double(theta)
+        return _less_own_series(place, theta, spacetime, observable, eta, order, trials, key, chunk)
+
+
+def _double(numbers: Any) -> Any:
+    """A pytree with its floats in float64."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(float) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
+        jax.tree.map(jnp.asarray, numbers),
+    )
+
+
+def _less_own_series(
+    place: ts.Landscape,
+    theta: Any,
+    spacetime: ts.SGD,
+    observable: Any,
+    eta: np.ndarray,
+    order: int,
+    trials: int,
+    key: jax.Array,
+    chunk: int,
+) -> OwnSeries:
     error_rate = ErrorRate(place)
     wrong = ts.Observable(error_rate, name="wrong")
     series = ts.expand(

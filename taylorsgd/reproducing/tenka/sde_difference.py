@@ -173,6 +173,7 @@ def _of_steps(
             orders[4] < orders[3],
             {f"order {order}": value for order, value in orders.items()},
             "control",
+            exact=True,
         ),
     ]
 
@@ -190,6 +191,7 @@ def _of_domain(size: SdeSize) -> list[Finding]:
             f"coefficients through η^{max(ORDERS)} after one update change by {moved:.1g} of themselves, at most",
             bool(moved < 1e-9),
             {"change": moved},
+            exact=True,
         ),
         Finding(
             "Figure 10's learning rates are beyond those for which the Key Lemma is proved, with Gaussians cut off",
@@ -198,6 +200,7 @@ def _of_domain(size: SdeSize) -> list[Finding]:
             bool(sure < min(size.rates)),
             {"eta": sure},
             "control",
+            exact=True,
         ),
         Finding(
             "without B.1's bound on gradients the series need not converge: not on GAUSS after two updates",
@@ -206,6 +209,7 @@ def _of_domain(size: SdeSize) -> list[Finding]:
             all(later > earlier for earlier, later in zip(ratios, ratios[1:], strict=False)),
             {"last ratio": ratios[-1]},
             "control",
+            exact=True,
         ),
     ]
 

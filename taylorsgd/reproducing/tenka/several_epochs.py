@@ -124,7 +124,7 @@ def _findings(curves: Sequence[Curve]) -> list[Finding]:
         chosen = [curve for curve in curves if curve.net == name]
         mean = np.concatenate([curve.simulated for curve in chosen])
         error = np.concatenate([curve.error for curve in chosen])
-        score, p_value = joint_z(mean, error)
+        (score, p_value), (_, contrary) = joint_z(mean, error), joint_z(-mean, error)
         findings.append(
             Finding(
                 f"SGD with {name} incurs greater test loss than one-epoch SGD (Figure 10)",
@@ -132,6 +132,7 @@ def _findings(curves: Sequence[Curve]) -> list[Finding]:
                 f"agrees below {LEVEL:g}",
                 p_value < LEVEL,
                 {"z": score, "p_value": p_value},
+                contrary=contrary,
             )
         )
         lower = joint_agreement(chosen, ORDER_2, most)

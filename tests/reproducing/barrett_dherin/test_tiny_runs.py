@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -47,12 +48,47 @@ TRAININGS = {"igr-rate-width": 4, "igr-slope": 1, "igr-egr": 7}
 perceptrons at two rates and a μ, and two residual nets at a rate and a μ."""
 
 
+WHOLLY_DRAWN = "igr-robustness"
+"""It is run again to compare the files, pictures and all."""
+
+
 Run = Callable[..., tuple[Outcome, list[str]]]
+Once = Callable[[str], tuple[Outcome, list[str], Path]]
 
 
 @pytest.fixture
-def run(run_small: Run) -> Run:
-    return lambda name, output, data=None, **changes: run_small(name, output, data, **{**TINY[name], **changes})
+def run(run_small: Run, request: pytest.FixtureRequest) -> Run:
+    def with_images(name: str, output: Path, data: Path | None = None, **changes: Any) -> tuple[Outcome, list[str]]:
+        if name == "igr-egr" and not changes:  # so that the large network's programs are compiled for both
+            data = request.getfixturevalue("cifar10")
+        return run_small(name, output, data, **{**TINY[name], **changes})
+
+    return with_images
+
+
+@pytest.fixture(scope="module")
+def first_runs() -> dict[str, tuple[Outcome, list[str], Path]]:
+    return {}
+
+
+@pytest.fixture
+def once(
+    run: Run,
+    first_runs: dict[str, tuple[Outcome, list[str], Path]],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Once:
+    """An experiment's outcome, what it said and the folder of its files, run by the first test that asks."""
+
+    def outcome(name: str) -> tuple[Outcome, list[str], Path]:
+        if name not in first_runs:
+            if name != WHOLLY_DRAWN:
+                request.getfixturevalue("drawn_once")
+            folder = tmp_path_factory.mktemp(name)
+            first_runs[name] = *run(name, folder), folder
+        return first_runs[name]
+
+    return outcome
 
 
 def test_every_experiment_is_run_here_or_among_the_errata() -> None:
@@ -60,32 +96,36 @@ def test_every_experiment_is_run_here_or_among_the_errata() -> None:
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_an_experiment_leaves_its_files(name: str, run: Run, check_files: Callable[..., Any], tmp_path: Path) -> None:
-    outcome, said = run(name, tmp_path)
-    check_files(name, tmp_path, outcome)
+def test_an_experiment_leaves_its_files(name: str, once: Once, check_files: Callable[..., Any]) -> None:
+    outcome, said, folder = once(name)
+    check_files(name, folder, outcome)
     text = "\n".join(said)
     assert text.startswith(f"{name}: ") and "Judged by: " in text and "--full takes " in text
     assert all(finding.claim in text for finding in outcome.findings)
 
 
-@pytest.mark.parametrize("name", ["igr-two-parameters", "igr-robustness"])
-def test_the_same_files_twice(name: str, run: Run, tmp_path: Path) -> None:
-    for folder in ("once", "again"):
-        run(name, tmp_path / folder)
-    for path in (tmp_path / "once").iterdir():
-        if not path.name.endswith(RUN):  # which says how long it took
-            assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+def test_the_same_files_twice(once: Once, run: Run, tmp_path: Path) -> None:
+    *_, folder = once(WHOLLY_DRAWN)
+    run(WHOLLY_DRAWN, tmp_path)
+    assert_same(folder, tmp_path, ".png", ".svg", ".csv", ".json")
+    assert all(path.stat().st_size > 10_000 for path in folder.iterdir() if path.name.endswith("g"))
+
+
+def assert_same(folder: Path, again: Path, *ends: str) -> None:
+    """Files are the same, byte for byte, but for the one that says how long it took."""
+    paths = [path for path in folder.iterdir() if path.name.endswith(ends) and not path.name.endswith(RUN)]
+    assert len(paths) == len(ends)
+    for path in paths:
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_an_interrupted_run_trains_no_network_twice(
-    name: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, once: Once, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """Interrupted at its second training, or after its only one, it goes on there and leaves the same files."""
-    if name != "igr-slope":  # pictures are made of the numbers, and take the longest here
-        monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"a picture"))
-        monkeypatch.setattr(Figure, "draw_without_rendering", lambda self: None)
-    run(name, tmp_path / "whole")
+    *_, folder = once(name)
+    request.getfixturevalue("undrawn")  # pictures are made of the numbers
     trained: list[Any] = []
 
     def counting(*arguments: Any, **options: Any) -> Any:
@@ -104,13 +144,21 @@ def test_an_interrupted_run_trains_no_network_twice(
     monkeypatch.setattr(registry, "write_files", interrupted)
     resumed = False
     with pytest.raises(KeyboardInterrupt):
-        run(name, tmp_path / "parts")
+        run(name, tmp_path)
     before, resumed = len(trained), True
-    run(name, tmp_path / "parts")
+    run(name, tmp_path)
     assert before == 1
-    whole = sorted(path for path in (tmp_path / "whole").iterdir() if not path.name.endswith(RUN))
-    assert [path.read_bytes() for path in whole] == [(tmp_path / "parts" / path.name).read_bytes() for path in whole]
+    assert_same(folder, tmp_path, ".csv", ".json")
     assert len(trained) == TRAININGS[name]
+
+
+def test_a_path_whose_last_steps_are_rounded_away_is_drawn_to_its_end() -> None:
+    points = np.array([[1.0 - 2.0**-k, 0.0] for k in range(60)])
+    assert (points[-2] == points[-1]).all()
+    drawn = two_parameter_paths._thinned(points)
+    numbers = [number for number, _ in drawn]
+    assert numbers[0] == 0 and numbers == sorted(set(numbers)) and len(numbers) > 40
+    assert drawn[-1][1].tolist() == [1.0, 0.0]
 
 
 def test_a_run_in_pieces_judges_those_done_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +187,7 @@ def test_a_run_in_pieces_judges_those_done_and_goes_on(tmp_path: Path, monkeypat
 
 
 def test_the_large_network_wants_cifar10_and_says_how_long_it_takes(run: Run, cifar10: Path, tmp_path: Path) -> None:
-    net = replace(TINY["igr-egr"]["tiers"][1], widths=(2, 3), epochs=1)
+    net = replace(TINY["igr-egr"]["tiers"][1], epochs=1)
     large = {"published": True, "tiers": (net,), "initializations": 1}
     with pytest.raises(ValueError, match="ResNet-18.*not on scikit-learn's digits.*--data"):
         run("igr-egr", tmp_path, **large)
@@ -155,12 +203,19 @@ def test_networks_that_never_fit_are_an_error(name: str, run: Run, tmp_path: Pat
 
 
 def test_the_command_runs_it_and_prints_its_verdicts(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    once: Once,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
+    *_, folder = once("igr-two-parameters")
+    request.getfixturevalue("undrawn")
     small = replace(TwoParameterSize(), **TINY["igr-two-parameters"])
     experiment = replace(two_parameter_paths.EXPERIMENT, sizes={"quick": small, "full": small})
     monkeypatch.setattr(two_parameter_paths, "EXPERIMENT", experiment)
     assert main(["reproduce", "igr-two-parameters", "--output", str(tmp_path)]) == 0
+    assert_same(folder, tmp_path, ".csv", ".json")
     printed = capsys.readouterr().out
     # What Table A.1's values give: everything but the flattest minimum, which descent on E_μ is said to reach.
     others = tuple(verdict for verdict in Verdict if verdict is not Verdict.AGREES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 from sympy import Rational, diff, lambdify
 
@@ -11,7 +12,7 @@ from taylorsgd.reproducing.tenka.helix_descents import derived_drift, descents
 
 def test_trajectories_are_plain_descent() -> None:
     """The first update moves along the noise; later ones as the losses' own derivatives say."""
-    path = descents(0.2, 30, 2, 0)
+    path = descents(0.2, 30, 2, jax.random.key(0))
     place = ts.landscapes.helix()
     slopes = lambdify((place.variables, place.noise), [diff(place.sample_loss, v) for v in place.variables])
     for points in path:

@@ -34,7 +34,8 @@ def test_one_step_on_a_parabola_leaves_nothing_beyond_order_2(place: ts.Landscap
         place, jnp.asarray(START), ts.SGD(N=1, B=1, E=1), ts.TestLoss(), RATES, 2, trials=40, key=jax.random.key(1),
         chunk=8,
     )  # fmt: skip
-    run = ts.simulate(place, START, ts.SGD(N=1, B=1, E=1), [0.2], 40, jax.random.key(1), chunk=8)
+    with jax.enable_x64(True):  # which other training sets are drawn with
+        run = ts.simulate(place, START, ts.SGD(N=1, B=1, E=1), [0.2], 40, jax.random.key(1), chunk=8)
     slopes = (IMAGES @ START - LABELS)[:, None] * IMAGES
     ends = np.array([np.mean((IMAGES @ (START - 0.2 * g) - LABELS) ** 2) / 2 for g in slopes])
     second = np.array([np.mean((IMAGES @ g) ** 2) / 2 for g in slopes])
@@ -56,3 +57,13 @@ def test_the_zero_one_error_counts_images(place: ts.Landscape) -> None:
     assert 0 < np.mean(nearest != LABELS) < 1
     same, other = ErrorRate(ts.Landscape(squared, place.data)), ErrorRate(ts.Landscape(squared, (IMAGES, LABELS + 1)))
     assert same == wrong and hash(same) == hash(wrong) and other != wrong
+
+
+def test_what_is_left_is_no_rounding(place: ts.Landscape) -> None:
+    """At a rate of 1/1000 the bracket, of η² a loss in float32 is rounded by, is still found to six digits."""
+    found = less_own_series(
+        place, jnp.asarray(START), ts.SGD(N=1, B=1, E=1), ts.TestLoss(), np.array([1e-3, 1e-2]), 1, trials=40,
+        key=jax.random.key(1), chunk=8,
+    )  # fmt: skip
+    assert found.left[1, 0] == pytest.approx(found.left[1, 1] / 100, rel=1e-6)
+    assert not jnp.zeros(1).dtype == np.float64  # elsewhere arithmetic is as it was

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from sympy import Rational, symbols
 
 import taylorsgd as ts
@@ -55,12 +54,37 @@ REFUTED = {
 ON_IMAGES = ("sgd-test-loss", "sgd-gap", "sgd-gdc", "sgd-epochs", "sgd-noise-kinds", "sgd-smoothing")
 
 
+WHOLLY_DRAWN = "sgd-diagrams"
+"""It is run again to compare the pictures as well."""
+
+
 Run = Callable[..., Outcome]
+Once = Callable[..., tuple[Outcome, Path]]
 
 
 @pytest.fixture
 def run(run_small: Callable[..., tuple[Outcome, list[str]]]) -> Run:
     return lambda name, output, data=None: run_small(name, output, data, **TINY[name])[0]
+
+
+@pytest.fixture(scope="module")
+def first_runs() -> dict[str, tuple[Outcome, Path]]:
+    return {}
+
+
+@pytest.fixture
+def once(
+    run: Run, first_runs: dict[str, tuple[Outcome, Path]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[Outcome, Path]]:
+    """An experiment's outcome and the folder of its files, run by the first test that asks."""
+
+    def outcome(name: str, data: Path | None = None) -> tuple[Outcome, Path]:
+        if name not in first_runs:
+            folder = tmp_path_factory.mktemp(name)
+            first_runs[name] = run(name, folder, data), folder
+        return first_runs[name]
+
+    return outcome
 
 
 def perceptron(theta: Any, point: Any) -> Any:
@@ -92,10 +116,12 @@ def test_every_experiment_is_run_here_or_among_the_errata() -> None:
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.usefixtures("small_nets")
 def test_an_experiment_leaves_its_files_and_its_verdict(
-    name: str, run: Run, check_files: Callable[..., Any], tmp_path: Path, cifar10: Path
+    name: str, once: Once, check_files: Callable[..., Any], cifar10: Path, request: pytest.FixtureRequest
 ) -> None:
-    outcome = run(name, tmp_path / "output", cifar10 if name in ON_IMAGES else None)
-    content = check_files(name, tmp_path / "output", outcome)
+    if name != WHOLLY_DRAWN:
+        request.getfixturevalue("drawn_once")
+    outcome, folder = once(name, cifar10 if name in ON_IMAGES else None)
+    content = check_files(name, folder, outcome)
     if name in REFUTED:
         refuted = [f["claim"] for f in content["findings"] if not f["agrees"] and f["source"] == "paper"]
         assert len(refuted) == len(REFUTED[name])
@@ -112,18 +138,27 @@ def test_the_papers_nets_on_both_kinds_of_images(cifar10: Path, fashion: Path) -
     assert pixels.shape == (40, 4, 6, 1) and 0 <= pixels.min() and pixels.max() <= 1 and len(labels) == 40
 
 
-@pytest.mark.parametrize("name", ["sgd-sde", "sgd-diagrams"])
-def test_the_same_files_twice(name: str, run: Run, tmp_path: Path) -> None:
-    for folder in ("once", "again"):
-        run(name, tmp_path / folder)
-    for path in (tmp_path / "once").iterdir():
-        if not path.name.endswith(RUN):  # which says how long it took
-            assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+def test_the_same_pictures_twice(once: Once, run: Run, tmp_path: Path) -> None:
+    _, folder = once(WHOLLY_DRAWN)
+    run(WHOLLY_DRAWN, tmp_path)
+    assert_same(folder, tmp_path, ".png", ".svg", ".csv", ".json")
+    assert all(path.stat().st_size > 10_000 for path in folder.iterdir() if path.name.endswith("g"))
 
 
-def test_an_interrupted_run_goes_on_where_it_was(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"a picture"))
-    whole = run("sgd-sde", tmp_path / "whole")
+def assert_same(folder: Path, again: Path, *ends: str) -> None:
+    """Files are the same, byte for byte, but for the one that says how long it took."""
+    paths = [path for path in folder.iterdir() if path.name.endswith(ends) and not path.name.endswith(RUN)]
+    assert len(paths) == len(ends)
+    for path in paths:
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_an_interrupted_run_goes_on_where_it_was(
+    once: Once, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """And leaves the same numbers as one that was not interrupted."""
+    _, whole = once("sgd-sde")
+    request.getfixturevalue("undrawn")
     simulated = []
     simulate = ts.simulate
 
@@ -136,14 +171,12 @@ def test_an_interrupted_run_goes_on_where_it_was(run: Run, tmp_path: Path, monke
 
     monkeypatch.setattr(ts, "simulate", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run("sgd-sde", tmp_path / "parts")
+        run("sgd-sde", tmp_path)
     assert simulated == ["SGD", "SDE"]
-    resumed = run("sgd-sde", tmp_path / "parts")
+    run("sgd-sde", tmp_path)
     assert simulated == ["SGD", "SDE", "SDE", "SGD", "SGD"]  # SGD's part was kept; last come the scaled batches
-    assert resumed.table == whole.table
-    assert not (tmp_path / "parts" / "sgd-sde.parts").exists()
-    run("sgd-sde", tmp_path / "parts")
-    assert simulated[5:] == ["SGD", "SDE", "SGD", "SGD"]  # a finished run keeps nothing back
+    assert_same(whole, tmp_path, ".csv", ".json")
+    assert not (tmp_path / "sgd-sde.parts").exists()  # a finished run keeps nothing back
 
 
 @pytest.mark.parametrize("epochs", [2, 3])
