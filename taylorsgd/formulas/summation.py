@@ -78,11 +78,13 @@ def terms_through(asked: Asked, order: int) -> list[Term]:
         >>> [str(term.coefficient) for term in terms_through(asked, 1)]
         ['1', '-T']
     """
-    try:
-        hash(asked)
-    except TypeError:  # an update rule of one's own may have none
-        return Summation(asked).through(order)
-    return _summation(asked).through(order)
+    return (_summation(asked) if _is_told_by_value(asked) else Summation(asked)).through(order)
+
+
+def _is_told_by_value(asked: Asked) -> bool:
+    """Whether equal means the same: a spacetime or a rule of one's own may be changed, and equals itself still."""
+    parts = [asked.spacetime, asked.rule, getattr(asked.rule, "rates", None)]
+    return all(type(one).__hash__ not in (None, object.__hash__) for one in parts if one is not None)
 
 
 class Summation:
