@@ -18,6 +18,7 @@ from taylorsgd.reproducing.barrett_dherin.perceptrons import PerceptronSize, Row
 from taylorsgd.reproducing.barrett_dherin.rate_and_width_panels import draw
 from taylorsgd.reproducing.experiment import Experiment, Finding, Outcome, Work
 from taylorsgd.reproducing.labelled_images import DIGITS, Images
+from taylorsgd.reproducing.pictures import panels
 
 __all__ = ["EXPERIMENT", "RateWidthSize"]
 
@@ -182,12 +183,41 @@ def _batches(found: Sequence[Course]) -> list[int]:
     return sorted({course.batch for course in found})
 
 
+def _pieces(size: RateWidthSize, done: int) -> str:
+    planned = len(size.rates) * size.initializations * len(size.widths)
+    return f"pieces so far: {done} of {planned} networks with batches of {size.batch}"
+
+
+def _none_fits_so_far(size: RateWidthSize, images: Images, found: Sequence[Course]) -> Outcome:
+    """What the first pieces of a run come to while claims, which are about networks that fit, have nothing to go by."""
+    reached = "; ".join(
+        f"width {course.width} at h = {course.rate:g}: E at least {np.nanmin(course.loss):.2g}, test accuracy at most "
+        f"{np.nanmax(course.test_accuracy):.2%}"
+        for course in found
+    )
+    figure, axes = panels(7, 4)
+    for course in found:
+        for loss, part in ((course.loss, "training"), (course.test_loss, "test")):
+            axes.plot(course.steps, loss, label=f"width {course.width}, h = {course.rate:g}: {part}")
+    axes.set(xlabel="steps", ylabel="$E$", yscale="log")
+    axes.legend(fontsize=8)
+    notes = [
+        str(images),
+        _pieces(size, len(found)),
+        f"none of them fits all {len(images.train[1])} training images in {max(size.epochs, size.most)} epochs: "
+        f"{reached}",
+    ]
+    return Outcome(figure, [course.row for course in found], [], notes)
+
+
 def _run(size: RateWidthSize, work: Work) -> Outcome:
     images = size.prepared(work)
     everything = size.trained(work, images)
     main, swept, full = (_fitted(found) for found in everything)
     if not main:
-        raise size.none_fits(images)
+        if work.keep.whole or not any(everything):
+            raise size.none_fits(images)
+        return _none_fits_so_far(size, images, [course for found in everything for course in found])
     of_middle = [course for course in main if course.width == size.middle]
     findings = [
         *_by_size(main),
@@ -208,8 +238,7 @@ def _run(size: RateWidthSize, work: Work) -> Outcome:
         "their learning rates",
     ]
     if not work.keep.whole:
-        planned = len(size.rates) * size.initializations * len(size.widths)
-        notes.append(f"pieces so far: {len(everything[0])} of {planned} networks with batches of {size.batch}")
+        notes.append(_pieces(size, len(everything[0])))
     rows = [course.row for found in everything for course in found]
     return Outcome(draw(size.middle, main, swept, full), rows, findings, notes)
 

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from taylorsgd.cli import main
-from taylorsgd.reproducing import Outcome, registry, run_experiment
+from taylorsgd.reproducing import Outcome, registry, run_experiment, write_report
 from taylorsgd.reproducing.barrett_dherin import EXPERIMENTS, rate_and_width, training, two_parameter_paths
 from taylorsgd.reproducing.barrett_dherin.explicit_penalty import Tier
 from taylorsgd.reproducing.barrett_dherin.rate_and_width import RateWidthSize
@@ -184,6 +184,21 @@ def test_a_run_in_pieces_judges_those_done_and_goes_on(tmp_path: Path, monkeypat
     assert not (tmp_path / "igr-rate-width-full.parts").exists()
     with pytest.raises(ValueError, match="pieces=1: igr-rate-width --quick is not made of pieces"):
         run_experiment("igr-rate-width", "quick", tmp_path, pieces=1)
+
+
+@pytest.mark.usefixtures("drawn_once")
+def test_first_pieces_that_do_not_fit_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = {"apart": True, "widths": (12,), "rates": (1e-6, 2e-6), "initializations": 1, "epochs": 10, "most": 10}
+    size = replace(RateWidthSize(), **TINY["igr-rate-width"] | slow)
+    monkeypatch.setattr(
+        rate_and_width, "EXPERIMENT", replace(rate_and_width.EXPERIMENT, sizes={"quick": size, "full": size})
+    )
+    outcome = run_experiment("igr-rate-width", "full", tmp_path, pieces=1, say=lambda line: None)
+    assert not outcome.findings and [row["fitted"] for row in outcome.table] == [False]
+    assert outcome.notes[1] == "pieces so far: 1 of 2 networks with batches of 8"
+    assert "none of them fits all 40 training images in 10 epochs: width 12 at h = 1e-06: E " in outcome.notes[2]
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "the first pieces)" in page and outcome.notes[2] in page
 
 
 def test_the_large_network_wants_cifar10_and_says_how_long_it_takes(run: Run, cifar10: Path, tmp_path: Path) -> None:
