@@ -145,7 +145,9 @@ def _settled(
     given = dict(sizes)
     if spacetime is not None:
         if not isinstance(spacetime, Spacetime):
-            raise TypeError(f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...) or Grid(cells)")
+            raise TypeError(
+                f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), Replacement(...) or Grid(cells)"
+            )
         why = runs[0].differs_from(Run(spacetime, runs[0].update, runs[0].penalty))
         if why is not None:
             raise ValueError(f"the formula is of {runs[0]}, and spacetime={spacetime!r}: {why}")

@@ -97,8 +97,14 @@ def compare(
     variance = np.diag(covariance)
     if not (variance[inside] > 0).all():
         raise ValueError("prediction and simulation are both without error at a learning rate; there is no χ²")
-    chosen = residual[inside]
-    chi2 = float(chosen @ np.linalg.solve(covariance[np.ix_(inside, inside)], chosen))
+    scale = np.sqrt(variance[inside])  # in units of which nothing underflows
+    chosen, correlations = residual[inside] / scale, covariance[np.ix_(inside, inside)] / np.outer(scale, scale)
+    try:
+        chi2 = float(chosen @ np.linalg.solve(correlations, chosen))
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            f"the errors at eta={prediction.eta} are one and the same, and have no χ²; give fewer learning rates"
+        ) from error
     from scipy.stats import chi2 as distribution
 
     with np.errstate(divide="ignore", invalid="ignore"):

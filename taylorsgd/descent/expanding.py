@@ -157,7 +157,9 @@ def expand(
     refuse_many_test_points(test_points, trials)
     key = random_key(key)
     if not isinstance(spacetime, Spacetime):
-        raise TypeError(f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...) or Grid(cells)")
+        raise TypeError(
+            f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), Replacement(...) or Grid(cells)"
+        )
     if spacetime.is_flow:
         raise NotImplementedError(
             f"spacetime={spacetime!r} makes no updates, and an optimizer does; supported are SGD, GD, Replacement and "

@@ -147,7 +147,9 @@ def simulate(
     if place.size is None and place.expected is None and test_points is None and not place.is_field:
         test_points = 256
     if not isinstance(spacetime, (Spacetime, ModifiedSDE)):
-        raise TypeError(f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...) or Grid(cells)")
+        raise TypeError(
+            f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), Replacement(...), ODE(...), SDE(...) or Grid(cells)"
+        )
     if refinement is not None and not has_noise(spacetime):
         raise ValueError(f"refinement={refinement} is for the SDE; {spacetime!r} has steps of its own")
     where: Any = spacetime  # a modified SDE stands for a spacetime from here on

@@ -31,6 +31,7 @@ from taylorsgd.flows.quadratics import QuadraticGenerator
 from taylorsgd.formulas import Formula, Observable, Term, derive
 from taylorsgd.spacetime import GD, ODE, SDE, SGD, Replacement, Spacetime
 from taylorsgd.updates import Descent, Update
+from taylorsgd.updates.rule import refuse_lasting_momentum
 
 __all__ = ["Generator", "Obstruction", "generator"]
 
@@ -341,6 +342,7 @@ def _check_rule(rule: Any, spacetime: Spacetime) -> None:
         raise TypeError(
             f"update={rule!r} is not an update rule; give HeavyBall(beta), Nesterov(beta), SecondOrder(lam)"
         )
+    refuse_lasting_momentum(rule, "generator")
     if rule.rates is not None or getattr(rule, "decay", 0) != 0:
         raise NotImplementedError(
             f"update={rule!r}: its updates are not alike, so no one generator serves them all; supported are rules at "

@@ -14,6 +14,7 @@ from taylorsgd.flows.rooted import shape_of, trees_with_nodes
 from taylorsgd.flows.series import TreeSeries, checked_nodes
 from taylorsgd.flows.tableau import EULER, RungeKutta
 from taylorsgd.updates import Descent, ElementwiseRule, HeavyBall, ImplicitStep, Nesterov, Players, Update
+from taylorsgd.updates.rule import refuse_lasting_momentum
 
 __all__ = ["AnyUpdate", "ModifiedFlow", "ModifiedMap", "modified_flow", "modified_map"]
 
@@ -172,11 +173,7 @@ def _growth(update: Update | RungeKutta | None, steps: int) -> Growth:
         case Descent() if update.rates is None and update.metric is None:
             return RungeKuttaGrowth(EULER, steps)
         case HeavyBall() | Nesterov() if update.rates is None:
-            if update.beta.is_number and not (update.beta.is_extended_real and -1 < update.beta < 1):
-                raise ValueError(
-                    f"beta={update.beta}: momentum that is never forgotten has no slow manifold; "
-                    "it must be between -1 and 1, or symbolic"
-                )
+            refuse_lasting_momentum(update, "slow manifold")
             kind = update.convention if isinstance(update, Nesterov) else "polyak"
             return MomentumGrowth(update.beta, steps, kind)
     supported = (

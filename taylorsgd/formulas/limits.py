@@ -20,6 +20,7 @@ from taylorsgd.timesums.events import TimeSum
 from taylorsgd.timesums.set_times import SetTimes
 from taylorsgd.timesums.two_clocks import TwoClocks
 from taylorsgd.timesums.two_moments import TwoMoments
+from taylorsgd.updates.rule import refuse_lasting_momentum
 
 __all__ = ["formula_drift", "formula_limit"]
 
@@ -54,6 +55,8 @@ def formula_drift(formula: Combination) -> Any:
 
 def _at_minimum(term: Term, method: str) -> ResummedValue:
     value = term.value
+    if is_resummed(value):
+        refuse_lasting_momentum(value.update, method)
     if not is_resummed(value):
         raise ValueError(
             f"{method}: the term {term} is a polynomial in T, which diverges as T -> oo; "

@@ -62,6 +62,10 @@ class PointFunction:
             return self.function(*arguments)
         except TypeError as error:
             if type(error) is not TypeError:  # JAX's own kinds say more
+                error.add_note(
+                    f"This came from {self.name}, which JAX traces: take jnp.where for an if on what depends on theta, "
+                    "and jnp in the place of np and float()."
+                )
                 raise
             given = " and ".join(map(_described, arguments))
             raise TypeError(f"{self.name} can't be computed from {given}: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -22,7 +22,7 @@ from taylorsgd.lowering.coefficients import evaluate_expression, without_poles
 from taylorsgd.lowering.real_arrays import real_array, real_numbers, refuse_other_shapes
 from taylorsgd.spacetime import Spacetime
 
-__all__ = ["Program", "free_symbols", "make_program", "refuse_no_numbers"]
+__all__ = ["Program", "free_symbols", "make_program", "refuse_no_numbers", "refuse_other_names"]
 
 
 MOST_UPDATES = 2**31
@@ -64,6 +64,18 @@ class Program:
         return [evaluate_expression(expression, values, known) for expression in self.expressions]
 
 
+def refuse_other_names(formula: Combination, names: Iterable[str]) -> None:
+    """Raise for names that are no sizes of a formula.
+
+    Raises:
+        ValueError: naming one, and those that there are.
+    """
+    known = {name for spacetime in formula.spacetimes for name in spacetime.sizes}
+    known |= {symbol.name for symbol in free_symbols(formula)}  # type: ignore[attr-defined]
+    for name in sorted(set(names) - known):
+        raise ValueError(f"{name} is no size of this formula; it has {', '.join(sorted(known)) or 'none'}")
+
+
 def make_program(formula: Combination, expressions: Sequence[Expr], names: Sequence[str]) -> Program:
     """Solve, once for a set of names, for the free symbols of a formula in terms of what is given.
 
@@ -81,9 +93,7 @@ def make_program(formula: Combination, expressions: Sequence[Expr], names: Seque
     """
     tables = [spacetime.sizes for spacetime in formula.spacetimes]
     needed = free_symbols(formula)
-    known = {name for table in tables for name in table} | {symbol.name for symbol in needed}  # type: ignore[attr-defined]
-    for name in sorted(set(names) - known):
-        raise ValueError(f"{name} is no size of this formula; it has {', '.join(sorted(known)) or 'none'}")
+    refuse_other_names(formula, names)
     used, solution = _determining(tables, needed, sorted(names))
     missing = sorted(str(symbol) for symbol in needed - solution.keys())
     if missing:

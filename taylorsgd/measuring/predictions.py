@@ -29,6 +29,8 @@ TWO_SIDED_95 = 1.959963984540054
 """A normal variable lies within this many standard deviations with probability 0.95."""
 POINTS = 200
 """At how many learning rates a curve is drawn."""
+ROUNDING = 1e-6
+"""By what fraction a learning rate at the edge may be beyond it, having been in float32."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -146,7 +148,7 @@ class Predicted(ABC):
 
         All False where the range is not known: see `range_known`.
         """
-        return (np.abs(self.eta) <= self.eta_max) & np.isfinite(norms(self.mean, self.eta.ndim))
+        return (np.abs(self.eta) <= self.eta_max * (1 + ROUNDING)) & np.isfinite(norms(self.mean, self.eta.ndim))
 
     @property
     def _part_sizes(self) -> Float[np.ndarray, "orders ..."]:

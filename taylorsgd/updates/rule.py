@@ -17,7 +17,10 @@ from taylorsgd.exact_numbers import exact_argument
 from taylorsgd.spacetime.base import Spacetime
 from taylorsgd.updates.rates import RateSchedule
 
-__all__ = ["Batch", "Memory", "Memoryless", "Update", "checked_rates", "exactly", "one_of"]
+__all__ = [
+    "Batch", "Memory", "Memoryless", "Update", "checked_rates", "exactly", "one_of",
+    "refuse_lasting_momentum",
+]  # fmt: skip
 
 Rates = tuple[Expr, ...] | RateSchedule | None
 
@@ -245,3 +248,16 @@ def one_of(*known: str) -> Callable[[Any, Any, str], None]:
             raise ValueError(f"{attribute.name}={value!r} is unknown; give {' or '.join(map(repr, known))}")
 
     return check
+
+
+def refuse_lasting_momentum(update: Update, what: str) -> None:
+    """Raise for momentum that is never forgotten, |β| ≥ 1, where that can be seen.
+
+    Raises:
+        ValueError: naming β, and what there is none of.
+    """
+    beta = getattr(update, "beta", None)
+    if isinstance(beta, Expr) and beta.is_number and not (beta.is_extended_real and -1 < beta < 1):
+        raise ValueError(
+            f"beta={beta}: momentum that is never forgotten has no {what}; it must be between -1 and 1, or symbolic"
+        )
