@@ -86,7 +86,8 @@ def compare(
     if not inside.any():
         raise ValueError(
             f"no learning rate lies in the formula's range, which ends at {prediction.eta_max:.3g}: all of "
-            f"eta={prediction.eta} are larger; take smaller ones"
+            f"eta={prediction.eta} are larger; take smaller ones, and where theta is a minimum, whose gradient is "
+            "rounding, formula.assume('minimum')"
         )
     simulated, error = np.atleast_1d(statistic.mean), np.atleast_1d(statistic.standard_error)
     if not np.isfinite(simulated[inside]).all():

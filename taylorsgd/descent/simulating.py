@@ -148,7 +148,8 @@ def simulate(
         test_points = 256
     if not isinstance(spacetime, (Spacetime, ModifiedSDE)):
         raise TypeError(
-            f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), Replacement(...), ODE(...), SDE(...) or Grid(cells)"
+            f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), Replacement(...), ODE(...), "
+            "SDE(...) or Grid(cells)"
         )
     if refinement is not None and not has_noise(spacetime):
         raise ValueError(f"refinement={refinement} is for the SDE; {spacetime!r} has steps of its own")

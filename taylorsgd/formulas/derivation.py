@@ -271,7 +271,8 @@ def _check(observable: AnyObservable, spacetime: Spacetime, order: int, resum: s
         raise ValueError(f"resum={resum!r} is unknown; give 'discrete', 'continuous' or None")
     if not isinstance(spacetime, Spacetime):
         raise TypeError(
-            f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), Replacement(...), ODE(...), SDE(...) or Grid(cells)"
+            f"spacetime={spacetime!r} is not a spacetime; give SGD(...), GD(...), Replacement(...), ODE(...), "
+            "SDE(...) or Grid(cells)"
         )
     if isinstance(update, ElementwiseRule):
         raise NotImplementedError(

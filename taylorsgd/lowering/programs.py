@@ -22,7 +22,7 @@ from taylorsgd.lowering.coefficients import evaluate_expression, without_poles
 from taylorsgd.lowering.real_arrays import real_array, real_numbers, refuse_other_shapes
 from taylorsgd.spacetime import Spacetime
 
-__all__ = ["Program", "free_symbols", "make_program", "refuse_no_numbers", "refuse_other_names"]
+__all__ = ["Program", "free_symbols", "make_program", "refuse_no_numbers", "known_names"]
 
 
 MOST_UPDATES = 2**31
@@ -64,16 +64,17 @@ class Program:
         return [evaluate_expression(expression, values, known) for expression in self.expressions]
 
 
-def refuse_other_names(formula: Combination, names: Iterable[str]) -> None:
-    """Raise for names that are no sizes of a formula.
+def known_names(formula: Combination, names: Iterable[str]) -> list[str]:
+    """The names of a formula's sizes, in order.
 
     Raises:
-        ValueError: naming one, and those that there are.
+        ValueError: for another name, with those that there are.
     """
     known = {name for spacetime in formula.spacetimes for name in spacetime.sizes}
     known |= {symbol.name for symbol in free_symbols(formula)}  # type: ignore[attr-defined]
     for name in sorted(set(names) - known):
         raise ValueError(f"{name} is no size of this formula; it has {', '.join(sorted(known)) or 'none'}")
+    return sorted(known)
 
 
 def make_program(formula: Combination, expressions: Sequence[Expr], names: Sequence[str]) -> Program:
@@ -93,12 +94,12 @@ def make_program(formula: Combination, expressions: Sequence[Expr], names: Seque
     """
     tables = [spacetime.sizes for spacetime in formula.spacetimes]
     needed = free_symbols(formula)
-    refuse_other_names(formula, names)
+    known = known_names(formula, names)
     used, solution = _determining(tables, needed, sorted(names))
     missing = sorted(str(symbol) for symbol in needed - solution.keys())
     if missing:
         raise ValueError(
-            f"the sizes {', '.join(missing)} have no value yet; give enough of {', '.join(sorted(known))} as keywords"
+            f"the sizes {', '.join(missing)} have no value yet; give enough of {', '.join(known)} as keywords"
         )
     implied: dict[tuple[str, Expr], None] = {}
     for name in sorted(set(names) - set(used)):

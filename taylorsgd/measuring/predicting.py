@@ -21,7 +21,7 @@ from taylorsgd.landscapes.fingerprints import Origin
 from taylorsgd.landscapes.landscape import AnyLandscape, Landscape, as_landscape, checked_parameters, learning_rates
 from taylorsgd.lowering import Lowered, LoweredResummed
 from taylorsgd.lowering.networks import HESSIAN
-from taylorsgd.lowering.programs import refuse_other_names
+from taylorsgd.lowering.programs import known_names
 from taylorsgd.measuring.dense import DenseMeasurement
 from taylorsgd.measuring.front import FORMER, chosen_method, refuse_former
 from taylorsgd.measuring.linear_functions import checked_directions
@@ -120,7 +120,7 @@ def predict(
     if not 0 < tolerance <= 1:
         raise ValueError(f"tolerance={tolerance!r} must be a fraction above 0 and at most 1")
     refuse_former("predict", {name: sizes[name] for name in FORMER if name in sizes})
-    refuse_other_names(formula, sizes)
+    known_names(formula, sizes)
     for name, size in sizes.items():
         if not isinstance(size, Expr) and as_float(size) is None:
             raise TypeError(f"{name}={size!r} must be one number")

@@ -28,7 +28,7 @@ OCTAVES = 40
 """How far above and below a given rate the edge of a range is looked for."""
 
 
-ROUNDED = float(np.finfo(np.float32).eps)
+ROUNDED = float(np.finfo(np.float32).eps) ** 1.5
 """A part so much smaller than one of a higher order is what rounding leaves: of G at a minimum that was searched."""
 
 

@@ -228,6 +228,8 @@ def test_without_noise_it_is_the_modified_flow(update: Any) -> None:
         (lambda: ts.generator(2, "SGD"), TypeError, "spacetime='SGD'"),
         (lambda: ts.generator(-1, ts.GD()), ValueError, "order=-1"),
         (lambda: ts.generator(2, ts.GD(), update="Adam"), TypeError, "update='Adam'"),
+        (lambda: ts.generator(2, ts.GD(), update=ts.HeavyBall(-1)), ValueError, "beta=-1: .* has no generator"),
+        (lambda: ts.modified_sde(2, update=ts.Nesterov(2)), ValueError, "beta=2: .* has no generator"),
         (lambda: ts.generator(2, ts.GD(), update=ts.Descent(rates=[1, 2])), NotImplementedError, "not alike"),
         (lambda: ts.generator(2, ts.GD(), update=ts.Descent(decay=Rational(1, 3))), NotImplementedError, "not alike"),
         (

@@ -146,8 +146,8 @@ def test_errors() -> None:
         derived = ts.derive(ts.TestLoss(), ts.SGD(B=1, E=1), 2, resum="discrete", update=ts.HeavyBall(beta))
         return derived.assume("minimum").limit()
 
-    with pytest.raises(ValueError, match=r"HeavyBall\(beta=1.* grows by 1 in"):
-        limit(1).evaluate(landscape, [0], eta=Rational(1, 10))
+    with pytest.raises(ValueError, match="beta=1: momentum that is never forgotten has no limit"):
+        limit(1)
     with pytest.raises(ValueError, match=r"eigenvalue 2, where under HeavyBall\(.* grows by"):
         limit(Rational(1, 2)).evaluate(landscape, [0], eta=2)
     assert limit(Rational(1, 2)).evaluate(landscape, [0], eta=Rational(6, 5))  # beyond 2/λ, within 2(1 + β)/λ
