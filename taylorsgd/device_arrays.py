@@ -14,8 +14,8 @@ __all__ = ["on_device"]
 def on_device(value: Any, dtype: Any = None) -> jax.Array:
     """An array on the device, which may be traced.
 
-    What `jnp.asarray` gives; but that compiles a program for every shape of NumPy's arrays whose dtype it changes,
-    which takes longer than to measure something small. Here the host changes it.
+    What `jnp.asarray` gives; but that compiles a program for every shape of NumPy's arrays whose dtype it changes.
+    Here the host changes it.
 
     Args:
         value: an array, a number, or a sequence of them.

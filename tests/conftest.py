@@ -152,7 +152,7 @@ def evaluate_plainly() -> Callable[..., Any]:
 
 MEMORY = Path("/proc/self/statm")
 ROOM = 2**30
-"""How many bytes a process may hold when a file's tests are done; a file of tests adds up to 2³⁰."""
+"""How many bytes a process may hold when a file's tests are done; none may come to hold 2³¹."""
 
 
 def held() -> int:

@@ -22,7 +22,7 @@ from taylorsgd.lowering.coefficients import evaluate_expression, without_poles
 from taylorsgd.lowering.real_arrays import real_array, real_numbers, refuse_other_shapes
 from taylorsgd.spacetime import Spacetime
 
-__all__ = ["Program", "free_symbols", "make_program", "refuse_no_numbers", "known_names"]
+__all__ = ["Program", "free_symbols", "known_names", "make_program", "refuse_no_numbers"]
 
 
 MOST_UPDATES = 2**31

@@ -28,10 +28,6 @@ OCTAVES = 40
 """How far above and below a given rate the edge of a range is looked for."""
 
 
-ROUNDED = float(np.finfo(np.float32).eps) ** 1.5
-"""A part so much smaller than one of a higher order is what rounding leaves: of G at a minimum that was searched."""
-
-
 def growth(
     parts: Float[np.ndarray, ...], errors: Float[np.ndarray, ...], orders: Sequence[int]
 ) -> Float[np.ndarray, "*k"]:
@@ -43,7 +39,7 @@ def growth(
         orders: the k ≥ 1 that the formula was derived at, ascending.
 
     Returns:
-        x; NaN where only one order is there, or the parts below the highest vanish within their errors, or to rounding.
+        x; NaN where only one order is there, or the parts below the highest vanish within their errors.
 
     Example:
         >>> parts = np.array([5.0, 1.0, 0.1, 0.02])
@@ -53,7 +49,7 @@ def growth(
     found = np.full(parts.shape[1:], np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         for j, k in combinations(orders, 2):
-            known = (parts[j] > ROUNDED * parts[k]) & (parts[j] > 2 * errors[j])
+            known = (parts[j] > 0) & (parts[j] > 2 * errors[j])
             ratio = ((parts[k] + errors[k]) / parts[j]) ** (1 / (k - j))
             found = np.where(known, np.fmax(found, ratio), found)
     return found

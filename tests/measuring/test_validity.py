@@ -143,8 +143,3 @@ def test_plots_show_the_range() -> None:
         moved.plot()
     with pytest.raises(TypeError, match="no matplotlib Axes"):
         third.plot(3)
-
-
-def test_what_rounding_leaves_is_no_order() -> None:
-    parts = np.array([1.0, 1e-15, 0.1, 0.01])  # G at a minimum that was searched, in float32
-    assert growth(parts, np.zeros(4), [1, 2, 3]) == pytest.approx(0.1)

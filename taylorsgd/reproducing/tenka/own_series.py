@@ -81,7 +81,32 @@ def less_own_series(
     """
     with jax.enable_x64(True):
         place, theta = ts.Landscape(place.loss, _double(place.data)), _double(theta)
-        return _less_own_series(place, theta, spacetime, observable, eta, order, trials, key, chunk)
+        error_rate = ErrorRate(place)
+        wrong = ts.Observable(error_rate, name="wrong")
+        series = ts.expand(
+            ts.Descent(), place, theta, spacetime, order, observable=observable, trials=trials, key=key, chunk=chunk
+        )
+        of_trials: Any = series.trials  # which a scalar has
+        lefts, errors = [], []
+        for rate in eta:  # one at a time: those of a sequence of learning rates have training sets of their own
+            run = ts.simulate(place, theta, spacetime, [rate], trials, key, observables=[wrong], chunk=chunk)
+            if run.training_sets != series.training_sets:
+                raise ArithmeticError("the runs and their series have different training sets")
+            ends = np.asarray(run.statistic(observable).trials, float)[0]
+            partial_sums = np.cumsum(of_trials * float(rate) ** np.arange(order + 1), axis=1)
+            lefts.append(ends - partial_sums.T)
+            errors.append(np.asarray(run.statistic(wrong).trials, float)[0])
+        left, errors = np.stack(lefts, axis=1), np.array(errors)
+        root = trials**0.5
+        return OwnSeries(
+            own=series.coefficients,
+            own_error=series.standard_errors,
+            left=left.mean(axis=-1),
+            left_error=left.std(axis=-1, ddof=1) / root,
+            wrong=errors.mean(axis=-1),
+            wrong_error=errors.std(axis=-1, ddof=1) / root,
+            wrong_start=np.array(float(error_rate(theta))),
+        )
 
 
 def _double(numbers: Any) -> Any:
@@ -89,43 +114,4 @@ def _double(numbers: Any) -> Any:
     return jax.tree.map(
         lambda leaf: leaf.astype(float) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
         jax.tree.map(jnp.asarray, numbers),
-    )
-
-
-def _less_own_series(
-    place: ts.Landscape,
-    theta: Any,
-    spacetime: ts.SGD,
-    observable: Any,
-    eta: np.ndarray,
-    order: int,
-    trials: int,
-    key: jax.Array,
-    chunk: int,
-) -> OwnSeries:
-    error_rate = ErrorRate(place)
-    wrong = ts.Observable(error_rate, name="wrong")
-    series = ts.expand(
-        ts.Descent(), place, theta, spacetime, order, observable=observable, trials=trials, key=key, chunk=chunk
-    )
-    of_trials: Any = series.trials  # which a scalar has
-    lefts, errors = [], []
-    for rate in eta:  # one at a time: those of a sequence of learning rates have training sets of their own
-        run = ts.simulate(place, theta, spacetime, [rate], trials, key, observables=[wrong], chunk=chunk)
-        if run.training_sets != series.training_sets:
-            raise ArithmeticError("the runs and their series have different training sets")
-        ends = np.asarray(run.statistic(observable).trials, float)[0]
-        partial_sums = np.cumsum(of_trials * float(rate) ** np.arange(order + 1), axis=1)
-        lefts.append(ends - partial_sums.T)
-        errors.append(np.asarray(run.statistic(wrong).trials, float)[0])
-    left, errors = np.stack(lefts, axis=1), np.array(errors)
-    root = trials**0.5
-    return OwnSeries(
-        own=series.coefficients,
-        own_error=series.standard_errors,
-        left=left.mean(axis=-1),
-        left_error=left.std(axis=-1, ddof=1) / root,
-        wrong=errors.mean(axis=-1),
-        wrong_error=errors.std(axis=-1, ddof=1) / root,
-        wrong_start=np.array(float(error_rate(theta))),
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from same_files import assert_same
 
 from taylorsgd.cli import main
 from taylorsgd.reproducing import Outcome, registry, run_experiment, write_report
@@ -18,7 +19,6 @@ from taylorsgd.reproducing.barrett_dherin.explicit_penalty import Tier
 from taylorsgd.reproducing.barrett_dherin.rate_and_width import RateWidthSize
 from taylorsgd.reproducing.barrett_dherin.training import train
 from taylorsgd.reproducing.barrett_dherin.two_parameter_paths import TwoParameterSize
-from taylorsgd.reproducing.registry import RUN
 from taylorsgd.reproducing.verdicts import Verdict
 
 TINY: dict[str, dict[str, Any]] = {
@@ -109,14 +109,6 @@ def test_the_same_files_twice(once: Once, run: Run, tmp_path: Path) -> None:
     run(WHOLLY_DRAWN, tmp_path)
     assert_same(folder, tmp_path, ".png", ".svg", ".csv", ".json")
     assert all(path.stat().st_size > 10_000 for path in folder.iterdir() if path.name.endswith("g"))
-
-
-def assert_same(folder: Path, again: Path, *ends: str) -> None:
-    """Files are the same, byte for byte, but for the one that says how long it took."""
-    paths = [path for path in folder.iterdir() if path.name.endswith(ends) and not path.name.endswith(RUN)]
-    assert len(paths) == len(ends)
-    for path in paths:
-        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 @pytest.mark.parametrize("name", TRAININGS)

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from same_files import assert_same
 from sympy import Rational, symbols
 
 import taylorsgd as ts
 from taylorsgd.reproducing import Outcome, load_experiment
 from taylorsgd.reproducing.labelled_images import load_images
-from taylorsgd.reproducing.registry import RUN
 from taylorsgd.reproducing.tenka import EXPERIMENTS, image_classifiers
 from taylorsgd.reproducing.tenka.image_classifiers import CONVOLUTIONAL, LOGISTIC, population
 from taylorsgd.reproducing.tenka.sde_difference import differences
@@ -143,14 +143,6 @@ def test_the_same_pictures_twice(once: Once, run: Run, tmp_path: Path) -> None:
     run(WHOLLY_DRAWN, tmp_path)
     assert_same(folder, tmp_path, ".png", ".svg", ".csv", ".json")
     assert all(path.stat().st_size > 10_000 for path in folder.iterdir() if path.name.endswith("g"))
-
-
-def assert_same(folder: Path, again: Path, *ends: str) -> None:
-    """Files are the same, byte for byte, but for the one that says how long it took."""
-    paths = [path for path in folder.iterdir() if path.name.endswith(ends) and not path.name.endswith(RUN)]
-    assert len(paths) == len(ends)
-    for path in paths:
-        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_an_interrupted_run_goes_on_where_it_was(
